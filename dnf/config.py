@@ -1,0 +1,326 @@
+"""The settings: one frozen dataclass a section, filled from YAML files and ``section.key=value`` words.
+
+Order of strength: ``conf/default.yaml`` < recipe < experiment YAML < command line. The defaults stand in
+``conf/default.yaml`` alone; a key that is not there is an error that names the nearest one that is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+DEFAULTS = Path(__file__).resolve().parent.parent / "conf" / "default.yaml"
+
+
+@dataclass(frozen=True)
+class Features:
+    sampling_rate: int
+    resample: bool
+    channel: int | None
+    num_filters: int
+    frame_length: float
+    frame_shift: float
+    window_type: Literal["povey", "hanning", "hamming", "blackman", "rectangular"]
+    preemph_coeff: float
+    remove_dc_offset: bool
+    dither: float
+    snip_edges: bool
+    round_to_power_of_two: bool
+    low_freq: float
+    high_freq: float
+    energy_floor: float
+    raw_energy: bool
+    use_fft_mag: bool
+    norm_filters: bool
+    min_duration: float
+    max_rejected: float
+    compress: bool
+
+    def __post_init__(self):
+        positive(self, "sampling_rate", "num_filters", "frame_length", "frame_shift", "energy_floor")
+        top = self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
+        if not 0 <= self.low_freq < top <= self.sampling_rate / 2:
+            raise ValueError(
+                f"features.high_freq {self.high_freq} and low_freq {self.low_freq} leave no band below "
+                f"{self.sampling_rate / 2} Hz"
+            )
+
+
+@dataclass(frozen=True)
+class Vad:
+    energy_threshold: float
+    energy_mean_scale: float
+    frames_context: int
+    proportion_threshold: float
+
+
+@dataclass(frozen=True)
+class Frames:
+    dtype: Literal["float16", "float32"]
+
+
+@dataclass(frozen=True)
+class Cmvn:
+    scope: Literal["none", "utterance", "speaker"]
+    variance: bool
+
+
+@dataclass(frozen=True)
+class Splice:
+    left: int
+    right: int
+    hop: int
+
+    def __post_init__(self):
+        positive(self, "hop")
+        not_negative(self, "left", "right")
+
+
+@dataclass(frozen=True)
+class Data:
+    train: str
+    dev: str
+    test: list[str]
+    classes: list[str]
+    controls: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Flow:
+    blocks: int
+    hidden: int
+    layers: int
+    activation: Literal["relu", "tanh", "silu"]
+    mask: Literal["halves", "evenodd"]
+    nets: Literal["one", "two"]
+    log_scale_bound: float
+
+    def __post_init__(self):
+        positive(self, "blocks", "hidden", "layers", "log_scale_bound")
+
+
+@dataclass(frozen=True)
+class Prior:
+    cond_dim: int
+    var_c: float
+    var_r: float
+
+    def __post_init__(self):
+        not_negative(self, "cond_dim")
+        positive(self, "var_c", "var_r")
+
+
+@dataclass(frozen=True)
+class Train:
+    epochs: int
+    steps: int | None
+    batch_size: int
+    micro_batch: int
+    sampling: Literal["natural", "balanced"]
+    lr: float
+    lr_final: float
+    warmup_steps: int
+    weight_decay: float
+    grad_clip: float
+    precision: Literal["float32", "tf32", "bf16"]
+    eval_steps: int
+    select: Literal["nll", "accuracy"]
+    spike_factor: float
+    max_restores: int
+
+    def __post_init__(self):
+        positive(self, "epochs", "batch_size", "lr", "grad_clip", "spike_factor")
+        not_negative(self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay")
+        if self.steps is not None:
+            positive(self, "steps")
+
+
+@dataclass(frozen=True)
+class Latents:
+    save_frames: int
+    max_difference: float
+    mardia_frames: int
+
+    def __post_init__(self):
+        not_negative(self, "save_frames")
+        positive(self, "max_difference", "mardia_frames")
+
+
+@dataclass(frozen=True)
+class Plots:
+    colours: dict[str, str]
+    max_points: int
+    tsne_points: int
+    tsne_perplexity: float
+    dpi: int
+
+
+@dataclass(frozen=True)
+class Score:
+    frame_scores: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    bootstrap: int
+
+    def __post_init__(self):
+        positive(self, "bootstrap")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of an experiment; ``Config.load`` reads them back from the ``config.yaml`` a stage left behind."""
+
+    seed: int
+    features: Features
+    vad: Vad
+    frames: Frames
+    cmvn: Cmvn
+    splice: Splice
+    data: Data
+    flow: Flow
+    prior: Prior
+    train: Train
+    latents: Latents
+    plots: Plots
+    score: Score
+    report: Report
+
+    @classmethod
+    def load(cls, path: Path) -> Config:
+        return resolve([path], [])
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(yaml.safe_dump(dataclasses.asdict(self), sort_keys=False), encoding="utf-8")
+        temporary.replace(path)
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of a spliced vector."""
+        return (self.splice.left + 1 + self.splice.right) * self.features.num_filters
+
+
+def resolve(files: Iterable[Path], words: Iterable[str]) -> Config:
+    """Defaults, then each YAML file, then each ``section.key=value`` word; later ones win.
+
+    Raises:
+        ValueError: an unknown section or key (with the nearest known one), a value of the wrong type or out of range.
+    """
+    tree = read_yaml(DEFAULTS)
+    for path in files:
+        merge(tree, read_yaml(path), str(path))
+    for word in words:
+        merge(tree, parse_word(word), f"--set {word}")
+    config = build(Config, tree, "")
+    if config.prior.cond_dim > config.dim:
+        raise ValueError(
+            f"prior.cond_dim {config.prior.cond_dim} is more than the {config.dim} dims of a vector "
+            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.num_filters})"
+        )
+    return config
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected 'section:' with 'key: value' lines below it")
+    return tree
+
+
+def parse_word(word: str) -> dict[str, Any]:
+    name, equals, text = word.partition("=")
+    keys = name.split(".")
+    if not equals or not all(keys) or len(keys) > 2:
+        raise ValueError(f"--set {word}: must be of the form section.key=value, e.g. train.lr=0.001")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {word}: {text!r} is not a value") from None
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def merge(tree: dict[str, Any], more: Mapping[str, Any], source: str) -> None:
+    """Lay ``more`` over ``tree``, which knows every legal section and key."""
+    for section, values in more.items():
+        known(section, tree, source, "")
+        if not isinstance(tree[section], dict):
+            tree[section] = values
+            continue
+        if not isinstance(values, dict):
+            raise ValueError(f"{source}: {section} is a section; set one of its keys: {', '.join(tree[section])}")
+        for key, value in values.items():
+            known(key, tree[section], source, f"{section}.")
+            tree[section][key] = value
+
+
+def known(name: str, tree: Mapping[str, Any], source: str, prefix: str) -> None:
+    if name not in tree:
+        near = difflib.get_close_matches(str(name), tree, n=1, cutoff=0.0)[0]
+        raise ValueError(f"{source}: unknown setting {prefix}{name}; the nearest known one is {prefix}{near}")
+
+
+def build(cls: type, tree: Mapping[str, Any], prefix: str):
+    hints = typing.get_type_hints(cls)
+    missing = hints.keys() - tree.keys()
+    if missing:
+        raise ValueError(f"{DEFAULTS}: no default for {prefix}{sorted(missing)[0]}")
+    return cls(**{key: convert(tree[key], hints[key], prefix + key) for key in hints})
+
+
+def convert(value: Any, hint: Any, name: str) -> Any:
+    """``value`` as the type the field asks for; YAML reads 1e-3 as text, so a float may come as text."""
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, f"{name}.")
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise ValueError(f"{name}: {value!r} is not one of {', '.join(map(str, args))}")
+        return value
+    if origin is types.UnionType:
+        return None if value is None else convert(value, args[0], name)
+    if origin is list:
+        if isinstance(value, list) and all(isinstance(item, args[0]) for item in value):
+            return value
+        raise ValueError(f"{name}: {value!r} is not a list such as [a, b]")
+    if origin is dict:
+        if isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+            return value
+        raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if type(value) is not hint:
+        raise ValueError(f"{name}: {value!r} is not {'text' if hint is str else hint.__name__}")
+    return value
+
+
+def positive(section, *names: str) -> None:
+    for name in names:
+        if not getattr(section, name) > 0:
+            raise ValueError(f"{type(section).__name__.lower()}.{name} must be above 0, not {getattr(section, name)}")
+
+
+def not_negative(section, *names: str) -> None:
+    for name in names:
+        if getattr(section, name) < 0:
+            raise ValueError(f"{type(section).__name__.lower()}.{name} must not be negative, but is {getattr(section, name)}")

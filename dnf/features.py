@@ -1,0 +1,273 @@
+"""Stage 1: log-mel filter banks by Lhotse, energy VAD and CMVN statistics, as Kaldi arks.
+
+``python3 -m dnf.features compute`` is one task of a job array: it takes its share of every set's utterances and writes
+arks below ``<feats>/new``. ``python3 -m dnf.features collect`` counts what came, moves the arks into place and writes
+``feats.scp``, ``vad.scp``, ``cmvn.scp``, ``utt2num_frames`` and ``rejected.txt`` into the data directories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import torch
+from lhotse import Fbank, FbankConfig, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from tqdm import tqdm
+
+from dnf import entry
+from dnf.config import Config, Features, Vad
+from dnf.datadir import read_table, write_table
+
+log = logging.getLogger(__name__)
+
+FULL_SCALE = 32768.0
+KINDS = ("feats", "vad", "stats")
+
+
+class Rejected(ValueError):
+    """A recording or utterance that cannot be used; the message is the reason and the remedy."""
+
+
+def make_extractor(settings: Features) -> Fbank:
+    """Lhotse's Fbank with every option set; column 0 is the frame's log-energy, then ``num_filters`` log-mel bins."""
+    return Fbank(
+        FbankConfig(
+            sampling_rate=settings.sampling_rate,
+            frame_length=settings.frame_length,
+            frame_shift=settings.frame_shift,
+            round_to_power_of_two=settings.round_to_power_of_two,
+            remove_dc_offset=settings.remove_dc_offset,
+            preemph_coeff=settings.preemph_coeff,
+            window_type=settings.window_type,
+            dither=settings.dither,
+            snip_edges=settings.snip_edges,
+            energy_floor=settings.energy_floor,
+            raw_energy=settings.raw_energy,
+            use_energy=True,
+            use_fft_mag=settings.use_fft_mag,
+            low_freq=settings.low_freq,
+            high_freq=settings.high_freq,
+            num_filters=settings.num_filters,
+            norm_filters=settings.norm_filters,
+            torchaudio_compatible_mel_scale=True,
+            device="cpu",
+        )
+    )
+
+
+def fbank_and_energy(samples: np.ndarray, extractor: Fbank) -> tuple[np.ndarray, np.ndarray]:
+    """Samples ``(T,)`` in -1..1 to log-mel ``(N, num_filters)`` and log-energy ``(N,)``, both float32, on the 16-bit scale."""
+    both = extractor.extract(samples * FULL_SCALE, extractor.config.sampling_rate)
+    return np.ascontiguousarray(both[:, 1:]), both[:, 0]
+
+
+def energy_vad(log_energy: np.ndarray, settings: Vad) -> np.ndarray:
+    """Speech (1) or not (0) for each frame ``(N,)``: Kaldi's energy rule with a vote of the neighbouring frames."""
+    threshold = settings.energy_threshold + settings.energy_mean_scale * log_energy.mean()
+    window = np.ones(2 * settings.frames_context + 1)
+    centre = slice(settings.frames_context, settings.frames_context + len(log_energy))
+    loud = np.convolve(log_energy > threshold, window)[centre]
+    votes = np.convolve(np.ones(len(log_energy)), window)[centre]
+    return (loud >= votes * settings.proportion_threshold).astype(np.float32)
+
+
+def cmvn_stats(frames: np.ndarray) -> np.ndarray:
+    """Kaldi's CMVN statistics ``(2, F + 1)`` of frames ``(N, F)``: sums and count, sums of squares and 0."""
+    frames = frames.astype(np.float64)
+    stats = np.zeros((2, frames.shape[1] + 1))
+    stats[0, :-1], stats[0, -1], stats[1, :-1] = frames.sum(0), len(frames), (frames**2).sum(0)
+    return stats
+
+
+def load_samples(recording: Recording, utterance: SupervisionSegment, settings: Features) -> np.ndarray:
+    """Samples ``(T,)`` of one utterance in -1..1.
+
+    Raises:
+        Rejected: the recording is missing, damaged, of another rate, of several channels, silent, too short or not a number.
+    """
+    where = recording.sources[0].source
+    if recording.sources[0].type != "file":
+        raise Rejected(f"{where}: not a plain file; convert the recording to wav or flac")
+    if recording.sampling_rate != settings.sampling_rate:
+        if not settings.resample:
+            raise Rejected(
+                f"{where}: {recording.sampling_rate} Hz, not features.sampling_rate {settings.sampling_rate}; "
+                f"convert it, or set features.resample=true"
+            )
+        recording = recording.resample(settings.sampling_rate)
+    if recording.num_channels > 1 and settings.channel is None:
+        raise Rejected(f"{where}: {recording.num_channels} channels; make it mono, or set features.channel=0 to take the first")
+    channel = settings.channel if recording.num_channels > 1 else recording.channel_ids[0]
+    if channel not in recording.channel_ids:
+        raise Rejected(f"{where}: has no channel {channel}; its channels are {recording.channel_ids}")
+    if utterance.duration < settings.min_duration:
+        raise Rejected(
+            f"{where}: {utterance.duration:.3f} s is shorter than features.min_duration {settings.min_duration} s; "
+            f"leave it out or lower the limit"
+        )
+    try:
+        samples = recording.load_audio(channels=channel, offset=utterance.start, duration=utterance.duration)[0]
+    except Exception as error:  # what a damaged file raises depends on the backend that reads it
+        raise Rejected(f"{where}: cannot be read ({entry.describe(error)[:200]}); restore or leave out the file") from None
+    if not np.isfinite(samples).all():
+        raise Rejected(f"{where}: has samples that are not numbers; write it again as 16-bit PCM")
+    if not samples.any():
+        raise Rejected(f"{where}: digital silence; leave it out")
+    return samples
+
+
+def extract(
+    recording: Recording, utterance: SupervisionSegment, extractor: Fbank, config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-mel frames ``(N, num_filters)`` and speech marks ``(N,)`` of one utterance; raises ``Rejected``."""
+    samples = load_samples(recording, utterance, config.features)
+    frames, log_energy = fbank_and_energy(samples, extractor)
+    speech = energy_vad(log_energy, config.vad)
+    if not speech.any():
+        raise Rejected(f"{recording.sources[0].source}: no frame is speech to the energy VAD; leave it out or lower vad.energy_threshold")
+    return frames, speech
+
+
+def sets_below(data: Path) -> list[Path]:
+    """Data directories below ``data``, in byte order."""
+    found = sorted(path.parent for path in data.glob("*/utt2spk"))
+    if not found:
+        raise ValueError(f"{data}: no data directory below it; run stage 0")
+    return found
+
+
+def share(directory: Path, job: int, jobs: int) -> Iterator[tuple[Recording, SupervisionSegment]]:
+    """The utterances of a set that task ``job`` of ``jobs`` (from 1) takes, with their recordings."""
+    recordings = {r.id: r for r in RecordingSet.from_file(directory / "recordings.jsonl.gz")}
+    utterances = sorted(SupervisionSet.from_file(directory / "supervisions.jsonl.gz"), key=lambda s: s.id)
+    for utterance in utterances[len(utterances) * (job - 1) // jobs : len(utterances) * job // jobs]:
+        yield recordings[utterance.recording_id], utterance
+
+
+def compute(data: Path, feats: Path, config: Config, job: int, jobs: int) -> None:
+    """One task: arks and scp files of its share of every set below ``feats/new/<set>``."""
+    torch.set_num_threads(1)
+    extractor = make_extractor(config.features)
+    for directory in sets_below(data):
+        out = feats / "new" / directory.name
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed + job)
+        writers = {kind: kaldiio.WriteHelper(f"ark,scp:{out}/{kind}.{job}.ark,{out}/{kind}.{job}.scp") for kind in ("vad", "stats")}
+        compression = {"compression_method": 2} if config.features.compress else {}
+        writers["feats"] = kaldiio.WriteHelper(f"ark,scp:{out}/feats.{job}.ark,{out}/feats.{job}.scp", **compression)
+        rejected = {}
+        for recording, utterance in tqdm(list(share(directory, job, jobs)), desc=f"fbank {directory.name}", unit="utt"):
+            try:
+                frames, speech = extract(recording, utterance, extractor, config)
+            except Rejected as reason:
+                rejected[utterance.id] = str(reason)
+                continue
+            writers["feats"](utterance.id, frames)
+            writers["vad"](utterance.id, speech)
+            writers["stats"](utterance.id, cmvn_stats(frames[speech > 0]))
+        for writer in writers.values():
+            writer.close()
+        (out / f"rejected.{job}.txt").write_text("".join(f"{k} {v}\n" for k, v in rejected.items()), encoding="utf-8")
+
+
+def gather_scp(out: Path, kind: str, jobs: int) -> dict[str, str]:
+    """The scp lines of all tasks of one kind, byte order, by utterance."""
+    lines = {}
+    for job in range(1, jobs + 1):
+        path = out / f"{kind}.{job}.scp"
+        if not path.is_file():
+            raise ValueError(f"{path}: task {job} of {jobs} left nothing; see its log and run stage 1 again")
+        lines.update(line.rstrip("\n").split(" ", 1) for line in path.open(encoding="utf-8"))
+    return dict(sorted(lines.items()))
+
+
+def speaker_stats(stats: dict[str, np.ndarray], utt2spk: dict[str, str]) -> dict[str, np.ndarray]:
+    """CMVN statistics summed over the utterances of each speaker."""
+    sums: dict[str, np.ndarray] = {}
+    for utt, matrix in stats.items():
+        sums[utt2spk[utt]] = sums.get(utt2spk[utt], 0) + matrix
+    return dict(sorted(sums.items()))
+
+
+def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> dict[str, dict[str, str]]:
+    """Check what the tasks left for one set; its tables, with the paths the arks will have once in place."""
+    new, out = feats / "new" / directory.name, feats / directory.name
+    utt2spk = read_table(directory / "utt2spk")
+    scps = {kind: gather_scp(new, kind, jobs) for kind in KINDS}
+    rejected = {}
+    for job in range(1, jobs + 1):
+        for line in (new / f"rejected.{job}.txt").open(encoding="utf-8"):
+            utt, reason = line.rstrip("\n").split(" ", 1)
+            rejected[utt] = reason
+    if scps["feats"].keys() | rejected.keys() != utt2spk.keys():
+        lost = sorted(utt2spk.keys() - scps["feats"].keys() - rejected.keys())
+        raise ValueError(f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; run stage 1 again")
+    if len(rejected) > settings.max_rejected * len(utt2spk):
+        utt = min(rejected)
+        raise ValueError(
+            f"{directory}: {len(rejected)} of {len(utt2spk)} utterances rejected, more than features.max_rejected "
+            f"{settings.max_rejected:.0%}; utterance {utt}: {rejected[utt]}"
+        )
+    for utt, reason in sorted(rejected.items()):
+        log.warning("%s: utterance %s rejected: %s", directory, utt, reason)
+    cmvn_ark = new / "cmvn.ark"
+    stats = speaker_stats({utt: kaldiio.load_mat(path) for utt, path in scps["stats"].items()}, utt2spk)
+    with kaldiio.WriteHelper(f"ark,scp:{cmvn_ark},{new}/cmvn.scp") as writer:
+        for speaker, matrix in stats.items():
+            writer(speaker, matrix)
+    scps["cmvn"] = dict(line.rstrip("\n").split(" ", 1) for line in (new / "cmvn.scp").open(encoding="utf-8"))
+    tables = {f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()} for kind in ("feats", "vad", "cmvn")}
+    tables["utt2num_frames"] = {utt: str(len(kaldiio.load_mat(path))) for utt, path in scps["vad"].items()}
+    tables["rejected.txt"] = dict(sorted(rejected.items()))
+    return tables
+
+
+def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
+    """Check every set, then move all arks into place and write the tables; nothing is touched when a check fails."""
+    tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
+    for directory, of_set in tables.items():
+        out = feats / directory.name
+        shutil.rmtree(out, ignore_errors=True)
+        (feats / "new" / directory.name).replace(out)
+        for name, table in of_set.items():
+            if table:
+                write_table(directory / name, table)
+            else:
+                (directory / name).unlink(missing_ok=True)
+        log.info(
+            "%s: %d utterances, %d frames, %d rejected",
+            directory,
+            len(of_set["feats.scp"]),
+            sum(map(int, of_set["utt2num_frames"].values())),
+            len(of_set["rejected.txt"]),
+        )
+    shutil.rmtree(feats / "new")
+    (feats / "fbank.conf").write_text(
+        "".join(f"{k}={v}\n" for k, v in dataclasses.asdict(config.features).items()), encoding="utf-8"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.features", description=__doc__.split("\n\n")[0])
+    parser.add_argument("verb", choices=("compute", "collect"))
+    parser.add_argument("data", type=Path, help="folder of the data directories")
+    parser.add_argument("feats", type=Path, help="folder for the arks; its config.yaml holds the settings")
+    parser.add_argument("--job", type=int, default=1, help="this task, from 1 (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="tasks of the array (%(default)s)")
+    args = parser.parse_args(argv)
+    config = Config.load(args.feats / "config.yaml")
+    if args.verb == "compute":
+        compute(args.data, args.feats, config, args.job, args.jobs)
+    else:
+        collect(args.data, args.feats, config, args.jobs)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

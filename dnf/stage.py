@@ -1,0 +1,206 @@
+"""Stages: which settings and inputs each depends on, and the done-marker that says with which it was last made.
+
+``begin`` answers whether a stage has to run (status 0) or is up to date (status 3), and writes the settings it is to run
+with beside its output; ``finish`` writes its marker. A marker holds a key: the hash of the settings the stage reads, of the
+tables it reads and of the keys of the stages before it. So a changed setting reruns a stage and what follows, and starting
+in the middle with settings that an earlier stage was not run with is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnf import __version__, entry
+from dnf.config import Config, resolve
+
+UP_TO_DATE = 3
+TABLES = ("wav.scp", "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage depends on: sections or keys of the settings, the stages it reads from, and whether it reads tables."""
+
+    number: int
+    title: str
+    settings: tuple[str, ...]
+    after: tuple[str, ...]
+    place: str
+
+
+STAGES = {
+    "data": Stage(0, "corpus to manifests and data directories", ("seed",), (), "data"),
+    "features": Stage(1, "fbank, energy VAD, CMVN statistics", ("features", "vad"), ("data",), "feats"),
+    "frames": Stage(2, "frame stores", ("frames",), ("features",), "frames"),
+    "train": Stage(
+        3,
+        "the flow",
+        ("seed", "data.train", "data.dev", "data.classes", "cmvn", "splice", "flow", "prior", "train"),
+        ("frames",),
+        "exp",
+    ),
+    "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "latents"), ("train",), "exp"),
+    "plots": Stage(5, "plots", ("seed", "plots"), ("latents",), "exp"),
+    "score": Stage(6, "scores", ("score",), ("latents",), "exp"),
+    "decide": Stage(7, "decisions", ("seed", "report"), ("score",), "exp"),
+    "report": Stage(8, "results.txt, results.tsv, report.html", ("data.controls",), ("plots", "decide"), "exp"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one run, by the place a stage writes to."""
+
+    data: Path
+    feats: Path
+    frames: Path
+    exp: Path
+
+    def folder(self, name: str) -> Path:
+        return getattr(self, STAGES[name].place)
+
+    def marker(self, name: str) -> Path:
+        return self.folder(name) / f".done.{name}"
+
+
+def settings_of(name: str, config: Config) -> dict:
+    """The settings a stage reads, by dotted name."""
+    tree = dataclasses.asdict(config)
+    found = {}
+    for dotted in STAGES[name].settings:
+        section, _, key = dotted.partition(".")
+        value = tree[section][key] if key else tree[section]
+        found.update({f"{section}.{k}": v for k, v in value.items()} if isinstance(value, dict) and not key else {dotted: value})
+    return found
+
+
+def key_of(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None) -> str:
+    """Hash of all that the output of the stage depends on."""
+    parts = [__version__, name, settings_of(name, config)]
+    parts += [key_of(before, config, layout, source, source_tables) for before in STAGES[name].after]
+    if name == "data":
+        parts += [source, hash_tables(source_tables) if source_tables else ""]
+    if name == "features":
+        parts.append(hash_tables(layout.data))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def hash_tables(directory: Path) -> str:
+    """Hash of the tables in the folder and in the sets below it; not of the recordings they name."""
+    digest = hashlib.sha256()
+    for folder in [directory, *sorted(p for p in directory.glob("*/") if p.is_dir())]:
+        for table in TABLES:
+            path = folder / table
+            if path.is_file():
+                digest.update(f"{path.relative_to(directory)}\n".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_marker(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError:
+        raise ValueError(f"{path}: not a done-marker; delete it and run its stage again") from None
+
+
+def check_before(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None) -> None:
+    """Raise ``ValueError`` when a stage this one reads from is missing or was made with other settings or inputs."""
+    for before in STAGES[name].after:
+        check_before(before, config, layout, source, source_tables)
+        marker, stage = read_marker(layout.marker(before)), STAGES[before]
+        if marker is None:
+            raise ValueError(
+                f"{layout.folder(before)}: stage {stage.number} ({before}) is not done; start with --stage {stage.number}"
+            )
+        if marker["key"] != key_of(before, config, layout, source, source_tables):
+            now = settings_of(before, config)
+            changed = [f"{k} was {marker['settings'].get(k)}, is {v}" for k, v in now.items() if marker["settings"].get(k) != v]
+            raise ValueError(
+                f"{layout.folder(before)}: stage {stage.number} ({before}) was made with other "
+                f"{'settings (' + '; '.join(changed) + ')' if changed else 'inputs'}: "
+                f"start with --stage {stage.number}, or give the settings it was made with"
+            )
+
+
+def begin(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None, force: bool) -> bool:
+    """Whether the stage has to run; if so its marker is gone and ``config.yaml`` stands in its folder."""
+    check_before(name, config, layout, source, source_tables)
+    marker = layout.marker(name)
+    done = read_marker(marker)
+    key = key_of(name, config, layout, source, source_tables)
+    if done and done["key"] == key and not force:
+        return False
+    marker.unlink(missing_ok=True)
+    config.save(layout.folder(name) / "config.yaml")
+    started = marker.with_name(f".started.{name}")
+    started.write_text(json.dumps({"key": key, "started": time.time()}), encoding="utf-8")
+    return True
+
+
+def finish(name: str, config: Config, layout: Layout) -> None:
+    """Write the marker of a stage that ``begin`` started and that has succeeded."""
+    marker = layout.marker(name)
+    started = marker.with_name(f".started.{name}")
+    record = json.loads(started.read_text(encoding="utf-8"))
+    record |= {"settings": settings_of(name, config), "seconds": round(time.time() - record.pop("started"), 1)}
+    temporary = marker.with_name(marker.name + ".tmp")
+    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, marker)
+    started.unlink()
+
+
+def outlook(config: Config, layout: Layout, source: str, source_tables: Path | None, first: int, last: int, force: bool) -> str:
+    """One line a stage: what a run would do, without doing it."""
+    lines, rerun = [], set()
+    for name, stage in STAGES.items():
+        done = read_marker(layout.marker(name))
+        stale = not done or bool(rerun & set(stage.after)) or done["key"] != key_of(name, config, layout, source, source_tables)
+        chosen = first <= stage.number <= last
+        if chosen and (stale or force):
+            rerun.add(name)
+        state = "not asked for" if not chosen else "would run" if name in rerun else "up to date"
+        lines.append(f"stage {stage.number} {name:8}  {state:13}  {stage.title} -> {layout.folder(name)}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.stage", description=__doc__.split("\n\n")[0])
+    parser.add_argument("verb", choices=("begin", "finish", "outlook"))
+    parser.add_argument("name", nargs="?", choices=STAGES, help="the stage, for begin and finish")
+    parser.add_argument("--config", type=Path, action="append", default=[], help="YAML settings, later ones win")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting, over the YAML")
+    for place in ("data", "feats", "frames", "exp"):
+        parser.add_argument(f"--{place}", type=Path, required=True, help=f"folder of the {place} of this run")
+    parser.add_argument("--source", default="", help="what stage 0 makes the data from, in words")
+    parser.add_argument("--source-tables", type=Path, help="folder of tables that stage 0 reads")
+    parser.add_argument("--force", action="store_true", help="run although up to date")
+    parser.add_argument("--first", type=int, default=0, help="first stage of an outlook (%(default)s)")
+    parser.add_argument("--last", type=int, default=8, help="last stage of an outlook (%(default)s)")
+    args = parser.parse_args(argv)
+    config = resolve(args.config, args.set)
+    layout = Layout(args.data, args.feats, args.frames, args.exp)
+    if args.verb == "outlook":
+        print(outlook(config, layout, args.source, args.source_tables, args.first, args.last, args.force))
+        return 0
+    if args.name is None:
+        parser.error(f"{args.verb} needs the name of a stage")
+    if args.verb == "finish":
+        finish(args.name, config, layout)
+        return 0
+    return 0 if begin(args.name, config, layout, args.source, args.source_tables, args.force) else UP_TO_DATE
+
+
+if __name__ == "__main__":
+    entry.run(main)
