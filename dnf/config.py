@@ -222,6 +222,11 @@ def resolve(files: Iterable[Path], words: Iterable[str]) -> Config:
         merge(tree, read_yaml(path), str(path))
     for word in words:
         merge(tree, parse_word(word), f"--set {word}")
+    return from_tree(tree)
+
+
+def from_tree(tree: Mapping[str, Any]) -> Config:
+    """The settings from a tree of plain values that names every one of them, as checkpoints hold it."""
     config = build(Config, tree, "")
     if config.prior.cond_dim > config.dim:
         raise ValueError(

@@ -167,7 +167,8 @@ class Accent:
                 said += [phone.stress] if phone.stress else []
                 said += rng.choice(self.vowels[phone.symbol]).split()
             else:
-                said += first(self.rules, place, strength, rng, otherwise=phone.symbol).split()
+                itself = "r" if phone.symbol == "R" else phone.symbol
+                said += first(self.rules, place, strength, rng, otherwise=itself).split()
             said += first(self.endings, place, strength, rng, otherwise="").split()
         return said
 
@@ -201,7 +202,7 @@ MANDARIN = Accent(
         Rule("l", "u", CLOSED, 0.3),
         Rule("l", "o-", CLOSED, 0.3),
         Rule("l", "", CLOSED, 0.5),
-        Rule("R", "", anywhere, 1.0),
+        Rule("R", ""),
         Rule("b", "p", final, 0.8),
         Rule("d", "t", final, 0.8),
         Rule("g", "k", final, 0.8),
@@ -209,7 +210,7 @@ MANDARIN = Accent(
         Rule("v", "f", CLOSED, 0.9),
         Rule("n", "N", final, 0.3),
         Rule("m", "n", final, 0.5),
-        # voice becomes lack of breath; voiceless stops are breathed except after s
+        # p t k are aspirated except after s, b d g have no voice
         Rule("p", "ph", no(after("s"))),
         Rule("t", "th", no(after("s"))),
         Rule("k", "kh", no(after("s"))),
@@ -232,7 +233,6 @@ MANDARIN = Accent(
         Rule("tS", "ts.h"),
         Rule("dZ", "tS;", before("i: I eI")),
         Rule("dZ", "ts."),
-        Rule("R", "r"),
     ),
     endings=(
         Rule(OBSTRUENTS, "@", final, 0.3),

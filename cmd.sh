@@ -1,0 +1,24 @@
+# Which queue runs the jobs: sourced by run.sh, after path.sh has set DNF_ROOT.
+#
+#   train_cmd   jobs on processors
+#   cuda_cmd    jobs on a GPU, where there is one
+#
+# cmd_backend=local runs them on this machine. All runners have Kaldi's command line, so a site's own may be given to
+# run.sh: --cmd "/path/to/queue.pl --mem 4G".
+cmd_backend=${cmd_backend:-local}
+
+case "$cmd_backend" in
+  local)
+    train_cmd="$DNF_ROOT/utils/run.py"
+    cuda_cmd="$DNF_ROOT/utils/run.py --gpu 1"
+    ;;
+  *)
+    echo "cmd.sh: unknown cmd_backend '$cmd_backend': only local is built in; give your site's own runner with --cmd" >&2
+    return 1
+    ;;
+esac
+
+if [[ $DNF_ROOT == *[[:space:]]* ]]; then
+  echo "cmd.sh: the name of the folder '$DNF_ROOT' has a blank in it, at which the runner's command line breaks: rename it" >&2
+  return 1
+fi

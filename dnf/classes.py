@@ -1,0 +1,23 @@
+"""Class names and ids: one sorted file, ``data/classes.txt``; an id is a place in the list of the classes a model knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def read_classes(path: Path) -> list[str]:
+    """Names of all classes of the corpus, in the order of their ids."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no class list; run stage 0")
+    names = path.read_text(encoding="utf-8").split()
+    if not names or names != sorted(set(names)):
+        raise ValueError(f"{path}: class names must be sorted, one a line, each once")
+    return names
+
+
+def choose_classes(known: list[str], wanted: list[str], source: Path) -> list[str]:
+    """The classes of ``known`` that an experiment models, in id order; all when ``wanted`` is empty."""
+    strange = [name for name in wanted if name not in known]
+    if strange:
+        raise ValueError(f"data.classes: {strange[0]!r} is not a class of {source}, which has {', '.join(known)}")
+    return [name for name in known if not wanted or name in wanted]

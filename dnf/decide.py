@@ -1,0 +1,110 @@
+"""Stage 7: decisions per utterance and frame, accuracy, confusions and decided shares with intervals over speakers."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from dnf import entry
+from dnf.config import Config
+from dnf.score import Latents, utterance_loglik
+from dnf.tables import write_tsv
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
+
+
+def decide(latents: Latents) -> list[dict]:
+    """One row an utterance: the class of highest log-likelihood, its margin, and how its frames were decided.
+
+    ``margin`` is the mean over frames of the best log-likelihood minus the second best, nats per frame.
+    """
+    rows = []
+    for utt, sums in zip(latents.utts, utterance_loglik(latents)):
+        frames = np.bincount(latents.loglik(utt).argmax(1), minlength=len(latents.classes))
+        second, best = np.sort(sums)[-2:]
+        row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "decision": latents.classes[sums.argmax()]}
+        row |= {"margin": f"{(best - second) / utt['rows']:.6f}", "frames": utt["rows"]}
+        rows.append(row | {f"frames_{name}": int(count) for name, count in zip(latents.classes, frames)})
+    return rows
+
+
+def speaker_interval(hits: dict[str, float], totals: dict[str, float], resamples: int, seed: int) -> tuple[float, float] | None:
+    """95 % percentile interval of sum(hits) / sum(totals) by bootstrap over speakers; None for fewer than two speakers."""
+    if len(totals) < 2:
+        return None
+    pairs = np.array([(hits.get(speaker, 0), totals[speaker]) for speaker in sorted(totals)], dtype=float).T
+    result = stats.bootstrap(
+        tuple(pairs),
+        lambda hit, total, axis: hit.sum(axis) / total.sum(axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=resamples,
+        rng=np.random.default_rng(seed),
+    )
+    return result.confidence_interval.low, result.confidence_interval.high
+
+
+def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int, seed: int, **names: str) -> dict:
+    """A share with its interval from ``(speaker, hits, total)`` of each utterance."""
+    hits, totals = {}, {}
+    for speaker, hit, total in rows:
+        hits[speaker] = hits.get(speaker, 0) + hit
+        totals[speaker] = totals.get(speaker, 0) + total
+    count, total = sum(hits.values()), sum(totals.values())
+    interval = speaker_interval(hits, totals, resamples, seed)
+    low, high = (f"{end:.6f}" for end in interval) if interval else ("", "")
+    figures = {"value": f"{count / total:.6f}", "low": low, "high": high, "count": count, "total": total, "speakers": len(totals)}
+    return {"metric": metric, **names, **figures}
+
+
+def accuracy_rows(name: str, decisions: list[dict], classes: list[str], resamples: int, seed: int) -> list[dict]:
+    """Accuracy and decided shares of a set by true class; ``all`` is every utterance of a class the model knows."""
+    found = sorted({row["class"] for row in decisions})
+    known = [c for c in found if c in classes]
+    rows = []
+
+    def add(metric: str, of: list[dict], count, total, **names: str) -> None:
+        rows.append(share_row(metric, [(r["speaker"], count(r), total(r)) for r in of], resamples, seed, set=name, **names))
+
+    for true in (known + ["all"]) if known else []:
+        of = [r for r in decisions if (r["class"] in known if true == "all" else r["class"] == true)]
+        add("frame_accuracy", of, lambda r: r[f"frames_{r['class']}"], lambda r: r["frames"], **{"class": true})
+        add("utt_accuracy", of, lambda r: int(r["decision"] == r["class"]), lambda r: 1, **{"class": true})
+    for true in found:
+        of = [r for r in decisions if r["class"] == true]
+        for decided in classes:
+            names = {"class": true, "decided": decided}
+            add("frame_share", of, lambda r: r[f"frames_{decided}"], lambda r: r["frames"], **names)
+            add("utt_share", of, lambda r: int(r["decision"] == decided), lambda r: 1, **names)
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.decide", description=__doc__)
+    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
+    args = parser.parse_args(argv)
+    config = Config.load(args.exp / "config.yaml")
+    out = args.exp / "decisions"
+    out.mkdir(exist_ok=True)
+    rows = []
+    for directory in sorted(path.parent for path in (args.exp / "latents").glob("*/meta.json")):
+        latents = Latents.open(directory)
+        if latents.cond_dim == 0 or len(latents.classes) < 2:
+            log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", directory)
+            continue
+        decisions = decide(latents)
+        write_tsv(out / f"{directory.name}.txt", decisions)
+        rows += accuracy_rows(directory.name, decisions, latents.classes, config.report.bootstrap, config.seed)
+    write_tsv(args.exp / "accuracy.tsv", rows, COLUMNS)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,347 @@
+"""The figures of stage 5, made from tables and tensors in memory; ``dnf.plots`` reads and writes the files."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from matplotlib import colors
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dnf.projections import separating_plane, spread, tsne_map
+
+WIDTH = 12.0  # inches
+STYLE = {
+    "font.size": 13.0,
+    "axes.titlesize": 13.0,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+MARKERS = "o^sDvPX*"
+LINES = ("-", "--", "-.", ":")
+BLUE, ORANGE, PINK, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"  # told apart by the colour-blind (Okabe-Ito)
+FIT_FRAMES = 20000  # training frames that the separating plane is computed from
+LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
+BINS = 60
+
+
+class Latents(NamedTuple):
+    """One set's stage 4 output.
+
+    Attributes:
+        name: set.
+        model_classes: the K classes of the model; the set may have others.
+        cond_dim: the first ``cond_dim`` columns of z are c, the rest is r.
+        utterances: rows of utts.tsv, ``first`` and ``rows`` as integers.
+        classes: true classes of the set, sorted.
+        z: (M, D) float32 latents of some frames; may lie on disk until indexed.
+        labels: (M,) true class of each row of z, as an index into ``classes``.
+        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, in nats; NaN if it has none.
+    """
+
+    name: str
+    model_classes: list[str]
+    cond_dim: int
+    utterances: list[dict]
+    classes: list[str]
+    z: torch.Tensor
+    labels: torch.Tensor
+    loglik: torch.Tensor
+
+    def parts(self) -> list[tuple[str, str, slice]]:
+        """File suffix, name and columns of each part of z; the latent of a plain flow is all r, and gets no suffix."""
+        c, r = slice(0, self.cond_dim), slice(self.cond_dim, self.z.shape[1])
+        both = [("", "c", c), ("_r" if self.cond_dim else "", "r", r)]
+        return [part for part in both if part[2].start < part[2].stop]
+
+    def counts(self, name: str) -> tuple[int, int]:
+        """Frames and utterances of a true class."""
+        rows = [u["rows"] for u in self.utterances if u["class"] == name]
+        return sum(rows), len(rows)
+
+    def title(self, name: str) -> str:
+        """The class, marked if a model of several classes was not trained on it."""
+        return name if name in self.model_classes or len(self.model_classes) < 2 else f"{name} (unseen by the model)"
+
+
+class Panel(NamedTuple):
+    """One plane of a scatter figure: (m, 2) points, {class: (2,)} marks, labels of the axes and the title."""
+
+    points: torch.Tensor
+    marks: dict[str, torch.Tensor]
+    x_label: str
+    y_label: str
+    title: str
+
+
+def colours_of(classes: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Colour of each class: the given one, else the next of matplotlib's cycle that is not given to another class."""
+    taken = {colors.to_hex(colour) for colour in given.values()}
+    free = [c for c in colors.TABLEAU_COLORS if colors.to_hex(c) not in taken] or ["tab:gray"]
+    cycle = itertools.cycle(free)
+    return {name: given[name] if name in given else next(cycle) for name in sorted({*classes, *given})}
+
+
+def new_figure(title: str, height: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=15, fontweight="bold")
+    return figure
+
+
+def scatter(latents: Latents, fit: Latents, colours: dict[str, str], exp: str, limit: int) -> Iterator[tuple[str, Figure]]:
+    """Each part of z in two planes: its first two dims, and the plane that holds the training classes furthest apart.
+
+    Args:
+        latents: the set to show.
+        fit: the training set, from which the plane and the marked class means come.
+        colours: of each class.
+        exp: experiment, for the title.
+        limit: points to show.
+
+    Yields:
+        File name and figure.
+    """
+    shown, rows = spread(latents.labels, limit), spread(fit.labels, FIT_FRAMES)
+    labels = fit.labels[rows]
+    for suffix, part, columns in latents.parts():
+        dims, first = columns.stop - columns.start, columns.start
+        if dims < 2:
+            continue
+        points, known = latents.z[shown][:, columns], fit.z[rows][:, columns]
+        plane = separating_plane(known, labels)
+        means = {c: known[labels == k].mean(0) for k, c in enumerate(fit.classes) if (labels == k).any()}
+        panels = [
+            Panel(
+                points[:, :2],
+                {c: m[:2] for c, m in means.items()},
+                f"z[{first}]",
+                f"z[{first + 1}]",
+                f"first two dims of {part}",
+            ),
+            Panel(
+                points @ plane.axes,
+                {c: m @ plane.axes for c, m in means.items()},
+                *(f"{name} (within-class s.d.)" for name in plane.names),
+                f"plane of {part} fitted on {fit.name}",
+            ),
+        ]
+        title = f"{exp}, set {latents.name}: latent frames, part {part} ({dims} dims)"
+        yield f"scatter{suffix}_{latents.name}", scatter_figure(latents, colours, title, panels, shown)
+
+
+def tsne(latents: Latents, colours: dict[str, str], exp: str, plots: Mapping, seed: int) -> Iterator[tuple[str, Figure]]:
+    """t-SNE of each part of z, side by side; nothing if there are too few frames or dims."""
+    shown = spread(latents.labels, plots["tsne_points"])
+    parts = [(part, columns) for _, part, columns in latents.parts() if columns.stop - columns.start >= 2]
+    if len(shown) < 5 or not parts:
+        return
+    panels = []
+    for part, columns in parts:
+        points = tsne_map(latents.z[shown][:, columns], plots["tsne_perplexity"], seed)
+        panels.append(Panel(points, {}, "t-SNE 1", "t-SNE 2", f"part {part} ({columns.stop - columns.start} dims)"))
+    title = f"{exp}, set {latents.name}: t-SNE of latent frames"
+    yield f"tsne_{latents.name}", scatter_figure(latents, colours, title, panels, shown)
+
+
+def scatter_figure(
+    latents: Latents, colours: dict[str, str], title: str, panels: Sequence[Panel], shown: torch.Tensor
+) -> Figure:
+    """Points of each class in each panel; ``shown`` (m,) are the rows of ``latents.labels`` that the points are."""
+    figure = new_figure(title, 1.2 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.15 * len(latents.classes))
+    rows = {name: torch.nonzero(latents.labels[shown] == k).flatten() for k, name in enumerate(latents.classes)}
+    markers = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(colours)}
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        for layer in range(LAYERS):
+            for name, own in rows.items():
+                x, y = panel.points[own[layer::LAYERS]].T.numpy()
+                axes.scatter(x, y, s=14, alpha=0.5, linewidths=0, color=colours[name], marker=markers[name])
+        for name, mark in panel.marks.items():
+            axes.plot(*mark.tolist(), "X", ms=13, mfc=colours[name], mec="black", mew=1.5)
+        axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
+        leave_far_points_out(axes, panel)
+    handles = []
+    for name, own in rows.items():
+        frames, utterances = latents.counts(name)
+        text = f"{latents.title(name)}: {len(own):,} of {frames:,} frames, {utterances:,} utterances"
+        handles.append(Line2D([], [], ls="", marker=markers[name], ms=8, color=colours[name], label=text))
+    if any(panel.marks for panel in panels):
+        mark = Line2D([], [], ls="", marker="X", ms=11, mfc="white", mec="black", label="mean of a class of the training set")
+        handles.append(mark)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def leave_far_points_out(axes: Axes, panel: Panel) -> None:
+    """Limits from quantiles, so that single far points do not squeeze the rest; says how many points lie outside."""
+    points = panel.points.double()
+    low, high = torch.quantile(points, torch.tensor([0.003, 0.997], dtype=torch.float64), dim=0)
+    for mark in panel.marks.values():
+        low, high = torch.minimum(low, mark.double()), torch.maximum(high, mark.double())
+    margin = 0.08 * (high - low).clamp(min=1e-6)
+    low, high = low - margin, high + margin
+    axes.set(xlim=(float(low[0]), float(high[0])), ylim=(float(low[1]), float(high[1])))
+    outside = int(((points < low) | (points > high)).any(1).sum())
+    if outside:
+        axes.text(0.99, 0.01, f"{outside} points outside", transform=axes.transAxes, ha="right", va="bottom", fontsize=10)
+
+
+def histograms(latents: Latents, colours: dict[str, str], exp: str) -> Iterator[tuple[str, Figure]]:
+    """Utterance scores by true class: log-likelihood ratio of each pair of model classes, or log p(x) if there is one."""
+    known = latents.model_classes
+    scored = ~latents.loglik.isnan().any(1)
+    if not scored.any():
+        return
+    if len(known) == 1:
+        kind, title = "loglik_hist", f"{exp}, set {latents.name}: log-likelihood of utterances"
+        panels = [(latents.loglik[:, 0], "log p(x), mean over frames (nats/frame)", None)]
+    else:
+        kind, title = "llr_hist", f"{exp}, set {latents.name}: log-likelihood ratios of utterances"
+        panels = [
+            (latents.loglik[:, b] - latents.loglik[:, a], known[b], known[a])
+            for a, b in itertools.combinations(range(len(known)), 2)
+        ]
+    figure = new_figure(title, 0.9 + (3.2 + 0.28 * len(latents.classes)) * len(panels))
+    for axes, (scores, above, below) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
+        low, high = torch.quantile(scores[scored], torch.tensor([0.002, 0.998], dtype=torch.float64)).tolist()
+        if below is not None:
+            low, high = min(low, 0.0), max(high, 0.0)
+        margin = 0.03 * (high - low) or 1.0
+        edges = torch.linspace(low - margin, high + margin, BINS + 1, dtype=torch.float64)
+        for i, name in enumerate(latents.classes):
+            own = torch.tensor([u["class"] == name for u in latents.utterances]) & scored
+            if not own.any():
+                continue
+            frames, utterances = latents.counts(name)
+            text = f"{latents.title(name)}: {utterances:,} utterances, {frames:,} frames"
+            if below is None:
+                text += f", mean {scores[own].mean():.2f}"
+            else:
+                text += f", {100 * (scores[own] > 0).double().mean():.1f} % above 0"
+            inside = scores[own].clamp(float(edges[0]), float(edges[-1]))  # the last bins take what lies beyond
+            share = torch.histogram(inside, edges).hist / own.sum()
+            axes.stairs(share, edges, fill=True, alpha=0.25, color=colours[name])
+            axes.stairs(share, edges, color=colours[name], ls=LINES[i % len(LINES)], lw=2, label=text)
+        if below is None:
+            axes.set(xlabel=above)
+        else:
+            axes.axvline(0, color="gray", lw=1.5)
+            axes.set(xlabel=f"log p(x|{above}) - log p(x|{below}), mean over frames (nats/frame)")
+        axes.set(ylabel="share of the class", xlim=(float(edges[0]), float(edges[-1])))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
+    yield f"{kind}_{latents.name}", figure
+
+
+def curves(history: Mapping[str, torch.Tensor], exp: str) -> Figure:
+    """Training curves against the step.
+
+    Args:
+        history: columns of history.tsv, (rows,) float64, NaN where a row has no value; ``spikes`` and ``restores`` count
+            from the start of training.
+        exp: experiment, for the title.
+    """
+    step = history["step"]
+    loglik = {f"{prefix}logll": history[f"{prefix}logp"] + history[f"{prefix}logdet"] for prefix in ("", "dev_")}
+    columns = {**history, **loglik}
+    panels = [
+        ("LogDet", "nats/frame", "logdet", "dev_logdet", "linear"),
+        ("LogP", "nats/frame", "logp", "dev_logp", "linear"),
+        ("LogLL = LogP + LogDet", "nats/frame", "logll", "dev_logll", "linear"),
+        ("NLL = -LogLL", "nats/frame", "nll", "dev_nll", "linear"),
+        ("gradient norm", "nats/frame per unit", "grad_norm", None, "log"),
+        ("learning rate", "per step", "lr", None, "linear"),
+    ]
+    if not columns["dev_accuracy"].isnan().all():
+        panels.append(("frame accuracy", "share of frames", None, "dev_accuracy", "linear"))
+    panels.append(("speed", "frames/s", "frames_per_s", None, "linear"))
+    count = {name: int(columns[name].nan_to_num().max()) for name in ("spikes", "restores")}
+    rows = math.ceil(len(panels) / 2)
+    figure = new_figure(f"{exp}: training, {int(step.max()):,} steps", 0.9 + 2.9 * rows)
+    grid = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axes, (title, unit, train, dev, scale) in zip(grid, panels):
+        if train:
+            axes.plot(step, columns[train], color=BLUE, lw=1.3)
+        if dev:
+            seen = ~columns[dev].isnan()
+            axes.plot(step[seen], columns[dev][seen], color=ORANGE, ls="--", marker="o", ms=4, lw=1.5)
+        for name, colour, style in (("spikes", PINK, ":"), ("restores", BLACK, "-.")):
+            rise = columns[name].nan_to_num().diff(prepend=torch.zeros(1, dtype=torch.float64)) > 0
+            for x in step[rise].tolist():
+                axes.axvline(x, color=colour, ls=style, lw=1.3, zorder=0.5)
+        axes.set(title=title, ylabel=unit, xlabel="step", yscale=scale)
+        drawn = torch.cat([columns[c] for c in (train, dev) if c])
+        late = torch.cat([columns[c][len(step) // 20 :] for c in (train, dev) if c])
+        if scale == "linear":
+            leave_start_out(axes, drawn[drawn.isfinite()], late[late.isfinite()])
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    handles = [
+        Line2D([], [], color=BLUE, label="train, mean over the steps since the last row"),
+        Line2D([], [], color=ORANGE, ls="--", marker="o", ms=4, label="dev"),
+        Line2D([], [], color=PINK, ls=":", lw=2, label=f"spike ({count['spikes']:,} in all)"),
+        Line2D([], [], color=BLACK, ls="-.", lw=2, label=f"restore ({count['restores']:,} in all)"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+def leave_start_out(axes: Axes, values: torch.Tensor, late: torch.Tensor) -> None:
+    """Limits from what comes after the first twentieth, if the start would flatten it; says how many rows lie outside."""
+    if len(late) < 2:
+        return
+    low, high = torch.quantile(late, torch.tensor([0.005, 0.995], dtype=torch.float64)).tolist()
+    room = (high - low) or abs(high) * 0.1 or 1.0
+    low, high = max(float(values.min()), low - room), min(float(values.max()), high + room)
+    outside = int(((values < low) | (values > high)).sum())
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
+    axes.set_ylim(low - margin, high + margin)
+    if outside:
+        axes.text(0.99, 0.02, f"{outside} rows outside", transform=axes.transAxes, ha="right", va="bottom", fontsize=10)
+
+
+def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figure:
+    """Skewness and excess kurtosis of every latent dimension.
+
+    Args:
+        groups: title, and rows of gaussianity_dims.tsv in order of dimension, c before r, with float values; one row of
+            panels each.
+        exp: experiment, for the title.
+    """
+    figure = new_figure(f"{exp}: shape of each latent dimension (0 is Gaussian)", 1.0 + 3.0 * len(groups))
+    grid = figure.subplots(len(groups), 2, squeeze=False, sharey="col")
+    kinds = (("pooled", "", ORANGE, "^"), ("within class", "_within", BLUE, "o"))
+    for panels, (title, rows) in zip(grid, groups):
+        border = sum(row["part"] == "c" for row in rows)
+        for axes, (moment, name) in zip(panels, (("skew", "skewness"), ("kurt", "excess kurtosis"))):
+            means = []
+            for label, suffix, colour, marker in kinds:
+                values = torch.tensor([row[moment + suffix] for row in rows], dtype=torch.float64)
+                axes.scatter(range(len(rows)), values, s=9, color=colour, marker=marker, alpha=0.7, linewidths=0)
+                for part, own in (("c", values[:border]), ("r", values[border:])):
+                    if len(own):
+                        means.append(f"{label} {part} {own.nanmean():+.3f}")
+            axes.axhline(0, color="gray", lw=1)
+            if 0 < border < len(rows):
+                axes.axvspan(border - 0.5, len(rows) - 0.5, color="gray", alpha=0.15, lw=0)
+                axes.text(border, 0.98, " r", transform=axes.get_xaxis_transform(), va="top", fontweight="bold")
+            pairs = [", ".join(m for m in means if m.startswith(label)) for label, *_ in kinds]
+            axes.set_title(f"{title}\nmean: " + "; ".join(pairs), fontsize=10, loc="left")
+            axes.set(xlabel="latent dim", ylabel=name, xlim=(-1, len(rows)))
+    for column in grid.T:
+        far = max((abs(v) for axes in column for v in axes.get_ylim()), default=0)
+        if far > 12:  # heavy tails in some dims: keep the rest readable
+            for axes in column:
+                axes.set_yscale("symlog", linthresh=2)
+    handles = [Line2D([], [], ls="", marker=m, color=c, ms=7, label=label) for label, _, c, m in kinds]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure

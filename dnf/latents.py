@@ -1,0 +1,194 @@
+"""Stage 4: latents, LogP under every class and LogDet of every frame, Gaussianity, and whether training and evaluation agree.
+
+The flow runs once over each set; the scores of stage 6 are sums over what this stage leaves in ``latents/<set>/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+from dnf import entry
+from dnf.checkpoint import Trained, load_model
+from dnf.classes import read_classes
+from dnf.config import Config
+from dnf.environment import choose_device
+from dnf.evaluate import AGREEMENT_FRAMES, BATCH, evaluate, evenly_spaced
+from dnf.frames import FrameStore, Windows
+from dnf.gaussianity import Moments, Shape, mardia
+from dnf.tables import read_tsv, write_tsv
+
+log = logging.getLogger(__name__)
+
+SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
+MARDIA = ("mardia_frames", "mardia_skew", "mardia_skew_p", "mardia_kurt", "mardia_kurt_z", "mardia_kurt_p")
+
+
+def scored_sets(config: Config, frames: Path) -> list[str]:
+    """Names of the sets an experiment is scored on: train, dev and the test sets (all others when none are named)."""
+    present = sorted(path.parent.name for path in frames.glob("*/meta.json"))
+    test = config.data.test or [name for name in present if name not in (config.data.train, config.data.dev)]
+    return list(dict.fromkeys([config.data.train, config.data.dev, *test]))
+
+
+def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float) -> None:
+    """Score the sample of training frames that training scored with these weights; a large difference is an error.
+
+    Args:
+        windows: training vectors of the model's classes, as in training.
+        out: gets ``agreement.json``, in nats per frame.
+        limit: the largest difference allowed, nats per frame.
+    """
+    rows = evenly_spaced(len(windows), AGREEMENT_FRAMES)
+    training, evaluation = trained.content["sample_nll"], evaluate(trained.model, windows, rows)["nll"]
+    figures = {"frames": len(rows), "training_nll": training, "evaluation_nll": evaluation, "difference": evaluation - training}
+    (out / "agreement.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    log.info("%s: the same %d training frames have NLL %.4f in training and %.4f now", out, len(rows), training, evaluation)
+    if not abs(evaluation - training) <= limit:
+        raise ValueError(
+            f"{out / 'best.pt'}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, more than "
+            f"latents.max_difference {limit} nats apart; the features or the code are not those of training: run stage 3 again"
+        )
+
+
+@torch.no_grad()
+def write_latents(trained: Trained, windows: Windows, all_classes: list[str], out: Path, save_frames: int) -> Moments:
+    """Run the flow over a set and write ``out``; the moments of its latents by true class.
+
+    Args:
+        windows: all vectors of the set, of classes the model knows or not.
+        all_classes: classes of the corpus, by whose ids the moments are kept.
+        out: ``latents/<set>``, replaced as a whole.
+        save_frames: vectors whose z is kept; 0 keeps all.
+    """
+    model, store, total = trained.model, windows.store, len(windows)
+    temporary = out.with_name(out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    ids = {name: i for i, name in enumerate(all_classes)}
+    true = torch.tensor([ids[name] for name in store.classes])
+    kept = evenly_spaced(total, save_frames)
+    logp = open_memmap(temporary / "logp.npy", "w+", np.float32, (total, len(trained.classes)))
+    logdet = open_memmap(temporary / "logdet.npy", "w+", np.float32, (total,))
+    z_kept = open_memmap(temporary / "z.npy", "w+", np.float32, (len(kept), windows.dim))
+    moments = Moments(len(all_classes), windows.dim)
+    for rows in tqdm(torch.arange(total).split(BATCH), desc=f"latents {out.name}", unit="batch"):
+        z, change = model(windows.gather(rows))
+        logp[rows[0] : rows[-1] + 1] = model.prior.of_all(z).cpu()
+        logdet[rows[0] : rows[-1] + 1] = change.cpu()
+        moments.update(z, true[windows.utterance[rows].long()])
+        first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
+        z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
+    for array in (logp, logdet, z_kept):
+        array.flush()
+    if not np.isfinite(logdet).all() or not np.isfinite(logp).all():
+        raise ValueError(f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training")
+    np.save(temporary / "z_rows.npy", kept.numpy())
+    counts = torch.bincount(windows.utterance.long(), minlength=len(store.utterances)).tolist()
+    with (temporary / "utts.tsv").open("w", encoding="utf-8") as file:
+        file.write("utt\tspeaker\tclass\tfirst\trows\n")
+        first = 0
+        for utt, speaker, name, count in zip(store.utterances, store.speakers, store.classes, counts):
+            file.write(f"{utt}\t{speaker}\t{name}\t{first}\t{count}\n")
+            first += count
+    prior = trained.config.prior
+    meta = {"classes": trained.classes, "dim": windows.dim, "cond_dim": prior.cond_dim, "var_c": prior.var_c, "var_r": prior.var_r}
+    (temporary / "meta.json").write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.replace(out)
+    return moments
+
+
+def groups_of_classes(moments: Moments, all_classes: list[str], model_classes: list[str]) -> Iterator[list[int]]:
+    """Class ids whose frames are judged together: those the model knows, then with the others where there are any."""
+    present = [k for k in range(len(all_classes)) if moments.count[k] > 0]
+    seen = [k for k in present if all_classes[k] in model_classes]
+    if seen:
+        yield seen
+    if seen != present:
+        yield present
+
+
+def parts(dim: int, cond_dim: int) -> dict[str, slice]:
+    """Columns of c and of r; what is empty is left out."""
+    both = {"c": slice(0, cond_dim), "r": slice(cond_dim, dim)}
+    return {name: columns for name, columns in both.items() if columns.start < columns.stop}
+
+
+def gaussianity_rows(
+    name: str, out: Path, moments: Moments, all_classes: list[str], trained: Trained, mardia_frames: int
+) -> tuple[list[dict], list[dict]]:
+    """Rows of ``gaussianity.tsv`` and ``gaussianity_dims.tsv`` for one set; ``out`` is its ``latents/<set>``."""
+    z = torch.from_numpy(np.load(out / "z.npy", mmap_mode="c"))
+    utts = read_tsv(out / "utts.tsv")
+    z_rows = np.load(out / "z_rows.npy")
+    utterance = np.searchsorted([int(u["first"]) for u in utts], z_rows, side="right") - 1
+    true = torch.tensor([all_classes.index(u["class"]) for u in utts])[torch.from_numpy(utterance)]
+    rows, dims = [], []
+    for group in groups_of_classes(moments, all_classes, trained.classes):
+        names = "+".join(all_classes[k] for k in group)
+        pooled, within = moments.pooled(group), moments.within(group)
+        chosen = torch.nonzero(torch.isin(true, torch.tensor(group)))[:, 0]
+        chosen = chosen[evenly_spaced(len(chosen), mardia_frames)]
+        for part, columns in parts(moments.dim, trained.config.prior.cond_dim).items():
+            shapes = per_dim(pooled, within, columns)
+            test = mardia_figures(z[chosen, columns], true[chosen], f"{name} {names} {part}")
+            row = {"set": name, "classes": names, "part": part, "dim": columns.stop - columns.start}
+            row["frames"] = int(sum(moments.count[k] for k in group))
+            rows.append(row | {key: f"{values.nanmean().item():.6g}" for key, values in shapes.items()} | test)
+            for i, values in enumerate(zip(*(values.tolist() for values in shapes.values()))):
+                dims.append({"set": name, "classes": names, "part": part, "dim_index": i} | {k: f"{v:.6g}" for k, v in zip(SHAPES, values)})
+    return rows, dims
+
+
+def per_dim(pooled: Shape, within: Shape, columns: slice) -> dict[str, torch.Tensor]:
+    return dict(zip(SHAPES, (pooled.skew[columns], pooled.kurt[columns], within.skew[columns], within.kurt[columns])))
+
+
+def mardia_figures(z: torch.Tensor, labels: torch.Tensor, what: str) -> dict[str, str]:
+    """Mardia's test as table cells; empty ones where there are too few frames for it."""
+    try:
+        test = mardia(z, labels)
+    except ValueError as error:
+        log.warning("%s: no multivariate test: %s", what, error)
+        return dict.fromkeys(MARDIA, "")
+    values = (len(z), test.skew, test.skew_p, test.kurt, test.kurt_z, test.kurt_p)
+    return {key: f"{value:.6g}" for key, value in zip(MARDIA, values)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.latents", description=__doc__.split("\n\n")[0])
+    parser.add_argument("frames", type=Path, help="folder of the frame stores")
+    parser.add_argument("exp", type=Path, help="folder of the experiment, with config.yaml and best.pt")
+    parser.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)")
+    args = parser.parse_args(argv)
+    config, device, all_classes = Config.load(args.exp / "config.yaml"), choose_device(args.device), read_classes(args.classes)
+    trained = load_model(args.exp / "best.pt", device, all_classes)
+    splice, cmvn = trained.config.splice, trained.config.cmvn
+    store = FrameStore(args.frames / config.data.train)
+    check_agreement(trained, Windows(store, splice, cmvn, trained.classes, keep_unseen=False, device=device), args.exp, config.latents.max_difference)
+    rows, dims = [], []
+    for name in scored_sets(config, args.frames):
+        windows = Windows(FrameStore(args.frames / name), splice, cmvn, trained.classes, keep_unseen=True, device=device)
+        out = args.exp / "latents" / name
+        moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
+        of_set = gaussianity_rows(name, out, moments, all_classes, trained, config.latents.mardia_frames)
+        rows += of_set[0]
+        dims += of_set[1]
+    write_tsv(args.exp / "gaussianity.tsv", rows)
+    write_tsv(args.exp / "gaussianity_dims.tsv", dims)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

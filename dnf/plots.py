@@ -1,0 +1,218 @@
+"""Stage 5: training curves, 2-D scatter and t-SNE of the latents, score histograms, per-dimension Gaussianity.
+
+Reads config.yaml, history.tsv, gaussianity_dims.tsv and latents/<set>/ of an experiment and writes plots/*.png, 12 inches
+wide (1200 pixels at 100 dpi). The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import torch
+import yaml
+from matplotlib import colors
+from matplotlib.figure import Figure
+
+from dnf import entry, figures
+from dnf.figures import Latents
+
+logger = logging.getLogger(__name__)
+
+HISTORY = (
+    *("step", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
+    *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
+)
+SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
+
+
+def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
+    """Write all figures of an experiment, or those of some sets.
+
+    Args:
+        exp: experiment folder, stages 3 and 4 done.
+        sets: None for all sets that have latents; then figures left by earlier runs are removed.
+
+    Returns:
+        The files written.
+    """
+    config = read_config(exp / "config.yaml")
+    plots, name = config["plots"], exp.resolve().name
+    names = list(sets) if sets is not None else sets_of(exp)
+    fit = read_latents(exp / "latents" / config["data"]["train"])
+    shown = [fit if s == fit.name else read_latents(exp / "latents" / s) for s in names]
+    colours = figures.colours_of([c for s in (fit, *shown) for c in (*s.classes, *s.model_classes)], plots["colours"])
+    folder = exp / "plots"
+    folder.mkdir(exist_ok=True)
+    written = []
+
+    def write(stem: str, figure: Figure) -> None:
+        written.append(save(figure, folder / f"{stem}.png", plots["dpi"]))
+
+    with matplotlib.style.context(["default", figures.STYLE]):
+        write("curves", figures.curves(read_history(exp / "history.tsv"), name))
+        write("gaussianity", figures.gaussianity(read_shapes(exp / "gaussianity_dims.tsv", shown), name))
+        for latents in shown:
+            logger.info("set %s: %d frames kept of %d utterances", latents.name, len(latents.z), len(latents.utterances))
+            for made in (
+                figures.scatter(latents, fit, colours, name, plots["max_points"]),
+                figures.histograms(latents, colours, name),
+                figures.tsne(latents, colours, name, plots, config["seed"]),
+            ):
+                for stem, figure in made:
+                    write(stem, figure)
+    if sets is None:
+        for path in sorted(set(folder.glob("*.png")) - set(written)):
+            path.unlink()
+    logger.info("%d figures in %s", len(written), folder)
+    return written
+
+
+def save(figure: Figure, path: Path, dpi: int) -> Path:
+    """Write under a temporary name, then move into place."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+    os.replace(temporary, path)
+    return path
+
+
+def sets_of(exp: Path) -> list[str]:
+    """Sets that have latents."""
+    found = sorted(path.parent.name for path in exp.glob("latents/*/meta.json"))
+    if not found:
+        raise ValueError(f"{exp / 'latents'}: no set has latents; run stage 4 first (--stage 4)")
+    return found
+
+
+def read_table(path: Path, stage: int, numbers: Sequence[str], gaps: bool = False) -> list[dict]:
+    """Rows of a tab-separated file with a header; ``numbers`` are the columns to turn into floats.
+
+    Args:
+        path: the file.
+        stage: the stage that writes it, for the messages.
+        numbers: columns that must be there and hold numbers.
+        gaps: whether an empty field is NaN, or an error.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: not there; run stage {stage} first (--stage {stage})")
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not rows:
+        raise ValueError(f"{path}: has no rows; run stage {stage} again (--stage {stage})")
+    for number, row in enumerate(rows, start=2):
+        for column in numbers:
+            try:
+                row[column] = math.nan if gaps and row[column] == "" else float(row[column])
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(
+                    f"{path}: line {number}: column {column}: expected a number, "
+                    f"got {row.get(column)!r}; run stage {stage} again (--stage {stage})"
+                ) from None
+    return rows
+
+
+def read_config(path: Path) -> dict:
+    """The resolved settings that stage 3 left, with the keys used here checked."""
+    if not path.is_file():
+        raise ValueError(f"{path}: not there; run stage 3 first (--stage 3)")
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    wanted = {"plots": ("colours", "max_points", "tsne_points", "tsne_perplexity", "dpi"), "data": ("train",)}
+    for section, keys in wanted.items():
+        for key in keys:
+            if not isinstance(config, dict) or key not in (config.get(section) or {}):
+                raise ValueError(f"{path}: no setting {section}.{key}; run stage 3 again (--stage 3)")
+    if "seed" not in config:
+        raise ValueError(f"{path}: no setting seed; run stage 3 again (--stage 3)")
+    for name, colour in config["plots"]["colours"].items():
+        if not colors.is_color_like(colour):
+            raise ValueError(f"{path}: plots.colours: {name}: {colour!r} is not a colour; try tab:blue or '#1f77b4'")
+    return config
+
+
+def read_history(path: Path) -> dict[str, torch.Tensor]:
+    """Columns of history.tsv, (rows,) float64; NaN where a row has no evaluation."""
+    rows = read_table(path, 3, HISTORY, gaps=True)
+    return {column: torch.tensor([row[column] for row in rows], dtype=torch.float64) for column in HISTORY}
+
+
+def read_shapes(path: Path, shown: Sequence[Latents]) -> list[tuple[str, list[dict]]]:
+    """Rows of gaussianity_dims.tsv of the sets shown, grouped by set and classes, c before r, each with a title."""
+    rows = read_table(path, 4, ("dim_index", *SHAPES))
+    groups = []
+    for latents in shown:
+        of_set = [row for row in rows if row["set"] == latents.name]
+        for classes in dict.fromkeys(row["classes"] for row in of_set):
+            own = [row for row in of_set if row["classes"] == classes]
+            counts = [latents.counts(name) for name in classes.split("+")]
+            frames, utterances = (sum(column) for column in zip(*counts))
+            title = f"{latents.name}, {classes}: {frames:,} frames, {utterances:,} utterances"
+            groups.append((title, sorted(own, key=lambda row: (row["part"], row["dim_index"]))))
+    if not groups:
+        raise ValueError(f"{path}: no rows for the sets {' '.join(s.name for s in shown)}; run stage 4 again (--stage 4)")
+    return groups
+
+
+def read_latents(directory: Path) -> Latents:
+    """One set's latents; the arrays stay on disk until used."""
+    again = "run stage 4 again (--stage 4)"
+    if not (directory / "meta.json").is_file():
+        raise ValueError(f"{directory}: no latents of this set (meta.json); run stage 4 first (--stage 4)")
+    meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+    utterances = read_table(directory / "utts.tsv", 4, ("first", "rows"))
+    arrays = {}
+    for name in ("z", "z_rows", "logp", "logdet"):
+        path = directory / f"{name}.npy"
+        if not path.is_file():
+            raise ValueError(f"{path}: not there; {again}")
+        arrays[name] = torch.from_numpy(np.load(path, mmap_mode="c"))  # "c": private pages, never written back
+    kept, frames = len(arrays["z"]), meta["frames"]
+    found = {name: tuple(array.shape) for name, array in arrays.items()}
+    expected = {"z": (kept, meta["dim"]), "z_rows": (kept,), "logp": (frames, len(meta["classes"])), "logdet": (frames,)}
+    if found != expected:
+        raise ValueError(f"{directory}: arrays of shapes {found}, but meta.json says {expected}; {again}")
+    end = 0
+    for utterance in utterances:
+        utterance.update(first=int(utterance["first"]), rows=int(utterance["rows"]))
+        if utterance["first"] != end:
+            raise ValueError(
+                f"{directory}/utts.tsv: {utterance['utt']} starts at row {utterance['first']}, "
+                f"the one before it ends at {end}; {again}"
+            )
+        end += utterance["rows"]
+    if end != frames:
+        raise ValueError(f"{directory}/utts.tsv: its utterances have {end} rows, the arrays {frames}; {again}")
+    classes = sorted({u["class"] for u in utterances})
+    of_utterance = torch.tensor([classes.index(u["class"]) for u in utterances])
+    first = torch.tensor([u["first"] for u in utterances])
+    labels = of_utterance[torch.searchsorted(first, arrays["z_rows"].clone(), right=True) - 1]
+    loglik = _utterance_loglik(utterances, arrays["logp"], arrays["logdet"])
+    return Latents(
+        directory.name, meta["classes"], meta["cond_dim"], utterances, classes, arrays["z"], labels, loglik
+    )
+
+
+def _utterance_loglik(utterances: list[dict], logp: torch.Tensor, logdet: torch.Tensor) -> torch.Tensor:
+    """(U, K) float64: log p(x | class) = logp (S, K) + logdet (S,), mean over the frames of each utterance."""
+    spans = [slice(u["first"], u["first"] + u["rows"]) for u in utterances]
+    return torch.stack([(logp[s].double() + logdet[s, None].double()).mean(0) for s in spans])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.plots", description=__doc__.split("\n\n")[0])
+    parser.add_argument("exp", type=Path, help="experiment folder, stages 3 and 4 done")
+    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all that have latents)")
+    args = parser.parse_args(argv)
+    make_plots(args.exp, args.sets)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

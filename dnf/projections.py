@@ -1,0 +1,73 @@
+"""From hundreds of latent dims to the two of a picture."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Plane(NamedTuple):
+    """Projection to two dims: (d, 2) axes, and what each axis is."""
+
+    axes: torch.Tensor
+    names: tuple[str, str]
+
+
+def spread(labels: torch.Tensor, limit: int) -> torch.Tensor:
+    """Rows of a sample with as many of each class as ``limit`` and the class allow, evenly spaced within each class.
+
+    Args:
+        labels: (M,) class of each row.
+        limit: rows wanted in all; what a small class leaves goes to the others.
+
+    Returns:
+        (m,) ascending row numbers, m <= limit (but for at least one row of each class).
+    """
+    classes = sorted((torch.nonzero(labels == k).flatten() for k in labels.unique().tolist()), key=len)
+    chosen, left = [torch.zeros(0, dtype=torch.long)], limit
+    for rank, rows in enumerate(classes):
+        take = min(len(rows), max(1, left // (len(classes) - rank)))
+        left -= take
+        chosen.append(rows[torch.arange(take) * len(rows) // take])
+    return torch.cat(chosen).sort().values
+
+
+def separating_plane(x: torch.Tensor, labels: torch.Tensor) -> Plane:
+    """The plane that shows the classes furthest apart, classes weighted equally, scaled to a within-class deviation of 1.
+
+    The axes are Fisher's linear discriminants. Two classes have one and a single class none; what is missing is filled up
+    with the direction of largest within-class variance that is uncorrelated, within class, with the axes so far.
+
+    Args:
+        x: (N, d) latents, d >= 2.
+        labels: (N,) class of each row.
+    """
+    x, d = x.double(), x.shape[1]
+    groups = [x[labels == k] for k in labels.unique().tolist()]
+    means = torch.stack([g.mean(0) for g in groups])
+    within = sum((g - m).T @ (g - m) / len(g) for g, m in zip(groups, means)) / len(groups)
+    within = within + torch.eye(d, dtype=x.dtype) * (1e-6 * within.trace() / d + 1e-12)
+    factor = torch.linalg.cholesky(within)
+    between = torch.linalg.solve_triangular(factor, (means - means.mean(0)).T, upper=False)
+    found = min(len(groups) - 1, 2)
+    vectors = torch.linalg.eigh(between @ between.T).eigenvectors.flip(1)[:, :found]
+    axes = torch.linalg.solve_triangular(factor.T, vectors, upper=True)
+    names = [f"linear discriminant {i + 1}" for i in range(found)]
+    for name in ("largest variance", "next largest variance")[: 2 - found]:
+        basis = torch.linalg.qr(within @ axes).Q
+        rest = torch.eye(d, dtype=x.dtype) - basis @ basis.T
+        axis = torch.linalg.eigh(rest @ within @ rest).eigenvectors[:, -1:]
+        axes = torch.cat([axes, axis / (axis.T @ within @ axis).sqrt()], 1)
+        names.append(name)
+    axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # an eigenvector has no sign of its own
+    return Plane(axes.to(torch.float32), (names[0], names[1]))
+
+
+def tsne_map(x: torch.Tensor, perplexity: float, seed: int) -> torch.Tensor:
+    """t-SNE of (m, d) points to (m, 2); few points get a smaller perplexity."""
+    from sklearn.manifold import TSNE  # slow to import, and only this needs it
+
+    perplexity = min(float(perplexity), (len(x) - 1) / 3)
+    embedding = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
+    return torch.from_numpy(embedding.fit_transform(x.numpy()))

@@ -1,0 +1,196 @@
+"""Stage 8: every figure of an experiment in results.tsv and results.txt; and all experiments of a folder side by side.
+
+``python3 -m dnf.results exp/NAME`` writes both files, whole; ``python3 -m dnf.results exp`` compares what is below ``exp``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from dnf import entry
+from dnf.config import Config
+from dnf.decide import COLUMNS
+from dnf.stage import STAGES, read_marker
+from dnf.tables import read_tsv, write_tsv
+
+log = logging.getLogger(__name__)
+
+GAUSSIANITY = ("skew", "kurt", "skew_within", "kurt_within", "mardia_kurt_z", "mardia_skew_p", "mardia_kurt_p")
+
+
+def collect(exp: Path) -> list[dict]:
+    """All figures of an experiment as rows of ``results.tsv``; none depends on the clock or the load of the machine."""
+    for name, number in (("accuracy.tsv", 7), ("gaussianity.tsv", 4), ("agreement.json", 4), ("training.json", 3)):
+        if not (exp / name).is_file():
+            raise ValueError(f"{exp / name}: not there; run stage {number}")
+    rows = read_tsv(exp / "accuracy.tsv")
+    for path in sorted(exp.glob("scores/*/densities.tsv")):
+        for row in read_tsv(path):
+            figures = {name: row[name] for name in ("loglik", "logp", "logdet")} | {"nll": f"{-float(row['loglik']):.6f}"}
+            rows += [
+                {"metric": name, "set": path.parent.name, "class": row["class"], "value": value, "total": row["frames"]}
+                for name, value in figures.items()
+            ]
+    for row in read_tsv(exp / "gaussianity.tsv"):
+        rows += [
+            {"metric": f"{name}_{row['part']}", "set": row["set"], "class": row["classes"], "value": row[name], "total": row["frames"]}
+            for name in GAUSSIANITY
+            if row[name]
+        ]
+    agreement = json.loads((exp / "agreement.json").read_text(encoding="utf-8"))
+    rows.append({"metric": "train_eval_difference", "value": f"{agreement['difference']:.6f}", "total": agreement["frames"]})
+    rows += [{"metric": name, "value": value} for name, value in json.loads((exp / "training.json").read_text(encoding="utf-8")).items()]
+    return [{column: str(row.get(column, "")) for column in COLUMNS} for row in rows]
+
+
+def figure(row: dict) -> str:
+    """A share as ``0.9431 [ 116 / 123, 95% 0.9012-0.9720, 8 speakers ]``."""
+    interval = f"95% {float(row['low']):.4f}-{float(row['high']):.4f}" if row["low"] else "no interval"
+    return f"{float(row['value']):.4f} [ {row['count']} / {row['total']}, {interval}, {row['speakers']} speakers ]"
+
+
+def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
+    """One accuracy a line; where a set has a control, the same class of the control stands on the same line."""
+    found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"].endswith("_accuracy")}
+    lines = []
+    for (metric, name, true), row in found.items():
+        line = f"{metric} {name} {true} {figure(row)}"
+        control = found.get((metric, controls.get(name), true))
+        if control and true != "all":
+            line += f" | control {control['set']} {figure(control)}"
+        lines.append(line)
+    return lines
+
+
+def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:
+    """How sets of classes the model does not know were decided."""
+    return [
+        f"{r['metric']} {r['set']} {r['class']} (unseen) decided {r['decided']} {figure(r)}"
+        for r in rows
+        if r["metric"].endswith("_share") and r["class"] not in model_classes
+    ]
+
+
+def confusion_lines(rows: list[dict], model_classes: list[str]) -> list[str]:
+    """True class by decided class, counts of utterances and of frames."""
+    lines = []
+    for metric, unit in (("utt_share", "utterances"), ("frame_share", "frames")):
+        counts: dict[tuple[str, str], dict[str, str]] = {}
+        for r in rows:
+            if r["metric"] == metric:
+                counts.setdefault((r["set"], r["class"]), {})[r["decided"]] = r["count"]
+        for (name, true), decided in counts.items():
+            cells = "  ".join(f"{c} {decided[c]}" for c in model_classes)
+            lines.append(f"confusion {unit} {name} {true} -> {cells}")
+    return lines
+
+
+def density_lines(rows: list[dict]) -> list[str]:
+    table: dict[tuple[str, str], dict[str, dict]] = {}
+    for r in rows:
+        if r["metric"] in ("loglik", "logp", "logdet", "nll"):
+            table.setdefault((r["set"], r["class"]), {})[r["metric"]] = r
+    return [
+        f"density {name} {true} LogLL {float(m['loglik']['value']):.3f} LogP {float(m['logp']['value']):.3f} "
+        f"LogDet {float(m['logdet']['value']):.3f} NLL {float(m['nll']['value']):.3f} [ {m['loglik']['total']} frames ]"
+        for (name, true), m in table.items()
+    ]
+
+
+def gaussianity_lines(exp: Path) -> list[str]:
+    lines = []
+    for r in read_tsv(exp / "gaussianity.tsv"):
+        test = (
+            f"Mardia kurtosis z {float(r['mardia_kurt_z']):.1f} p {r['mardia_kurt_p']} skewness p {r['mardia_skew_p']} [ {r['mardia_frames']} frames ]"
+            if r["mardia_kurt_z"]
+            else "Mardia not tested: too few frames for the dims"
+        )
+        lines.append(
+            f"gaussianity {r['set']} {r['classes']} {r['part']}{r['dim']} skew {float(r['skew']):.5f} kurt {float(r['kurt']):.5f} "
+            f"within-class skew {float(r['skew_within']):.5f} kurt {float(r['kurt_within']):.5f} | {test}"
+        )
+    return lines
+
+
+def header(exp: Path, config: Config) -> list[str]:
+    """What was run, on what, and how long it took; the only part of results.txt that differs between two equal runs."""
+    environment = json.loads((exp / "env.json").read_text(encoding="utf-8"))
+    markers = {name: read_marker(exp / f".done.{name}") for name, stage in STAGES.items() if stage.place == "exp"}
+    seconds = " ".join(f"{name} {marker['seconds']}" for name, marker in markers.items() if marker)
+    key = (markers["train"] or {"key": "unknown"})["key"]
+    return [
+        f"# experiment {exp}  seed {config.seed}  settings {key}",
+        f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
+        f"# device {environment['device']} ({environment['device_name']}, {environment['threads']} threads)  seconds: {seconds}",
+    ]
+
+
+def text(exp: Path, rows: list[dict], config: Config) -> str:
+    """``results.txt``: one figure a line, each with its counts, so that ``grep`` and ``sort`` can read it."""
+    model_classes = sorted({r["decided"] for r in rows if r["decided"]})
+    single = {r["metric"]: r["value"] for r in rows if not r["set"]}
+    count = next(r["total"] for r in rows if r["metric"] == "train_eval_difference")
+    accuracy = accuracy_lines(rows, config.data.controls) if model_classes else ["# this flow knows no classes: it gives densities and decides nothing"]
+    blocks = {
+        "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
+        "shares decided for classes the model has not seen": share_lines(rows, set(model_classes)) if model_classes else [],
+        "confusion: true class -> decided": confusion_lines(rows, model_classes) if model_classes else [],
+        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)": density_lines(rows),
+        "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class": gaussianity_lines(exp),
+        "training": [
+            f"train_eval_difference {float(single['train_eval_difference']):.6f} nats per frame [ {count} frames ]",
+            *(f"{name} {single[name]}" for name in ("parameters", "frames", "steps", "best_step", "spikes", "restores")),
+        ],
+    }
+    lines = header(exp, config)
+    for title, body in blocks.items():
+        if body:
+            lines += ["", f"# {title}", *body]
+    return "\n".join(lines) + "\n"
+
+
+def write(exp: Path) -> None:
+    """Write results.tsv and results.txt of an experiment, whole."""
+    config, rows = Config.load(exp / "config.yaml"), collect(exp)
+    write_tsv(exp / "results.tsv", rows, COLUMNS)
+    temporary = exp / "results.txt.tmp"
+    temporary.write_text(text(exp, rows, config), encoding="utf-8")
+    temporary.replace(exp / "results.txt")
+    log.info("%s", exp / "results.txt")
+
+
+def compare(folder: Path) -> str:
+    """A table of all experiments below a folder that have results: utterance accuracy of each set, and NLL of dev."""
+    table: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.glob("*/results.tsv")):
+        rows, exp = read_tsv(path), path.parent.name
+        cells = {f"utt {r['set']}": f"{float(r['value']):.4f}" for r in rows if r["metric"] == "utt_accuracy" and r["class"] == "all"}
+        dev = Config.load(path.parent / "config.yaml").data.dev
+        cells |= {f"NLL {dev}": f"{float(r['value']):.2f}" for r in rows if r["metric"] == "nll" and r["set"] == dev and r["class"] == "all"}
+        cells |= {"parameters": r["value"] for r in rows if r["metric"] == "parameters"}
+        table[exp] = cells
+    if not table:
+        raise ValueError(f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name the folder of the experiments")
+    columns = sorted({name for cells in table.values() for name in cells})
+    widths = [max(map(len, table))] + [max(len(name), 7) for name in columns]
+    lines = [["experiment", *columns], *([exp, *(cells.get(name, "-") for name in columns)] for exp, cells in table.items())]
+    widths[0] = max(widths[0], len("experiment"))
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.results", description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, help="an experiment to write results of, or the folder of all to compare")
+    args = parser.parse_args(argv)
+    if (args.folder / "config.yaml").is_file():
+        write(args.folder)
+    else:
+        print(compare(args.folder))
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,111 @@
+"""Stage 6: log-likelihood of every class, per frame and per utterance, and mean densities per set and class."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import kaldiio
+import numpy as np
+
+from dnf import entry
+from dnf.config import Config
+from dnf.tables import read_tsv, write_tsv
+
+log = logging.getLogger(__name__)
+
+
+class Latents(NamedTuple):
+    """What stage 4 left for one set, mapped from disk; rows ``first : first + rows`` of the arrays are an utterance.
+
+    Attributes:
+        classes: K names of the model's classes.
+        cond_dim: dims of c.
+        utts: columns utt, speaker, class of each of U utterances, with ``first`` and ``rows`` as integers.
+        logp: ``(S, K)`` float32, log prior density of z under each class, nats.
+        logdet: ``(S,)`` float32, nats.
+    """
+
+    classes: list[str]
+    cond_dim: int
+    utts: list[dict]
+    logp: np.ndarray
+    logdet: np.ndarray
+
+    @classmethod
+    def open(cls, directory: Path) -> Latents:
+        if not (directory / "meta.json").is_file():
+            raise ValueError(f"{directory}: no latents; run stage 4")
+        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        utts = [row | {"first": int(row["first"]), "rows": int(row["rows"])} for row in read_tsv(directory / "utts.tsv")]
+        arrays = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("logp", "logdet"))
+        return cls(meta["classes"], meta["cond_dim"], utts, *arrays)
+
+    def loglik(self, utt: dict) -> np.ndarray:
+        """log p(x | k) ``(rows, K)`` float64 of the frames of an utterance, nats."""
+        rows = slice(utt["first"], utt["first"] + utt["rows"])
+        return self.logp[rows].astype(np.float64) + self.logdet[rows, None]
+
+
+def utterance_loglik(latents: Latents) -> np.ndarray:
+    """Sums over frames of log p(x | k), ``(U, K)`` float64, nats."""
+    return np.stack([latents.loglik(utt).sum(0) for utt in latents.utts])
+
+
+def mean_densities(latents: Latents) -> list[dict]:
+    """Mean LogLL, LogP and LogDet (nats per frame) of each true class and of all frames together.
+
+    LogP is that of the frame's own class; for a class the model does not know it is the log of the mean of the class
+    densities, which for a plain flow is its one density.
+    """
+    sums: dict[str, np.ndarray] = {}
+    for utt in latents.utts:
+        rows = slice(utt["first"], utt["first"] + utt["rows"])
+        logp = latents.logp[rows].astype(np.float64)
+        if utt["class"] in latents.classes:
+            own = logp[:, latents.classes.index(utt["class"])]
+        else:
+            own = np.logaddexp.reduce(logp, axis=1) - np.log(logp.shape[1])
+        figures = np.array([utt["rows"], own.sum(), latents.logdet[rows].astype(np.float64).sum()])
+        for name in (utt["class"], "all"):
+            sums[name] = sums.get(name, 0) + figures
+    return [
+        {"class": name, "frames": int(n), "loglik": f"{(logp + logdet) / n:.6f}", "logp": f"{logp / n:.6f}", "logdet": f"{logdet / n:.6f}"}
+        for name, (n, logp, logdet) in sorted(sums.items(), key=lambda item: (item[0] == "all", item[0]))
+    ]
+
+
+def write_scores(latents: Latents, out: Path, frame_scores: bool) -> None:
+    """Write ``utt_scores.txt``, ``densities.tsv`` and, if asked, ``frame_scores.{ark,scp}`` of one set below ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for utt, sums in zip(latents.utts, utterance_loglik(latents)):
+        row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "frames": utt["rows"]}
+        row |= {f"sum_{name}": f"{value:.4f}" for name, value in zip(latents.classes, sums)}
+        rows.append(row | {f"mean_{name}": f"{value / utt['rows']:.6f}" for name, value in zip(latents.classes, sums)})
+    write_tsv(out / "utt_scores.txt", rows)
+    write_tsv(out / "densities.tsv", mean_densities(latents))
+    if frame_scores:
+        with kaldiio.WriteHelper(f"ark,scp:{out}/frame_scores.ark,{out}/frame_scores.scp") as writer:
+            for utt in latents.utts:
+                writer(utt["utt"], latents.loglik(utt).astype(np.float32))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.score", description=__doc__)
+    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
+    args = parser.parse_args(argv)
+    config = Config.load(args.exp / "config.yaml")
+    for directory in sorted(path.parent for path in (args.exp / "latents").glob("*/meta.json")):
+        latents = Latents.open(directory)
+        out = args.exp / "scores" / directory.name
+        write_scores(latents, out, config.score.frame_scores)
+        log.info("%s: %d utterances, %d frames", out, len(latents.utts), len(latents.logdet))
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

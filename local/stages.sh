@@ -1,0 +1,68 @@
+# To be sourced by run.sh: the folders of a run, the gates of its stages, and how stage 0 gets its data.
+
+log() { echo "$(date '+%H:%M:%S') $*" >&2; }
+
+list_experiments() {  # YAML files, one a line
+  local yaml=$recipe_dir/conf/$exp.yaml
+  if [[ $exp == all ]]; then
+    ls "$recipe_dir"/conf/*.yaml
+  elif [[ $exp == *.yaml ]]; then
+    [[ -f $exp ]] && echo "$exp" || { echo "run.sh: --exp $exp: no such file" >&2; exit 2; }
+  elif [[ -f $yaml ]]; then
+    echo "$yaml"
+  else
+    echo "run.sh: no experiment '$exp' in $recipe_dir/conf; there are: all $(cd "$recipe_dir/conf" && ls -- *.yaml | sed 's/\.yaml$//' | xargs)" >&2
+    exit 2
+  fi
+}
+
+choose_experiment() {  # sets the folders and settings of the experiment of one YAML file
+  local name word
+  name=$(basename "$1" .yaml)
+  data_dir=data feats_dir=exp/feats frames_dir=exp/frames exp_dir=exp/$name source="recipe $recipe ${prepare_options[*]}"
+  config=(--config "$1")
+  for word in "${settings[@]}" "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$(share "$max_rejected")"}; do
+    config+=(--set "$word")
+  done
+  tables=()
+  if [[ -n $data ]]; then
+    local corpus
+    corpus=$(basename "$(realpath -m "$data")")
+    data_dir=data/$corpus feats_dir=exp/feats/$corpus frames_dir=exp/frames/$corpus exp_dir=exp/${corpus}_$name
+    source="own data $(realpath -m "$data")" tables=(--source-tables "$data")
+  fi
+  stage_options=("${config[@]}" --data "$data_dir" --feats "$feats_dir" --frames "$frames_dir" --exp "$exp_dir"
+    --source "$source" "${tables[@]}")
+  restart=
+  ! $force || { stage_options+=(--force); restart=--restart; }
+}
+
+share() { [[ $1 != *% ]] && echo "$1" || awk -v p="${1%\%}" 'BEGIN { print p / 100 }'; }
+
+show_outlook() { python3 -m dnf.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage"; }
+
+begin() {  # number, name: whether the stage has to run
+  [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
+  local status=0
+  python3 -m dnf.stage begin "$2" "${stage_options[@]}" || status=$?
+  case $status in
+    0) log "stage $1 ($2)" ;;
+    3) log "stage $1 ($2): up to date"; return 1 ;;
+    *) exit "$status" ;;
+  esac
+}
+
+finish() { python3 -m dnf.stage finish "$1" "${stage_options[@]}"; }
+
+make_data() {  # data directories of the recipe's corpus, or of the user's own recordings
+  if [[ -n $data ]]; then
+    python3 -m dnf.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
+  else
+    $train_cmd "$data_dir/log/prepare.log" python3 "$recipe_dir/local/prepare_data.py" "$data_dir" \
+      --seed "${seed:-1}" --nj "$nj" "${prepare_options[@]}"
+  fi
+  local directory
+  for directory in "$data_dir"/*/utt2spk; do
+    python3 -m dnf.datadir validate "$(dirname "$directory")" $(! $allow_pipes || echo --allow-pipes)
+  done
+}

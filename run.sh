@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# From sound to results: the only list of stages. Alone it runs the mini recipe here; egs/<recipe>/run.sh run the others.
+set -euo pipefail
+
+help_message="Usage: run.sh [options]        e.g. run.sh --stage 3, run.sh --exp all, run.sh --data my_corpus --exp dnf120
+Stages: 0 data, 1 features, 2 frames, 3 train, 4 latents, 5 plots, 6 score, 7 decide, 8 report
+Options:
+  --recipe NAME          folder below egs/ (default: mini)
+  --exp NAME             an experiment of the recipe's conf/, 'all' of them, or a YAML file (default: the recipe's first)
+  --data DIR             your own recordings: Kaldi data directories train/ [dev/] <test sets>/ or one recordings.tsv
+  --stage N              first stage (default: 0)
+  --stop-stage N         last stage (default: 8)
+  --set KEY=VALUE        a setting of conf/default.yaml, e.g. train.lr=0.001; may be given again
+  --nj N                 tasks of a job array (default: processors)
+  --cmd 'RUNNER ...'     how jobs are run (default: see cmd.sh)
+  --seed N               of every random draw (default: 1)
+  --device NAME          auto, cpu, cuda, cuda:1 (default: auto, the GPU if there is one)
+  --max-rejected SHARE   utterances of a set that may be rejected, e.g. 1% (default: 1%)
+  --allow-pipes BOOL     run the commands of 'command |' entries in wav.scp (default: false)
+  --write-spliced BOOL   also write arks of spliced vectors for Kaldi (default: false)
+  --force BOOL           run stages that are up to date, too (default: false)
+  --dry-run BOOL         say what would run, and run nothing (default: false)
+  --config FILE          shell assignments to these options"
+
+recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= seed= device=auto max_rejected= data=
+allow_pipes=false write_spliced=false force=false dry_run=false exp= set=() settings=() prepare_options=()
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for ((i = 1; i < $#; i++)); do [[ ${!i} != --recipe ]] || { next=$((i + 1)); recipe=${!next}; }; done
+recipe_dir=$root/egs/$recipe
+[[ -f $recipe_dir/recipe.conf ]] ||
+  { echo "run.sh: no recipe '$recipe'; there are: $(cd "$root/egs" && ls -d -- */ | tr -d / | xargs)" >&2; exit 2; }
+. "$recipe_dir/recipe.conf"
+. "$root/utils/parse_options.sh"
+[[ $# -eq 0 ]] || { echo "run.sh: '$1' is not an option; see run.sh --help" >&2; exit 2; }
+. "$root/path.sh"
+. "$root/cmd.sh"
+. "$root/local/stages.sh"
+
+for yaml in $(list_experiments); do
+  choose_experiment "$yaml"
+  ! $dry_run || { show_outlook; continue; }
+
+  if begin 0 data; then
+    make_data
+    finish data
+  fi
+  if begin 1 features; then
+    $train_cmd --max-jobs-run "$nj" "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
+      python3 -m dnf.features compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj"
+    python3 -m dnf.features collect "$data_dir" "$feats_dir" --jobs "$nj"
+    finish features
+  fi
+  if begin 2 frames; then
+    $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.frames build "$data_dir" "$frames_dir"
+    finish frames
+  fi
+  ! $write_spliced || $train_cmd "$exp_dir/log/spliced.log" python3 -m dnf.frames splice "$frames_dir" "$exp_dir/spliced" "${config[@]}"
+  if begin 3 train; then
+    $cuda_cmd "$exp_dir/log/train.log" \
+      python3 -m dnf.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart
+    finish train
+  fi
+  if begin 4 latents; then
+    $cuda_cmd "$exp_dir/log/latents.log" \
+      python3 -m dnf.latents "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
+    finish latents
+  fi
+  if begin 5 plots; then
+    $train_cmd "$exp_dir/log/plots.log" python3 -m dnf.plots "$exp_dir"
+    finish plots
+  fi
+  if begin 6 score; then
+    $train_cmd "$exp_dir/log/score.log" python3 -m dnf.score "$exp_dir"
+    finish score
+  fi
+  if begin 7 decide; then
+    $train_cmd "$exp_dir/log/decide.log" python3 -m dnf.decide "$exp_dir"
+    finish decide
+  fi
+  if begin 8 report; then
+    python3 -m dnf.results "$exp_dir"
+    python3 -m dnf.report "$exp_dir"
+    finish report
+  fi
+  [[ $stop_stage -lt 8 ]] || log "results: $exp_dir/results.txt, page: $exp_dir/report.html"
+done

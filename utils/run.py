@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Run a command, or an array of numbered tasks, on this machine; its output goes to a log file.
+
+Usage: utils/run.py [options] [JOB=a:b | JOB=a] [options] LOGFILE COMMAND [ARGS...]
+  e.g. utils/run.py --max-jobs-run 4 JOB=1:8 exp/log/fbank.JOB.log compute-fbank data/split8/JOB '>' feats.JOB
+
+With JOB=a:b the command runs once for each number from a to b; JOB (any name) is replaced by the number wherever it
+occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote what the job's shell is to see ('>', \\|, '$x').
+
+Options:
+  --max-jobs-run N, -tc N  so many tasks at a time (processors / threads; the smallest wins if given twice)
+  --num-threads N          sets OMP_NUM_THREADS
+  --gpu N                  N devices for each task, by CUDA_VISIBLE_DEVICES; as many tasks at a time as there are devices for
+  --num-tries N            run a failed task up to N times in all; logs of earlier tries go to LOGFILE.bak
+  --pick WHICH             all, failed (those whose log says failed or has no end), incomplete (only those without an end)
+Other options (--mem 4G, --time ...) take one value and are ignored, so that the queue runners' command lines work here.
+
+Status: 0 if all tasks succeeded, 1 if any failed, 2 if interrupted or if the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import job_log
+import runner_options
+from job_array import JobArray, StatusLine, Task, say
+from local_slots import cpu_slots, find_devices, gpu_slots
+from runner_options import Request, UsageError
+
+GRACE = 10.0  # seconds the tasks have to end after a signal, before they are killed
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class LocalRunner:
+    """Runs the tasks of one request as bash processes, in order, as slots become free.
+
+    Attributes:
+        slots: for each slot its CUDA_VISIBLE_DEVICES, or ``None`` to leave the environment's.
+    """
+
+    def __init__(self, request: Request):
+        self.threads = (request.numbers("--num-threads") or [None])[-1]
+        self.tries = (request.numbers("--num-tries") or [1])[-1]
+        self.array = JobArray(request, (request.values("--pick") or ["all"])[-1])
+        self.slots = self.find_slots(request)
+        self.free = self.slots[::-1]
+        self.processes: dict[Task, subprocess.Popen] = {}  # of the running tasks
+        self.slot_of: dict[Task, str | None] = {}
+        self.caught: list[int] = []  # signals
+        self.status_line = StatusLine()
+
+    def find_slots(self, request: Request) -> list[str | None]:
+        gpus = (request.numbers("--gpu", least=0) or [0])[-1]
+        limit = min(request.numbers("--max-jobs-run") + request.numbers("-tc"), default=None)
+        if gpus == 0:
+            return [None] * (limit or cpu_slots(len(request.tasks), self.threads or 1))
+        devices = find_devices()
+        if not devices:
+            say("no GPU found: the job runs without")
+            return [None] * (limit or 1)
+        if len(devices) < gpus:
+            say(f"--gpu {gpus}, but there are only {len(devices)}: the job runs on these")
+        return gpu_slots(devices, gpus)[:limit]
+
+    def run(self) -> int:
+        """Run all tasks that wait; the exit status."""
+        array = self.array
+        array.prepare_logs()
+        self.watch_signals()
+        while (array.waiting or array.running) and not self.caught:
+            while array.waiting and self.free and not self.caught:
+                self.start(array.waiting.pop(0))
+            self.status_line.show(array.progress(len(self.slots)) if self.status_line.on else "")
+            self.sleep(0.5 if self.status_line.on else None)
+            for task in [task for task in array.running if self.processes[task].poll() is not None]:
+                self.collect(task)
+        if self.caught and (array.waiting or array.running):
+            return self.stop()
+        self.status_line.clear()
+        return array.report()
+
+    def watch_signals(self) -> None:
+        """Have every signal, and the end of every task, wake ``sleep``."""
+        self.wakeup, writer = os.pipe()
+        os.set_blocking(self.wakeup, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        for number in SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, lambda number, frame: self.caught.append(number))
+
+    def sleep(self, seconds: float | None) -> None:
+        """Until a task ends, a signal comes or the time is over."""
+        if self.array.running:
+            select.select([self.wakeup], [], [], seconds)
+        try:
+            os.read(self.wakeup, 4096)
+        except BlockingIOError:
+            pass
+
+    def start(self, task: Task) -> None:
+        environment = dict(os.environ)
+        if self.threads is not None:
+            environment["OMP_NUM_THREADS"] = str(self.threads)
+        if self.free[-1] is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self.free[-1]
+        task.tries += 1
+        task.started = time.time()
+        try:
+            handle = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+            with open(handle, "wb", buffering=0) as log:
+                log.write(job_log.header(task.command, task.started).encode("utf-8", "surrogateescape"))
+                process = subprocess.Popen(
+                    ["bash", "-c", task.command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,  # a process group of its own, to which signals can be sent
+                )
+        except OSError as error:
+            say(f"cannot start the task with the log {task.log}: {error.strerror}")
+            self.array.failed.append(task)
+            return
+        self.processes[task] = process
+        self.slot_of[task] = self.free.pop()
+        self.array.running.append(task)
+
+    def collect(self, task: Task) -> None:
+        """Write the end of an ended task's log and book it; a failed one goes back to the queue while it has tries left."""
+        status = self.processes.pop(task).returncode
+        self.free.append(self.slot_of.pop(task))
+        again = status != 0 and task.tries < self.tries and not self.caught
+        try:
+            job_log.end(task.log, job_log.footer(status, self.threads or 1, task.started, time.time()))
+            if again:
+                self.status_line.clear()
+                say(f"try {task.tries} of {self.tries} failed, log is in {task.keep_log()}")
+        except OSError as error:
+            say(f"cannot write the end of the log {task.log}: {error.strerror}")
+        self.array.book(task, status, again)
+
+    def stop(self) -> int:
+        """Forward the signal to all tasks; kill what is there after a while, or at a second signal. The exit status."""
+        name, stopped = signal.Signals(self.caught[0]).name, len(self.array.running)
+        self.status_line.show(f"{name}: waiting for {stopped} tasks to end; once more to kill them")
+        for process in self.processes.values():
+            send(process, self.caught[0])
+        deadline = time.time() + GRACE
+        while self.array.running:
+            self.sleep(0.1)
+            late = time.time() > deadline or len(self.caught) > 1
+            for task in list(self.array.running):
+                process = self.processes[task]
+                if late:
+                    send(process, signal.SIGKILL)
+                    process.wait()
+                if process.poll() is not None and (late or not group_lives(process.pid)):
+                    self.collect(task)
+        self.status_line.clear()
+        left = f", {len(self.array.waiting)} not started" if self.array.waiting else ""
+        say(f"interrupted by {name}: {stopped} stopped{left}, log is in {self.array.logs}")
+        return 2
+
+
+def send(process: subprocess.Popen, number: int) -> None:
+    """Send a signal to all processes of a task."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process group has a process that is no zombie."""
+    try:
+        os.killpg(group, 0)
+        processes = [name for name in os.listdir("/proc") if name.isdigit()]
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    for process in processes:
+        try:
+            with open(f"/proc/{process}/stat", "rb") as stream:
+                state, _, its_group = stream.read().rpartition(b") ")[2].split()[:3]
+        except OSError:
+            continue
+        if int(its_group) == group and state not in b"ZX":
+            return True
+    return False
+
+
+def main(arguments: list[str]) -> int:
+    if arguments in (["--help"], ["-h"]):
+        print(__doc__)
+        return 0
+    try:
+        request = runner_options.parse(arguments)
+        for warning in request.warnings:
+            say(warning)
+        return LocalRunner(request).run()
+    except UsageError as error:
+        say(f"{error}; see --help")
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        say("interrupted before the first task")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
