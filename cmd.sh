@@ -1,4 +1,4 @@
-# Which queue runs the jobs: sourced by run.sh, after path.sh has set DNF_ROOT.
+# Which queue runs the jobs: sourced by run.sh, after its options are parsed and path.sh has set DNF_ROOT.
 #
 #   train_cmd   jobs on processors
 #   cuda_cmd    jobs on a GPU, where there is one
@@ -6,19 +6,18 @@
 # cmd_backend=local runs them on this machine. All runners have Kaldi's command line, so a site's own may be given to
 # run.sh: --cmd "/path/to/queue.pl --mem 4G".
 cmd_backend=${cmd_backend:-local}
+: "${DNF_ROOT:?cmd.sh: not set: source path.sh first}"
 
-case "$cmd_backend" in
-  local)
-    train_cmd="$DNF_ROOT/utils/run.py"
-    cuda_cmd="$DNF_ROOT/utils/run.py --gpu 1"
-    ;;
-  *)
-    echo "cmd.sh: unknown cmd_backend '$cmd_backend': only local is built in; give your site's own runner with --cmd" >&2
-    return 1
-    ;;
-esac
-
-if [[ $DNF_ROOT == *[[:space:]]* ]]; then
-  echo "cmd.sh: the name of the folder '$DNF_ROOT' has a blank in it, at which the runner's command line breaks: rename it" >&2
+if [[ -n ${cmd:-} ]]; then
+  train_cmd=$cmd
+  cuda_cmd="$cmd --gpu 1"
+elif [[ $DNF_ROOT == *[[:space:]]* ]]; then
+  echo "cmd.sh: the name of the folder '$DNF_ROOT' has a blank in it, which breaks command lines: rename it" >&2
+  return 1
+elif [[ $cmd_backend == local ]]; then
+  train_cmd="$DNF_ROOT/utils/run.py"
+  cuda_cmd="$DNF_ROOT/utils/run.py --gpu 1"
+else
+  echo "cmd.sh: unknown cmd_backend '$cmd_backend': only local is built in; give a site's own runner with --cmd" >&2
   return 1
 fi

@@ -1,8 +1,9 @@
 # To be sourced: the environment of every script. Makes .venv on first use; DNF_PYTHON or an active environment is used
 # as it is. Sets DNF_ROOT, and puts the chosen python3 first on PATH and this checkout first on PYTHONPATH.
+# OpenMP threads sleep while they wait: spinning ones bring a processor that others use, too, to a crawl.
 
 DNF_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-export DNF_ROOT LC_ALL=C PYTHONPATH="$DNF_ROOT${PYTHONPATH:+:$PYTHONPATH}"
+export DNF_ROOT LC_ALL=C OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} PYTHONPATH="$DNF_ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
 _path_fail() { echo "path.sh: $*" >&2; exit 1; }
 

@@ -86,7 +86,9 @@ def run_disjoint(args: argparse.Namespace) -> None:
 def make_parser() -> argparse.ArgumentParser:
     summary, _, rest = (__doc__ or "").partition("\n\n")
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.datadir", description=summary, epilog=rest, formatter_class=raw)
+    parser = argparse.ArgumentParser(
+        prog="python3 -m dnf.datadir", description=summary, epilog=rest, formatter_class=raw
+    )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     def verb(name: str, run, text: str, *shared: str) -> argparse.ArgumentParser:
@@ -96,18 +98,22 @@ def make_parser() -> argparse.ArgumentParser:
             text = "accept speaker ids that do not begin their utterance ids"
             added.add_argument("--no-spk-sort", dest="spk_sort", action="store_false", help=text)
         if "pipes" in shared:
-            added.add_argument("--allow-pipes", action="store_true", help="accept 'command |' in *.scp, which reading will run")
+            added.add_argument(
+                "--allow-pipes", action="store_true", help="accept 'command |' in *.scp, which reading will run"
+            )
         if "force" in shared:
             added.add_argument("--force", action="store_true", help="replace a set that is there already")
         if "directories" in shared:
             added.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="data directory")
         return added
 
-    added = verb("validate", run_validate, "check that each directory agrees with itself", "pipes", "spk-sort", "directories")
+    added = verb("validate", run_validate, "check that each set agrees with itself", "pipes", "spk-sort", "directories")
     added.add_argument("--no-wav-files", dest="wav_files", action="store_false", help="do not look for the audio files")
     added.add_argument("--no-wav", dest="need_wav", action="store_false", help="wav.scp may be absent")
     added.add_argument("--need-feats", action="store_true", help="feats.scp must be there")
-    added.add_argument("--classes", type=Path, metavar="FILE", help="every class must be in this file, as data/classes.txt")
+    added.add_argument(
+        "--classes", type=Path, metavar="FILE", help="every class must be in this file, as data/classes.txt"
+    )
     text = "sort, keep what all files share, rebuild spk2utt; files that change are kept in .backup"
     verb("fix", run_fix, text, "pipes", "spk-sort", "directories")
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,20 +18,18 @@ from dnf.datadir_tables import (
     PARTIAL,
     RECORDINGS,
     SUPERVISIONS,
+    VALUES,
+    is_class_name,
+    number_of,
     read_lines,
     read_manifest,
     read_table,
 )
 
-NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-CLASS_NAME = re.compile(r"[a-z][a-z0-9_]*")
-NOT_TEXT = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-ARCHIVE = re.compile(r".*[^ ]:[0-9]+(\[[0-9:,]*\])?")
-
 
 @dataclass(frozen=True)
 class Counts:
-    """What a valid directory holds; ``None`` where no file says so, and utterances by class (empty without utt2class)."""
+    """What a valid directory holds: ``None`` where no file says so; utterances by class, empty without utt2class."""
 
     utterances: int
     speakers: int
@@ -46,45 +43,8 @@ class Counts:
         parts += [f"{self.recordings} recordings"] if self.recordings is not None else []
         parts += [f"{self.seconds / 3600:.2f} hours"] if self.seconds is not None else []
         parts += [f"{self.frames} frames"] if self.frames is not None else []
-        parts += ["classes " + " ".join(f"{name}:{count}" for name, count in self.classes.items())] if self.classes else []
+        parts += [f"{count} of class {name}" for name, count in self.classes.items()]
         return ", ".join(parts)
-
-
-def number(value: str) -> float:
-    """The number ``value`` is, or not-a-number, which compares false with everything."""
-    return float(value) if NUMBER.fullmatch(value) and math.isfinite(float(value)) else math.nan
-
-
-def is_times(value: str) -> bool:
-    """Whether ``value`` is the rest of a line of segments: recording, start and end."""
-    fields = re.split("[ \t]+", value)
-    return len(fields) == 3 and 0 <= number(fields[1]) < number(fields[2])
-
-
-# For each table: is this a value, and what is one.
-VALUES: dict[str, tuple[Callable[[str], object], str]] = {
-    "utt2spk": (re.compile(r"\S+").fullmatch, "one speaker id"),
-    "spk2utt": (re.compile(r"\S.*").fullmatch, "a list of utterance ids"),
-    "segments": (is_times, "'recording start end' in seconds with 0 <= start < end"),
-    "feats.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
-    "vad.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
-    "ali.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
-    "cmvn.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
-    "wav.scp": (lambda value: value and not value.startswith("~"), "a file name; '~' is not expanded, write the whole path"),
-    "text": (
-        lambda value: not NOT_TEXT.search(value) and not {"<s>", "</s>", "#0"} & set(value.split()),
-        "words between blanks, without control characters, other white space, <s>, </s> or #0",
-    ),
-    "utt2dur": (lambda value: number(value) > 0, "a number of seconds above 0"),
-    "reco2dur": (lambda value: number(value) > 0, "a number of seconds above 0"),
-    "utt2num_frames": (re.compile("[1-9][0-9]*").fullmatch, "a whole number above 0"),
-    "utt2class": (CLASS_NAME.fullmatch, "a class name like en or zh_cn (letters a-z, digits, underscore)"),
-    "utt2score": (lambda value: math.isfinite(number(value)), "a number"),
-    "utt2warp": (lambda value: 0.5 < number(value) < 1.5, "a number between 0.5 and 1.5"),
-    "spk2warp": (lambda value: 0.5 < number(value) < 1.5, "a number between 0.5 and 1.5"),
-    "spk2gender": (re.compile("[mf]").fullmatch, "m or f"),
-    "reco2file_and_channel": (re.compile("[^ \t]+[ \t]+[AB1]").fullmatch, "'file A' or 'file B'"),
-}
 
 
 def validate(
@@ -130,13 +90,15 @@ def validate(
         if name in BY_UTTERANCE:
             check_keys(directory / name, table, directory / "utt2spk", utt2spk, partial=name in PARTIAL)
         elif name in BY_SPEAKER:
-            check_keys(directory / name, table, directory / "spk2utt", tables["spk2utt"])
+            check_keys(directory / name, table, directory / "spk2utt", tables["spk2utt"], what="speakers")
     check_classes(directory, tables, classes)
     for name in GLOBAL:
         path = directory / name
-        if path.is_file() and not number(path.read_text(encoding="utf-8").strip()) > 0:
+        if path.is_file() and not number_of(path.read_text(encoding="utf-8").strip()) > 0:
             raise ValueError(f"{path}: not a number above 0; write the seconds from frame to frame, as 0.01")
-    manifests = {name: read_manifest(directory / name) for name in (RECORDINGS, SUPERVISIONS) if (directory / name).is_file()}
+    manifests = {
+        name: read_manifest(directory / name) for name in (RECORDINGS, SUPERVISIONS) if (directory / name).is_file()
+    }
     check_manifests(directory, tables, manifests, allow_pipes)
     return count(tables, manifests)
 
@@ -153,7 +115,7 @@ def read_checked(path: Path, allow_pipes: bool) -> dict[str, str]:
                     "write audio files, or allow pipes if you trust the directory"
                 )
         elif is_value and not is_value(value):
-            raise ValueError(f"{path} line {line}: {key!r} has {value!r}, but must have {wanted}; mend or remove the line")
+            raise ValueError(f"{path} line {line}: {key!r} has {value!r}, not {wanted}; mend or remove the line")
     return table
 
 
@@ -162,10 +124,10 @@ def check_speakers(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, 
     if spk_sort:
         lines = read_lines(directory / "utt2spk")
         by_speaker = sorted(lines, key=lambda line: (line[len(re.split("[ \t]", line, maxsplit=1)[0]) :], line))
-        for at, (line, other) in enumerate(zip(lines, by_speaker), 1):
+        for at, (line, other) in enumerate(zip(lines, by_speaker, strict=True), 1):
             if line != other:
                 raise ValueError(
-                    f"{directory}/utt2spk line {at}: {line!r} is not where it is when sorted by speaker ({other!r} is); "
+                    f"{directory}/utt2spk line {at}: {line!r} stands where {other!r} would if sorted by speaker; "
                     "make speaker ids the beginning of utterance ids, as in spk-utt"
                 )
     wanted: dict[str, list[str]] = {}
@@ -198,7 +160,9 @@ def check_recordings(directory: Path, tables: dict[str, dict[str, str]], wav_fil
             keys, by = (wav, "wav.scp") if wav is not None else (tables["utt2spk"], "utt2spk")
             check_keys(directory / name, tables[name], directory / by, keys, what="recordings")
     if wav is not None and wav_files:
-        files = [(line, key, value) for line, (key, value) in enumerate(wav.items(), 1) if not value.strip().endswith("|")]
+        files = [
+            (line, key, value) for line, (key, value) in enumerate(wav.items(), 1) if not value.strip().endswith("|")
+        ]
         missing = [
             (line, key, value)
             for line, key, value in files
@@ -208,7 +172,8 @@ def check_recordings(directory: Path, tables: dict[str, dict[str, str]], wav_fil
             line, key, value = missing[0]
             raise ValueError(
                 f"{directory}/wav.scp line {line}: the audio file of {key!r} is not there: {value} "
-                f"({len(missing)} of {len(wav)} are missing); put it there, or remove its line and run {FIX} {directory}"
+                f"({len(missing)} of {len(wav)} are missing); put it there, or remove its line and "
+                f"run {FIX} {directory}"
             )
 
 
@@ -220,14 +185,14 @@ def check_classes(directory: Path, tables: dict[str, dict[str, str]], classes: P
         first, other = class_of.setdefault(utt2spk[utterance], (utterance, name))
         if name != other:
             raise ValueError(
-                f"{directory}/utt2class line {line}: speaker {utt2spk[utterance]!r} has class {name!r} in {utterance!r} "
-                f"and {other!r} in {first!r}; give each speaker one class"
+                f"{directory}/utt2class line {line}: speaker {utt2spk[utterance]!r} has class {name!r} in "
+                f"{utterance!r} and {other!r} in {first!r}; give each speaker one class"
             )
     if classes is None:
         return
     known = read_table(classes)
     for line, (name, rest) in enumerate(known.items(), 1):
-        if rest or not CLASS_NAME.fullmatch(name):
+        if rest or not is_class_name(name):
             raise ValueError(f"{classes} line {line}: {name + ' ' + rest!r} is not one class name like en or zh_cn")
     for line, (utterance, name) in enumerate(utt2class.items(), 1):
         if name not in known:
@@ -237,7 +202,9 @@ def check_classes(directory: Path, tables: dict[str, dict[str, str]], classes: P
             )
 
 
-def check_manifests(directory: Path, tables: dict[str, dict[str, str]], manifests: dict[str, dict], allow_pipes: bool) -> None:
+def check_manifests(
+    directory: Path, tables: dict[str, dict[str, str]], manifests: dict[str, dict], allow_pipes: bool
+) -> None:
     """The Lhotse manifests have the recordings and utterances of the tables, with the same speakers and classes."""
     recordings, supervisions = manifests.get(RECORDINGS), manifests.get(SUPERVISIONS)
     remedy = f"make the set again, or run {FIX} {directory}"
@@ -262,13 +229,18 @@ def check_manifests(directory: Path, tables: dict[str, dict[str, str]], manifest
             ("class", (record.get("custom") or {}).get("class"), "utt2class"),
         ):
             if found is not None and table in tables and found != tables[table][name]:
-                raise ValueError(f"{where} has {field} {found!r}, but {tables[table][name]!r} in {table}; make the set again")
+                raise ValueError(f"{where} has {field} {found!r}, but {tables[table][name]!r} in {table}; mend one")
 
 
 def check_keys(
-    path: Path, keys: Collection[str], other: Path, expected: Collection[str], what: str = "utterances", partial: bool = False
+    path: Path,
+    keys: Collection[str],
+    other: Path,
+    expected: Collection[str],
+    what: str = "utterances",
+    partial: bool = False,
 ) -> None:
-    """Raise ``ValueError`` unless ``keys`` are those expected (or, ``partial``, some of them), with the first that differ."""
+    """Raise ``ValueError`` unless ``keys`` are those expected or, if ``partial``, some of them."""
     have, want = set(keys), set(expected)
     lacking, unknown = [] if partial else sorted(want - have), sorted(have - want)
     if lacking or unknown:
@@ -303,4 +275,4 @@ def check_disjoint(directories: Iterable[Path | str]) -> None:
         for speaker in sorted(set(read_table(directory / "utt2spk").values())):
             other = set_of.setdefault(speaker, directory)
             if other != directory:
-                raise ValueError(f"speaker {speaker!r} is both in {other} and in {directory}; leave it out of one of them")
+                raise ValueError(f"speaker {speaker!r} is in {other} and in {directory}; leave it out of one")

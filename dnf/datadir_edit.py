@@ -1,119 +1,33 @@
-"""Making data directories from data directories: fix, split, subset, combine. Lhotse manifests go along.
-
-A set is read whole into a ``DataSet``; choosing, joining and cutting are functions on that; writing comes last.
-"""
+"""Making data directories from data directories: fix, split, subset, combine."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import re
 import shutil
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from dnf.datadir_check import VALUES, Counts, few, validate
+from dnf.datadir_set import DataSet, files_of, join, load, select, spk2utt_of, write
 from dnf.datadir_tables import (
     BY_RECORDING,
     BY_SPEAKER,
     BY_UTTERANCE,
-    GLOBAL,
-    MANIFESTS,
     PARTIAL,
     RECORDINGS,
     SUPERVISIONS,
-    key_of,
-    read_loose,
-    read_manifest,
-    read_table,
     render_manifest,
     render_table,
     replace_file,
-    write_table,
 )
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class DataSet:
-    """All of a data directory that can be cut: tables by file name, without spk2utt; manifests by file name and record id."""
-
-    tables: dict[str, dict[str, str]]
-    manifests: dict[str, dict[str, dict]] = field(default_factory=dict)
-    values: dict[str, str] = field(default_factory=dict)  # of the whole set, like frame_shift
-
-    @property
-    def utt2spk(self) -> dict[str, str]:
-        return self.tables["utt2spk"]
-
-    def recording_of(self, utterance: str) -> str:
-        """The key of the utterance in wav.scp."""
-        segments = self.tables.get("segments")
-        return re.split("[ \t]", segments[utterance])[0] if segments is not None else utterance
-
-
-def files_of(directory: Path) -> list[str]:
-    """Names of the files that make up the set in ``directory``."""
-    names = sorted(path.name for path in directory.iterdir() if path.is_file())
-    return [name for name in names if name in ("utt2spk", "spk2utt", *MANIFESTS, *GLOBAL) or key_of(name)]
-
-
-def load(directory: Path, loose: bool = False) -> DataSet:
-    """Read a set; ``loose`` accepts tables that are unsorted or have repeated lines."""
-    if not (directory / "utt2spk").is_file():
-        raise ValueError(f"{directory}/utt2spk: no such file; name a data directory")
-    read = read_loose if loose else read_table
-    names = files_of(directory)
-    return DataSet(
-        {name: read(directory / name) for name in names if name == "utt2spk" or key_of(name)},
-        {name: read_manifest(directory / name, loose) for name in names if name in MANIFESTS},
-        {name: (directory / name).read_text(encoding="utf-8") for name in names if name in GLOBAL},
-    )
-
-
-def select(data: DataSet, utterances: Iterable[str]) -> DataSet:
-    """The set of the given utterances with their speakers and recordings."""
-    utterances = sorted(utterances)
-    speakers = sorted({data.utt2spk[utterance] for utterance in utterances})
-    recordings = sorted({data.recording_of(utterance) for utterance in utterances})
-    keys = {"utterance": utterances, "speaker": speakers, "recording": recordings, None: utterances}
-    tables = {name: {k: table[k] for k in keys[key_of(name)] if k in table} for name, table in data.tables.items()}
-    manifests = {}
-    if SUPERVISIONS in data.manifests:
-        chosen = set(utterances)
-        found = {name: record for name, record in data.manifests[SUPERVISIONS].items() if name in chosen}
-        manifests[SUPERVISIONS] = found
-        recordings = [record.get("recording_id") for record in found.values()]
-    if RECORDINGS in data.manifests:
-        chosen = set(recordings)
-        manifests[RECORDINGS] = {name: record for name, record in data.manifests[RECORDINGS].items() if name in chosen}
-    return DataSet(tables, manifests, dict(data.values))
-
-
-def spk2utt_of(utt2spk: dict[str, str]) -> dict[str, str]:
-    utterances: dict[str, list[str]] = {}
-    for utterance in sorted(utt2spk):
-        utterances.setdefault(utt2spk[utterance], []).append(utterance)
-    return {speaker: " ".join(names) for speaker, names in utterances.items()}
-
-
-def write(data: DataSet, directory: Path) -> None:
-    """Write a set into an empty folder."""
-    for name, table in data.tables.items():
-        if table or name not in PARTIAL:
-            write_table(directory / name, table)
-    write_table(directory / "spk2utt", spk2utt_of(data.utt2spk))
-    for name, records in data.manifests.items():
-        replace_file(directory / name, render_manifest(records.values()))
-    for name, value in data.values.items():
-        replace_file(directory / name, value.encode("utf-8"))
-
-
 def write_new(data: DataSet, target: Path, force: bool, spk_sort: bool) -> Counts:
-    """Write a set under a temporary name, check it, and move it to ``target``; ``force`` replaces a set that is there."""
+    """Write a set under a temporary name, check it, move it to ``target``; ``force`` replaces a set that is there."""
     if not data.utt2spk:
         raise ValueError(f"{target}: no utterances are left; choose more of them")
     if target.exists() and any(target.iterdir()) and not force:
@@ -148,10 +62,14 @@ def fix(directory: Path | str, *, allow_pipes: bool = False, spk_sort: bool = Tr
     """
     directory = Path(directory)
     data = load(directory, loose=True)
+    if not data.utt2spk:
+        raise ValueError(f"{directory}/utt2spk: no utterances; make the set again")
     kept = select(data, shared_utterances(data, directory))
     files = {name: render_table(table) for name, table in kept.tables.items()}
     files["spk2utt"] = render_table(spk2utt_of(kept.utt2spk))
-    files |= {name: render_manifest(found.values()) for name, found in kept.manifests.items() if found != data.manifests[name]}
+    files |= {
+        name: render_manifest(found.values()) for name, found in kept.manifests.items() if found != data.manifests[name]
+    }
     for name, content in files.items():
         path = directory / name
         if path.is_file():
@@ -176,7 +94,9 @@ def shared_utterances(data: DataSet, directory: Path) -> list[str]:
             chosen = set(dropped)
             utterances = [utterance for utterance in utterances if utterance not in chosen]
         if not utterances:
-            raise ValueError(f"{directory}: no utterance would be left after those that {why}; the files are of different sets")
+            raise ValueError(
+                f"{directory}: no utterance would be left without those that {why}; give it files of one set"
+            )
 
     for name in BY_UTTERANCE:
         if name in tables and name not in PARTIAL:
@@ -185,10 +105,10 @@ def shared_utterances(data: DataSet, directory: Path) -> list[str]:
         keep(lambda u: VALUES["segments"][0](tables["segments"][u]), "have bad times in segments")
     for name in BY_SPEAKER:
         if name in tables:
-            keep(lambda u: data.utt2spk[u] in tables[name], f"are of speakers {name} does not have")
+            keep(lambda u, table=tables[name]: data.utt2spk[u] in table, f"are of speakers {name} does not have")
     for name in BY_RECORDING:
         if name in tables:
-            keep(lambda u: data.recording_of(u) in tables[name], f"are of recordings {name} does not have")
+            keep(lambda u, table=tables[name]: data.recording_of(u) in table, f"are of recordings {name} does not have")
     supervisions, recordings = data.manifests.get(SUPERVISIONS), data.manifests.get(RECORDINGS)
     if supervisions is not None:
         keep(supervisions.__contains__, f"{SUPERVISIONS} does not have")
@@ -199,7 +119,7 @@ def shared_utterances(data: DataSet, directory: Path) -> list[str]:
 
 
 def cut(sizes: Sequence[int], parts: int) -> list[range]:
-    """Cut a row of ``sizes`` into ``parts`` runs of about the same sum, none of them empty; where each begins and ends."""
+    """Cut a row of ``sizes`` into ``parts`` runs of about the same sum, none of them empty."""
     sums = [0]
     for size in sizes:
         sums.append(sums[-1] + size)
@@ -207,7 +127,7 @@ def cut(sizes: Sequence[int], parts: int) -> list[range]:
     for part in range(1, parts):
         low, high = ends[-1] + 1, len(sizes) - (parts - part)
         ends.append(min(range(low, high + 1), key=lambda end: abs(sums[end] * parts - sums[-1] * part)))
-    return [range(first, last) for first, last in zip(ends, [*ends[1:], len(sizes)])]
+    return [range(first, last) for first, last in zip(ends, [*ends[1:], len(sizes)], strict=True)]
 
 
 def split(directory: Path | str, parts: int, *, per_utt: bool = False, spk_sort: bool = True) -> Path:
@@ -234,9 +154,10 @@ def split(directory: Path | str, parts: int, *, per_utt: bool = False, spk_sort:
     for unit, most in units.items():
         if not 1 <= parts <= most:
             hint = "" if per_utt else ", or split by utterance with --per-utt"
-            raise ValueError(f"{directory}: {most} {unit} cannot be split into {parts} parts; ask for 1 to {most}{hint}")
+            raise ValueError(f"{directory}: {most} {unit} cannot be {parts} parts; ask for 1 to {most}{hint}")
     data = load(directory)
-    groups = [[u] for u in data.utt2spk] if per_utt else [row.split(" ") for _, row in sorted(spk2utt_of(data.utt2spk).items())]
+    rows = data.utt2spk if per_utt else dict(sorted(spk2utt_of(data.utt2spk).items())).values()
+    groups = [row.split(" ") for row in rows]
     temporary = directory / f".{target.name}.{os.getpid()}.tmp"
     try:
         for number, run in enumerate(cut([len(group) for group in groups], parts), 1):
@@ -245,6 +166,7 @@ def split(directory: Path | str, parts: int, *, per_utt: bool = False, spk_sort:
         (temporary / ".done").write_text(made_from, encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
+        log.info("%s: %d parts", target, parts)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
@@ -290,10 +212,11 @@ def subset(
     ):
         if wanted is None:
             continue
-        unknown = sorted(set(wanted) - set(table.values()))
+        chosen = set(wanted)
+        unknown = sorted(chosen - set(table.values()))
         if unknown:
-            raise ValueError(f"{source}: does not have {len(unknown)} of the {what} asked for ({few(unknown)}); leave them out")
-        data = select(data, [utterance for utterance in data.utt2spk if table[utterance] in set(wanted)])
+            raise ValueError(f"{source}: lacks {len(unknown)} of the {what} asked for ({few(unknown)}); leave them out")
+        data = select(data, [utterance for utterance in data.utt2spk if table[utterance] in chosen])
     if speakers is not None:
         chosen = set(evenly(sorted(set(data.utt2spk.values())), speakers, source, "speakers"))
         data = select(data, [utterance for utterance, speaker in data.utt2spk.items() if speaker in chosen])
@@ -321,36 +244,19 @@ def combine(target: Path | str, sources: Sequence[Path | str], *, force: bool = 
         validate(path, allow_pipes=True, wav_files=False, need_wav=False, spk_sort=spk_sort)
         parts.append(load(path))
     if any("segments" in part.tables for part in parts):
-        for path, part in zip(paths, parts):
+        for path, part in zip(paths, parts, strict=True):
             if "segments" not in part.tables:
                 if "utt2dur" not in part.tables:
-                    raise ValueError(f"{path}/utt2dur: no such file, and other sets have segments; make it to join them")
+                    raise ValueError(f"{path}/utt2dur: no such file, but other sets have segments; make it first")
                 part.tables["segments"] = {u: f"{u} 0 {seconds}" for u, seconds in part.tables["utt2dur"].items()}
     joined = DataSet({}, {}, {})
     for group in ("tables", "manifests", "values"):
         files = [getattr(part, group) for part in parts]
         for name in sorted(set().union(*files)):
-            lacking = [str(path) for path, found in zip(paths, files) if name not in found]
+            lacking = [str(path) for path, found in zip(paths, files, strict=True) if name not in found]
             if lacking and name not in PARTIAL:
                 log.warning("%s: left out %s, which %s does not have", target, name, few(lacking))
                 continue
-            getattr(joined, group)[name] = join(name, [(path, found[name]) for path, found in zip(paths, files) if name in found])
+            having = [(path, found[name]) for path, found in zip(paths, files, strict=True) if name in found]
+            getattr(joined, group)[name] = join(name, having)
     return write_new(joined, Path(target), force, spk_sort)
-
-
-def join(name: str, parts: list[tuple[Path, dict | str]]):
-    """One file of several sets: records by key, or one value; equal records may be in several of them."""
-    first_path, first = parts[0]
-    if isinstance(first, str):
-        for path, value in parts[1:]:
-            if value.split() != first.split():
-                raise ValueError(f"{path / name}: {value.strip()!r}, but {first.strip()!r} in {first_path / name}; they must agree")
-        return first
-    joined: dict = {}
-    origin: dict[str, Path] = {}
-    for path, records in parts:
-        for key, record in records.items():
-            if joined.setdefault(key, record) != record:
-                raise ValueError(f"{path / name}: {key!r} is also in {origin[key] / name}, and differs; rename or remove one")
-            origin.setdefault(key, path)
-    return dict(sorted(joined.items()))

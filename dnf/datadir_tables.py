@@ -1,4 +1,4 @@
-"""Files of a Kaldi data directory: which there are, and reading and writing one of them.
+"""Files of a Kaldi data directory: which there are, what they hold, and reading and writing one of them.
 
 A table is a text file of one record a line, whose first field is the key; keys are unique and in byte order. The Lhotse
 manifests are gzipped lines of JSON. Standard library only, so that the tools start at once.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 RECORDINGS = "recordings.jsonl.gz"
@@ -30,16 +31,59 @@ GLOBAL = ("frame_shift",)  # one value for the whole set
 
 FIX = "python3 -m dnf.datadir fix"
 
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+is_class_name = re.compile(r"[a-z][a-z0-9_]*").fullmatch
+NOT_TEXT = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+ARCHIVE = re.compile(r".*[^ ]:[0-9]+(\[[0-9:,]*\])?")
+
+
+def number_of(value: str) -> float:
+    """The number ``value`` is, or not-a-number, which compares false with everything."""
+    return float(value) if NUMBER.fullmatch(value) and math.isfinite(float(value)) else math.nan
+
+
+def is_times(value: str) -> bool:
+    """Whether ``value`` is the rest of a line of segments: recording, start and end."""
+    fields = re.split("[ \t]+", value)
+    return len(fields) == 3 and 0 <= number_of(fields[1]) < number_of(fields[2])
+
+
+# For each table: is this a value, and what is one.
+VALUES: dict[str, tuple[Callable[[str], object], str]] = {
+    "utt2spk": (re.compile(r"\S+").fullmatch, "one speaker id"),
+    "spk2utt": (re.compile(r"\S.*").fullmatch, "a list of utterance ids"),
+    "segments": (is_times, "'recording start end' in seconds with 0 <= start < end"),
+    "feats.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
+    "vad.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
+    "ali.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
+    "cmvn.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
+    "wav.scp": (lambda value: value and not value.startswith("~"), "a file name ('~' is not expanded)"),
+    "text": (
+        lambda value: not NOT_TEXT.search(value) and not {"<s>", "</s>", "#0"} & set(value.split()),
+        "words between blanks, without control characters, other white space, <s>, </s> or #0",
+    ),
+    "utt2dur": (lambda value: number_of(value) > 0, "a number of seconds above 0"),
+    "reco2dur": (lambda value: number_of(value) > 0, "a number of seconds above 0"),
+    "utt2num_frames": (re.compile("[1-9][0-9]*").fullmatch, "a whole number above 0"),
+    "utt2class": (is_class_name, "a class name like en or zh_cn (letters a-z, digits, underscore)"),
+    "utt2score": (lambda value: math.isfinite(number_of(value)), "a number"),
+    "utt2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),
+    "spk2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),
+    "spk2gender": (re.compile("[mf]").fullmatch, "m or f"),
+    "reco2file_and_channel": (re.compile("[^ \t]+[ \t]+[AB1]").fullmatch, "'file A' or 'file B'"),
+}
+
 
 def key_of(name: str) -> str | None:
-    """``utterance``, ``speaker`` or ``recording``: what the table called ``name`` is keyed by; ``None`` if it is no such table."""
+    """What the table ``name`` has as key: utterance, speaker or recording; ``None`` for utt2spk, spk2utt and others."""
     if name in ("utt2spk", "spk2utt"):
         return None
-    if name in BY_UTTERANCE or name.startswith("utt2"):
+    prefix = re.fullmatch("(utt|spk|reco)2[a-z0-9_]+", name)
+    if name in BY_UTTERANCE or prefix and prefix[1] == "utt":
         return "utterance"
-    if name in BY_SPEAKER or name.startswith("spk2"):
+    if name in BY_SPEAKER or prefix and prefix[1] == "spk":
         return "speaker"
-    return "recording" if name in BY_RECORDING or name.startswith("reco2") else None
+    return "recording" if name in BY_RECORDING or prefix else None
 
 
 def read_table(path: Path | str) -> dict[str, str]:
@@ -79,7 +123,9 @@ def read_loose(path: Path) -> dict[str, str]:
             continue
         key, value = split_line(line.strip(" \t\r"), path, number)
         if table.setdefault(key, value) != value:
-            raise ValueError(f"{path} line {number}: {key!r} is there before, with another value; remove one of the two lines")
+            raise ValueError(
+                f"{path} line {number}: {key!r} is there before with another value; remove one of the lines"
+            )
     return dict(sorted(table.items()))
 
 
@@ -162,7 +208,7 @@ def read_manifest(path: Path, loose: bool = False) -> dict[str, dict]:
                     raise ValueError(f"{path} line {number}: {name!r} is there twice; make the manifest again")
                 records[name] = record
     except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
-        raise ValueError(f"{path} line {number}: not a gzipped line of JSON with an id; make the manifest again") from None
+        raise ValueError(f"{path} line {number}: not gzipped JSON with an id; make the manifest again") from None
     return records
 
 

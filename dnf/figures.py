@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from dnf.config import Plots
 from dnf.projections import separating_plane, spread, tsne_map
 
 WIDTH = 12.0  # inches
@@ -29,13 +30,15 @@ STYLE = {
 }
 MARKERS = "o^sDvPX*"
 LINES = ("-", "--", "-.", ":")
-BLUE, ORANGE, PINK, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"  # told apart by the colour-blind (Okabe-Ito)
+BLUE, ORANGE, PINK, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"  # of Okabe and Ito, for the colour-blind too
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
-BINS = 60
+MOST_BINS = 60
+
+NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
 
-class Latents(NamedTuple):
+class LatentSet(NamedTuple):
     """One set's stage 4 output.
 
     Attributes:
@@ -46,7 +49,7 @@ class Latents(NamedTuple):
         classes: true classes of the set, sorted.
         z: (M, D) float32 latents of some frames; may lie on disk until indexed.
         labels: (M,) true class of each row of z, as an index into ``classes``.
-        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, in nats; NaN if it has none.
+        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats; NaN if it has none.
     """
 
     name: str
@@ -69,9 +72,14 @@ class Latents(NamedTuple):
         rows = [u["rows"] for u in self.utterances if u["class"] == name]
         return sum(rows), len(rows)
 
+    @property
+    def decides(self) -> bool:
+        """Whether the model has classes to decide between; a plain flow has none."""
+        return self.cond_dim > 0 and len(self.model_classes) > 1
+
     def title(self, name: str) -> str:
-        """The class, marked if a model of several classes was not trained on it."""
-        return name if name in self.model_classes or len(self.model_classes) < 2 else f"{name} (unseen by the model)"
+        """The class, marked if a model that decides was not trained on it."""
+        return f"{name} (unseen by the model)" if self.decides and name not in self.model_classes else name
 
 
 class Panel(NamedTuple):
@@ -99,7 +107,7 @@ def new_figure(title: str, height: float) -> Figure:
     return figure
 
 
-def scatter(latents: Latents, fit: Latents, colours: dict[str, str], exp: str, limit: int) -> Iterator[tuple[str, Figure]]:
+def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: str, limit: int) -> NamedFigures:
     """Each part of z in two planes: its first two dims, and the plane that holds the training classes furthest apart.
 
     Args:
@@ -140,22 +148,22 @@ def scatter(latents: Latents, fit: Latents, colours: dict[str, str], exp: str, l
         yield f"scatter{suffix}_{latents.name}", scatter_figure(latents, colours, title, panels, shown)
 
 
-def tsne(latents: Latents, colours: dict[str, str], exp: str, plots: Mapping, seed: int) -> Iterator[tuple[str, Figure]]:
+def tsne(latents: LatentSet, colours: dict[str, str], exp: str, plots: Plots, seed: int) -> NamedFigures:
     """t-SNE of each part of z, side by side; nothing if there are too few frames or dims."""
-    shown = spread(latents.labels, plots["tsne_points"])
+    shown = spread(latents.labels, plots.tsne_points)
     parts = [(part, columns) for _, part, columns in latents.parts() if columns.stop - columns.start >= 2]
     if len(shown) < 5 or not parts:
         return
     panels = []
     for part, columns in parts:
-        points = tsne_map(latents.z[shown][:, columns], plots["tsne_perplexity"], seed)
+        points = tsne_map(latents.z[shown][:, columns], plots.tsne_perplexity, seed)
         panels.append(Panel(points, {}, "t-SNE 1", "t-SNE 2", f"part {part} ({columns.stop - columns.start} dims)"))
     title = f"{exp}, set {latents.name}: t-SNE of latent frames"
     yield f"tsne_{latents.name}", scatter_figure(latents, colours, title, panels, shown)
 
 
 def scatter_figure(
-    latents: Latents, colours: dict[str, str], title: str, panels: Sequence[Panel], shown: torch.Tensor
+    latents: LatentSet, colours: dict[str, str], title: str, panels: Sequence[Panel], shown: torch.Tensor
 ) -> Figure:
     """Points of each class in each panel; ``shown`` (m,) are the rows of ``latents.labels`` that the points are."""
     figure = new_figure(title, 1.2 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.15 * len(latents.classes))
@@ -176,14 +184,14 @@ def scatter_figure(
         text = f"{latents.title(name)}: {len(own):,} of {frames:,} frames, {utterances:,} utterances"
         handles.append(Line2D([], [], ls="", marker=markers[name], ms=8, color=colours[name], label=text))
     if any(panel.marks for panel in panels):
-        mark = Line2D([], [], ls="", marker="X", ms=11, mfc="white", mec="black", label="mean of a class of the training set")
-        handles.append(mark)
+        text = "mean of a class of the training set"
+        handles.append(Line2D([], [], ls="", marker="X", ms=11, mfc="white", mec="black", label=text))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
 def leave_far_points_out(axes: Axes, panel: Panel) -> None:
-    """Limits from quantiles, so that single far points do not squeeze the rest; says how many points lie outside."""
+    """Limits from quantiles, so that single far points do not squeeze the rest; the title says how many lie outside."""
     points = panel.points.double()
     low, high = torch.quantile(points, torch.tensor([0.003, 0.997], dtype=torch.float64), dim=0)
     for mark in panel.marks.values():
@@ -193,16 +201,16 @@ def leave_far_points_out(axes: Axes, panel: Panel) -> None:
     axes.set(xlim=(float(low[0]), float(high[0])), ylim=(float(low[1]), float(high[1])))
     outside = int(((points < low) | (points > high)).any(1).sum())
     if outside:
-        axes.text(0.99, 0.01, f"{outside} points outside", transform=axes.transAxes, ha="right", va="bottom", fontsize=10)
+        axes.set_title(f"{axes.get_title()} ({outside} points outside)")
 
 
-def histograms(latents: Latents, colours: dict[str, str], exp: str) -> Iterator[tuple[str, Figure]]:
-    """Utterance scores by true class: log-likelihood ratio of each pair of model classes, or log p(x) if there is one."""
+def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFigures:
+    """Utterance scores by true class: log-likelihood ratios of the model's classes; log p(x) if it decides nothing."""
     known = latents.model_classes
     scored = ~latents.loglik.isnan().any(1)
     if not scored.any():
         return
-    if len(known) == 1:
+    if not latents.decides:
         kind, title = "loglik_hist", f"{exp}, set {latents.name}: log-likelihood of utterances"
         panels = [(latents.loglik[:, 0], "log p(x), mean over frames (nats/frame)", None)]
     else:
@@ -217,7 +225,8 @@ def histograms(latents: Latents, colours: dict[str, str], exp: str) -> Iterator[
         if below is not None:
             low, high = min(low, 0.0), max(high, 0.0)
         margin = 0.03 * (high - low) or 1.0
-        edges = torch.linspace(low - margin, high + margin, BINS + 1, dtype=torch.float64)
+        bins = min(MOST_BINS, 8 + math.isqrt(2 * len(scores)))
+        edges = torch.linspace(low - margin, high + margin, bins + 1, dtype=torch.float64)
         for i, name in enumerate(latents.classes):
             own = torch.tensor([u["class"] == name for u in latents.utterances]) & scored
             if not own.any():
@@ -242,13 +251,14 @@ def histograms(latents: Latents, colours: dict[str, str], exp: str) -> Iterator[
     yield f"{kind}_{latents.name}", figure
 
 
-def curves(history: Mapping[str, torch.Tensor], exp: str) -> Figure:
+def curves(history: Mapping[str, torch.Tensor], exp: str, accuracy: bool) -> Figure:
     """Training curves against the step.
 
     Args:
-        history: columns of history.tsv, (rows,) float64, NaN where a row has no value; ``spikes`` and ``restores`` count
-            from the start of training.
+        history: columns of history.tsv, (rows,) float64, NaN where a row has no value; ``spikes`` and ``restores``
+            count from the start of training.
         exp: experiment, for the title.
+        accuracy: whether the model has classes to decide between.
     """
     step = history["step"]
     loglik = {f"{prefix}logll": history[f"{prefix}logp"] + history[f"{prefix}logdet"] for prefix in ("", "dev_")}
@@ -261,7 +271,7 @@ def curves(history: Mapping[str, torch.Tensor], exp: str) -> Figure:
         ("gradient norm", "nats/frame per unit", "grad_norm", None, "log"),
         ("learning rate", "per step", "lr", None, "linear"),
     ]
-    if not columns["dev_accuracy"].isnan().all():
+    if accuracy:
         panels.append(("frame accuracy", "share of frames", None, "dev_accuracy", "linear"))
     panels.append(("speed", "frames/s", "frames_per_s", None, "linear"))
     count = {name: int(columns[name].nan_to_num().max()) for name in ("spikes", "restores")}
@@ -296,17 +306,17 @@ def curves(history: Mapping[str, torch.Tensor], exp: str) -> Figure:
 
 
 def leave_start_out(axes: Axes, values: torch.Tensor, late: torch.Tensor) -> None:
-    """Limits from what comes after the first twentieth, if the start would flatten it; says how many rows lie outside."""
+    """Limits from what comes after the first twentieth; the title says how many values lie outside."""
     if len(late) < 2:
         return
-    low, high = torch.quantile(late, torch.tensor([0.005, 0.995], dtype=torch.float64)).tolist()
+    low, high = torch.quantile(late, torch.tensor([0.02, 0.98], dtype=torch.float64)).tolist()
     room = (high - low) or abs(high) * 0.1 or 1.0
     low, high = max(float(values.min()), low - room), min(float(values.max()), high + room)
     outside = int(((values < low) | (values > high)).sum())
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
     axes.set_ylim(low - margin, high + margin)
     if outside:
-        axes.text(0.99, 0.02, f"{outside} rows outside", transform=axes.transAxes, ha="right", va="bottom", fontsize=10)
+        axes.set_title(f"{axes.get_title()} ({outside} values outside)")
 
 
 def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figure:
@@ -323,19 +333,18 @@ def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figur
     for panels, (title, rows) in zip(grid, groups):
         border = sum(row["part"] == "c" for row in rows)
         for axes, (moment, name) in zip(panels, (("skew", "skewness"), ("kurt", "excess kurtosis"))):
-            means = []
+            means = {}
             for label, suffix, colour, marker in kinds:
                 values = torch.tensor([row[moment + suffix] for row in rows], dtype=torch.float64)
                 axes.scatter(range(len(rows)), values, s=9, color=colour, marker=marker, alpha=0.7, linewidths=0)
-                for part, own in (("c", values[:border]), ("r", values[border:])):
-                    if len(own):
-                        means.append(f"{label} {part} {own.nanmean():+.3f}")
+                parts = (("c", values[:border]), ("r", values[border:]))
+                means[label] = ", ".join(f"{part} {own.nanmean():+.3f}" for part, own in parts if len(own))
             axes.axhline(0, color="gray", lw=1)
             if 0 < border < len(rows):
                 axes.axvspan(border - 0.5, len(rows) - 0.5, color="gray", alpha=0.15, lw=0)
                 axes.text(border, 0.98, " r", transform=axes.get_xaxis_transform(), va="top", fontweight="bold")
-            pairs = [", ".join(m for m in means if m.startswith(label)) for label, *_ in kinds]
-            axes.set_title(f"{title}\nmean: " + "; ".join(pairs), fontsize=10, loc="left")
+            mean = "; ".join(f"{label} {parts}" for label, parts in means.items())
+            axes.set_title(f"{title}\nmean {mean}", fontsize=11, loc="left")
             axes.set(xlabel="latent dim", ylabel=name, xlim=(-1, len(rows)))
     for column in grid.T:
         far = max((abs(v) for axes in column for v in axes.get_ylim()), default=0)

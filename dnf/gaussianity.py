@@ -166,8 +166,8 @@ def mardia(z: torch.Tensor, labels: torch.Tensor | None = None) -> Mardia:
 
     Every class is centred and whitened with its own mean and covariance (1/n) and measured in its own coordinates; b1
     and b2 are averages over the classes, weighted by frames, and do not change with any affine map of a class. Both
-    statistics are centred (and the kurtosis scaled) with their *exact* moments under the Gaussian (Mardia 1974), because
-    the asymptotic ones of 1970 are wrong by many standard deviations at the hundreds of dimensions of a latent space.
+    statistics are centred (and the kurtosis scaled) with their *exact* moments under the Gaussian (Mardia 1974): the
+    asymptotic ones of 1970 are wrong by many standard deviations at the hundreds of dimensions of a latent space.
     Under the Gaussian ``skew_stat`` is approximately chi-square with D(D+1)(D+2)/6 degrees of freedom a class, and
     ``kurt_z`` standard normal.
 
@@ -249,9 +249,9 @@ def _whiten(x: torch.Tensor) -> torch.Tensor:
     scale = x.pow(2).mean(0).sqrt()
     constant = torch.nonzero(scale == 0).flatten().tolist()
     if constant:
-        raise ValueError(f"latent dims {constant[:5]} ({len(constant)} in all) are constant within a class: test the others")
+        raise ValueError(f"{len(constant)} latent dims, as {constant[0]}, are constant within a class: leave them out")
     x = x / scale
     factor, failed = torch.linalg.cholesky_ex(x.T @ x / len(x))
     if failed or factor.diagonal().min() < 1e-6:
-        raise ValueError(f"the {x.shape[1]} latent dims depend on each other linearly within a class: no Gaussian to test")
+        raise ValueError(f"the {x.shape[1]} latent dims depend on each other linearly within a class: leave some out")
     return torch.linalg.solve_triangular(factor, x.T, upper=False).T

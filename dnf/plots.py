@@ -1,14 +1,12 @@
 """Stage 5: training curves, 2-D scatter and t-SNE of the latents, score histograms, per-dimension Gaussianity.
 
-Reads config.yaml, history.tsv, gaussianity_dims.tsv and latents/<set>/ of an experiment and writes plots/*.png, 12 inches
-wide (1200 pixels at 100 dpi). The same input gives the same bytes.
+Reads config.yaml, history.tsv, gaussianity_dims.tsv and latents/<set>/ of an experiment and writes plots/*.png, each
+12 inches wide (1200 pixels at 100 dpi). The same input gives the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import logging
 import math
 import os
@@ -18,12 +16,13 @@ from pathlib import Path
 import matplotlib.style
 import numpy as np
 import torch
-import yaml
 from matplotlib import colors
 from matplotlib.figure import Figure
 
-from dnf import entry, figures
-from dnf.figures import Latents
+from dnf import entry, figures, score
+from dnf.config import Config
+from dnf.figures import LatentSet
+from dnf.tables import read_tsv
 
 logger = logging.getLogger(__name__)
 
@@ -39,33 +38,33 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
 
     Args:
         exp: experiment folder, stages 3 and 4 done.
-        sets: None for all sets that have latents; then figures left by earlier runs are removed.
+        sets: the sets to show; None for all that have latents, and then figures left by earlier runs are removed.
 
     Returns:
         The files written.
     """
     config = read_config(exp / "config.yaml")
-    plots, name = config["plots"], exp.resolve().name
+    plots, name = config.plots, exp.resolve().name
     names = list(sets) if sets is not None else sets_of(exp)
-    fit = read_latents(exp / "latents" / config["data"]["train"])
+    fit = read_latents(exp / "latents" / config.data.train)
     shown = [fit if s == fit.name else read_latents(exp / "latents" / s) for s in names]
-    colours = figures.colours_of([c for s in (fit, *shown) for c in (*s.classes, *s.model_classes)], plots["colours"])
+    colours = figures.colours_of([c for s in (fit, *shown) for c in (*s.classes, *s.model_classes)], plots.colours)
     folder = exp / "plots"
     folder.mkdir(exist_ok=True)
     written = []
 
     def write(stem: str, figure: Figure) -> None:
-        written.append(save(figure, folder / f"{stem}.png", plots["dpi"]))
+        written.append(save(figure, folder / f"{stem}.png", plots.dpi))
 
     with matplotlib.style.context(["default", figures.STYLE]):
-        write("curves", figures.curves(read_history(exp / "history.tsv"), name))
+        write("curves", figures.curves(read_history(exp / "history.tsv"), name, fit.decides))
         write("gaussianity", figures.gaussianity(read_shapes(exp / "gaussianity_dims.tsv", shown), name))
         for latents in shown:
-            logger.info("set %s: %d frames kept of %d utterances", latents.name, len(latents.z), len(latents.utterances))
+            logger.info("set %s: %d frames, %d utterances", latents.name, len(latents.z), len(latents.utterances))
             for made in (
-                figures.scatter(latents, fit, colours, name, plots["max_points"]),
+                figures.scatter(latents, fit, colours, name, plots.max_points),
                 figures.histograms(latents, colours, name),
-                figures.tsne(latents, colours, name, plots, config["seed"]),
+                figures.tsne(latents, colours, name, plots, config.seed),
             ):
                 for stem, figure in made:
                     write(stem, figure)
@@ -103,8 +102,7 @@ def read_table(path: Path, stage: int, numbers: Sequence[str], gaps: bool = Fals
     """
     if not path.is_file():
         raise ValueError(f"{path}: not there; run stage {stage} first (--stage {stage})")
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = read_tsv(path)
     if not rows:
         raise ValueError(f"{path}: has no rows; run stage {stage} again (--stage {stage})")
     for number, row in enumerate(rows, start=2):
@@ -119,19 +117,12 @@ def read_table(path: Path, stage: int, numbers: Sequence[str], gaps: bool = Fals
     return rows
 
 
-def read_config(path: Path) -> dict:
-    """The resolved settings that stage 3 left, with the keys used here checked."""
+def read_config(path: Path) -> Config:
+    """The resolved settings of the experiment."""
     if not path.is_file():
         raise ValueError(f"{path}: not there; run stage 3 first (--stage 3)")
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    wanted = {"plots": ("colours", "max_points", "tsne_points", "tsne_perplexity", "dpi"), "data": ("train",)}
-    for section, keys in wanted.items():
-        for key in keys:
-            if not isinstance(config, dict) or key not in (config.get(section) or {}):
-                raise ValueError(f"{path}: no setting {section}.{key}; run stage 3 again (--stage 3)")
-    if "seed" not in config:
-        raise ValueError(f"{path}: no setting seed; run stage 3 again (--stage 3)")
-    for name, colour in config["plots"]["colours"].items():
+    config = Config.load(path)
+    for name, colour in config.plots.colours.items():
         if not colors.is_color_like(colour):
             raise ValueError(f"{path}: plots.colours: {name}: {colour!r} is not a colour; try tab:blue or '#1f77b4'")
     return config
@@ -143,7 +134,7 @@ def read_history(path: Path) -> dict[str, torch.Tensor]:
     return {column: torch.tensor([row[column] for row in rows], dtype=torch.float64) for column in HISTORY}
 
 
-def read_shapes(path: Path, shown: Sequence[Latents]) -> list[tuple[str, list[dict]]]:
+def read_shapes(path: Path, shown: Sequence[LatentSet]) -> list[tuple[str, list[dict]]]:
     """Rows of gaussianity_dims.tsv of the sets shown, grouped by set and classes, c before r, each with a title."""
     rows = read_table(path, 4, ("dim_index", *SHAPES))
     groups = []
@@ -156,53 +147,31 @@ def read_shapes(path: Path, shown: Sequence[Latents]) -> list[tuple[str, list[di
             title = f"{latents.name}, {classes}: {frames:,} frames, {utterances:,} utterances"
             groups.append((title, sorted(own, key=lambda row: (row["part"], row["dim_index"]))))
     if not groups:
-        raise ValueError(f"{path}: no rows for the sets {' '.join(s.name for s in shown)}; run stage 4 again (--stage 4)")
+        raise ValueError(f"{path}: no rows for {' '.join(s.name for s in shown)}; run stage 4 again (--stage 4)")
     return groups
 
 
-def read_latents(directory: Path) -> Latents:
+def read_latents(directory: Path) -> LatentSet:
     """One set's latents; the arrays stay on disk until used."""
-    again = "run stage 4 again (--stage 4)"
-    if not (directory / "meta.json").is_file():
-        raise ValueError(f"{directory}: no latents of this set (meta.json); run stage 4 first (--stage 4)")
-    meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-    utterances = read_table(directory / "utts.tsv", 4, ("first", "rows"))
-    arrays = {}
-    for name in ("z", "z_rows", "logp", "logdet"):
-        path = directory / f"{name}.npy"
-        if not path.is_file():
-            raise ValueError(f"{path}: not there; {again}")
-        arrays[name] = torch.from_numpy(np.load(path, mmap_mode="c"))  # "c": private pages, never written back
-    kept, frames = len(arrays["z"]), meta["frames"]
-    found = {name: tuple(array.shape) for name, array in arrays.items()}
-    expected = {"z": (kept, meta["dim"]), "z_rows": (kept,), "logp": (frames, len(meta["classes"])), "logdet": (frames,)}
-    if found != expected:
-        raise ValueError(f"{directory}: arrays of shapes {found}, but meta.json says {expected}; {again}")
-    end = 0
-    for utterance in utterances:
-        utterance.update(first=int(utterance["first"]), rows=int(utterance["rows"]))
-        if utterance["first"] != end:
-            raise ValueError(
-                f"{directory}/utts.tsv: {utterance['utt']} starts at row {utterance['first']}, "
-                f"the one before it ends at {end}; {again}"
-            )
-        end += utterance["rows"]
-    if end != frames:
-        raise ValueError(f"{directory}/utts.tsv: its utterances have {end} rows, the arrays {frames}; {again}")
-    classes = sorted({u["class"] for u in utterances})
-    of_utterance = torch.tensor([classes.index(u["class"]) for u in utterances])
-    first = torch.tensor([u["first"] for u in utterances])
-    labels = of_utterance[torch.searchsorted(first, arrays["z_rows"].clone(), right=True) - 1]
-    loglik = _utterance_loglik(utterances, arrays["logp"], arrays["logdet"])
-    return Latents(
-        directory.name, meta["classes"], meta["cond_dim"], utterances, classes, arrays["z"], labels, loglik
-    )
-
-
-def _utterance_loglik(utterances: list[dict], logp: torch.Tensor, logdet: torch.Tensor) -> torch.Tensor:
-    """(U, K) float64: log p(x | class) = logp (S, K) + logdet (S,), mean over the frames of each utterance."""
-    spans = [slice(u["first"], u["first"] + u["rows"]) for u in utterances]
-    return torch.stack([(logp[s].double() + logdet[s, None].double()).mean(0) for s in spans])
+    latents = score.Latents.open(directory)
+    z, rows = (torch.from_numpy(np.load(directory / f"{name}.npy", mmap_mode="c")) for name in ("z", "z_rows"))
+    ends = [0, *(utt["first"] + utt["rows"] for utt in latents.utts)]
+    if [utt["first"] for utt in latents.utts] != ends[:-1] or not ends[-1] == len(latents.logp) == len(latents.logdet):
+        raise ValueError(
+            f"{directory}/utts.tsv: its utterances do not fill the {len(latents.logp)} rows of logp.npy one after "
+            f"the other; run stage 4 again (--stage 4)"
+        )
+    if z.ndim != 2 or len(z) != len(rows) or z.shape[1] < latents.cond_dim or not len(z):
+        raise ValueError(
+            f"{directory}/z.npy: shape {tuple(z.shape)} does not go with {len(rows)} rows in z_rows.npy and cond_dim "
+            f"{latents.cond_dim} in meta.json; run stage 4 again (--stage 4)"
+        )
+    classes = sorted({utt["class"] for utt in latents.utts})
+    of_utterance = torch.tensor([classes.index(utt["class"]) for utt in latents.utts])
+    labels = of_utterance[torch.searchsorted(torch.tensor(ends[:-1]), rows.clone(), right=True) - 1]
+    frames = torch.tensor([utt["rows"] for utt in latents.utts])
+    loglik = torch.from_numpy(score.utterance_loglik(latents)) / frames[:, None]
+    return LatentSet(directory.name, latents.classes, latents.cond_dim, latents.utts, classes, z, labels, loglik)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -34,10 +34,11 @@ def spread(labels: torch.Tensor, limit: int) -> torch.Tensor:
 
 
 def separating_plane(x: torch.Tensor, labels: torch.Tensor) -> Plane:
-    """The plane that shows the classes furthest apart, classes weighted equally, scaled to a within-class deviation of 1.
+    """The plane that shows the classes furthest apart, scaled to a within-class deviation of 1.
 
-    The axes are Fisher's linear discriminants. Two classes have one and a single class none; what is missing is filled up
-    with the direction of largest within-class variance that is uncorrelated, within class, with the axes so far.
+    The axes are Fisher's linear discriminants of equally weighted classes. Two classes have one and a single class none;
+    what is missing is filled up with the direction of largest within-class variance that is uncorrelated, within class,
+    with the axes so far.
 
     Args:
         x: (N, d) latents, d >= 2.
@@ -65,9 +66,14 @@ def separating_plane(x: torch.Tensor, labels: torch.Tensor) -> Plane:
 
 
 def tsne_map(x: torch.Tensor, perplexity: float, seed: int) -> torch.Tensor:
-    """t-SNE of (m, d) points to (m, 2); few points get a smaller perplexity."""
+    """t-SNE of (m, d) points to (m, 2); few points get a smaller perplexity.
+
+    One thread: the map depends on their number, and on a busy machine several of them are slower.
+    """
     from sklearn.manifold import TSNE  # slow to import, and only this needs it
+    from threadpoolctl import threadpool_limits
 
     perplexity = min(float(perplexity), (len(x) - 1) / 3)
     embedding = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
-    return torch.from_numpy(embedding.fit_transform(x.numpy()))
+    with threadpool_limits(1):
+        return torch.from_numpy(embedding.fit_transform(x.numpy()))

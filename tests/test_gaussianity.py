@@ -143,7 +143,8 @@ def test_gaussians_give_uniform_p_values(sizes, dim):
     results = []
     for seed in range(200):
         g = torch.Generator().manual_seed(seed)
-        parts = [torch.randn(n, dim, generator=g) @ torch.randn(dim, dim, generator=g) + 9 * i for i, n in enumerate(sizes)]
+        draws = [(torch.randn(n, dim, generator=g), torch.randn(dim, dim, generator=g)) for n in sizes]
+        parts = [x @ mix + 9 * i for i, (x, mix) in enumerate(draws)]
         labels = torch.cat([torch.full((n,), i) for i, n in enumerate(sizes)])
         results.append(mardia(torch.cat(parts), labels))
     skew_p, kurt_p, kurt_z = ([getattr(r, name) for r in results] for name in ("skew_p", "kurt_p", "kurt_z"))

@@ -106,7 +106,9 @@ class JobArray:
         if len(self.tasks) == 1:
             shown = job_log.progress(self.tasks[0].log) if self.running else ""
             return shown or f"running, {clock(time.time() - self.started)}"
-        counts = f"done {self.done} / running {len(self.running)} / failed {len(self.failed)} / waiting {len(self.waiting)}"
+        counts = (
+            f"done {self.done} / running {len(self.running)} / failed {len(self.failed)} / waiting {len(self.waiting)}"
+        )
         if not self.seconds:
             return counts
         mean = sum(self.seconds) / len(self.seconds)

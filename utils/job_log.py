@@ -98,7 +98,7 @@ def last_lines(path: str, count: int) -> list[str]:
 
 
 def last_chunk(text: str) -> str:
-    """The last piece of ``text`` that is not blank, between line feeds and carriage returns, without terminal escapes."""
+    """The last piece of ``text`` that is not blank, between line ends of any kind, without terminal escapes."""
     chunks = [chunk.strip() for chunk in re.split(r"[\r\n]", ESCAPES.sub("", text))]
     return next((chunk for chunk in reversed(chunks) if chunk), "")
 

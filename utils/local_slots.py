@@ -8,7 +8,7 @@ import subprocess
 
 
 def cpu_slots(tasks: int, threads: int) -> int:
-    """One slot for each processor, or for each ``threads`` of them; one for each task if that is less than 1.4 times as many."""
+    """One slot for each ``threads`` processors; one for each task if there are less than 1.4 times as many tasks."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     slots = max(1, processors // threads)
     return tasks if tasks < 1.4 * slots else slots
@@ -26,7 +26,9 @@ def find_devices() -> list[str]:
         names = [name.strip() for name in visible.split(",")]
         return names[: next((at for at, name in enumerate(names) if name in ("", "-1")), len(names))]
     try:
-        found = subprocess.run(["nvidia-smi", "-L"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        found = subprocess.run(
+            ["nvidia-smi", "-L"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     return listed_devices(found.stdout) if found.returncode == 0 else []

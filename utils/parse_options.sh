@@ -7,9 +7,9 @@
 #   help_message="Usage: ..."          # what --help prints
 #   . utils/parse_options.sh
 #
-# --config FILE sources FILE (shell assignments to the same variables) before any other option is looked at, so options are
-# stronger than files. Parsing stops at "--", at an empty word, or at the first word that does not start with "--"; what
-# is left stays in "$@". Every error names the calling script on stderr and ends it with status 1.
+# --config FILE sources FILE (shell assignments to the same variables) before any other option is looked at, so options
+# are stronger than files. Parsing stops at "--", at an empty word, or at the first word that does not start with "--";
+# what is left stays in "$@". Every error names the calling script on stderr and ends it with status 1.
 
 _po_script=${BASH_SOURCE[1]:-$0}
 _po_script=${_po_script##*/}

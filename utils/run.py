@@ -5,14 +5,14 @@ Usage: utils/run.py [options] [JOB=a:b | JOB=a] [options] LOGFILE COMMAND [ARGS.
   e.g. utils/run.py --max-jobs-run 4 JOB=1:8 exp/log/fbank.JOB.log compute-fbank data/split8/JOB '>' feats.JOB
 
 With JOB=a:b the command runs once for each number from a to b; JOB (any name) is replaced by the number wherever it
-occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote what the job's shell is to see ('>', \\|, '$x').
+occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote what is meant for it ('>', \\|, '$x').
 
 Options:
   --max-jobs-run N, -tc N  so many tasks at a time (processors / threads; the smallest wins if given twice)
   --num-threads N          sets OMP_NUM_THREADS
-  --gpu N                  N devices for each task, by CUDA_VISIBLE_DEVICES; as many tasks at a time as there are devices for
+  --gpu N                  N devices for each task by CUDA_VISIBLE_DEVICES, and as many tasks at a time as they allow
   --num-tries N            run a failed task up to N times in all; logs of earlier tries go to LOGFILE.bak
-  --pick WHICH             all, failed (those whose log says failed or has no end), incomplete (only those without an end)
+  --pick WHICH             all, failed (tasks whose log says so, or has no end), incomplete (those whose log has no end)
 Other options (--mem 4G, --time ...) take one value and are ignored, so that the queue runners' command lines work here.
 
 Status: 0 if all tasks succeeded, 1 if any failed, 2 if interrupted or if the command line is wrong.
@@ -134,7 +134,7 @@ class LocalRunner:
         self.array.running.append(task)
 
     def collect(self, task: Task) -> None:
-        """Write the end of an ended task's log and book it; a failed one goes back to the queue while it has tries left."""
+        """Write the end of a task's log and book it; a failed task goes back to the queue while it has tries left."""
         status = self.processes.pop(task).returncode
         self.free.append(self.slot_of.pop(task))
         again = status != 0 and task.tries < self.tries and not self.caught

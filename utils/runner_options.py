@@ -84,7 +84,9 @@ def parse(arguments: list[str]) -> Request:
             values = tuple(words[1 : 1 + count])
             if len(values) < count:
                 raise UsageError(f"option {word} needs {'a value' if count == 1 else f'{count} values'}")
-            warnings += [f"suspicious argument {v!r} to {word}: it starts with '--'" for v in values if v.startswith("--")]
+            warnings += [
+                f"suspicious argument {v!r} to {word}: it starts with '--'" for v in values if v.startswith("--")
+            ]
             options.append((word, values))
             del words[: 1 + count]
         elif job_range:

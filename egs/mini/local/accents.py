@@ -207,7 +207,7 @@ MANDARIN = Accent(
         Rule("d", "t", final, 0.8),
         Rule("g", "k", final, 0.8),
         Rule("z", "s", final, 0.8),
-        Rule("v", "f", CLOSED, 0.9),
+        Rule("v", "f", CLOSED),
         Rule("n", "N", final, 0.3),
         Rule("m", "n", final, 0.5),
         # p t k are aspirated except after s, b d g have no voice

@@ -101,7 +101,7 @@ def cast(settings: Settings, sentences: Sequence[str]) -> list[Speaker]:
     Raises:
         ValueError: the settings ask for what cannot be.
     """
-    halves = {name: sentences[name != "train" :: 2] for name in SETS}
+    halves = {name: sentences[0 if name == "train" else 1 :: 2] for name in SETS}
     check(settings, min(map(len, halves.values())))
     speakers = []
     last = {corpus.name: 0 for corpus in SETS.values()}
@@ -116,7 +116,7 @@ def cast(settings: Settings, sentences: Sequence[str]) -> list[Speaker]:
 def draw(label: str, key: tuple[int, str, int], name: str, sentences: Sequence[str], settings: Settings) -> Speaker:
     """The speaker of class ``label`` that belongs to ``key`` (seed, corpus, number); only the voice depends on the class."""
     corpus, number = SETS[name], key[-1]
-    gender = "mf"[number % 2]
+    gender = "fm"[number % 2]
     accent = None if settings.null else accents.ACCENTS.get(label)
     texts = tuple(voices.stream("texts", *key).sample(sentences, settings.utterances))
     manner = voices.stream("manner", *key)

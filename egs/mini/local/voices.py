@@ -101,7 +101,7 @@ def draw_voice(build: Build, bases: tuple[str, ...], accent: Accent | None, *key
     rng = stream("voice", *key)
     native, strength, rate = rng.choice(bases), rng.uniform(0.7, 1.0), rng.randint(150, 195)
     pitch, extent = rng.randint(30, 70), rng.randint(30, 80)
-    shifts = [rng.uniform(0.97, 1.03) for _ in range(5)]
+    shifts = [rng.uniform(0.96, 1.04) for _ in range(5)]
     if accent is None:
         return Voice(build, native, None, 0.0, pitch, extent, rate, tuple(shifts))
     for number, factor in enumerate(accent.setting):
