@@ -35,9 +35,11 @@ recipe_dir=$root/egs/$recipe
 [[ $# -eq 0 ]] || { echo "run.sh: '$1' is not an option; see run.sh --help" >&2; exit 2; }
 . "$root/path.sh"
 . "$root/cmd.sh"
+[[ -z $cmd ]] || { train_cmd=$cmd cuda_cmd=$cmd; }
 . "$root/local/stages.sh"
 
-for yaml in $(list_experiments); do
+experiments=$(list_experiments)
+while IFS= read -r yaml <&3; do
   choose_experiment "$yaml"
   ! $dry_run || { show_outlook; continue; }
 
@@ -84,4 +86,4 @@ for yaml in $(list_experiments); do
     finish report
   fi
   [[ $stop_stage -lt 8 ]] || log "results: $exp_dir/results.txt, page: $exp_dir/report.html"
-done
+done 3<<<"$experiments"

@@ -27,6 +27,7 @@ from dnf.datadir import read_table, write_table
 log = logging.getLogger(__name__)
 
 FULL_SCALE = 32768.0
+STREAMED = 0x7FFFF000  # a pipe's writer leaves this or more as the length of what it cannot know
 KINDS = ("feats", "vad", "stats")
 
 
@@ -92,8 +93,6 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
         Rejected: the recording is missing, damaged, of another rate, of several channels, silent, too short or not a number.
     """
     where = recording.sources[0].source
-    if recording.sources[0].type != "file":
-        raise Rejected(f"{where}: not a plain file; convert the recording to wav or flac")
     if recording.sampling_rate != settings.sampling_rate:
         if not settings.resample:
             raise Rejected(
@@ -111,6 +110,8 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
             f"{where}: {utterance.duration:.3f} s is shorter than features.min_duration {settings.min_duration} s; "
             f"leave it out or lower the limit"
         )
+    if truncated(recording):
+        raise Rejected(f"{where}: shorter than its header says; it was cut off: restore or leave out the file")
     try:
         samples = recording.load_audio(channels=channel, offset=utterance.start, duration=utterance.duration)[0]
     except Exception as error:  # what a damaged file raises depends on the backend that reads it
@@ -120,6 +121,23 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
     if not samples.any():
         raise Rejected(f"{where}: digital silence; leave it out")
     return samples
+
+
+def truncated(recording: Recording) -> bool:
+    """Whether a RIFF file ends before its data chunk does; libsndfile reads such a file without a word."""
+    path = Path(recording.sources[0].source)
+    if recording.sources[0].type != "file" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return False
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            name, length = head[:4], int.from_bytes(head[4:], "little")
+            if name == b"data":
+                return length < STREAMED and file.tell() + length > path.stat().st_size
+            file.seek(length + length % 2, 1)
+    return True
 
 
 def extract(
@@ -224,7 +242,9 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
     scps["cmvn"] = dict(line.rstrip("\n").split(" ", 1) for line in (new / "cmvn.scp").open(encoding="utf-8"))
     tables = {f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()} for kind in ("feats", "vad", "cmvn")}
     tables["utt2num_frames"] = {utt: str(len(kaldiio.load_mat(path))) for utt, path in scps["vad"].items()}
-    tables["rejected.txt"] = dict(sorted(rejected.items()))
+    before = read_table(directory / "rejected.txt") if (directory / "rejected.txt").is_file() else {}
+    unopened = {utt: reason for utt, reason in before.items() if utt not in utt2spk}
+    tables["rejected.txt"] = dict(sorted((unopened | rejected).items()))
     return tables
 
 

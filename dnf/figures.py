@@ -1,4 +1,4 @@
-"""The figures of stage 5, made from tables and tensors in memory; ``dnf.plots`` reads and writes the files."""
+"""Figures of latents and scores of a set, made in memory; ``dnf.plots`` reads and writes the files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ STYLE = {
 }
 MARKERS = "o^sDvPX*"
 LINES = ("-", "--", "-.", ":")
-BLUE, ORANGE, PINK, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"  # of Okabe and Ito, for the colour-blind too
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
 MOST_BINS = 60
@@ -249,108 +248,3 @@ def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFi
         axes.set(ylabel="share of the class", xlim=(float(edges[0]), float(edges[-1])))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
     yield f"{kind}_{latents.name}", figure
-
-
-def curves(history: Mapping[str, torch.Tensor], exp: str, accuracy: bool) -> Figure:
-    """Training curves against the step.
-
-    Args:
-        history: columns of history.tsv, (rows,) float64, NaN where a row has no value; ``spikes`` and ``restores``
-            count from the start of training.
-        exp: experiment, for the title.
-        accuracy: whether the model has classes to decide between.
-    """
-    step = history["step"]
-    loglik = {f"{prefix}logll": history[f"{prefix}logp"] + history[f"{prefix}logdet"] for prefix in ("", "dev_")}
-    columns = {**history, **loglik}
-    panels = [
-        ("LogDet", "nats/frame", "logdet", "dev_logdet", "linear"),
-        ("LogP", "nats/frame", "logp", "dev_logp", "linear"),
-        ("LogLL = LogP + LogDet", "nats/frame", "logll", "dev_logll", "linear"),
-        ("NLL = -LogLL", "nats/frame", "nll", "dev_nll", "linear"),
-        ("gradient norm", "nats/frame per unit", "grad_norm", None, "log"),
-        ("learning rate", "per step", "lr", None, "linear"),
-    ]
-    if accuracy:
-        panels.append(("frame accuracy", "share of frames", None, "dev_accuracy", "linear"))
-    panels.append(("speed", "frames/s", "frames_per_s", None, "linear"))
-    count = {name: int(columns[name].nan_to_num().max()) for name in ("spikes", "restores")}
-    rows = math.ceil(len(panels) / 2)
-    figure = new_figure(f"{exp}: training, {int(step.max()):,} steps", 0.9 + 2.9 * rows)
-    grid = figure.subplots(rows, 2, squeeze=False).flatten()
-    for axes, (title, unit, train, dev, scale) in zip(grid, panels):
-        if train:
-            axes.plot(step, columns[train], color=BLUE, lw=1.3)
-        if dev:
-            seen = ~columns[dev].isnan()
-            axes.plot(step[seen], columns[dev][seen], color=ORANGE, ls="--", marker="o", ms=4, lw=1.5)
-        for name, colour, style in (("spikes", PINK, ":"), ("restores", BLACK, "-.")):
-            rise = columns[name].nan_to_num().diff(prepend=torch.zeros(1, dtype=torch.float64)) > 0
-            for x in step[rise].tolist():
-                axes.axvline(x, color=colour, ls=style, lw=1.3, zorder=0.5)
-        axes.set(title=title, ylabel=unit, xlabel="step", yscale=scale)
-        drawn = torch.cat([columns[c] for c in (train, dev) if c])
-        late = torch.cat([columns[c][len(step) // 20 :] for c in (train, dev) if c])
-        if scale == "linear":
-            leave_start_out(axes, drawn[drawn.isfinite()], late[late.isfinite()])
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    handles = [
-        Line2D([], [], color=BLUE, label="train, mean over the steps since the last row"),
-        Line2D([], [], color=ORANGE, ls="--", marker="o", ms=4, label="dev"),
-        Line2D([], [], color=PINK, ls=":", lw=2, label=f"spike ({count['spikes']:,} in all)"),
-        Line2D([], [], color=BLACK, ls="-.", lw=2, label=f"restore ({count['restores']:,} in all)"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    return figure
-
-
-def leave_start_out(axes: Axes, values: torch.Tensor, late: torch.Tensor) -> None:
-    """Limits from what comes after the first twentieth; the title says how many values lie outside."""
-    if len(late) < 2:
-        return
-    low, high = torch.quantile(late, torch.tensor([0.02, 0.98], dtype=torch.float64)).tolist()
-    room = (high - low) or abs(high) * 0.1 or 1.0
-    low, high = max(float(values.min()), low - room), min(float(values.max()), high + room)
-    outside = int(((values < low) | (values > high)).sum())
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
-    axes.set_ylim(low - margin, high + margin)
-    if outside:
-        axes.set_title(f"{axes.get_title()} ({outside} values outside)")
-
-
-def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figure:
-    """Skewness and excess kurtosis of every latent dimension.
-
-    Args:
-        groups: title, and rows of gaussianity_dims.tsv in order of dimension, c before r, with float values; one row of
-            panels each.
-        exp: experiment, for the title.
-    """
-    figure = new_figure(f"{exp}: shape of each latent dimension (0 is Gaussian)", 1.0 + 3.0 * len(groups))
-    grid = figure.subplots(len(groups), 2, squeeze=False, sharey="col")
-    kinds = (("pooled", "", ORANGE, "^"), ("within class", "_within", BLUE, "o"))
-    for panels, (title, rows) in zip(grid, groups):
-        border = sum(row["part"] == "c" for row in rows)
-        for axes, (moment, name) in zip(panels, (("skew", "skewness"), ("kurt", "excess kurtosis"))):
-            means = {}
-            for label, suffix, colour, marker in kinds:
-                values = torch.tensor([row[moment + suffix] for row in rows], dtype=torch.float64)
-                axes.scatter(range(len(rows)), values, s=9, color=colour, marker=marker, alpha=0.7, linewidths=0)
-                parts = (("c", values[:border]), ("r", values[border:]))
-                means[label] = ", ".join(f"{part} {own.nanmean():+.3f}" for part, own in parts if len(own))
-            axes.axhline(0, color="gray", lw=1)
-            if 0 < border < len(rows):
-                axes.axvspan(border - 0.5, len(rows) - 0.5, color="gray", alpha=0.15, lw=0)
-                axes.text(border, 0.98, " r", transform=axes.get_xaxis_transform(), va="top", fontweight="bold")
-            mean = "; ".join(f"{label} {parts}" for label, parts in means.items())
-            axes.set_title(f"{title}\nmean {mean}", fontsize=11, loc="left")
-            axes.set(xlabel="latent dim", ylabel=name, xlim=(-1, len(rows)))
-    for column in grid.T:
-        far = max((abs(v) for axes in column for v in axes.get_ylim()), default=0)
-        if far > 12:  # heavy tails in some dims: keep the rest readable
-            for axes in column:
-                axes.set_yscale("symlog", linthresh=2)
-    handles = [Line2D([], [], ls="", marker=m, color=c, ms=7, label=label) for label, _, c, m in kinds]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    return figure

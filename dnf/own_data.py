@@ -15,7 +15,6 @@ import logging
 import random
 import re
 import subprocess
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -25,8 +24,10 @@ from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, Sup
 from tqdm import tqdm
 
 from dnf import entry
+from dnf.config import Config
 from dnf.corpus import write_set
-from dnf.datadir import check_disjoint, read_table, validate, write_table
+from dnf.datadir import read_table, validate, write_table
+from dnf.splits import check_splits
 
 log = logging.getLogger(__name__)
 
@@ -199,33 +200,21 @@ def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegmen
     )
 
 
-def check_classes(sets: dict[str, list[Utterance]]) -> list[str]:
-    """Sorted class names; raises ``ValueError`` for a speaker of two classes."""
-    of_speaker: dict[str, Utterance] = {}
-    for utterance in (u for of_set in sets.values() for u in of_set):
-        before = of_speaker.setdefault(utterance.speaker, utterance)
-        if before.name != utterance.name:
-            raise ValueError(
-                f"speaker {utterance.speaker} is of class {before.name} in utterance {before.id} and of class "
-                f"{utterance.name} in utterance {utterance.id}; correct the class, or name them as two speakers"
-            )
-    return sorted({u.name for u in of_speaker.values()})
-
-
-def prepare(directory: Path, out: Path, seed: int, allow_pipes: bool, max_rejected: float) -> None:
-    """Write a checked data directory of each set below ``out``, and ``classes.txt``."""
+def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> None:
+    """Write a data directory of each set below ``out``, and ``classes.txt``; nothing before all of it is checked."""
     sets = read_sets(directory, allow_pipes)
     if "dev" not in sets:
-        sets["train"], sets["dev"] = split_dev(sets["train"], seed)
+        sets["train"], sets["dev"] = split_dev(sets["train"], config.seed)
         log.info("no dev set: %d utterances of train set apart by speaker", len(sets["dev"]))
-    classes = check_classes(sets)
-    made = {}
+    check_splits({name: {u.speaker: u.name for u in of_set} for name, of_set in sets.items()}, config.data)
+    classes = sorted({u.name for of_set in sets.values() for u in of_set})
+    max_rejected, made = config.features.max_rejected, {}
     for name, utterances in sorted(sets.items()):
         recordings, supervisions, rejected = manifests(utterances)
         if len(rejected) > max_rejected * len(utterances):
             utt = min(rejected)
             raise ValueError(
-                f"{directory}: {len(rejected)} of {len(utterances)} utterances of {name} rejected, more than --max-rejected "
+                f"{directory}: {len(rejected)} of {len(utterances)} utterances of {name} rejected, more than features.max_rejected "
                 f"{max_rejected:.0%}; utterance {utt}: {rejected[utt]}"
             )
         made[name] = recordings, supervisions, rejected
@@ -233,7 +222,6 @@ def prepare(directory: Path, out: Path, seed: int, allow_pipes: bool, max_reject
         write_set(recordings, supervisions, out / name)
         write_rejected(out / name, rejected)
         log.info("%s: %d utterances of %d speakers, %d rejected", out / name, len(supervisions), len({s.speaker for s in supervisions}), len(rejected))
-    check_disjoint([out / name for name in made])
     (out / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 
@@ -246,15 +234,13 @@ def write_rejected(directory: Path, rejected: dict[str, str]) -> None:
         (directory / "rejected.txt").unlink(missing_ok=True)
 
 
-def main(argv: Iterable[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.own_data", description=__doc__.split("\n\n")[0])
     parser.add_argument("directory", type=Path, help="folder of the data directories or of recordings.tsv")
-    parser.add_argument("out", type=Path, help="folder for the checked sets, data/<name>")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice of dev speakers (%(default)s)")
+    parser.add_argument("out", type=Path, help="folder for the checked sets; its config.yaml holds the settings")
     parser.add_argument("--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)")
-    parser.add_argument("--max-rejected", type=float, default=0.01, help="share of a set that may be unreadable (%(default)s)")
     args = parser.parse_args(argv)
-    prepare(args.directory, args.out, args.seed, args.allow_pipes == "true", args.max_rejected)
+    prepare(args.directory, args.out, Config.load(args.out / "config.yaml"), args.allow_pipes == "true")
     return 0
 
 

@@ -19,7 +19,7 @@ import torch
 from matplotlib import colors
 from matplotlib.figure import Figure
 
-from dnf import entry, figures, score
+from dnf import charts, entry, figures, score
 from dnf.config import Config
 from dnf.figures import LatentSet
 from dnf.tables import read_tsv
@@ -57,8 +57,8 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
         written.append(save(figure, folder / f"{stem}.png", plots.dpi))
 
     with matplotlib.style.context(["default", figures.STYLE]):
-        write("curves", figures.curves(read_history(exp / "history.tsv"), name, fit.decides))
-        write("gaussianity", figures.gaussianity(read_shapes(exp / "gaussianity_dims.tsv", shown), name))
+        write("curves", charts.curves(read_history(exp / "history.tsv"), name, fit.decides))
+        write("gaussianity", charts.gaussianity(read_shapes(exp / "gaussianity_dims.tsv", shown), name))
         for latents in shown:
             logger.info("set %s: %d frames, %d utterances", latents.name, len(latents.z), len(latents.utterances))
             for made in (

@@ -57,6 +57,8 @@ def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
     found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"].endswith("_accuracy")}
     lines = []
     for (metric, name, true), row in found.items():
+        if true == "all" and sum(key[:2] == (metric, name) for key in found) == 2:
+            continue
         line = f"{metric} {name} {true} {figure(row)}"
         control = found.get((metric, controls.get(name), true))
         if control and true != "all":
@@ -97,6 +99,7 @@ def density_lines(rows: list[dict]) -> list[str]:
         f"density {name} {true} LogLL {float(m['loglik']['value']):.3f} LogP {float(m['logp']['value']):.3f} "
         f"LogDet {float(m['logdet']['value']):.3f} NLL {float(m['nll']['value']):.3f} [ {m['loglik']['total']} frames ]"
         for (name, true), m in table.items()
+        if true != "all" or sum(key[0] == name for key in table) > 2
     ]
 
 

@@ -56,13 +56,10 @@ finish() { python3 -m dnf.stage finish "$1" "${stage_options[@]}"; }
 
 make_data() {  # data directories of the recipe's corpus, or of the user's own recordings
   if [[ -n $data ]]; then
-    python3 -m dnf.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
+    $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
   else
     $train_cmd "$data_dir/log/prepare.log" python3 "$recipe_dir/local/prepare_data.py" "$data_dir" \
-      --seed "${seed:-1}" --nj "$nj" "${prepare_options[@]}"
+      --seed "$(awk '/^seed:/ { print $2 }' "$data_dir/config.yaml")" --nj "$nj" "${prepare_options[@]}"
   fi
-  local directory
-  for directory in "$data_dir"/*/utt2spk; do
-    python3 -m dnf.datadir validate "$(dirname "$directory")" $(! $allow_pipes || echo --allow-pipes)
-  done
+  python3 -m dnf.splits "$data_dir" --allow-pipes "$allow_pipes"
 }

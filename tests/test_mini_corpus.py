@@ -395,7 +395,7 @@ def test_nothing_but_the_accent_tells_the_classes_apart(tmp_path):
         if seed <= 3:
             spoiled.append(accuracy([(s, [np.convolve(x, gains[s.label]) for x in recordings]) for s, recordings in made]))
             accented.append(accuracy(read_speakers(replace(small, seed=seed), tmp_path / f"accented{seed}")))
-    print({"null": null, "spoiled": spoiled, "accented": accented}); figures={}
+    figures = {"null": null, "spoiled": spoiled, "accented": accented}
     assert stats.sem(null) < 0.035, figures  # else a leak of ten points could pass
     assert stats.ttest_1samp(null, 1 / 3).pvalue > 0.005, figures
     assert np.mean(spoiled) > 0.5 and np.mean(accented) > 0.75, figures

@@ -10,14 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from dnf import entry, figures, plots
+from dnf import charts, entry, figures, plots
 from dnf.figures import colours_of
 from dnf.projections import separating_plane, spread, tsne_map
 
 HEADER = "step epoch seconds nll logp logdet grad_norm lr frames_per_s dev_nll dev_logp dev_logdet dev_accuracy spikes restores"
 
 
-def write_set(directory: Path, classes: list[str], cond_dim: int, found: dict[str, int], dim: int = 5, rows: int = 12) -> None:
+def write_set(
+    directory: Path, classes: list[str], cond_dim: int, found: dict[str, int], dim: int = 5, rows: int = 12
+) -> None:
     """A set of ``found[class]`` utterances of ``rows`` frames; a class lies at its first letter's place in every dim."""
     g = torch.Generator().manual_seed(len(directory.name))
     utts, z, logp = [], [], []
@@ -35,12 +37,18 @@ def write_set(directory: Path, classes: list[str], cond_dim: int, found: dict[st
     np.save(directory / "z_rows.npy", np.arange(0, total, 2))
     meta = {"classes": classes, "dim": dim, "cond_dim": cond_dim, "var_c": 1.0, "var_r": 1.0, "frames": total}
     (directory / "meta.json").write_text(json.dumps(meta))
-    (directory / "utts.tsv").write_text("\n".join("\t".join(map(str, u)) for u in [("utt", "speaker", "class", "first", "rows"), *utts]))
+    (directory / "utts.tsv").write_text(
+        "\n".join("\t".join(map(str, u)) for u in [("utt", "speaker", "class", "first", "rows"), *utts])
+    )
 
 
-def write_experiment(exp: Path, classes: list[str], cond_dim: int, sets: dict[str, dict[str, int]], dim: int = 5) -> Path:
+def write_experiment(
+    exp: Path, classes: list[str], cond_dim: int, sets: dict[str, dict[str, int]], dim: int = 5
+) -> Path:
     exp.mkdir()
-    (exp / "config.yaml").write_text("seed: 3\nplots: {colours: {en: 'tab:blue', ce: 'tab:red'}, max_points: 60, tsne_points: 24}\n")
+    (exp / "config.yaml").write_text(
+        "seed: 3\nplots: {colours: {en: 'tab:blue', ce: 'tab:red'}, max_points: 60, tsne_points: 24}\n"
+    )
     history = [HEADER.split()]
     for i in range(1, 41):
         dev = (-i, i, 1, 0.5 + i / 100) if i % 10 == 0 else ("", "", "", "")
@@ -68,7 +76,9 @@ def experiment(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
 
 def test_every_figure_is_there_and_nothing_else(experiment):
     kinds = ("scatter", "scatter_r", "tsne", "llr_hist")
-    assert set(experiment[1]) == {"curves.png", "gaussianity.png"} | {f"{k}_{s}.png" for k in kinds for s in ("train", "test")}
+    assert set(experiment[1]) == {"curves.png", "gaussianity.png"} | {
+        f"{k}_{s}.png" for k in kinds for s in ("train", "test")
+    }
 
 
 def test_figures_are_1200_pixels_wide_and_not_empty(experiment):
@@ -85,9 +95,15 @@ def test_the_same_input_gives_the_same_bytes_and_sets_limits_it_to_them(experime
     assert plots.main([str(exp), "--sets", "test", "train"]) == 0
     after = {path.name: path.read_bytes() for path in (exp / "plots").iterdir()}
     assert after.pop("mine.png")
-    assert {name for name in before if before[name] != after[name]} <= {"gaussianity.png"}  # there the order is as asked
+    assert {name for name in before if before[name] != after[name]} <= {
+        "gaussianity.png"
+    }  # there the order is as asked
     written = plots.make_plots(exp, ["train"])
-    assert {path.name for path in written} == {"curves.png", "gaussianity.png", *(n for n in before if n.endswith("_train.png"))}
+    assert {path.name for path in written} == {
+        "curves.png",
+        "gaussianity.png",
+        *(n for n in before if n.endswith("_train.png")),
+    }
     (exp / "plots" / "mine.png").unlink()
 
 
@@ -114,14 +130,18 @@ def test_legends_count_and_histograms_show_the_ratio_of_each_pair(tmp_path):
     assert len(figure.axes) == 3
     for pair in ("log p(x|en) - log p(x|ce)", "log p(x|je) - log p(x|ce)", "log p(x|je) - log p(x|en)"):
         assert f"{pair}, mean over frames (nats/frame)" in said
-    assert "ce: 4 utterances, 48 frames, 0.0 % above 0" in said and "en: 3 utterances, 36 frames, 100.0 % above 0" in said
+    assert (
+        "ce: 4 utterances, 48 frames, 0.0 % above 0" in said and "en: 3 utterances, 36 frames, 100.0 % above 0" in said
+    )
     assert "xx (unseen by the model): 2 utterances" in said
     for axes in figure.axes:
         shares = [patch.get_data().values.sum() for patch in axes.patches]
         assert shares == pytest.approx([1.0] * 6)  # outline and fill of three classes
     shown = spread(latents.labels, 9)
     panel = figures.Panel(latents.z[shown][:, :2], {}, "z[0]", "z[1]", "first")
-    assert "en: 3 of 36 frames, 3 utterances" in texts(figures.scatter_figure(latents, colours_of("c", {}) | {n: "k" for n in latents.classes}, "t", [panel], shown))
+    assert "en: 3 of 36 frames, 3 utterances" in texts(
+        figures.scatter_figure(latents, colours_of("c", {}) | {n: "k" for n in latents.classes}, "t", [panel], shown)
+    )
 
 
 def test_utterance_scores_and_labels_belong_to_their_utterance(tmp_path):
@@ -135,24 +155,34 @@ def test_utterance_scores_and_labels_belong_to_their_utterance(tmp_path):
 
 def test_curves_mark_spikes_and_restores_and_hide_no_value_in_silence(experiment):
     history = plots.read_history(experiment[0] / "history.tsv")
-    figure = figures.curves(history, "exp", accuracy=True)
+    figure = charts.curves(history, "exp", accuracy=True)
     by_title = {axes.get_title().split(" (")[0]: axes for axes in figure.axes if axes.get_visible()}
     assert {"LogDet", "LogP", "LogLL = LogP + LogDet", "NLL = -LogLL", "gradient norm", "learning rate"} < set(by_title)
-    marks = [line.get_xdata()[0] for line in by_title["gradient norm"].lines if len(line.get_xdata()) == 2 and len(set(line.get_xdata())) == 1]
+    marks = [
+        line.get_xdata()[0]
+        for line in by_title["gradient norm"].lines
+        if len(line.get_xdata()) == 2 and len(set(line.get_xdata())) == 1
+    ]
     assert marks == [200.0, 300.0]
-    assert by_title["NLL = -LogLL"].get_title().endswith("(1 values outside)") and by_title["NLL = -LogLL"].get_ylim()[1] < 900
+    assert (
+        by_title["NLL = -LogLL"].get_title().endswith("(1 values outside)")
+        and by_title["NLL = -LogLL"].get_ylim()[1] < 900
+    )
     assert by_title["LogP"].lines[1].get_xdata().tolist() == [100, 200, 300, 400]
     assert "spike (1 in all)" in texts(figure) and "restore (1 in all)" in texts(figure)
-    assert "frame accuracy" not in texts(figures.curves(history, "exp", accuracy=False))
+    assert "frame accuracy" not in texts(charts.curves(history, "exp", accuracy=False))
 
 
 def test_gaussianity_shows_c_and_r_apart_and_heavy_tails_on_a_log_scale():
-    rows = [{"part": p, "skew": 0.0, "kurt": k, "skew_within": 0.1, "kurt_within": 0.5} for p, k in [("c", -1.5), ("c", -1.7), ("r", 4.0)]]
-    said = texts(figure := figures.gaussianity([("train, ce+en: 9 frames", rows)], "exp"))
+    rows = [
+        {"part": p, "skew": 0.0, "kurt": k, "skew_within": 0.1, "kurt_within": 0.5}
+        for p, k in [("c", -1.5), ("c", -1.7), ("r", 4.0)]
+    ]
+    said = texts(figure := charts.gaussianity([("train, ce+en: 9 frames", rows)], "exp"))
     assert "pooled c -1.600, r +4.000; within class c +0.500, r +0.500" in said and "9 frames" in said
     assert figure.axes[1].get_yscale() == "linear"
     rows[2]["kurt"] = 400.0
-    assert figures.gaussianity([("train", rows)], "exp").axes[1].get_yscale() == "symlog"
+    assert charts.gaussianity([("train", rows)], "exp").axes[1].get_yscale() == "symlog"
 
 
 def test_given_colours_win_and_others_do_not_repeat_them():
@@ -184,7 +214,10 @@ def test_separating_plane_finds_the_discriminant():
     assert (projected[labels == 1].mean(0) - projected[labels == 0].mean(0))[0].item() == pytest.approx(5, abs=0.3)
     assert separating_plane(x, labels * 0).names == ("largest variance", "next largest variance")
     three = torch.arange(3000) % 3
-    assert separating_plane(x + 9 * torch.eye(4)[three], three).names == ("linear discriminant 1", "linear discriminant 2")
+    assert separating_plane(x + 9 * torch.eye(4)[three], three).names == (
+        "linear discriminant 1",
+        "linear discriminant 2",
+    )
 
 
 def test_tsne_keeps_far_clusters_apart_and_follows_the_seed():
@@ -205,7 +238,10 @@ def test_tsne_keeps_far_clusters_apart_and_follows_the_seed():
         (lambda exp: (exp / "history.tsv").write_text("step\tnll\n10\tmany\n"), "line 2: column nll: .*'many'"),
         (lambda exp: (exp / "gaussianity_dims.tsv").unlink(), "gaussianity_dims.tsv: .*stage 4"),
         (lambda exp: (exp / "latents" / "train" / "meta.json").unlink(), "no set has latents.*stage 4"),
-        (lambda exp: np.save(exp / "latents" / "train" / "logp.npy", np.zeros((5, 2))), "the 5 rows of logp.npy.*stage 4"),
+        (
+            lambda exp: np.save(exp / "latents" / "train" / "logp.npy", np.zeros((5, 2))),
+            "the 5 rows of logp.npy.*stage 4",
+        ),
         (lambda exp: np.save(exp / "latents" / "train" / "z.npy", np.zeros((5, 5))), "z.npy: shape .*stage 4"),
     ],
 )

@@ -105,7 +105,7 @@ def requests(speaker: Speaker, studio: Studio) -> list[dict]:
 def perform(speaker: Speaker, studio: Studio) -> list[np.ndarray]:
     """The recordings of ``speaker``, one int16 ``(N,)`` at 16 kHz for each utterance."""
     replies = iter(espeak.talk(studio.library, studio.data, requests(speaker, studio)))
-    room = channel.echo(speaker.channel, generator("room", *speaker.key))
+    room = channel.echo(speaker.channel, generator("room", speaker.id))
     recordings = []
     for number, phrases in enumerate(speaker.utterances, start=1):
         rng = generator("recording", *speaker.key, number)

@@ -1,0 +1,67 @@
+"""The end of stage 0, whatever made the data: every set is a valid data directory, and the splits do not share speakers."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from dnf import entry
+from dnf.classes import read_classes
+from dnf.config import Config, Data
+from dnf.datadir import read_table, validate
+
+log = logging.getLogger(__name__)
+
+
+def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
+    """Raise ``ValueError`` for a speaker of two classes, or one in two of train, dev and any one test set.
+
+    Args:
+        speakers: class by speaker, by set.
+        data: which sets are train and dev.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for name, classes in speakers.items():
+        for speaker, of_class in classes.items():
+            other, before = first.setdefault(speaker, (name, of_class))
+            if before != of_class:
+                raise ValueError(
+                    f"speaker {speaker} is of class {before} in {other} and of class {of_class} in {name}; "
+                    f"correct utt2class, or name them as two speakers"
+                )
+    for role in (data.train, data.dev):
+        if role not in speakers:
+            raise ValueError(f"there is no set {role}; the sets are {', '.join(speakers)}")
+        for name in speakers:
+            shared = sorted(speakers[role].keys() & speakers[name].keys()) if name != role else []
+            if shared:
+                raise ValueError(
+                    f"speaker {shared[0]} and {len(shared) - 1} more are in both {role} and {name}: scores on speakers of "
+                    f"the training data say nothing; take them out of one of the two"
+                )
+
+
+def speaker_classes(utt2spk: Mapping[str, str], utt2class: Mapping[str, str]) -> dict[str, str]:
+    """Class by speaker; a data directory that is valid has one class a speaker."""
+    return {speaker: utt2class[utt] for utt, speaker in utt2spk.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.splits", description=__doc__)
+    parser.add_argument("data", type=Path, help="folder of the data directories; its config.yaml names train and dev")
+    parser.add_argument("--allow-pipes", choices=("true", "false"), default="false", help="accept commands in wav.scp (%(default)s)")
+    args = parser.parse_args(argv)
+    read_classes(args.data / "classes.txt")
+    speakers = {}
+    for directory in sorted(path.parent for path in args.data.glob("*/utt2spk")):
+        counts = validate(directory, allow_pipes=args.allow_pipes == "true", classes=args.data / "classes.txt")
+        log.info("%s: %s", directory, counts)
+        speakers[directory.name] = speaker_classes(read_table(directory / "utt2spk"), read_table(directory / "utt2class"))
+    check_splits(speakers, Config.load(args.data / "config.yaml").data)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)
