@@ -10,14 +10,17 @@ cmd_backend=${cmd_backend:-local}
 
 if [[ -n ${cmd:-} ]]; then
   train_cmd=$cmd
-  cuda_cmd="$cmd --gpu 1"
 elif [[ $DNF_ROOT == *[[:space:]]* ]]; then
   echo "cmd.sh: the name of the folder '$DNF_ROOT' has a blank in it, which breaks command lines: rename it" >&2
   return 1
 elif [[ $cmd_backend == local ]]; then
-  train_cmd="$DNF_ROOT/utils/run.py"
-  cuda_cmd="$DNF_ROOT/utils/run.py --gpu 1"
+  train_cmd=$DNF_ROOT/utils/run.py
 else
   echo "cmd.sh: unknown cmd_backend '$cmd_backend': only local is built in; give a site's own runner with --cmd" >&2
   return 1
+fi
+
+cuda_cmd=$train_cmd
+if [[ ${device:-auto} != cpu ]] && { [[ -n ${cmd:-} ]] || command -v nvidia-smi >/dev/null; }; then
+  cuda_cmd+=" --gpu 1"
 fi

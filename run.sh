@@ -25,18 +25,17 @@ Options:
 recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= seed= device=auto max_rejected= data=
 allow_pipes=false write_spliced=false force=false dry_run=false exp= set=() settings=() prepare_options=()
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for ((i = 1; i < $#; i++)); do [[ ${!i} != --recipe ]] || { next=$((i + 1)); recipe=${!next}; }; done
-recipe_dir=$root/egs/$recipe
-[[ -f $recipe_dir/recipe.conf ]] ||
-  { echo "run.sh: no recipe '$recipe'; there are: $(cd "$root/egs" && ls -d -- */ | tr -d / | xargs)" >&2; exit 2; }
-. "$recipe_dir/recipe.conf"
-. "$root/utils/parse_options.sh"
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for ((I = 1; I < $#; I++)); do [[ ${!I} != --recipe ]] || { NEXT=$((I + 1)); recipe=${!NEXT}; }; done
+RECIPE_DIR=$ROOT/egs/$recipe
+[[ -f $RECIPE_DIR/recipe.conf ]] ||
+  { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && ls -d -- */ | tr -d / | xargs)" >&2; exit 2; }
+. "$RECIPE_DIR/recipe.conf"
+. "$ROOT/utils/parse_options.sh"
 [[ $# -eq 0 ]] || { echo "run.sh: '$1' is not an option; see run.sh --help" >&2; exit 2; }
-. "$root/path.sh"
-. "$root/cmd.sh"
-[[ -z $cmd ]] || { train_cmd=$cmd cuda_cmd=$cmd; }
-. "$root/local/stages.sh"
+. "$ROOT/path.sh"
+. "$ROOT/cmd.sh"
+. "$ROOT/local/stages.sh"
 
 experiments=$(list_experiments)
 while IFS= read -r yaml <&3; do

@@ -53,6 +53,7 @@ def curves(history: Mapping[str, torch.Tensor], exp: str, accuracy: bool) -> Fig
             for x in step[rise].tolist():
                 axes.axvline(x, color=colour, ls=style, lw=1.3, zorder=0.5)
         axes.set(title=title, ylabel=unit, xlabel="step", yscale=scale)
+        axes.locator_params(axis="x", nbins=5)
         drawn = torch.cat([columns[c] for c in (train, dev) if c])
         late = torch.cat([columns[c][len(step) // 20 :] for c in (train, dev) if c])
         if scale == "linear":

@@ -182,9 +182,9 @@ def scatter_figure(
         frames, utterances = latents.counts(name)
         text = f"{latents.title(name)}: {len(own):,} of {frames:,} frames, {utterances:,} utterances"
         handles.append(Line2D([], [], ls="", marker=markers[name], ms=8, color=colours[name], label=text))
-    if any(panel.marks for panel in panels):
-        text = "mean of a class of the training set"
-        handles.append(Line2D([], [], ls="", marker="X", ms=11, mfc="white", mec="black", label=text))
+    for name in dict.fromkeys(name for panel in panels for name in panel.marks):
+        text = f"mean of {name} in the training set"
+        handles.append(Line2D([], [], ls="", marker="X", ms=11, mfc=colours[name], mec="black", label=text))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 

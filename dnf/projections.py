@@ -36,9 +36,9 @@ def spread(labels: torch.Tensor, limit: int) -> torch.Tensor:
 def separating_plane(x: torch.Tensor, labels: torch.Tensor) -> Plane:
     """The plane that shows the classes furthest apart, scaled to a within-class deviation of 1.
 
-    The axes are Fisher's linear discriminants of equally weighted classes. Two classes have one and a single class none;
-    what is missing is filled up with the direction of largest within-class variance that is uncorrelated, within class,
-    with the axes so far.
+    The axes are Fisher's linear discriminants of equally weighted classes. Two classes have one, a single class
+    has none; what is missing is filled up with the direction of largest within-class variance that is
+    uncorrelated, within class, with the axes so far.
 
     Args:
         x: (N, d) latents, d >= 2.

@@ -3,15 +3,15 @@
 log() { echo "$(date '+%H:%M:%S') $*" >&2; }
 
 list_experiments() {  # YAML files, one a line
-  local yaml=$recipe_dir/conf/$exp.yaml
+  local yaml=$RECIPE_DIR/conf/$exp.yaml
   if [[ $exp == all ]]; then
-    ls "$recipe_dir"/conf/*.yaml
+    ls "$RECIPE_DIR"/conf/*.yaml
   elif [[ $exp == *.yaml ]]; then
     [[ -f $exp ]] && echo "$exp" || { echo "run.sh: --exp $exp: no such file" >&2; exit 2; }
   elif [[ -f $yaml ]]; then
     echo "$yaml"
   else
-    echo "run.sh: no experiment '$exp' in $recipe_dir/conf; there are: all $(cd "$recipe_dir/conf" && ls -- *.yaml | sed 's/\.yaml$//' | xargs)" >&2
+    echo "run.sh: no experiment '$exp' in $RECIPE_DIR/conf; there are: all $(cd "$RECIPE_DIR/conf" && ls -- *.yaml | sed 's/\.yaml$//' | xargs)" >&2
     exit 2
   fi
 }
@@ -58,7 +58,7 @@ make_data() {  # data directories of the recipe's corpus, or of the user's own r
   if [[ -n $data ]]; then
     $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
   else
-    $train_cmd "$data_dir/log/prepare.log" python3 "$recipe_dir/local/prepare_data.py" "$data_dir" \
+    $train_cmd "$data_dir/log/prepare.log" python3 "$RECIPE_DIR/local/prepare_data.py" "$data_dir" \
       --seed "$(awk '/^seed:/ { print $2 }' "$data_dir/config.yaml")" --nj "$nj" "${prepare_options[@]}"
   fi
   python3 -m dnf.splits "$data_dir" --allow-pipes "$allow_pipes"

@@ -150,7 +150,10 @@ def test_valid(data):
 def test_valid_as_a_command(whole):
     done = command("validate", "data", cwd=whole.parent)
     assert done.returncode == 0 and done.stdout == ""
-    assert "data is valid: 7 utterances, 4 speakers, 7 recordings" in done.stderr
+    assert (
+        "data is valid: 7 utterances, 4 speakers, 7 recordings, 0:00:32 hours, 3150 frames, 4 of class en"
+        in done.stderr
+    )
 
 
 def test_minimal_set(tmp_path):
@@ -570,6 +573,13 @@ def test_cut_is_even_and_never_empty():
         assert [at for run in runs for at in run] == list(range(len(sizes))) and all(len(run) for run in runs)
     assert [len(run) for run in cut([1] * 10, 3)] == [3, 4, 3]
     assert [len(run) for run in cut([5, 1, 5, 1, 5, 1], 3)] == [2, 2, 2]
+
+
+def test_subset_of_a_set_that_has_recordings_only_in_its_manifest(segmented):
+    for name in ("wav.scp", "segments", "reco2dur"):
+        (segmented / name).unlink()
+    subset(segmented, segmented.parent / "part", spk_list=["b02"])
+    assert [record["id"] for record in load(segmented.parent / "part/recordings.jsonl.gz")] == ["b02-rec"]
 
 
 def files(folder, **lists):

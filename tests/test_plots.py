@@ -14,13 +14,16 @@ from dnf import charts, entry, figures, plots
 from dnf.figures import colours_of
 from dnf.projections import separating_plane, spread, tsne_map
 
-HEADER = "step epoch seconds nll logp logdet grad_norm lr frames_per_s dev_nll dev_logp dev_logdet dev_accuracy spikes restores"
+HEADER = (
+    *("step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
+    *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
+)
 
 
 def write_set(
     directory: Path, classes: list[str], cond_dim: int, found: dict[str, int], dim: int = 5, rows: int = 12
 ) -> None:
-    """A set of ``found[class]`` utterances of ``rows`` frames; a class lies at its first letter's place in every dim."""
+    """A set of ``found[class]`` utterances of ``rows`` frames; a class lies at its first letter in every dim."""
     g = torch.Generator().manual_seed(len(directory.name))
     utts, z, logp = [], [], []
     for name in sorted(found):
@@ -49,7 +52,7 @@ def write_experiment(
     (exp / "config.yaml").write_text(
         "seed: 3\nplots: {colours: {en: 'tab:blue', ce: 'tab:red'}, max_points: 60, tsne_points: 24}\n"
     )
-    history = [HEADER.split()]
+    history = [HEADER]
     for i in range(1, 41):
         dev = (-i, i, 1, 0.5 + i / 100) if i % 10 == 0 else ("", "", "", "")
         history.append((10 * i, i, i, -i if i != 20 else 900, i, 1, 5, 0.1, 1000, *dev, int(i >= 20), int(i >= 30)))

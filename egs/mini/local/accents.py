@@ -1,7 +1,7 @@
 """English phonemes as a Mandarin or a Japanese speaker of English says them, in the mnemonics of espeak-ng.
 
 A word is a list of ``Phone``; an accent has a table of vowels and two lists of rules. Vowels are always replaced, since
-the phoneme tables of Mandarin and Japanese have none of the English ones. A consonant is replaced by the first rule that
+the phoneme tables of Mandarin and Japanese have few of the English ones. A consonant is replaced by the first rule that
 matches and is drawn; every rule is drawn with its own chance times the speaker's accent strength in 0..1, so that a
 light accent keeps some English sounds.
 """

@@ -1,4 +1,4 @@
-"""Who is in which set of the mini corpus, what they say and where: everything that is drawn, before anything is said."""
+"""Who is in which set of the mini corpus, what they say and where: all that is drawn, before anything is said."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def cast(settings: Settings, sentences: Sequence[str]) -> list[Speaker]:
 
 
 def draw(label: str, key: tuple[int, str, int], name: str, sentences: Sequence[str], settings: Settings) -> Speaker:
-    """The speaker of class ``label`` that belongs to ``key`` (seed, corpus, number); only the voice depends on the class."""
+    """The speaker of class ``label`` for ``key`` (seed, corpus, number); only id and voice depend on the class."""
     corpus, number = SETS[name], key[-1]
     gender = "fm"[number % 2]
     accent = None if settings.null else accents.ACCENTS.get(label)
@@ -139,7 +139,7 @@ def check(settings: Settings, sentences: int) -> None:
         if field.name not in ("seed", "null") and value < 1:
             raise ValueError(f"{field.name} is {value}, it has to be at least 1")
     if settings.utterances > sentences:
-        raise ValueError(f"{settings.utterances} utterances per speaker, but each set has {sentences} sentences; ask for fewer")
+        raise ValueError(f"{settings.utterances} utterances per speaker, but a set has {sentences} sentences: too many")
     most = max(settings.train_speakers + settings.dev_speakers + settings.test_speakers, settings.other_speakers)
     if most > MOST_SPEAKERS:
         raise ValueError(f"{most} speakers of a class, but ids have room for {MOST_SPEAKERS}; ask for fewer")

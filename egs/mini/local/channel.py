@@ -67,16 +67,16 @@ class Channel:
 
 
 STUDIO = Family(
-    snr=(15, 35), noise_slope=(-4.5, -1.5), swell=(0, 0.5), tilt=(-0.4, 0.4), peak=(-3, 3), low=(40, 80), high=(7800, 8000),
-    decay=(0.05, 0.25), wet=(-30, -15), level=(-27, -23), drift=(-3, 3),
+    snr=(15, 35), noise_slope=(-4.5, -1.5), swell=(0, 0.5), tilt=(-0.4, 0.4), peak=(-3, 3),
+    low=(40, 80), high=(7800, 8000), decay=(0.05, 0.25), wet=(-30, -15), level=(-29, -25), drift=(-3, 3),
 )  # fmt: skip
 OFFICE = Family(
-    snr=(22, 32), noise_slope=(-3.5, -2.5), swell=(0, 0.5), tilt=(0.3, 0.8), peak=(-4, 4), low=(90, 130), high=(7000, 7800),
-    decay=(0.2, 0.4), wet=(-18, -12), level=(-34, -31), drift=(-1, 1),
+    snr=(22, 32), noise_slope=(-3.5, -2.5), swell=(0, 0.5), tilt=(0.3, 0.8), peak=(-4, 4),
+    low=(90, 130), high=(7000, 7800), decay=(0.2, 0.4), wet=(-18, -12), level=(-36, -34), drift=(-1, 1),
 )  # fmt: skip
 STREET = Family(
-    snr=(0, 15), noise_slope=(-6, -1), swell=(1, 4), tilt=(-1.2, 1.2), peak=(-6, 6), low=(60, 300), high=(3400, 7600),
-    decay=(0.2, 0.8), wet=(-15, -5), level=(-36, -22), drift=(-5, 5),
+    snr=(0, 15), noise_slope=(-6, -1), swell=(1, 4), tilt=(-1.2, 1.2), peak=(-6, 6),
+    low=(60, 300), high=(3400, 7600), decay=(0.2, 0.8), wet=(-15, -5), level=(-36, -22), drift=(-5, 5),
 )  # fmt: skip
 
 
@@ -120,6 +120,7 @@ def transmit(speech: np.ndarray, channel: Channel, room: np.ndarray, rng: np.ran
     Returns:
         int16 ``(N,)``.
     """
+    level = channel.level + rng.uniform(-channel.drift, channel.drift)  # first, lest it depend on the length
     count = len(speech)
     size = fft.next_fast_len(count + len(room) + RATE // 10, real=True)
     frequencies = fft.rfftfreq(size, 1 / RATE)
@@ -131,7 +132,6 @@ def transmit(speech: np.ndarray, channel: Channel, room: np.ndarray, rng: np.ran
     noise *= 10 ** (channel.swell * slow(count, rng) / 20)
 
     mixed = heard / heard.std() + noise / noise.std() * 10 ** (-channel.snr / 20)
-    level = channel.level + rng.uniform(-channel.drift, channel.drift)
     mixed *= FULL_SCALE * 10 ** (level / 20) / mixed.std()
     return np.clip(np.round(mixed), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 

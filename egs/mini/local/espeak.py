@@ -1,4 +1,4 @@
-"""espeak-ng from the outside: where its files are, which phonemes it knows, and talks with ``speak.py``, which runs it."""
+"""espeak-ng from the outside: its files, the phonemes it knows, and talks with ``speak.py``, which runs it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def copy_data(source: Path, target: Path, variants: dict[str, str]) -> None:
         ValueError: the path of ``target`` is longer than espeak-ng bears.
     """
     if len(str(target).encode()) > PATH_LIMIT:
-        raise ValueError(f"{target}: path longer than the {PATH_LIMIT} bytes espeak-ng takes; set TMPDIR to a shorter one")
+        raise ValueError(f"{target}: longer than the {PATH_LIMIT} bytes espeak-ng takes; set TMPDIR to a shorter path")
     (target / VARIANTS).mkdir(parents=True)
     for name in NEEDED:
         shutil.copyfile(source / name, target / name)
@@ -77,7 +77,7 @@ def mnemonics(data: Path, table: str) -> frozenset[str]:
 
 
 def read_phontab(blob: bytes) -> list[tuple[str, int, dict[str, int]]]:
-    """Each table of a ``phontab`` file: its name, the number (from 1) of the one it builds upon or 0, types by mnemonic."""
+    """Tables of a ``phontab`` file: name, number (from 1) of the one it builds upon or 0, phoneme types by mnemonic."""
     tables = []
     offset = 4
     for _ in range(blob[0]):

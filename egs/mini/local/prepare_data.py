@@ -85,9 +85,9 @@ def requests(speaker: Speaker, studio: Studio) -> list[dict]:
             said = phrase.text
             if voice.accent:
                 words = voice.accent.pronounce(accents.parse(studio.spelled[phrase.text]), voice.strength, rng)
-                unknown = {m for word in words for m in word} - studio.mnemonics[voice.base]
+                unknown = sorted({m for word in words for m in word} - studio.mnemonics[voice.base])
                 if unknown:
-                    raise ValueError(f"{speaker.id}: the {voice.base} voice has no phonemes {sorted(unknown)}: {phrase.text}")
+                    raise ValueError(f"{speaker.id}: voice {voice.base} has no phonemes {unknown}, in: {phrase.text}")
                 said = accents.bracket(words)
             asked.append(
                 {
@@ -105,7 +105,7 @@ def requests(speaker: Speaker, studio: Studio) -> list[dict]:
 def perform(speaker: Speaker, studio: Studio) -> list[np.ndarray]:
     """The recordings of ``speaker``, one int16 ``(N,)`` at 16 kHz for each utterance."""
     replies = iter(espeak.talk(studio.library, studio.data, requests(speaker, studio)))
-    room = channel.echo(speaker.channel, generator("room", speaker.id))
+    room = channel.echo(speaker.channel, generator("room", *speaker.key))
     recordings = []
     for number, phrases in enumerate(speaker.utterances, start=1):
         rng = generator("recording", *speaker.key, number)

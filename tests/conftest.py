@@ -1,0 +1,129 @@
+"""Shared fixtures: small settings, recordings, data directories and frame stores, all made on the spot from a seed."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RATE = 16000
+SMALL = (
+    "features.num_filters=3",
+    "splice.left=1",
+    "splice.right=1",
+    "prior.cond_dim=6",
+    "flow.blocks=2",
+    "flow.hidden=8",
+    "flow.layers=1",
+    "train.batch_size=50",
+    "train.epochs=2",
+    "train.warmup_steps=2",
+    "latents.mardia_frames=300",
+)
+
+
+@pytest.fixture(scope="session")
+def small_config() -> Callable:
+    """Settings of a model that trains in a second, with more ``section.key=value`` words laid over them."""
+    from dnf.config import resolve
+
+    return lambda *words: resolve([], [*SMALL, *words])
+
+
+@pytest.fixture(scope="session")
+def speech_like() -> Callable:
+    """Samples ``(T,)`` in -1..1 of noise in bursts, with near silence at both ends and between them."""
+    import numpy as np
+
+    def make(seconds: float, seed: int, rate: int = RATE):
+        rng = np.random.default_rng(seed)
+        t = np.arange(round(seconds * rate)) / rate
+        loud = (np.sin(2 * np.pi * 2.3 * t - 1) > -0.3) & (t > 0.1) & (t < seconds - 0.1)
+        colour = np.convolve(rng.standard_normal(len(t) + 7), rng.uniform(-1, 1, 8), mode="valid")
+        return np.clip(colour * np.where(loud, 0.08, 0.0001), -1, 1).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_corpus(speech_like) -> Callable:
+    """Write one set's wav files and its data directory; ids are ``<speaker>-<n>`` and a speaker's class ends its name."""
+    import soundfile
+    from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
+
+    from dnf.corpus import write_set
+
+    def make(directory: Path, speakers=("anna_en", "bert_zh"), utterances: int = 2, seconds: float = 0.8, rate: int = RATE):
+        wavs = directory.parent / "wav" / directory.name
+        wavs.mkdir(parents=True)
+        recordings, supervisions = [], []
+        for s, speaker in enumerate(speakers):
+            for n in range(utterances):
+                utt = f"{speaker}-{n}"
+                soundfile.write(wavs / f"{utt}.wav", speech_like(seconds + 0.1 * n, 100 * s + n, rate), rate, subtype="PCM_16")
+                recording = Recording.from_file(wavs / f"{utt}.wav", recording_id=utt)
+                recordings.append(recording)
+                supervisions.append(
+                    SupervisionSegment(
+                        id=utt,
+                        recording_id=utt,
+                        start=0.0,
+                        duration=recording.duration,
+                        speaker=speaker,
+                        custom={"class": speaker.rsplit("_", 1)[1]},
+                    )
+                )
+        write_set(RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(supervisions), directory)
+        return wavs
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_store() -> Callable:
+    """Write arks and tables of given frames and build their frame store.
+
+    Utterances are ``{utterance: (speaker, class, frames (N, F), speech (N,))}``; the data directory is left beside the store.
+    """
+    import kaldiio
+
+    from dnf.frames import FrameStore, build
+
+    def make(store: Path, utterances: dict, dtype: str = "float32") -> FrameStore:
+        directory = store.with_name(store.name + "_data")
+        directory.mkdir(parents=True, exist_ok=True)
+        ordered = dict(sorted(utterances.items()))
+        for at, kind in ((2, "feats"), (3, "vad")):
+            with kaldiio.WriteHelper(f"ark,scp:{directory}/{kind}.ark,{directory}/{kind}.scp") as writer:
+                for utt, row in ordered.items():
+                    writer(utt, row[at].astype("float32"))
+        for name, column in (("utt2spk", 0), ("utt2class", 1)):
+            (directory / name).write_text("".join(f"{utt} {row[column]}\n" for utt, row in ordered.items()))
+        (directory / "utt2num_frames").write_text("".join(f"{utt} {len(row[2])}\n" for utt, row in ordered.items()))
+        build(directory, store, dtype)
+        return FrameStore(store)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def two_classes() -> Callable:
+    """Utterances of classes en and zh whose frames are curved, correlated and apart: an easy problem a flow gains on."""
+    import numpy as np
+
+    def make(seed: int, utterances: int = 6, frames: int = 50, dim: int = 3, offset: float = 0.0) -> dict:
+        rng = np.random.default_rng(seed)
+        made = {}
+        for n in range(utterances):
+            name = ("en", "zh")[n % 2]
+            x = rng.standard_normal((frames, dim))
+            x[:, 1] += 2 * np.tanh(2 * x[:, 0])
+            x[:, 2] = x[:, 2] * np.exp(0.5 * x[:, 0]) + (3 if name == "zh" else -1)
+            made[f"s{seed}{n}{name}-u"] = (f"s{seed}{n}{name}", name, 4 * x + 10 + offset, np.ones(frames))
+        return made
+
+    return make

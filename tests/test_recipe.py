@@ -1,0 +1,203 @@
+"""The driver and the mini recipe, whole, with tiny settings, as a user runs them."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "egs/mini/conf").glob("*.yaml"))
+TINY = (
+    "flow.blocks=2", "flow.hidden=16", "train.steps=24", "train.eval_steps=8", "train.batch_size=200", "train.warmup_steps=2",
+    "latents.save_frames=600", "latents.mardia_frames=600", "plots.tsne_points=60", "plots.tsne_perplexity=5", "report.bootstrap=50",
+)  # fmt: skip
+
+
+def command(*options: str, tiny: bool = True) -> list[str]:
+    settings = [word for setting in TINY for word in ("--set", setting)] if tiny else []
+    return [str(ROOT / "run.sh"), "--nj", "2", "--device", "cpu", *settings, *options]
+
+
+def run(folder: Path, *options: str, tiny: bool = True, status: int = 0) -> str:
+    """What run.sh says; its status must be the one expected."""
+    config = folder.parent / "tiny.conf"
+    if not config.exists():
+        counts = "--train-speakers 2 --dev-speakers 2 --test-speakers 2 --other-speakers 2 --utterances 3"
+        config.write_text(f"prepare_options=({counts})\n")
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [*command(*options, tiny=tiny), "--config", str(config)], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory) -> Path:
+    """A folder in which every experiment of the mini recipe was run."""
+    folder = tmp_path_factory.mktemp("mini") / "run"
+    run(folder, "--exp", "all")
+    return folder
+
+
+def results(folder: Path, exp: str) -> list[dict[str, str]]:
+    with (folder / "exp" / exp / "results.tsv").open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+@pytest.mark.parametrize("exp", EXPERIMENTS)
+def test_every_experiment_leaves_what_the_stages_promise(everything, exp):
+    out = everything / "exp" / exp
+    for name in ("config.yaml", "env.json", "history.tsv", "best.pt", "last.pt", "gaussianity.tsv", "results.txt", "results.tsv", "report.html"):
+        assert (out / name).stat().st_size > 0, name
+    for name in ("train", "dev", "test", "en_other", "wild"):
+        assert (out / "latents" / name / "logp.npy").is_file()
+        assert (out / "scores" / name / "utt_scores.txt").is_file()
+    assert {"curves.png", "scatter_test.png", "tsne_test.png", "gaussianity.png"} <= {p.name for p in (out / "plots").iterdir()}
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_results_hold_the_figures_of_the_notes(everything):
+    metrics = {(row["metric"], row["set"], row["class"]) for row in results(everything, "two_class")}
+    for metric in ("frame_accuracy", "utt_accuracy", "loglik", "logp", "logdet"):
+        assert (metric, "test", "en") in metrics and (metric, "test", "ce") in metrics
+    assert ("utt_share", "test", "je") in metrics
+    assert ("skew_c", "test", "ce+en") in metrics and ("kurt_within_c", "test", "ce+en+je") in metrics
+    assert ("frame_accuracy", "test", "je") not in metrics
+    split = {row["metric"] for row in results(everything, "dnf440_c400_r40")}
+    assert {"kurt_c", "kurt_r"} <= split
+    nf = {row["metric"] for row in results(everything, "nf")}
+    assert "loglik" in nf and "utt_accuracy" not in nf
+
+
+def test_counts_of_results_add_up(everything):
+    rows = results(everything, "three_class")
+    total = next(row for row in rows if row["metric"] == "utt_accuracy" and row["set"] == "test" and row["class"] == "all")
+    assert int(total["total"]) == len((everything / "data/test/utt2spk").read_text().splitlines())
+    shares = [float(r["value"]) for r in rows if r["metric"] == "frame_share" and r["set"] == "test" and r["class"] == "je"]
+    assert len(shares) == 3 and sum(shares) == pytest.approx(1, abs=1e-5)
+    text = (everything / "exp/three_class/results.txt").read_text()
+    assert re.search(r"^utt_accuracy test en .* \| control en_other ", text, re.MULTILINE)
+
+
+def test_train_and_eval_agree(everything):
+    row = next(row for row in results(everything, "dnf440_c440") if row["metric"] == "train_eval_difference")
+    assert abs(float(row["value"])) < 1e-3
+
+
+def test_run_again_skips_everything_and_is_quick(everything):
+    before = {path: path.stat().st_mtime_ns for path in (everything / "exp/nf").rglob("*") if path.is_file()}
+    began = time.perf_counter()
+    said = run(everything, "--exp", "nf")
+    seconds = time.perf_counter() - began
+    assert said.count("up to date") == 9
+    assert before == {path: path.stat().st_mtime_ns for path in (everything / "exp/nf").rglob("*") if path.is_file()}
+    assert seconds < 10
+
+
+def test_a_changed_setting_reruns_its_stage_and_what_follows(everything):
+    said = run(everything, "--exp", "nf", "--set", "latents.save_frames=500")
+    assert re.findall(r"stage (\d) \(\w+\): up to date", said) == ["0", "1", "2", "3"]
+    run(everything, "--exp", "nf")
+
+
+def test_dry_run_says_what_would_run_and_runs_nothing(everything):
+    before = sorted(everything.rglob("*"))
+    said = run(everything, "--exp", "nf", "--dry-run", "true", "--set", "train.lr=0.5")
+    assert re.search(r"stage 2 frames +up to date", said) and re.search(r"stage 3 train +would run", said)
+    assert sorted(everything.rglob("*")) == before
+
+
+def test_starting_in_the_middle_with_other_settings_is_refused(everything):
+    before = (everything / "exp/nf/results.txt").read_bytes()
+    said = run(everything, "--exp", "nf", "--stage", "6", "--set", "flow.hidden=17", status=1)
+    assert "flow.hidden was 16, is 17" in said and "--stage 3" in said
+    assert (everything / "exp/nf/results.txt").read_bytes() == before
+
+
+def test_same_seed_same_bytes_and_another_seed_other_ones(everything, tmp_path):
+    run(tmp_path / "again", "--exp", "dnf120")
+    first, again = ((folder / "exp/dnf120/results.tsv").read_bytes() for folder in (everything, tmp_path / "again"))
+    assert first == again
+    run(tmp_path / "again", "--exp", "dnf120", "--seed", "2")
+    assert (tmp_path / "again/exp/dnf120/results.tsv").read_bytes() != first
+
+
+def test_killed_run_goes_on_and_ends_the_same(everything, tmp_path):
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    run(folder, "--stop-stage", "2", "--exp", "dnf120")
+    runner = subprocess.Popen(
+        [*command("--exp", "dnf120"), "--config", str(tmp_path / "tiny.conf")], cwd=folder, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    last = folder / "exp/dnf120/last.pt"
+    deadline = time.monotonic() + 60
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert last.exists()
+    for process in descendants(runner.pid):
+        os.kill(process, signal.SIGKILL)
+    runner.wait()
+    assert not (folder / "exp/dnf120/results.tsv").exists()
+    run(folder, "--exp", "dnf120")
+    assert (folder / "exp/dnf120/results.tsv").read_bytes() == (everything / "exp/dnf120/results.tsv").read_bytes()
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all below it."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found = [pid]
+    for process in found:
+        found += [child for child, parent in parents.items() if parent == process]
+    return found
+
+
+def test_compare_lists_every_experiment(everything):
+    said = subprocess.run(["python3", "-m", "dnf.results", "exp"], cwd=everything, capture_output=True, text=True, env=environment(), check=True).stdout
+    assert [line.split()[0] for line in said.splitlines()[1:]] == EXPERIMENTS
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "status"),
+    [
+        (("--stgae", "3"), "invalid option --stgae (did you mean --stage?)", 1),
+        (("--exp", "nosuch"), "no experiment 'nosuch'", 2),
+        (("--recipe", "nosuch"), "no recipe 'nosuch'; there are: ", 2),
+        (("--set", "trian.lr=1"), "unknown setting trian; the nearest known one is train", 1),
+        (("--set", "train.lr=fast"), "train.lr: 'fast' is not float", 1),
+        (("--stage", "3"), "stage 0 (data) is not done; start with --stage 0", 1),
+        (("--dry-run", "yes"), '"true" or "false"', 1),
+        (("extra",), "'extra' is not an option", 2),
+        (("--data", "/nonexistent"), "no such folder", 1),
+        (("--seed", "x"), "seed: 'x' is not int", 1),
+    ],
+)
+def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, status):
+    config = tmp_path / "empty.conf"
+    config.write_text("")
+    done = subprocess.run([*command(*options, tiny=False)], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    said = [line for line in done.stderr.splitlines() if not re.match(r"\d\d:\d\d:\d\d stage", line)]
+    assert done.returncode == status and message in said[-1], done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "exp").exists() or not list((tmp_path / "exp").rglob("results.txt"))
+
+
+def test_help_names_every_option():
+    done = subprocess.run([ROOT / "run.sh", "--help"], capture_output=True, text=True, check=True)
+    for option in ("--recipe", "--exp", "--stage", "--stop-stage", "--nj", "--cmd", "--seed", "--device", "--dry-run", "--set", "--data"):
+        assert option in done.stderr
