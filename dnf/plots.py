@@ -60,7 +60,12 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
         write("curves", charts.curves(read_history(exp / "history.tsv"), name, fit.decides))
         write("gaussianity", charts.gaussianity(read_shapes(exp / "gaussianity_dims.tsv", shown), name))
         for latents in shown:
-            logger.info("set %s: latents of %d frames, scores of %d utterances", latents.name, len(latents.z), len(latents.loglik))
+            logger.info(
+                "set %s: latents of %d frames, scores of %d utterances",
+                latents.name,
+                len(latents.z),
+                len(latents.loglik),
+            )
             for made in (
                 figures.scatter(latents, fit, colours, name, plots.max_points),
                 figures.histograms(latents, colours, name),

@@ -119,12 +119,13 @@ def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
         ends = [*share(cells.get("utt_accuracy")), beside, *share(cells.get("frame_accuracy")), speakers(cells)]
         body.append([name, true, *ends])
     heads = ["set", "class", "utterances (95 %)", "right / all", "control", "frames (95 %)", "right / all", "speakers"]
-    if not any(row[4] for row in body):
+    controlled = any(row[4] for row in body)
+    if not controlled:
         heads, body = [h for h in heads if h != "control"], [row[:4] + row[5:] for row in body]
     html = table(heads, body, keys=2)
-    if body and not controls:
+    if not controlled:
         html += Html(
-            "<p>No control set is configured: nothing here shows that classes are told by more than channels.</p>"
+            "<p>No control set has figures: nothing here shows that classes are told by more than channels.</p>"
         )
     return Section("Accuracy", html if body else Html(""))
 

@@ -172,6 +172,7 @@ def test_curves_mark_spikes_and_restores_and_hide_no_value_in_silence(experiment
         and by_title["NLL = -LogLL"].get_ylim()[1] < 900
     )
     assert by_title["LogP"].lines[1].get_xdata().tolist() == [100, 200, 300, 400]
+    np.testing.assert_allclose(by_title["LogLL = LogP + LogDet"].lines[0].get_ydata(), np.arange(1, 41) + 1)
     assert "spike (1 in all)" in texts(figure) and "restore (1 in all)" in texts(figure)
     assert "frame accuracy" not in texts(charts.curves(history, "exp", accuracy=False))
 

@@ -177,8 +177,9 @@ def test_head_and_settings(exp):
 
 def test_without_a_control_the_page_says_so(exp):
     assert "No control set" not in report.page(exp)
-    (exp / "config.yaml").write_text("seed: 7\n")
-    assert "No control set" in report.page(exp)
+    for config in ("seed: 7\n", "data: {controls: {test: not_scored}}\n"):
+        (exp / "config.yaml").write_text(config)
+        assert "No control set" in report.page(exp)
 
 
 def test_only_results_are_needed_and_empty_sections_are_left_out(tmp_path):

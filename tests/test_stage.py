@@ -1,6 +1,8 @@
 """Done-markers: what runs, what is up to date, and what is refused."""
 
+import dataclasses
 import functools
+import gzip
 import json
 import os
 import re
@@ -150,9 +152,8 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows(done, word, ran):
 def test_every_setting_belongs_to_a_stage():
     config = resolve([], [])
     owned = set().union(*(stage.settings_of(name, config) for name in NAMES))
-    sections = {name for name in dir(config) if hasattr(getattr(config, name), "__dataclass_fields__")}
-    every = {f"{s}.{key}" for s in sections for key in getattr(config, s).__dataclass_fields__} | {"seed"}
-    assert owned == every
+    tree = dataclasses.asdict(config)
+    assert owned == {f"{section}.{key}" for section, keys in tree.items() if section != "seed" for key in keys} | {"seed"}
 
 
 def test_force_runs_what_is_up_to_date(done):
@@ -214,8 +215,6 @@ def test_every_table_that_a_stage_reads_counts(done, table):
 
 def test_the_manifests_that_features_are_made_from_count(run):
     """Stage 1 reads recordings and utterances from the manifests, so another manifest is another input."""
-    import gzip
-
     def write_manifest(start: float) -> None:
         with gzip.open(run.folder / "data/train/supervisions.jsonl.gz", "wt") as file:
             file.write(json.dumps({"id": "a-1", "recording_id": "a-1", "start": start, "duration": 1.0}) + "\n")
