@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from dnf.datadir_set import spk2utt_of
 from dnf.datadir_tables import (
     BY_RECORDING,
     BY_SPEAKER,
@@ -55,17 +56,19 @@ def validate(
     wav_files: bool = True,
     need_wav: bool = True,
     need_feats: bool = False,
+    need_spk2utt: bool = True,
     spk_sort: bool = True,
     classes: Path | str | None = None,
 ) -> Counts:
     """Check a data directory: every file that is there, and that they agree.
 
     Args:
-        directory: the set, with utt2spk and spk2utt at least.
+        directory: the set, with utt2spk at least.
         allow_pipes: accept ``command |`` in place of a file name, which reading the set will run.
         wav_files: look whether each audio file is there.
         need_wav: wav.scp must be there.
         need_feats: feats.scp must be there.
+        need_spk2utt: spk2utt must be there; it follows from utt2spk.
         spk_sort: utt2spk must stay sorted when sorted by speaker.
         classes: file of class names, one a line; every class of the set must be in it.
 
@@ -75,7 +78,7 @@ def validate(
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(f"{directory}: no such data directory")
-    needed = {"utt2spk": True, "spk2utt": True, "wav.scp": need_wav, "feats.scp": need_feats}
+    needed = {"utt2spk": True, "spk2utt": need_spk2utt, "wav.scp": need_wav, "feats.scp": need_feats}
     for name, is_needed in needed.items():
         if is_needed and not (directory / name).is_file():
             hint = f"run {FIX} {directory}" if name == "spk2utt" else "make it, or name another directory"
@@ -85,6 +88,7 @@ def validate(
     utt2spk = tables["utt2spk"]
     if not utt2spk:
         raise ValueError(f"{directory}/utt2spk: no utterances; make the set again")
+    tables.setdefault("spk2utt", spk2utt_of(utt2spk))
     check_speakers(directory, utt2spk, tables["spk2utt"], spk_sort)
     check_recordings(directory, tables, wav_files)
     for name, table in tables.items():

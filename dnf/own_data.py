@@ -54,7 +54,7 @@ class Utterance(NamedTuple):
 
 def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance]:
     """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
-    validate(directory, allow_pipes=allow_pipes, wav_files=False)
+    validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False)
     tables = {name: read_table(directory / name) for name in ("wav.scp", "utt2spk", "utt2class")}
     extra = {name: read_table(directory / name) if (directory / name).is_file() else {} for name in ("segments", "utt2score", "text", "spk2gender")}
     found = []
