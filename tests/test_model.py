@@ -167,7 +167,7 @@ def test_a_saved_model_gives_the_same_log_prob(small_config, tmp_path):
     model, content = trained(small_config, "flow.mask=evenodd", "prior.var_r=1000.0")
     checkpoint.save(tmp_path / "best.pt", content)
     loaded = checkpoint.load_model(tmp_path / "best.pt", known_classes=["en", "zh"])
-    x = points(20, 9, dtype=torch.float32)
+    x = points(20, 12, dtype=torch.float32)
     assert torch.equal(loaded.model.log_prob(x), model.log_prob(x))
     assert loaded.classes == ["en", "zh"] and loaded.config == small_config(
         "prior.cond_dim=4", "flow.mask=evenodd", "prior.var_r=1000.0"
