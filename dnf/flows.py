@@ -6,12 +6,14 @@ own Jacobian, ``(N,)`` in nats. Source: Dinh et al., "Density estimation using R
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from dnf.config import Flow
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
+ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "tanh": nn.Tanh, "silu": nn.SiLU}
 
 
 def make_net(inputs: int, outputs: int, settings: Flow) -> nn.Sequential:
@@ -29,7 +31,7 @@ def make_net(inputs: int, outputs: int, settings: Flow) -> nn.Sequential:
 class Coupling(nn.Module):
     """Affine coupling: y = x exp(s) + t with s and t functions of the dims that stay (arXiv:1605.08803, eq. 7).
 
-    The log-scale is bounded, |s| < ``log_scale_bound``, by s = bound tanh(raw / bound), so no step of training can make the
+    The log-scale is bounded, |s| < ``log_scale_bound``, by s = bound tanh(raw), so no step of training can make the
     flow explode. It starts as the identity.
 
     Args:
@@ -50,7 +52,7 @@ class Coupling(nn.Module):
         raw, shift = self.net(kept).chunk(2, dim=1) if hasattr(self, "net") else (self.scale_net(kept), self.shift_net(kept))
         if raw.dtype in (torch.bfloat16, torch.float16):
             raw, shift = raw.float(), shift.float()
-        return self.bound * torch.tanh(raw / self.bound), shift
+        return self.bound * torch.tanh(raw), shift
 
     def forward(self, kept: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self.scale_and_shift(kept)

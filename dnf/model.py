@@ -38,7 +38,7 @@ class ClassPrior(nn.Module):
     def of_class(self, z: Tensor, labels: Tensor) -> Tensor:
         """Log density ``(N,)`` of latents ``(N, D)`` under the class of each, ``(N,)`` ids."""
         c, r = z[:, : self.cond_dim], z[:, self.cond_dim :]
-        distance = (c - self.means[labels]).square().sum(1) / self.var_c
+        distance = (c - nn.functional.embedding(labels, self.means)).square().sum(1) / self.var_c
         return self.constant - 0.5 * (distance + r.square().sum(1) / self.var_r)
 
     def of_all(self, z: Tensor) -> Tensor:

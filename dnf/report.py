@@ -18,6 +18,7 @@ import yaml
 
 from dnf import entry
 from dnf.page import Html, Section, document, picture, table
+from dnf.stage import read_marker
 from dnf.tables import read_tsv
 
 logger = logging.getLogger(__name__)
@@ -261,6 +262,8 @@ def page(exp: Path) -> str:
         raise ValueError(
             f"{exp}: config.yaml or env.json is damaged ({error}); run stage 3 again (--stage 3)"
         ) from None
+    trained = read_marker(exp / ".done.train")
+    facts = {"data": trained["source"], **facts} if trained else facts
     rows = Rows(read)
     seed = {"seed": config["seed"]} if "seed" in config else {}
     head = [
@@ -283,7 +286,7 @@ def page(exp: Path) -> str:
 
 def facts_line(facts: dict) -> str:
     """The few facts that stand under the title."""
-    wanted = ("recipe", "git", "seed", "device_name", "train_seconds")
+    wanted = ("data", "git", "seed", "device_name", "train_seconds")
     return ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in wanted if facts.get(name) not in (None, ""))
 
 

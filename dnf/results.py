@@ -123,9 +123,9 @@ def header(exp: Path, config: Config) -> list[str]:
     environment = json.loads((exp / "env.json").read_text(encoding="utf-8"))
     markers = {name: read_marker(exp / f".done.{name}") for name, stage in STAGES.items() if stage.place == "exp"}
     seconds = " ".join(f"{name} {marker['seconds']}" for name, marker in markers.items() if marker)
-    key = (markers["train"] or {"key": "unknown"})["key"]
+    train = markers["train"] or {"source": "unknown", "key": "unknown"}
     return [
-        f"# experiment {exp}  seed {config.seed}  settings {key}",
+        f"# {train['source']}  experiment {exp}  seed {config.seed}  settings {train['key']}",
         f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
         f"# device {environment['device']} ({environment['device_name']}, {environment['threads']} threads)  seconds: {seconds}",
     ]

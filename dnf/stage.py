@@ -149,12 +149,12 @@ def begin(name: str, config: Config, layout: Layout, source: str, source_tables:
     return True
 
 
-def finish(name: str, config: Config, layout: Layout) -> None:
+def finish(name: str, config: Config, layout: Layout, source: str) -> None:
     """Write the marker of a stage that ``begin`` started and that has succeeded."""
     marker = layout.marker(name)
     started = marker.with_name(f".started.{name}")
     record = json.loads(started.read_text(encoding="utf-8"))
-    record |= {"settings": settings_of(name, config), "seconds": round(time.time() - record.pop("started"), 1)}
+    record |= {"source": source, "settings": settings_of(name, config), "seconds": round(time.time() - record.pop("started"), 1)}
     temporary = marker.with_name(marker.name + ".tmp")
     temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, marker)
@@ -197,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.name is None:
         parser.error(f"{args.verb} needs the name of a stage")
     if args.verb == "finish":
-        finish(args.name, config, layout)
+        finish(args.name, config, layout, args.source)
         return 0
     return 0 if begin(args.name, config, layout, args.source, args.source_tables, args.force) else UP_TO_DATE
 

@@ -39,7 +39,7 @@ HISTORY = (
     "dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores",
 )  # fmt: skip
 ROWS_PER_EPOCH = 10
-CPU_MICRO_BATCH = 1000
+CPU_MICRO_BATCH = 2000
 
 
 @contextlib.contextmanager
@@ -159,7 +159,7 @@ class Trainer:
 
     def restore(self, figures: dict[str, float]) -> None:
         """Back to the last good state, past the batch that broke, with half the learning rate."""
-        step, restores, lr_scale = self.step + 1, self.restores + 1, self.lr_scale / 2
+        step, restores, lr_scale, spikes = self.step + 1, self.restores + 1, self.lr_scale / 2, self.monitor.spikes
         if restores > self.config.train.max_restores:
             raise ValueError(
                 f"{self.out}: training became non-finite {restores} times (NLL {figures['nll']}, gradient norm "
@@ -167,7 +167,7 @@ class Trainer:
             )
         log.warning("step %d: NLL %s, gradient norm %s: back to step %d", step, figures["nll"], figures["grad_norm"], self.last_good["step"])
         self.load_state(self.last_good)
-        self.step, self.restores, self.lr_scale = step, restores, lr_scale
+        self.step, self.restores, self.lr_scale, self.monitor.spikes = step, restores, lr_scale, spikes
 
     def look(self) -> dict[str, float]:
         """Figures on dev; keeps ``best.pt`` when they are the best so far, and always ``last.pt``."""

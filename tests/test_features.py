@@ -250,7 +250,7 @@ def test_a_rerun_replaces_the_arks(computed, small_config, tmp_path):
     run_stage(computed / "data", computed / "feats", small_config())
 
 
-@pytest.mark.parametrize("name", ("my feats", "feats, more", "a:b", "t=1"))
+@pytest.mark.parametrize("name", ("my feats", "a:b", "t=1"))
 def test_paths_with_odd_letters_are_read_back(write_corpus, small_config, tmp_path, name):
     write_corpus(tmp_path / "my data" / "train")
     run_stage(tmp_path / "my data", tmp_path / name, small_config(), jobs=2)

@@ -1,0 +1,356 @@
+"""Scores, decisions and intervals, against the model itself and counts by hand."""
+
+import csv
+import json
+import math
+from types import SimpleNamespace
+
+import kaldiio
+import numpy as np
+import pytest
+import torch
+
+from dnf import checkpoint, decide, latents, score, train
+from dnf.decide import accuracy_rows, share_row, speaker_interval
+from dnf.frames import FrameStore, Windows
+from dnf.score import Latents, mean_densities, utterance_loglik, write_scores
+
+
+# ---- a trained model and its latents ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scored(write_store, two_classes, small_config, tmp_path_factory):
+    """An experiment on classes en and zh, through stages 3, 4, 6 and 7; set other has class ja, which the model does not know."""
+    root = tmp_path_factory.mktemp("scored")
+    rows = two_classes(4, utterances=6, frames=40)
+    rng = np.random.default_rng(0)
+    part = {u: (s, c, x, (rng.random(len(x)) < 0.7).astype(np.float32)) for u, (s, c, x, _) in rows.items()}
+    unseen = {f"j{n}-u": (f"j{n}", "ja", row[2] + 1, row[3]) for n, row in enumerate(part.values()) if n < 3}
+    for name, utterances in (("train", two_classes(1)), ("dev", two_classes(2, 4)), ("test", part), ("other", unseen)):
+        write_store(root / "frames" / name, utterances)
+    (root / "classes.txt").write_text("en\nja\nzh\n")
+    config = small_config("data.classes=[en, zh]", "train.lr=0.01", "latents.save_frames=50", "report.bootstrap=200")
+    config.save(root / "exp" / "config.yaml")
+    argv = [str(root / "frames"), str(root / "exp"), "--classes", str(root / "classes.txt"), "--device", "cpu"]
+    for main in (train.main, latents.main):
+        assert main(argv) == 0
+    for main in (score.main, decide.main):
+        assert main([str(root / "exp")]) == 0
+    return SimpleNamespace(root=root, exp=root / "exp", config=config)
+
+
+SETS = ("train", "dev", "test", "other")
+every_set = pytest.mark.parametrize("name", SETS)
+
+
+def read(path) -> list[dict]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def direct(scored, name: str):
+    """Model, vectors, z, logdet and log p(x | k) ``(S, K)`` of a set, computed here."""
+    trained = checkpoint.load_model(scored.exp / "best.pt")
+    windows = Windows(
+        FrameStore(scored.root / "frames" / name), scored.config.splice, scored.config.cmvn, ["en", "zh"], True, torch.device("cpu")
+    )
+    x = windows.gather(torch.arange(len(windows)))
+    with torch.no_grad():
+        z, logdet = trained.model(x)
+        return windows, z.numpy(), logdet.numpy(), trained.model.log_prob(x).double().numpy()
+
+
+@every_set
+def test_latents_of_a_set_are_those_of_the_model(scored, name):
+    windows, z, logdet, loglik = direct(scored, name)
+    folder = scored.exp / "latents" / name
+    meta = json.loads((folder / "meta.json").read_text())
+    assert meta == {"classes": ["en", "zh"], "dim": 12, "cond_dim": 6, "var_c": 1.0, "var_r": 1.0, "frames": len(windows)}
+    logp, saved, rows = (np.load(folder / f"{file}.npy") for file in ("logp", "z", "z_rows"))
+    assert logp.dtype == saved.dtype == np.float32 and rows.dtype == np.int64
+    np.testing.assert_allclose(np.load(folder / "logdet.npy"), logdet, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(logp + logdet[:, None], loglik, rtol=1e-5, atol=1e-3)
+    assert len(rows) == min(50, len(windows)) and (np.diff(rows) > 0).all()
+    np.testing.assert_allclose(saved, z[rows], rtol=1e-4, atol=1e-4)
+
+
+@every_set
+def test_rows_of_an_utterance_are_its_speech_frames(scored, name):
+    windows, *_ = direct(scored, name)
+    found = read(scored.exp / "latents" / name / "utts.tsv")
+    assert [row["utt"] for row in found] == windows.store.utterances
+    assert [row["speaker"] for row in found] == windows.store.speakers and [row["class"] for row in found] == windows.store.classes
+    for u, row in enumerate(found):
+        mine = np.flatnonzero(windows.utterance.numpy() == u)
+        assert (int(row["first"]), int(row["rows"])) == (mine[0], len(mine)) and (np.diff(mine) == 1).all()
+
+
+@every_set
+def test_utterance_scores_are_sums_of_the_models_log_prob(scored, name):
+    windows, _, _, loglik = direct(scored, name)
+    found = read(scored.exp / "scores" / name / "utt_scores.txt")
+    for u, row in enumerate(found):
+        mine = loglik[windows.utterance.numpy() == u]
+        assert row["utt"] == windows.store.utterances[u] and int(row["frames"]) == len(mine)
+        for k, of in enumerate(("en", "zh")):
+            assert float(row[f"sum_{of}"]) == pytest.approx(mine[:, k].sum(), abs=0.02)
+            assert float(row[f"mean_{of}"]) == pytest.approx(mine[:, k].mean(), abs=1e-3)
+
+
+@every_set
+def test_frame_scores_are_readable_arks(scored, name):
+    windows, _, _, loglik = direct(scored, name)
+    ark = kaldiio.load_scp(str(scored.exp / "scores" / name / "frame_scores.scp"))
+    assert list(ark) == windows.store.utterances
+    np.testing.assert_allclose(np.concatenate([ark[u] for u in windows.store.utterances]), loglik, rtol=1e-5, atol=1e-3)
+
+
+@every_set
+def test_mean_densities_are_of_the_true_class(scored, name):
+    windows, _, logdet, loglik = direct(scored, name)
+    true = np.array(windows.store.classes)[windows.utterance.numpy()]
+    own = np.array([row[("en", "zh").index(t)] if t != "ja" else np.logaddexp(*row) - math.log(2) for row, t in zip(loglik, true)])
+    found = {row["class"]: row for row in read(scored.exp / "scores" / name / "densities.tsv")}
+    assert list(found) == [*sorted(set(true)), "all"]
+    for of, row in found.items():
+        chosen = np.full(len(true), True) if of == "all" else true == of
+        assert int(row["frames"]) == chosen.sum()
+        assert float(row["loglik"]) == pytest.approx(own[chosen].mean(), abs=1e-3)
+        assert float(row["logdet"]) == pytest.approx(logdet[chosen].mean(), abs=1e-3)
+        assert float(row["logp"]) == pytest.approx(float(row["loglik"]) - float(row["logdet"]), abs=1e-5)
+
+
+@every_set
+def test_decisions_are_the_classes_of_highest_likelihood(scored, name):
+    windows, _, _, loglik = direct(scored, name)
+    found = read(scored.exp / "decisions" / f"{name}.txt")
+    for u, row in enumerate(found):
+        mine = loglik[windows.utterance.numpy() == u]
+        sums = mine.sum(0)
+        assert row["decision"] == ("en", "zh")[sums.argmax()]
+        assert float(row["margin"]) == pytest.approx((sums.max() - sums.min()) / len(mine), abs=1e-3)
+        assert (int(row["frames_en"]), int(row["frames_zh"])) == tuple(np.bincount(mine.argmax(1), minlength=2))
+
+
+@every_set
+def test_accuracy_counts_equal_those_of_the_model(scored, name):
+    windows, _, _, loglik = direct(scored, name)
+    true = np.array(windows.store.classes)
+    utterance = windows.utterance.numpy()
+    right = np.array(["en", "zh"])[loglik.argmax(1)] == true[utterance]
+    decided = np.array([("en", "zh")[loglik[utterance == u].sum(0).argmax()] for u in range(len(true))])
+    found = {(r["metric"], r["class"]): r for r in read(scored.exp / "accuracy.tsv") if r["set"] == name and not r["decided"]}
+    if name == "other":
+        assert not found  # no accuracy for a class the model does not know
+        return
+    for of in ("en", "zh", "all"):
+        chosen = np.full(len(true), True) if of == "all" else true == of
+        frame, utt = found["frame_accuracy", of], found["utt_accuracy", of]
+        assert (int(frame["count"]), int(frame["total"])) == (right[chosen[utterance]].sum(), chosen[utterance].sum())
+        assert (int(utt["count"]), int(utt["total"])) == ((decided == true)[chosen].sum(), chosen.sum())
+        assert int(frame["speakers"]) == chosen.sum()  # each speaker has one utterance here
+        for row in (frame, utt):
+            assert float(row["value"]) == pytest.approx(int(row["count"]) / int(row["total"]), abs=1e-6)
+
+
+@every_set
+@pytest.mark.parametrize("metric", ("frame_share", "utt_share"))
+def test_shares_of_the_decisions_on_a_class_sum_to_one(scored, name, metric):
+    shares = {}
+    for row in read(scored.exp / "accuracy.tsv"):
+        if row["set"] == name and row["metric"] == metric:
+            shares.setdefault(row["class"], []).append(row)
+    assert list(shares) == (["ja"] if name == "other" else ["en", "zh"])
+    for rows in shares.values():
+        assert [row["decided"] for row in rows] == ["en", "zh"]
+        assert sum(float(row["value"]) for row in rows) == pytest.approx(1, abs=2e-6)
+        assert sum(int(row["count"]) for row in rows) == int(rows[0]["total"]) == int(rows[1]["total"])
+
+
+def test_intervals_of_the_experiment_contain_their_values(scored):
+    rows = read(scored.exp / "accuracy.tsv")
+    assert len(rows) > 20
+    for row in rows:
+        assert 0 <= float(row["low"]) <= float(row["value"]) <= float(row["high"]) <= 1
+
+
+def test_the_same_scores_give_the_same_bytes(scored):
+    files = [scored.exp / "accuracy.tsv", *sorted((scored.exp / "scores").rglob("*.t*")), *sorted((scored.exp / "decisions").iterdir())]
+    before = [path.read_bytes() for path in files]
+    assert len(files) == 1 + 2 * 4 + 4
+    for main in (score.main, decide.main):
+        main([str(scored.exp)])
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_gaussianity_names_the_classes_it_is_of(scored):
+    found = {(row["set"], row["classes"], row["part"]): row for row in read(scored.exp / "gaussianity.tsv")}
+    assert set(found) == {(s, c, p) for s, c in (("train", "en+zh"), ("dev", "en+zh"), ("test", "en+zh"), ("other", "ja")) for p in "cr"}
+    windows, z, *_ = direct(scored, "dev")
+    row = found["dev", "en+zh", "c"]
+    assert int(row["frames"]) == len(z) and row["dim"] == "6"
+    centred = z[:, :6] - z[:, :6].mean(0)
+    kurtosis = (centred**4).mean(0) / (centred**2).mean(0) ** 2 - 3
+    assert float(row["kurt"]) == pytest.approx(kurtosis.mean(), abs=1e-3)
+    dims = [row for row in read(scored.exp / "gaussianity_dims.tsv") if (row["set"], row["part"]) == ("dev", "c")]
+    np.testing.assert_allclose([float(row["kurt"]) for row in dims], kurtosis, atol=1e-3)
+
+
+def test_a_set_that_is_gone_leaves_no_scores(scored, small_config, write_store, two_classes, tmp_path):
+    """Stage 4 run again without a set: scores and decisions are of the sets that are there."""
+    for name, seed in (("train", 1), ("dev", 2), ("old", 3)):
+        write_store(tmp_path / "frames" / name, two_classes(seed))
+    (tmp_path / "classes.txt").write_text("en\nzh\n")
+    argv = [str(tmp_path / "frames"), str(tmp_path / "exp"), "--classes", str(tmp_path / "classes.txt"), "--device", "cpu"]
+
+    def run(words=()):
+        small_config("report.bootstrap=20", "train.steps=3", *words).save(tmp_path / "exp" / "config.yaml")
+        for main in (train.main, latents.main):
+            main(argv)
+        for main in (score.main, decide.main):
+            main([str(tmp_path / "exp")])
+        return {row["set"] for row in read(tmp_path / "exp" / "accuracy.tsv")}
+
+    assert run() == {"train", "dev", "old"}
+    assert run(["data.test=[dev]"]) == {"train", "dev"}
+
+
+def test_a_plain_flow_has_densities_and_decides_nothing(write_store, two_classes, small_config, tmp_path):
+    for name, seed in (("train", 1), ("dev", 2)):
+        write_store(tmp_path / "frames" / name, two_classes(seed))
+    (tmp_path / "classes.txt").write_text("en\nzh\n")
+    small_config("prior.cond_dim=0", "train.steps=3", "data.classes=[en]").save(tmp_path / "exp" / "config.yaml")
+    argv = [str(tmp_path / "frames"), str(tmp_path / "exp"), "--classes", str(tmp_path / "classes.txt"), "--device", "cpu"]
+    for main in (train.main, latents.main):
+        main(argv)
+    for main in (score.main, decide.main):
+        main([str(tmp_path / "exp")])
+    opened = Latents.open(tmp_path / "exp" / "latents" / "dev")
+    assert opened.classes == ["en"] and opened.cond_dim == 0 and opened.logp.shape == (300, 1)
+    densities = {row["class"]: row for row in read(tmp_path / "exp" / "scores" / "dev" / "densities.tsv")}
+    assert list(densities) == ["en", "zh", "all"] and densities["zh"]["frames"] == "150"
+    assert float(densities["zh"]["logp"]) == pytest.approx(opened.logp[50:100].mean(), abs=3)  # its one density
+    assert read(tmp_path / "exp" / "accuracy.tsv") == [] and not list((tmp_path / "exp" / "decisions").iterdir())
+
+
+def test_scores_without_latents_say_which_stage_makes_them(small_config, tmp_path):
+    with pytest.raises(ValueError, match="no latents; run stage 4"):
+        Latents.open(tmp_path)
+    small_config().save(tmp_path / "config.yaml")
+    for main in (score.main, decide.main):
+        with pytest.raises(ValueError, match="stage 4"):
+            main([str(tmp_path)])
+
+
+# ---- by hand ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def toy() -> Latents:
+    """Three utterances of three classes; log-likelihoods to be read off."""
+    logp = [[-1, -2, -9], [-1, -2, -9], [-8, -2, -9], [-5, -5, -1], [-1, -3, -5], [-4, -3, -5]]
+    utts = [
+        {"utt": "a-1", "speaker": "a", "class": "de", "first": 0, "rows": 3},
+        {"utt": "b-1", "speaker": "b", "class": "fr", "first": 3, "rows": 1},
+        {"utt": "b-2", "speaker": "b", "class": "xx", "first": 4, "rows": 2},
+    ]
+    return Latents(["de", "en", "fr"], 2, utts, np.array(logp, dtype=np.float32), np.array([1, 1, 1, 2, 3, 3], dtype=np.float32))
+
+
+def test_sums_and_decisions_by_hand(toy):
+    assert utterance_loglik(toy).tolist() == [[-7, -3, -24], [-3, -3, 1], [1, 0, -4]]
+    assert decide.decide(toy) == [
+        {"utt": "a-1", "speaker": "a", "class": "de", "decision": "en", "margin": "1.333333", "frames": 3}
+        | {"frames_de": 2, "frames_en": 1, "frames_fr": 0},
+        {"utt": "b-1", "speaker": "b", "class": "fr", "decision": "fr", "margin": "4.000000", "frames": 1}
+        | {"frames_de": 0, "frames_en": 0, "frames_fr": 1},
+        {"utt": "b-2", "speaker": "b", "class": "xx", "decision": "de", "margin": "0.500000", "frames": 2}
+        | {"frames_de": 1, "frames_en": 1, "frames_fr": 0},
+    ]
+
+
+def test_densities_by_hand(toy):
+    found = {row["class"]: row for row in mean_densities(toy)}
+    assert list(found) == ["de", "fr", "xx", "all"]
+    assert (found["de"]["frames"], found["de"]["logp"], found["de"]["logdet"]) == (3, "-3.333333", "1.000000")
+    assert found["de"]["loglik"] == "-2.333333"
+    mixture = [np.log(np.exp(np.array(row, dtype=float)).mean()) for row in ([-1, -3, -5], [-4, -3, -5])]
+    assert float(found["xx"]["logp"]) == pytest.approx(np.mean(mixture), abs=1e-6)
+    assert found["all"]["frames"] == 6 and found["all"]["logdet"] == "1.833333"
+
+
+def test_accuracy_by_hand(toy):
+    rows = accuracy_rows("test", decide.decide(toy), toy.classes, 50, 1)
+    found = {(row["metric"], row["class"], row.get("decided", "")): (row["count"], row["total"], row["speakers"]) for row in rows}
+    assert found["frame_accuracy", "de", ""] == (2, 3, 1) and found["utt_accuracy", "de", ""] == (0, 1, 1)
+    assert found["frame_accuracy", "all", ""] == (3, 4, 2) and found["utt_accuracy", "all", ""] == (1, 2, 2)
+    assert ("frame_accuracy", "xx", "") not in found
+    assert found["frame_share", "xx", "de"] == (1, 2, 1) and found["utt_share", "xx", "de"] == (1, 1, 1)
+    assert {row["set"] for row in rows} == {"test"}
+
+
+def test_one_speaker_has_no_interval():
+    row = share_row("utt_accuracy", [("a", 1, 1), ("a", 0, 1)], 100, 1, set="test")
+    assert (row["value"], row["low"], row["high"], row["speakers"]) == ("0.500000", "", "", 1)
+
+
+def simulated(speakers: int, seed: int, utterances: int = 10, spread: float = 0.2) -> list[tuple[str, int, int]]:
+    """Utterances right or wrong, with an accuracy of each speaker's own around 0.7."""
+    rng = np.random.default_rng(seed)
+    own = np.clip(0.7 + spread * rng.standard_normal(speakers), 0, 1)
+    return [(f"s{s:03}", int(rng.random() < own[s]), 1) for s in range(speakers) for _ in range(utterances)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_interval_contains_its_value_and_shrinks_with_more_speakers(seed):
+    widths = []
+    for speakers in (4, 16, 64, 256):
+        row = share_row("m", simulated(speakers, seed), 500, 1)
+        assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+        widths.append(float(row["high"]) - float(row["low"]))
+    assert widths[1] > 1.3 * widths[2] > 1.3**2 * widths[3]
+
+
+def test_an_interval_is_over_speakers_not_utterances():
+    """A hundred utterances of each of few, unlike speakers do not make the figure surer."""
+    few = [(f"s{n}", int(n % 2), 1) for n in range(6) for _ in range(100)]
+    low, high = speaker_interval(*sums(few), 1000, 1)
+    assert high - low > 0.5
+
+
+def sums(rows) -> tuple[dict, dict]:
+    hits, totals = {}, {}
+    for speaker, hit, total in rows:
+        hits[speaker], totals[speaker] = hits.get(speaker, 0) + hit, totals.get(speaker, 0) + total
+    return hits, totals
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+    covered = 0
+    for seed in range(100):
+        low, high = speaker_interval(*sums(simulated(40, seed, utterances=5, spread=0.1)), 300, 1)
+        covered += low <= 0.7 <= high
+    assert 86 <= covered <= 100
+
+
+def test_intervals_weigh_speakers_by_their_frames_and_follow_the_seed():
+    hits, totals = {"a": 90, "b": 0, "c": 5}, {"a": 100, "b": 10, "c": 10}
+    interval = speaker_interval(hits, totals, 400, 1)
+    assert interval == speaker_interval(dict(reversed(hits.items())), dict(reversed(totals.items())), 400, 1)
+    assert interval != speaker_interval(hits, totals, 400, 2)
+    rng = np.random.default_rng(1)
+    drawn = rng.integers(0, 3, (4000, 3))
+    h, t = np.array([90, 0, 5]), np.array([100, 10, 10])
+    wanted = np.percentile(h[drawn].sum(1) / t[drawn].sum(1), [2.5, 97.5])
+    np.testing.assert_allclose(interval, wanted, atol=0.05)
+
+
+def test_a_perfect_score_has_an_interval_of_no_width():
+    row = share_row("m", [(f"s{n}", 3, 3) for n in range(5)], 100, 1)
+    assert (row["value"], row["low"], row["high"]) == ("1.000000", "1.000000", "1.000000")
+
+
+def test_frame_scores_can_be_left_out(toy, tmp_path):
+    write_scores(toy, tmp_path, frame_scores=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["densities.tsv", "utt_scores.txt"]
