@@ -115,7 +115,7 @@ def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
     found = rows.pivot((r for r in rows.left if r["metric"] in ("utt_accuracy", "frame_accuracy")), ("set", "class"))
     body = []
     for (name, true), cells in found.items():
-        control = found.get((controls.get(name, ""), true), {}).get("utt_accuracy")
+        control = found.get((controls.get(name, ""), true), {}).get("utt_accuracy") if true != "all" else None
         beside = f"{control['set']}: {number(control['value'], 4)}" if control else ""
         ends = [*share(cells.get("utt_accuracy")), beside, *share(cells.get("frame_accuracy")), speakers(cells)]
         body.append([name, true, *ends])

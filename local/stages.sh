@@ -19,7 +19,7 @@ list_experiments() {  # YAML files, one a line
 choose_experiment() {  # sets the folders and settings of the experiment of one YAML file
   local name word
   name=$(basename "$1" .yaml)
-  data_dir=data feats_dir=exp/feats frames_dir=exp/frames exp_dir=exp/$name source="recipe $recipe ${prepare_options[*]}"
+  data_dir=data feats_dir=exp/feats frames_dir=exp/frames exp_dir=exp/$name source="recipe $recipe${prepare_options[*]:+ ${prepare_options[*]}}"
   config=(--config "$1")
   for word in "${settings[@]}" "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$(share "$max_rejected")"}; do
     config+=(--set "$word")

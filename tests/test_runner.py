@@ -521,8 +521,10 @@ def test_nothing_heavy_is_loaded():
 @pytest.mark.parametrize(
     "setting, status, expected",
     [
-        ("", 0, f"[{ROOT}/utils/run.py] [{ROOT}/utils/run.py --gpu 1]\n"),
-        ("cmd_backend=local", 0, f"[{ROOT}/utils/run.py] [{ROOT}/utils/run.py --gpu 1]\n"),
+        ("nvidia-smi() { :; }", 0, f"[{ROOT}/utils/run.py] [{ROOT}/utils/run.py --gpu 1]\n"),
+        ("nvidia-smi() { :; }; device=cpu cmd_backend=local", 0, f"[{ROOT}/utils/run.py] [{ROOT}/utils/run.py]\n"),
+        ("PATH=/nonexistent", 0, f"[{ROOT}/utils/run.py] [{ROOT}/utils/run.py]\n"),
+        ("cmd='queue.pl -V' device=cpu", 0, "[queue.pl -V] [queue.pl -V]\n"),
         ("cmd='queue.pl -V' cmd_backend=ours", 0, "[queue.pl -V] [queue.pl -V --gpu 1]\n"),
         ("cmd= cmd_backend=ours", 1, "cmd.sh: unknown cmd_backend 'ours'"),
         ("DNF_ROOT='/tmp/a b'", 1, "cmd.sh: the name of the folder '/tmp/a b' has a blank"),
