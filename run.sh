@@ -16,10 +16,10 @@ Options:
   --seed N               of every random draw (default: 1)
   --device NAME          auto, cpu, cuda, cuda:1 (default: auto, the GPU if there is one)
   --max-rejected SHARE   utterances of a set that may be rejected, e.g. 1% (default: 1%)
-  --allow-pipes BOOL     run the commands of 'command |' entries in wav.scp (default: false)
-  --write-spliced BOOL   also write arks of spliced vectors for Kaldi (default: false)
-  --force BOOL           run stages that are up to date, too (default: false)
-  --dry-run BOOL         say what would run, and run nothing (default: false)
+  --allow-pipes [BOOL]   run the commands of 'command |' entries in wav.scp (default: false)
+  --write-spliced [BOOL] also write arks of spliced vectors for Kaldi (default: false)
+  --force [BOOL]         run stages that are up to date, too (default: false)
+  --dry-run [BOOL]       say what would run, and run nothing (default: false)
   --config FILE          shell assignments to these options"
 
 recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= seed= device=auto max_rejected= data=

@@ -38,6 +38,10 @@ HISTORY = (
     "step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s",
     "dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores",
 )  # fmt: skip
+TAGS = {
+    "nll": "NLL", "logp": "LogP", "logdet": "LogDet", "grad_norm": "gradient norm", "lr": "learning rate", "frames_per_s": "frames per s",
+    "dev_nll": "dev NLL", "dev_logp": "dev LogP", "dev_logdet": "dev LogDet", "dev_accuracy": "dev accuracy",
+}  # fmt: skip
 ROWS_PER_EPOCH = 10
 CPU_MICRO_BATCH = 2000
 
@@ -248,7 +252,7 @@ def run(trainer: Trainer) -> None:
             history.writerow({"step": trainer.step, "epoch": f"{epoch:.3f}", "seconds": f"{now - started:.2f}"} | {k: f"{v:.6g}" for k, v in row.items()})
             file.flush()
             for name, value in row.items():
-                board.add_scalar(name, value, trainer.step)
+                board.add_scalar(TAGS.get(name, name), value, trainer.step)
             if "nll" in row:
                 board.add_scalar("LogLL", -row["nll"], trainer.step)
                 bar.set_postfix_str(f"NLL {row['nll']:.2f} nats/frame, {row['frames_per_s']:.0f} frames/s")

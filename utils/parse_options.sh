@@ -2,7 +2,7 @@
 # Command-line options for shell scripts: to be sourced, after the variables that are the options have their defaults.
 #
 #   stage=0          # --stage 3       sets it; the last one wins
-#   use_vad=true     # --use-vad false a variable that is true or false stays so
+#   use_vad=true     # --use-vad false a variable that is true or false stays so; --use-vad alone is true
 #   overrides=()     # --overrides a --overrides b   an array grows by one value each time
 #   help_message="Usage: ..."          # what --help prints
 #   . utils/parse_options.sh
@@ -82,6 +82,11 @@ while [[ ${1-} == -* ]]; do
   _po_name=${1#--}
   _po_name=${_po_name//-/_}
   [[ $_po_name == config ]] || _po_is_option "$_po_name" || _po_fail "invalid option $1$(_po_nearest "$_po_name")"
+  if [[ ${!_po_name-} == true || ${!_po_name-} == false ]] && [[ $# -eq 1 || $2 == --* ]]; then
+    printf -v "$_po_name" true
+    shift
+    continue
+  fi
   [[ $# -ge 2 ]] || _po_fail "option $1 needs a value"
   [[ $_po_name != cmd || -n $2 ]] || _po_fail "empty argument to --cmd: give the runner's command line"
   if _po_is_array "$_po_name"; then
