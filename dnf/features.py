@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from dnf import entry
 from dnf.config import Config, Features, Vad
-from dnf.datadir import read_table, write_table
+from dnf.datadir import fix, read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +249,10 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
 
 
 def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
-    """Check every set, then move all arks into place and write the tables; nothing is touched when a check fails."""
+    """Check every set, then move all arks into place and write the tables; nothing is touched when a check fails.
+
+    What was rejected leaves the set's other tables, too, so that they agree; the old ones are in ``.backup/``.
+    """
     tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
     for directory, of_set in tables.items():
         out = feats / directory.name
@@ -260,6 +263,8 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
                 write_table(directory / name, table)
             else:
                 (directory / name).unlink(missing_ok=True)
+        if of_set["rejected.txt"]:
+            fix(directory, allow_pipes=True)
         log.info(
             "%s: %d utterances, %d frames, %d rejected",
             directory,

@@ -145,16 +145,23 @@ def begin(name: str, config: Config, layout: Layout, source: str, source_tables:
     marker.unlink(missing_ok=True)
     config.save(layout.folder(name) / "config.yaml")
     started = marker.with_name(f".started.{name}")
-    started.write_text(json.dumps({"key": key, "started": time.time()}), encoding="utf-8")
+    started.write_text(str(time.time()), encoding="utf-8")
     return True
 
 
-def finish(name: str, config: Config, layout: Layout, source: str) -> None:
-    """Write the marker of a stage that ``begin`` started and that has succeeded."""
+def finish(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None) -> None:
+    """Write the marker of a stage that ``begin`` started and that has succeeded.
+
+    The key is that of the inputs as the stage leaves them: stage 1 takes rejected recordings out of the tables it reads.
+    """
     marker = layout.marker(name)
     started = marker.with_name(f".started.{name}")
-    record = json.loads(started.read_text(encoding="utf-8"))
-    record |= {"source": source, "settings": settings_of(name, config), "seconds": round(time.time() - record.pop("started"), 1)}
+    record = {
+        "key": key_of(name, config, layout, source, source_tables),
+        "source": source,
+        "settings": settings_of(name, config),
+        "seconds": round(time.time() - float(started.read_text(encoding="utf-8")), 1),
+    }
     temporary = marker.with_name(marker.name + ".tmp")
     temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, marker)
@@ -197,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.name is None:
         parser.error(f"{args.verb} needs the name of a stage")
     if args.verb == "finish":
-        finish(args.name, config, layout, args.source)
+        finish(args.name, config, layout, args.source, args.source_tables)
         return 0
     return 0 if begin(args.name, config, layout, args.source, args.source_tables, args.force) else UP_TO_DATE
 

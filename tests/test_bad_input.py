@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,6 +139,10 @@ def test_a_bad_recording_below_the_limit_is_listed_and_counted(copy):
     assert (copy / "data/corpus/train/rejected.txt").read_text().startswith("a1-0 ")
     assert len((copy / "data/corpus/train/feats.scp").read_text().splitlines()) == len(SPEAKERS["train"]) * UTTERANCES - 1
     assert "1 rejected" in done.stderr
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "dnf.datadir", "validate", copy / "data/corpus/train"], env=environment, check=True)
+    again = run(copy, "--stop-stage", "2", "--max-rejected", "20%")
+    assert again.stderr.count("up to date") == 3
 
 
 def test_pipes_run_only_when_allowed(copy):
