@@ -45,7 +45,9 @@ def make_store(folder: Path, frames: int, dim: int, length: int = 300) -> FrameS
     np.save(folder / "stats.npy", np.ones((len(offsets) - 1, 2, dim + 1)))
     rows = "".join(f"s{i}-1\ts{i}\t{CLASSES[i % 2]}\n" for i in range(len(offsets) - 1))
     (folder / "utts.tsv").write_text("utt\tspeaker\tclass\n" + rows)
-    (folder / "meta.json").write_text(f'{{"dtype": "float16", "dim": {dim}, "frames": {frames}, "speech": {len(centres)}}}\n')
+    (folder / "meta.json").write_text(
+        f'{{"dtype": "float16", "dim": {dim}, "frames": {frames}, "speech": {len(centres)}}}\n'
+    )
     return FrameStore(folder)
 
 
@@ -108,10 +110,14 @@ def model_rows(title: str, config: Config, store: FrameStore, batch: int, rounds
     micro_batch = CPU_MICRO_BATCH if device.type == "cpu" else batch
 
     def ours(**flow) -> DNF:
-        return DNF.from_config(dataclasses.replace(config, flow=dataclasses.replace(config.flow, **flow)), len(CLASSES)).to(device)
+        return DNF.from_config(
+            dataclasses.replace(config, flow=dataclasses.replace(config.flow, **flow)), len(CLASSES)
+        ).to(device)
 
     model, two = ours(), ours(nets="two")
-    peer = zuko.flows.NICE(windows.dim, transforms=config.flow.blocks, hidden_features=[config.flow.hidden] * config.flow.layers).to(device)
+    peer = zuko.flows.NICE(
+        windows.dim, transforms=config.flow.blocks, hidden_features=[config.flow.hidden] * config.flow.layers
+    ).to(device)
     a, b = torch.randn(2, 2048, 2048, device=device)
 
     @torch.no_grad()
@@ -140,7 +146,9 @@ def model_rows(title: str, config: Config, store: FrameStore, batch: int, rounds
         macs = multiply_adds(peer if "zuko" in name else two if "two networks" in name else model)
         passes = 6 if "training" in name else 2
         share = "" if name == "splicing" else f"{passes * macs * batch / time_taken / ceiling:.2f}"
-        print(f"{name:44} {batch / time_taken:10.0f} {share:>6} {reference / time_taken:26.2f} {'' if name == 'splicing' else f'{macs:10}'}")
+        print(
+            f"{name:44} {batch / time_taken:10.0f} {share:>6} {reference / time_taken:26.2f} {'' if name == 'splicing' else f'{macs:10}'}"
+        )
     print(f"splicing takes {taken['splicing'] / reference:.2%} of a training step")
 
 
@@ -148,7 +156,9 @@ def store_row(store: FrameStore, config: Config) -> None:
     """Bytes of the store beside those of its spliced vectors."""
     bytes_ = sum(path.stat().st_size for path in store.directory.iterdir())
     spliced = len(store.centres) * config.dim * 4
-    print(f"\nframe store: {bytes_ / 1e6:.1f} MB for {spliced / 1e6:.1f} MB of spliced float32: {bytes_ / spliced:.4f} of it (1/11 is {1 / 11:.4f})")
+    print(
+        f"\nframe store: {bytes_ / 1e6:.1f} MB for {spliced / 1e6:.1f} MB of spliced float32: {bytes_ / spliced:.4f} of it (1/11 is {1 / 11:.4f})"
+    )
 
 
 def fbank_row(config: Config, rounds: int) -> None:
@@ -157,7 +167,9 @@ def fbank_row(config: Config, rounds: int) -> None:
     torch.set_num_threads(1)
     extractor = make_extractor(config.features)
     samples = 0.1 * np.random.default_rng(0).standard_normal(10 * config.features.sampling_rate).astype(np.float32)
-    taken = medians({"fbank": lambda: [fbank_and_energy(samples, extractor) for _ in range(20)]}, rounds, torch.device("cpu"))["fbank"]
+    taken = medians(
+        {"fbank": lambda: [fbank_and_energy(samples, extractor) for _ in range(20)]}, rounds, torch.device("cpu")
+    )["fbank"]
     print(f"\nfbank with energy: {200 / taken:.0f} times real time on one thread")
     torch.set_num_threads(threads)
 
@@ -177,7 +189,12 @@ def main() -> int:
         store = make_store(Path(folder) / "store", 300_000, 40)
         for title, (context, hidden, batch) in SIZES.items():
             dim = (2 * context + 1) * 40
-            words = [f"splice.left={context}", f"splice.right={context}", f"prior.cond_dim={dim}", f"flow.hidden={hidden}"]
+            words = [
+                f"splice.left={context}",
+                f"splice.right={context}",
+                f"prior.cond_dim={dim}",
+                f"flow.hidden={hidden}",
+            ]
             config = resolve([], words)
             model_rows(title, config, store, batch, args.rounds, device)
         store_row(store, resolve([], []))

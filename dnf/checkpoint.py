@@ -73,10 +73,14 @@ def load_model(path: Path, device: torch.device | str = "cpu", known_classes: li
     content = load(path, device)
     config, classes = from_tree(content["config"]), content["classes"]
     if known_classes is not None and [name for name in known_classes if name in classes] != classes:
-        raise ValueError(f"{path}: was trained on classes {', '.join(classes)}; the data has {', '.join(known_classes)}; train again")
+        raise ValueError(
+            f"{path}: was trained on classes {', '.join(classes)}; the data has {', '.join(known_classes)}; train again"
+        )
     model = DNF.from_config(config, len(classes)).to(device)
     try:
         model.load_state_dict(content["model"], strict=True)
     except RuntimeError as error:
-        raise ValueError(f"{path}: weights of another shape than its settings say: {str(error).splitlines()[1].strip()}; train again") from None
+        raise ValueError(
+            f"{path}: weights of another shape than its settings say: {str(error).splitlines()[1].strip()}; train again"
+        ) from None
     return Trained(model.eval(), config, classes, content)

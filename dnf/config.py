@@ -328,4 +328,6 @@ def positive(section, *names: str) -> None:
 def not_negative(section, *names: str) -> None:
     for name in names:
         if getattr(section, name) < 0:
-            raise ValueError(f"{type(section).__name__.lower()}.{name} must not be negative, but is {getattr(section, name)}")
+            raise ValueError(
+                f"{type(section).__name__.lower()}.{name} must not be negative, but is {getattr(section, name)}"
+            )

@@ -50,7 +50,9 @@ def check_utterance(utterance, directory: Path) -> None:
     """Raise ``ValueError`` unless the utterance has a speaker, a class of legal form and an id that starts with the speaker."""
     where = f"{directory}: utterance {utterance.id}"
     if not utterance.speaker or not utterance.id.startswith(utterance.speaker):
-        raise ValueError(f"{where}: its id does not start with its speaker {utterance.speaker!r}; name it <speaker>-<utterance>")
+        raise ValueError(
+            f"{where}: its id does not start with its speaker {utterance.speaker!r}; name it <speaker>-<utterance>"
+        )
     name = (utterance.custom or {}).get("class")
     if not isinstance(name, str) or not CLASS_NAME.fullmatch(name):
         raise ValueError(f"{where}: class {name!r} is not a name like en or zh_cn (letters a-z, digits, underscore)")
@@ -62,9 +64,14 @@ def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, 
     speakers: dict[str, list[str]] = {}
     for s in supervisions:
         speakers.setdefault(s.speaker, []).append(s.id)
-    whole = all(s.id == s.recording_id and s.start == 0 and s.duration == by_id[s.recording_id].duration for s in supervisions)
+    whole = all(
+        s.id == s.recording_id and s.start == 0 and s.duration == by_id[s.recording_id].duration for s in supervisions
+    )
     return {
-        "wav.scp": {r.id: f"{r.sources[0].source} |" if r.sources[0].type == "command" else str(r.sources[0].source) for r in recordings},
+        "wav.scp": {
+            r.id: f"{r.sources[0].source} |" if r.sources[0].type == "command" else str(r.sources[0].source)
+            for r in recordings
+        },
         "segments": {} if whole else {s.id: f"{s.recording_id} {s.start} {s.end}" for s in supervisions},
         "utt2spk": {s.id: s.speaker for s in supervisions},
         "spk2utt": {speaker: " ".join(utts) for speaker, utts in speakers.items()},
@@ -72,5 +79,7 @@ def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, 
         "utt2dur": {s.id: str(s.duration) for s in supervisions},
         "utt2score": {s.id: str(s.custom["score"]) for s in supervisions if "score" in s.custom},
         "text": {s.id: s.text for s in supervisions if s.text} if all(s.text for s in supervisions) else {},
-        "spk2gender": {s.speaker: s.gender for s in supervisions} if all(s.gender in ("m", "f") for s in supervisions) else {},
+        "spk2gender": {s.speaker: s.gender for s in supervisions}
+        if all(s.gender in ("m", "f") for s in supervisions)
+        else {},
     }

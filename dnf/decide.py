@@ -28,13 +28,20 @@ def decide(latents: Latents) -> list[dict]:
     for utt, sums in zip(latents.utts, utterance_loglik(latents)):
         frames = np.bincount(latents.loglik(utt).argmax(1), minlength=len(latents.classes))
         second, best = np.sort(sums)[-2:]
-        row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "decision": latents.classes[sums.argmax()]}
+        row = {
+            "utt": utt["utt"],
+            "speaker": utt["speaker"],
+            "class": utt["class"],
+            "decision": latents.classes[sums.argmax()],
+        }
         row |= {"margin": f"{(best - second) / utt['rows']:.6f}", "frames": utt["rows"]}
         rows.append(row | {f"frames_{name}": int(count) for name, count in zip(latents.classes, frames)})
     return rows
 
 
-def speaker_interval(hits: dict[str, float], totals: dict[str, float], resamples: int, seed: int) -> tuple[float, float] | None:
+def speaker_interval(
+    hits: dict[str, float], totals: dict[str, float], resamples: int, seed: int
+) -> tuple[float, float] | None:
     """95 % percentile interval of sum(hits) / sum(totals) by bootstrap over speakers; None for fewer than two speakers."""
     if len(totals) < 2:
         return None
@@ -60,7 +67,14 @@ def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int,
     count, total = sum(hits.values()), sum(totals.values())
     interval = speaker_interval(hits, totals, resamples, seed)
     low, high = (f"{end:.6f}" for end in interval) if interval else ("", "")
-    figures = {"value": f"{count / total:.6f}", "low": low, "high": high, "count": count, "total": total, "speakers": len(totals)}
+    figures = {
+        "value": f"{count / total:.6f}",
+        "low": low,
+        "high": high,
+        "count": count,
+        "total": total,
+        "speakers": len(totals),
+    }
     return {"metric": metric, **names, **figures}
 
 
@@ -71,7 +85,9 @@ def accuracy_rows(name: str, decisions: list[dict], classes: list[str], resample
     rows = []
 
     def add(metric: str, of: list[dict], count, total, **names: str) -> None:
-        rows.append(share_row(metric, [(r["speaker"], count(r), total(r)) for r in of], resamples, seed, set=name, **names))
+        rows.append(
+            share_row(metric, [(r["speaker"], count(r), total(r)) for r in of], resamples, seed, set=name, **names)
+        )
 
     for true in (known + ["all"]) if known else []:
         of = [r for r in decisions if (r["class"] in known if true == "all" else r["class"] == true)]

@@ -23,12 +23,15 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         raise ValueError(f"--device {name}: no such kind of device; give cpu, cuda or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: this PyTorch ({torch.__version__}) sees no GPU; give --device cpu, or install a CUDA build")
+        raise ValueError(
+            f"--device {name}: this PyTorch ({torch.__version__}) sees no GPU; give --device cpu, or install a CUDA build"
+        )
     return device
 
 
 def git_revision() -> str:
     """Short revision of the project, with -dirty when files differ from it; unknown outside a checkout."""
+
     def git(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True)
 
@@ -57,7 +60,11 @@ def describe_environment(device: torch.device) -> dict[str, str | int]:
 def processor() -> str:
     """Model name of the CPU, as the kernel gives it."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.is_file()
+        else []
+    )
     return names[0] if names else platform.machine()
 
 

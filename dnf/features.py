@@ -101,7 +101,9 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
             )
         recording = recording.resample(settings.sampling_rate)
     if recording.num_channels > 1 and settings.channel is None:
-        raise Rejected(f"{where}: {recording.num_channels} channels; make it mono, or set features.channel=0 to take the first")
+        raise Rejected(
+            f"{where}: {recording.num_channels} channels; make it mono, or set features.channel=0 to take the first"
+        )
     channel = settings.channel if recording.num_channels > 1 else recording.channel_ids[0]
     if channel not in recording.channel_ids:
         raise Rejected(f"{where}: has no channel {channel}; its channels are {recording.channel_ids}")
@@ -115,7 +117,9 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
     try:
         samples = recording.load_audio(channels=channel, offset=utterance.start, duration=utterance.duration)[0]
     except Exception as error:  # what a damaged file raises depends on the backend that reads it
-        raise Rejected(f"{where}: cannot be read ({entry.describe(error)[:200]}); restore or leave out the file") from None
+        raise Rejected(
+            f"{where}: cannot be read ({entry.describe(error)[:200]}); restore or leave out the file"
+        ) from None
     if not np.isfinite(samples).all():
         raise Rejected(f"{where}: has samples that are not numbers; write it again as 16-bit PCM")
     if not samples.any():
@@ -148,7 +152,9 @@ def extract(
     frames, log_energy = fbank_and_energy(samples, extractor)
     speech = energy_vad(log_energy, config.vad)
     if not speech.any():
-        raise Rejected(f"{recording.sources[0].source}: no frame is speech to the energy VAD; leave it out or lower vad.energy_threshold")
+        raise Rejected(
+            f"{recording.sources[0].source}: no frame is speech to the energy VAD; leave it out or lower vad.energy_threshold"
+        )
     return frames, speech
 
 
@@ -176,7 +182,10 @@ def compute(data: Path, feats: Path, config: Config, job: int, jobs: int) -> Non
         out = feats / "new" / directory.name
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed + job)
-        writers = {kind: kaldiio.WriteHelper(f"ark,scp:{out}/{kind}.{job}.ark,{out}/{kind}.{job}.scp") for kind in ("vad", "stats")}
+        writers = {
+            kind: kaldiio.WriteHelper(f"ark,scp:{out}/{kind}.{job}.ark,{out}/{kind}.{job}.scp")
+            for kind in ("vad", "stats")
+        }
         compression = {"compression_method": 2} if config.features.compress else {}
         writers["feats"] = kaldiio.WriteHelper(f"ark,scp:{out}/feats.{job}.ark,{out}/feats.{job}.scp", **compression)
         rejected = {}
@@ -225,7 +234,9 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
             rejected[utt] = reason
     if scps["feats"].keys() | rejected.keys() != utt2spk.keys():
         lost = sorted(utt2spk.keys() - scps["feats"].keys() - rejected.keys())
-        raise ValueError(f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; run stage 1 again")
+        raise ValueError(
+            f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; run stage 1 again"
+        )
     if len(rejected) > settings.max_rejected * len(utt2spk):
         utt = min(rejected)
         raise ValueError(
@@ -240,7 +251,10 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
         for speaker, matrix in stats.items():
             writer(speaker, matrix)
     scps["cmvn"] = dict(line.rstrip("\n").split(" ", 1) for line in (new / "cmvn.scp").open(encoding="utf-8"))
-    tables = {f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()} for kind in ("feats", "vad", "cmvn")}
+    tables = {
+        f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()}
+        for kind in ("feats", "vad", "cmvn")
+    }
     tables["utt2num_frames"] = {utt: str(len(kaldiio.load_mat(path))) for utt, path in scps["vad"].items()}
     before = read_table(directory / "rejected.txt") if (directory / "rejected.txt").is_file() else {}
     unopened = {utt: reason for utt, reason in before.items() if utt not in utt2spk}

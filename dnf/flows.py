@@ -49,7 +49,9 @@ class Coupling(nn.Module):
 
     def scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale and shift, ``(N, changed)`` each, float32 or wider whatever the matrix products ran in."""
-        raw, shift = self.net(kept).chunk(2, dim=1) if hasattr(self, "net") else (self.scale_net(kept), self.shift_net(kept))
+        raw, shift = (
+            self.net(kept).chunk(2, dim=1) if hasattr(self, "net") else (self.scale_net(kept), self.shift_net(kept))
+        )
         if raw.dtype in (torch.bfloat16, torch.float16):
             raw, shift = raw.float(), shift.float()
         return self.bound * torch.tanh(raw), shift
@@ -81,7 +83,9 @@ class RealNVP(nn.Module):
         self.register_buffer("back", order.argsort(), persistent=False)
         self.reorders = settings.mask == "evenodd"
         self.sizes = (dim - dim // 2, dim // 2)
-        self.blocks = nn.ModuleList(Coupling(self.sizes[i % 2], self.sizes[(i + 1) % 2], settings) for i in range(settings.blocks))
+        self.blocks = nn.ModuleList(
+            Coupling(self.sizes[i % 2], self.sizes[(i + 1) % 2], settings) for i in range(settings.blocks)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data ``(N, D)`` to latents ``(N, D)`` and log|det dz/dx| ``(N,)``."""

@@ -161,7 +161,10 @@ def normalization(store: FrameStore, cmvn: Cmvn) -> tuple[torch.Tensor, torch.Te
 
 def build(directory: Path, out: Path, dtype: str) -> dict:
     """Write the frame store of data directory ``directory`` at ``out`` and return its counts."""
-    tables = {name: read_table(directory / name) for name in ("feats.scp", "vad.scp", "utt2num_frames", "utt2spk", "utt2class")}
+    tables = {
+        name: read_table(directory / name)
+        for name in ("feats.scp", "vad.scp", "utt2num_frames", "utt2spk", "utt2class")
+    }
     feats = tables["feats.scp"]
     lengths = [int(tables["utt2num_frames"][utt]) for utt in feats]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -190,7 +193,13 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
     with (temporary / "utts.tsv").open("w", encoding="utf-8") as file:
         file.write("utt\tspeaker\tclass\n")
         file.writelines(f"{utt}\t{tables['utt2spk'][utt]}\t{tables['utt2class'][utt]}\n" for utt in feats)
-    meta = {"dtype": dtype, "dim": dim, "frames": int(offsets[-1]), "speech": sum(map(len, centres)), "utterances": len(feats)}
+    meta = {
+        "dtype": dtype,
+        "dim": dim,
+        "frames": int(offsets[-1]),
+        "speech": sum(map(len, centres)),
+        "utterances": len(feats),
+    }
     (temporary / "meta.json").write_text(json.dumps(meta) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     temporary.replace(out)
@@ -229,7 +238,9 @@ def main(argv: list[str] | None = None) -> int:
     for directory in sets_below(args.data):
         out = args.frames / directory.name
         meta = build(directory, out, config.frames.dtype)
-        log.info("%s: %d utterances, %d frames, %d of them speech", out, meta["utterances"], meta["frames"], meta["speech"])
+        log.info(
+            "%s: %d utterances, %d frames, %d of them speech", out, meta["utterances"], meta["frames"], meta["speech"]
+        )
     return 0
 
 

@@ -50,9 +50,16 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
     """
     rows = evenly_spaced(len(windows), AGREEMENT_FRAMES)
     training, evaluation = trained.content["sample_nll"], evaluate(trained.model, windows, rows)["nll"]
-    figures = {"frames": len(rows), "training_nll": training, "evaluation_nll": evaluation, "difference": evaluation - training}
+    figures = {
+        "frames": len(rows),
+        "training_nll": training,
+        "evaluation_nll": evaluation,
+        "difference": evaluation - training,
+    }
     (out / "agreement.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    log.info("%s: the same %d training frames have NLL %.4f in training and %.4f now", out, len(rows), training, evaluation)
+    log.info(
+        "%s: the same %d training frames have NLL %.4f in training and %.4f now", out, len(rows), training, evaluation
+    )
     if not abs(evaluation - training) <= limit:
         raise ValueError(
             f"{out / 'best.pt'}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, more than "
@@ -91,7 +98,9 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
     for array in (logp, logdet, z_kept):
         array.flush()
     if not np.isfinite(logdet).all() or not np.isfinite(logp).all():
-        raise ValueError(f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training")
+        raise ValueError(
+            f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
+        )
     np.save(temporary / "z_rows.npy", kept.numpy())
     counts = torch.bincount(windows.utterance.long(), minlength=len(store.utterances)).tolist()
     with (temporary / "utts.tsv").open("w", encoding="utf-8") as file:
@@ -101,7 +110,13 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
             file.write(f"{utt}\t{speaker}\t{name}\t{first}\t{count}\n")
             first += count
     prior = trained.config.prior
-    meta = {"classes": trained.classes, "dim": windows.dim, "cond_dim": prior.cond_dim, "var_c": prior.var_c, "var_r": prior.var_r}
+    meta = {
+        "classes": trained.classes,
+        "dim": windows.dim,
+        "cond_dim": prior.cond_dim,
+        "var_c": prior.var_c,
+        "var_r": prior.var_r,
+    }
     (temporary / "meta.json").write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     temporary.replace(out)
@@ -146,7 +161,10 @@ def gaussianity_rows(
             row["frames"] = int(sum(moments.count[k] for k in group))
             rows.append(row | {key: f"{values.nanmean().item():.6g}" for key, values in shapes.items()} | test)
             for i, values in enumerate(zip(*(values.tolist() for values in shapes.values()))):
-                dims.append({"set": name, "classes": names, "part": part, "dim_index": i} | {k: f"{v:.6g}" for k, v in zip(SHAPES, values)})
+                dims.append(
+                    {"set": name, "classes": names, "part": part, "dim_index": i}
+                    | {k: f"{v:.6g}" for k, v in zip(SHAPES, values)}
+                )
     return rows, dims
 
 
@@ -170,16 +188,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("frames", type=Path, help="folder of the frame stores")
     parser.add_argument("exp", type=Path, help="folder of the experiment, with config.yaml and best.pt")
     parser.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)"
+    )
     args = parser.parse_args(argv)
-    config, device, all_classes = Config.load(args.exp / "config.yaml"), choose_device(args.device), read_classes(args.classes)
+    config, device, all_classes = (
+        Config.load(args.exp / "config.yaml"),
+        choose_device(args.device),
+        read_classes(args.classes),
+    )
     trained = load_model(args.exp / "best.pt", device, all_classes)
     splice, cmvn = trained.config.splice, trained.config.cmvn
     store = FrameStore(args.frames / config.data.train)
-    check_agreement(trained, Windows(store, splice, cmvn, trained.classes, keep_unseen=False, device=device), args.exp, config.latents.max_difference)
+    check_agreement(
+        trained,
+        Windows(store, splice, cmvn, trained.classes, keep_unseen=False, device=device),
+        args.exp,
+        config.latents.max_difference,
+    )
     rows, dims = [], []
     for name in scored_sets(config, args.frames):
-        windows = Windows(FrameStore(args.frames / name), splice, cmvn, trained.classes, keep_unseen=True, device=device)
+        windows = Windows(
+            FrameStore(args.frames / name), splice, cmvn, trained.classes, keep_unseen=True, device=device
+        )
         out = args.exp / "latents" / name
         moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
         of_set = gaussianity_rows(name, out, moments, all_classes, trained, config.latents.mardia_frames)

@@ -50,7 +50,10 @@ class ClassPrior(nn.Module):
     def sample(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Latents ``(N, D)``, one for each class id of ``labels`` ``(N,)``."""
         z = torch.randn(len(labels), self.dim, generator=generator, device=self.means.device, dtype=self.means.dtype)
-        c, r = z[:, : self.cond_dim] * math.sqrt(self.var_c) + self.means[labels], z[:, self.cond_dim :] * math.sqrt(self.var_r)
+        c, r = (
+            z[:, : self.cond_dim] * math.sqrt(self.var_c) + self.means[labels],
+            z[:, self.cond_dim :] * math.sqrt(self.var_r),
+        )
         return torch.cat([c, r], dim=1)
 
 

@@ -56,7 +56,10 @@ def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance
     """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
     validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False)
     tables = {name: read_table(directory / name) for name in ("wav.scp", "utt2spk", "utt2class")}
-    extra = {name: read_table(directory / name) if (directory / name).is_file() else {} for name in ("segments", "utt2score", "text", "spk2gender")}
+    extra = {
+        name: read_table(directory / name) if (directory / name).is_file() else {}
+        for name in ("segments", "utt2score", "text", "spk2gender")
+    }
     found = []
     for utt, speaker in tables["utt2spk"].items():
         recording, start, end = utt, 0.0, None
@@ -90,24 +93,34 @@ def read_recordings_table(path: Path) -> dict[str, list[Utterance]]:
         columns = reader.fieldnames or []
         for name in NEEDED:
             if name not in columns:
-                raise ValueError(f"{path}: no column {name!r} in its first line; it must name {', '.join(NEEDED)}, tab separated")
+                raise ValueError(
+                    f"{path}: no column {name!r} in its first line; it must name {', '.join(NEEDED)}, tab separated"
+                )
         for line, row in enumerate(reader, start=2):
             where = f"{path}: line {line}"
             empty = [name for name in NEEDED if not row[name]]
             if empty or None in row:
-                raise ValueError(f"{where}: {'column ' + empty[0] + ' is empty' if empty else 'more columns than the first line names'}")
+                raise ValueError(
+                    f"{where}: {'column ' + empty[0] + ' is empty' if empty else 'more columns than the first line names'}"
+                )
             if not re.fullmatch(r"[A-Za-z0-9_.-]+", row["set"]):
-                raise ValueError(f"{where}: set {row['set']!r} cannot be the name of a folder; use letters, digits, _ . -")
+                raise ValueError(
+                    f"{where}: set {row['set']!r} cannot be the name of a folder; use letters, digits, _ . -"
+                )
             speaker = identifier(row["speaker"])
             utt = identifier(row.get("utt") or Path(row["path"]).stem)
             utt = utt if utt.startswith(f"{speaker}-") else f"{speaker}-{utt}"
             if utt in seen:
-                raise ValueError(f"{where}: utterance {utt} stands in line {seen[utt]} already; give a column utt with names of their own")
+                raise ValueError(
+                    f"{where}: utterance {utt} stands in line {seen[utt]} already; give a column utt with names of their own"
+                )
             seen[utt] = line
             score = number(row["score"], f"{where}: score") if row.get("score") else None
             spoken = (absolute(row["path"], path.parent), speaker, row["class"])
             sets.setdefault(row["set"], []).append(
-                Utterance(utt, utt, *spoken, score=score, gender=row.get("gender") or None, text=row.get("text") or None)
+                Utterance(
+                    utt, utt, *spoken, score=score, gender=row.get("gender") or None, text=row.get("text") or None
+                )
             )
     return sets
 
@@ -136,9 +149,13 @@ def read_sets(directory: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
     if (directory / TABLE).is_file():
         sets = read_recordings_table(directory / TABLE)
     else:
-        sets = {p.parent.name: read_kaldi(p.parent, directory, allow_pipes) for p in sorted(directory.glob("*/utt2spk"))}
+        sets = {
+            p.parent.name: read_kaldi(p.parent, directory, allow_pipes) for p in sorted(directory.glob("*/utt2spk"))
+        }
     if not sets.get("train"):
-        raise ValueError(f"--data {directory}: no set 'train': expected data directories train/ [dev/] <test sets>/ or {TABLE}")
+        raise ValueError(
+            f"--data {directory}: no set 'train': expected data directories train/ [dev/] <test sets>/ or {TABLE}"
+        )
     return sets
 
 
@@ -150,8 +167,12 @@ def split_dev(train: list[Utterance], seed: int) -> tuple[list[Utterance], list[
     chosen: set[str] = set()
     for name, of_class in sorted(speakers.items()):
         if len(of_class) < 2:
-            raise ValueError(f"train: class {name} has one speaker, {min(of_class)}: none can be set apart as dev; add a dev set")
-        chosen.update(random.Random(f"{seed}/{name}").sample(sorted(of_class), max(1, round(DEV_SHARE * len(of_class)))))
+            raise ValueError(
+                f"train: class {name} has one speaker, {min(of_class)}: none can be set apart as dev; add a dev set"
+            )
+        chosen.update(
+            random.Random(f"{seed}/{name}").sample(sorted(of_class), max(1, round(DEV_SHARE * len(of_class))))
+        )
     return [u for u in train if u.speaker not in chosen], [u for u in train if u.speaker in chosen]
 
 
@@ -163,7 +184,9 @@ def make_recording(utterance: Utterance) -> Recording | str:
                 return f"{utterance.path}: no such file; correct the path or leave the recording out"
             return Recording.from_file(utterance.path, recording_id=utterance.recording)
         command = utterance.path.rstrip()[:-1]
-        info = soundfile.info(io.BytesIO(subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, check=True).stdout))
+        info = soundfile.info(
+            io.BytesIO(subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, check=True).stdout)
+        )
         source = AudioSource(type="command", channels=list(range(info.channels)), source=command)
         return Recording(utterance.recording, [source], info.samplerate, info.frames, info.frames / info.samplerate)
     except Exception as error:  # what a damaged header raises depends on the backend that reads it
@@ -174,10 +197,16 @@ def manifests(utterances: list[Utterance]) -> tuple[RecordingSet, SupervisionSet
     """Recordings and supervisions of a set, and the utterances whose recording cannot be opened, with the reason."""
     unique = {u.recording: u for u in utterances}
     with ThreadPoolExecutor() as pool:
-        made = dict(zip(unique, tqdm(pool.map(make_recording, unique.values()), total=len(unique), desc="headers", unit="file")))
+        made = dict(
+            zip(unique, tqdm(pool.map(make_recording, unique.values()), total=len(unique), desc="headers", unit="file"))
+        )
     rejected = {u.id: made[u.recording] for u in utterances if isinstance(made[u.recording], str)}
     supervisions = [supervision(u, made[u.recording]) for u in utterances if u.id not in rejected]
-    return RecordingSet.from_recordings(r for r in made.values() if not isinstance(r, str)), SupervisionSet.from_segments(supervisions), rejected
+    return (
+        RecordingSet.from_recordings(r for r in made.values() if not isinstance(r, str)),
+        SupervisionSet.from_segments(supervisions),
+        rejected,
+    )
 
 
 def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegment:
@@ -221,7 +250,13 @@ def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> No
     for name, (recordings, supervisions, rejected) in made.items():
         write_set(recordings, supervisions, out / name)
         write_rejected(out / name, rejected)
-        log.info("%s: %d utterances of %d speakers, %d rejected", out / name, len(supervisions), len({s.speaker for s in supervisions}), len(rejected))
+        log.info(
+            "%s: %d utterances of %d speakers, %d rejected",
+            out / name,
+            len(supervisions),
+            len({s.speaker for s in supervisions}),
+            len(rejected),
+        )
     (out / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 
@@ -238,7 +273,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.own_data", description=__doc__.split("\n\n")[0])
     parser.add_argument("directory", type=Path, help="folder of the data directories or of recordings.tsv")
     parser.add_argument("out", type=Path, help="folder for the checked sets; its config.yaml holds the settings")
-    parser.add_argument("--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)")
+    parser.add_argument(
+        "--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)"
+    )
     args = parser.parse_args(argv)
     prepare(args.directory, args.out, Config.load(args.out / "config.yaml"), args.allow_pipes == "true")
     return 0

@@ -37,7 +37,9 @@ def problem(root: Path) -> str | None:
             found = None
         if found is None or numbers(found) < least:
             have = f"has {name} {found}, older than needed" if found else f"has no {name}"
-            return f"{sys.executable} {have}: {sys.executable} -m pip install -c {root}/constraints.txt -e '{root}[test]'"
+            return (
+                f"{sys.executable} {have}: {sys.executable} -m pip install -c {root}/constraints.txt -e '{root}[test]'"
+            )
     return None
 
 

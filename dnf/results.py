@@ -29,20 +29,33 @@ def collect(exp: Path) -> list[dict]:
     rows = read_tsv(exp / "accuracy.tsv")
     for path in sorted(exp.glob("scores/*/densities.tsv")):
         for row in read_tsv(path):
-            figures = {name: row[name] for name in ("loglik", "logp", "logdet")} | {"nll": f"{-float(row['loglik']):.6f}"}
+            figures = {name: row[name] for name in ("loglik", "logp", "logdet")} | {
+                "nll": f"{-float(row['loglik']):.6f}"
+            }
             rows += [
                 {"metric": name, "set": path.parent.name, "class": row["class"], "value": value, "total": row["frames"]}
                 for name, value in figures.items()
             ]
     for row in read_tsv(exp / "gaussianity.tsv"):
         rows += [
-            {"metric": f"{name}_{row['part']}", "set": row["set"], "class": row["classes"], "value": row[name], "total": row["frames"]}
+            {
+                "metric": f"{name}_{row['part']}",
+                "set": row["set"],
+                "class": row["classes"],
+                "value": row[name],
+                "total": row["frames"],
+            }
             for name in GAUSSIANITY
             if row[name]
         ]
     agreement = json.loads((exp / "agreement.json").read_text(encoding="utf-8"))
-    rows.append({"metric": "train_eval_difference", "value": f"{agreement['difference']:.6f}", "total": agreement["frames"]})
-    rows += [{"metric": name, "value": value} for name, value in json.loads((exp / "training.json").read_text(encoding="utf-8")).items()]
+    rows.append(
+        {"metric": "train_eval_difference", "value": f"{agreement['difference']:.6f}", "total": agreement["frames"]}
+    )
+    rows += [
+        {"metric": name, "value": value}
+        for name, value in json.loads((exp / "training.json").read_text(encoding="utf-8")).items()
+    ]
     return [{column: str(row.get(column, "")) for column in COLUMNS} for row in rows]
 
 
@@ -136,16 +149,29 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
     model_classes = sorted({r["decided"] for r in rows if r["decided"]})
     single = {r["metric"]: r["value"] for r in rows if not r["set"]}
     count = next(r["total"] for r in rows if r["metric"] == "train_eval_difference")
-    accuracy = accuracy_lines(rows, config.data.controls) if model_classes else ["# this flow knows no classes: it gives densities and decides nothing"]
+    accuracy = (
+        accuracy_lines(rows, config.data.controls)
+        if model_classes
+        else ["# this flow knows no classes: it gives densities and decides nothing"]
+    )
     blocks = {
         "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
-        "shares decided for classes the model has not seen": share_lines(rows, set(model_classes)) if model_classes else [],
+        "shares decided for classes the model has not seen": share_lines(rows, set(model_classes))
+        if model_classes
+        else [],
         "confusion: true class -> decided": confusion_lines(rows, model_classes) if model_classes else [],
-        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)": density_lines(rows),
-        "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class": gaussianity_lines(exp),
+        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)": density_lines(
+            rows
+        ),
+        "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class": gaussianity_lines(
+            exp
+        ),
         "training": [
             f"train_eval_difference {float(single['train_eval_difference']):.6f} nats per frame [ {count} frames ]",
-            *(f"{name} {single[name]}" for name in ("parameters", "frames", "steps", "best_step", "spikes", "restores")),
+            *(
+                f"{name} {single[name]}"
+                for name in ("parameters", "frames", "steps", "best_step", "spikes", "restores")
+            ),
         ],
     }
     lines = header(exp, config)
@@ -170,16 +196,29 @@ def compare(folder: Path) -> str:
     table: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("*/results.tsv")):
         rows, exp = read_tsv(path), path.parent.name
-        cells = {f"utt {r['set']}": f"{float(r['value']):.4f}" for r in rows if r["metric"] == "utt_accuracy" and r["class"] == "all"}
+        cells = {
+            f"utt {r['set']}": f"{float(r['value']):.4f}"
+            for r in rows
+            if r["metric"] == "utt_accuracy" and r["class"] == "all"
+        }
         dev = Config.load(path.parent / "config.yaml").data.dev
-        cells |= {f"NLL {dev}": f"{float(r['value']):.2f}" for r in rows if r["metric"] == "nll" and r["set"] == dev and r["class"] == "all"}
+        cells |= {
+            f"NLL {dev}": f"{float(r['value']):.2f}"
+            for r in rows
+            if r["metric"] == "nll" and r["set"] == dev and r["class"] == "all"
+        }
         cells |= {"parameters": r["value"] for r in rows if r["metric"] == "parameters"}
         table[exp] = cells
     if not table:
-        raise ValueError(f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name the folder of the experiments")
+        raise ValueError(
+            f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name the folder of the experiments"
+        )
     columns = sorted({name for cells in table.values() for name in cells})
     widths = [max(map(len, table))] + [max(len(name), 7) for name in columns]
-    lines = [["experiment", *columns], *([exp, *(cells.get(name, "-") for name in columns)] for exp, cells in table.items())]
+    lines = [
+        ["experiment", *columns],
+        *([exp, *(cells.get(name, "-") for name in columns)] for exp, cells in table.items()),
+    ]
     widths[0] = max(widths[0], len("experiment"))
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

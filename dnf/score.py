@@ -40,7 +40,9 @@ class Latents(NamedTuple):
         if not (directory / "meta.json").is_file():
             raise ValueError(f"{directory}: no latents; run stage 4")
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        utts = [row | {"first": int(row["first"]), "rows": int(row["rows"])} for row in read_tsv(directory / "utts.tsv")]
+        utts = [
+            row | {"first": int(row["first"]), "rows": int(row["rows"])} for row in read_tsv(directory / "utts.tsv")
+        ]
         arrays = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("logp", "logdet"))
         return cls(meta["classes"], meta["cond_dim"], utts, *arrays)
 
@@ -73,7 +75,13 @@ def mean_densities(latents: Latents) -> list[dict]:
         for name in (utt["class"], "all"):
             sums[name] = sums.get(name, 0) + figures
     return [
-        {"class": name, "frames": int(n), "loglik": f"{(logp + logdet) / n:.6f}", "logp": f"{logp / n:.6f}", "logdet": f"{logdet / n:.6f}"}
+        {
+            "class": name,
+            "frames": int(n),
+            "loglik": f"{(logp + logdet) / n:.6f}",
+            "logp": f"{logp / n:.6f}",
+            "logdet": f"{logdet / n:.6f}",
+        }
         for name, (n, logp, logdet) in sorted(sums.items(), key=lambda item: (item[0] == "all", item[0]))
     ]
 

@@ -51,14 +51,18 @@ def speaker_classes(utt2spk: Mapping[str, str], utt2class: Mapping[str, str]) ->
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.splits", description=__doc__)
     parser.add_argument("data", type=Path, help="folder of the data directories; its config.yaml names train and dev")
-    parser.add_argument("--allow-pipes", choices=("true", "false"), default="false", help="accept commands in wav.scp (%(default)s)")
+    parser.add_argument(
+        "--allow-pipes", choices=("true", "false"), default="false", help="accept commands in wav.scp (%(default)s)"
+    )
     args = parser.parse_args(argv)
     read_classes(args.data / "classes.txt")
     speakers = {}
     for directory in sorted(path.parent for path in args.data.glob("*/utt2spk")):
         counts = validate(directory, allow_pipes=args.allow_pipes == "true", classes=args.data / "classes.txt")
         log.info("%s: %s", directory, counts)
-        speakers[directory.name] = speaker_classes(read_table(directory / "utt2spk"), read_table(directory / "utt2class"))
+        speakers[directory.name] = speaker_classes(
+            read_table(directory / "utt2spk"), read_table(directory / "utt2class")
+        )
     check_splits(speakers, Config.load(args.data / "config.yaml").data)
     return 0
 

@@ -78,7 +78,9 @@ def settings_of(name: str, config: Config) -> dict:
     for dotted in STAGES[name].settings:
         section, _, key = dotted.partition(".")
         value = tree[section][key] if key else tree[section]
-        found.update({f"{section}.{k}": v for k, v in value.items()} if isinstance(value, dict) and not key else {dotted: value})
+        found.update(
+            {f"{section}.{k}": v for k, v in value.items()} if isinstance(value, dict) and not key else {dotted: value}
+        )
     return found
 
 
@@ -126,7 +128,9 @@ def check_before(name: str, config: Config, layout: Layout, source: str, source_
             )
         if marker["key"] != key_of(before, config, layout, source, source_tables):
             now = settings_of(before, config)
-            changed = [f"{k} was {marker['settings'].get(k)}, is {v}" for k, v in now.items() if marker["settings"].get(k) != v]
+            changed = [
+                f"{k} was {marker['settings'].get(k)}, is {v}" for k, v in now.items() if marker["settings"].get(k) != v
+            ]
             raise ValueError(
                 f"{layout.folder(before)}: stage {stage.number} ({before}) was made with other "
                 f"{'settings (' + '; '.join(changed) + ')' if changed else 'inputs'}: "
@@ -168,12 +172,18 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
     started.unlink()
 
 
-def outlook(config: Config, layout: Layout, source: str, source_tables: Path | None, first: int, last: int, force: bool) -> str:
+def outlook(
+    config: Config, layout: Layout, source: str, source_tables: Path | None, first: int, last: int, force: bool
+) -> str:
     """One line a stage: what a run would do, without doing it."""
     lines, rerun = [], set()
     for name, stage in STAGES.items():
         done = read_marker(layout.marker(name))
-        stale = not done or bool(rerun & set(stage.after)) or done["key"] != key_of(name, config, layout, source, source_tables)
+        stale = (
+            not done
+            or bool(rerun & set(stage.after))
+            or done["key"] != key_of(name, config, layout, source, source_tables)
+        )
         chosen = first <= stage.number <= last
         if chosen and (stale or force):
             rerun.add(name)
@@ -187,7 +197,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("verb", choices=("begin", "finish", "outlook"))
     parser.add_argument("name", nargs="?", choices=STAGES, help="the stage, for begin and finish")
     parser.add_argument("--config", type=Path, action="append", default=[], help="YAML settings, later ones win")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting, over the YAML")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting, over the YAML"
+    )
     for place in ("data", "feats", "frames", "exp"):
         parser.add_argument(f"--{place}", type=Path, required=True, help=f"folder of the {place} of this run")
     parser.add_argument("--source", default="", help="what stage 0 makes the data from, in words")

@@ -97,18 +97,31 @@ class Trainer:
         self.train, self.dev, self.config, self.classes, self.out = train, dev, config, classes, out
         self.device = train.device
         settings = config.train
-        self.sampler = Sampler(train.labels(torch.arange(len(train))).cpu(), settings.batch_size, settings.sampling == "balanced", config.seed)
+        self.sampler = Sampler(
+            train.labels(torch.arange(len(train))).cpu(),
+            settings.batch_size,
+            settings.sampling == "balanced",
+            config.seed,
+        )
         if self.sampler.batch_size < settings.batch_size:
-            log.warning("train.batch_size %d is more than the %d training frames; using all of them", settings.batch_size, len(train))
+            log.warning(
+                "train.batch_size %d is more than the %d training frames; using all of them",
+                settings.batch_size,
+                len(train),
+            )
         self.total_steps = settings.steps or settings.epochs * self.sampler.steps_per_epoch
         self.eval_steps = settings.eval_steps or self.sampler.steps_per_epoch
-        self.micro_batch = settings.micro_batch or (CPU_MICRO_BATCH if self.device.type == "cpu" else settings.batch_size)
+        self.micro_batch = settings.micro_batch or (
+            CPU_MICRO_BATCH if self.device.type == "cpu" else settings.batch_size
+        )
         torch.manual_seed(config.seed)
         self.model = DNF.from_config(config, len(classes)).to(self.device)
         self.model.standardize.set(*(t.to(self.device) for t in train.global_normalization()))
         self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
         self.model.init_means(train.gather(self.sample), train.labels(self.sample))
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
         self.monitor = SpikeMonitor(settings.spike_factor)
         self.step, self.restores, self.lr_scale = 0, 0, 1.0
         self.best, self.best_step = math.inf, 0
@@ -169,7 +182,13 @@ class Trainer:
                 f"{self.out}: training became non-finite {restores} times (NLL {figures['nll']}, gradient norm "
                 f"{figures['grad_norm']} at step {step}); lower train.lr or flow.log_scale_bound"
             )
-        log.warning("step %d: NLL %s, gradient norm %s: back to step %d", step, figures["nll"], figures["grad_norm"], self.last_good["step"])
+        log.warning(
+            "step %d: NLL %s, gradient norm %s: back to step %d",
+            step,
+            figures["nll"],
+            figures["grad_norm"],
+            self.last_good["step"],
+        )
         self.load_state(self.last_good)
         self.step, self.restores, self.lr_scale, self.monitor.spikes = step, restores, lr_scale, spikes
 
@@ -229,7 +248,11 @@ def run(trainer: Trainer) -> None:
     board = SummaryWriter(out / "tb", purge_step=trainer.step + 1)
     recent: list[dict[str, float]] = []
     started = row_started = time.perf_counter()
-    with file, board, tqdm(total=trainer.total_steps, initial=trainer.step, desc=f"train {out.name}", unit="step") as bar:
+    with (
+        file,
+        board,
+        tqdm(total=trainer.total_steps, initial=trainer.step, desc=f"train {out.name}", unit="step") as bar,
+    ):
         while trainer.step < trainer.total_steps:
             trainer.model.train()
             before = trainer.step
@@ -249,7 +272,10 @@ def run(trainer: Trainer) -> None:
             row_started = time.perf_counter()
             row |= {"spikes": trainer.monitor.spikes, "restores": trainer.restores}
             epoch = trainer.step / trainer.sampler.steps_per_epoch
-            history.writerow({"step": trainer.step, "epoch": f"{epoch:.3f}", "seconds": f"{now - started:.2f}"} | {k: f"{v:.6g}" for k, v in row.items()})
+            history.writerow(
+                {"step": trainer.step, "epoch": f"{epoch:.3f}", "seconds": f"{now - started:.2f}"}
+                | {k: f"{v:.6g}" for k, v in row.items()}
+            )
             file.flush()
             for name, value in row.items():
                 board.add_scalar(TAGS.get(name, name), value, trainer.step)
@@ -262,10 +288,14 @@ def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], de
     """Open train and dev and check that every class of the model has frames in both."""
     opened = {}
     for role, name in (("train", config.data.train), ("dev", config.data.dev)):
-        windows = Windows(FrameStore(frames / name), config.splice, config.cmvn, classes, keep_unseen=False, device=device)
+        windows = Windows(
+            FrameStore(frames / name), config.splice, config.cmvn, classes, keep_unseen=False, device=device
+        )
         for label, count in windows.class_counts(classes).items():
             if not count:
-                raise ValueError(f"{frames / name}: class {label} has no frames; add recordings of it or leave it out of data.classes")
+                raise ValueError(
+                    f"{frames / name}: class {label} has no frames; add recordings of it or leave it out of data.classes"
+                )
             log.info("%s: class %s has %d frames", name, label, count)
         opened[role] = windows
     return Trainer(opened["train"], opened["dev"], config, classes, out)
@@ -276,7 +306,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("frames", type=Path, help="folder of the frame stores")
     parser.add_argument("exp", type=Path, help="folder of the experiment; its config.yaml holds the settings")
     parser.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)"
+    )
     parser.add_argument("--restart", action="store_true", help="train from scratch although there is a last.pt")
     args = parser.parse_args(argv)
     config, device = Config.load(args.exp / "config.yaml"), choose_device(args.device)
@@ -285,7 +317,9 @@ def main(argv: list[str] | None = None) -> int:
     last = args.exp / "last.pt"
     if last.is_file() and not args.restart:
         state = checkpoint.load(last, device)
-        if state["classes"] == classes and settings_of("train", checkpoint.from_tree(state["config"])) == settings_of("train", config):
+        if state["classes"] == classes and settings_of("train", checkpoint.from_tree(state["config"])) == settings_of(
+            "train", config
+        ):
             trainer.load_state({k: v for k, v in state.items() if k != "format"})
             log.info("%s: going on from step %d of %d", last, trainer.step, trainer.total_steps)
         else:

@@ -191,9 +191,23 @@ CLOSED = no(before_vowel)
 MANDARIN = Accent(
     voice="cmn",
     vowels={
-        "i:": ("i",), "I": ("i",), "E": ("E",), "a": ("E", "E", "a"), "A:": ("A",), "0": ("A",), "O:": ("o",),
-        "U": ("u",), "u:": ("u",), "V": ("a", "a", "A"), "@": ("@", "@", "a"), "3:": ("@r",), "eI": ("ei",),
-        "oU": ("ou",), "aI": ("ai",), "aU": ("Au",), "OI": ("o i",),
+        "i:": ("i",),
+        "I": ("i",),
+        "E": ("E",),
+        "a": ("E", "E", "a"),
+        "A:": ("A",),
+        "0": ("A",),
+        "O:": ("o",),
+        "U": ("u",),
+        "u:": ("u",),
+        "V": ("a", "a", "A"),
+        "@": ("@", "@", "a"),
+        "3:": ("@r",),
+        "eI": ("ei",),
+        "oU": ("ou",),
+        "aI": ("ai",),
+        "aU": ("Au",),
+        "OI": ("o i",),
     },  # fmt: skip
     rules=(
         # consonant clusters at the end are simplified, final stops dropped, final obstruents lose their voice
@@ -250,9 +264,23 @@ MANDARIN = Accent(
 JAPANESE = Accent(
     voice="ja",
     vowels={
-        "i:": ("i :",), "I": ("i",), "E": ("e",), "a": ("a",), "A:": ("a :",), "0": ("o",), "O:": ("o :",),
-        "U": ("u",), "u:": ("u :",), "V": ("a",), "@": ("a", "a", "o", "u", "e"), "3:": ("a :",), "eI": ("e :",),
-        "oU": ("o :",), "aI": ("a i",), "aU": ("a u",), "OI": ("o i",),
+        "i:": ("i :",),
+        "I": ("i",),
+        "E": ("e",),
+        "a": ("a",),
+        "A:": ("a :",),
+        "0": ("o",),
+        "O:": ("o :",),
+        "U": ("u",),
+        "u:": ("u :",),
+        "V": ("a",),
+        "@": ("a", "a", "o", "u", "e"),
+        "3:": ("a :",),
+        "eI": ("e :",),
+        "oU": ("o :",),
+        "aI": ("a i",),
+        "aU": ("a u",),
+        "OI": ("o i",),
     },  # fmt: skip
     rules=(
         # l and r are one sound; r after a vowel is a long vowel
