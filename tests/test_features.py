@@ -4,6 +4,7 @@ import logging
 import re
 import struct
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import kaldiio
 import numpy as np
@@ -12,7 +13,7 @@ import soundfile
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from dnf import entry, features
-from dnf.config import Config, Vad, resolve
+from dnf.config import Config, Features, Vad, resolve
 from dnf.corpus import write_set
 from dnf.datadir import read_table, validate
 from dnf.features import Rejected, cmvn_stats, energy_vad, fbank_and_energy, load_samples, make_extractor
@@ -51,7 +52,6 @@ def kaldi_fbank(samples: np.ndarray, settings) -> np.ndarray:
         ("features.sampling_rate=8000", "features.high_freq=-200"),
         ("features.window_type=hamming", "features.raw_energy=false"),
         ("features.window_type=hanning", "features.use_fft_mag=true"),
-        ("features.window_type=blackman",),
         ("features.window_type=rectangular", "features.preemph_coeff=0", "features.remove_dc_offset=false"),
         ("features.round_to_power_of_two=false", "features.num_filters=23", "features.high_freq=0", "prior.cond_dim=0"),
         ("features.frame_length=0.032", "features.frame_shift=0.008", "features.energy_floor=1e7"),
@@ -60,14 +60,21 @@ def kaldi_fbank(samples: np.ndarray, settings) -> np.ndarray:
 )
 def test_fbank_and_energy_equal_kaldis(speech_like, words, snip_edges):
     settings = resolve([], [*words, f"features.snip_edges={snip_edges}"]).features
-    extractor = make_extractor(settings)
     for seed, seconds in enumerate((1.0, 0.777, 0.5313)):
-        samples = speech_like(seconds, seed, settings.sampling_rate) + np.float32(0.001)  # with an offset to remove
-        frames, energy = fbank_and_energy(samples, extractor)
-        wanted = kaldi_fbank(samples, settings)
-        assert frames.shape == (len(wanted), settings.num_filters) and frames.dtype == energy.dtype == np.float32
-        np.testing.assert_allclose(frames, wanted[:, 1:], rtol=0, atol=1e-3)
-        np.testing.assert_allclose(energy, wanted[:, 0], rtol=0, atol=1e-3)
+        assert_equals_kaldi(speech_like(seconds, seed, settings.sampling_rate) + np.float32(0.001), settings)  # with an offset
+
+
+@pytest.mark.parametrize("window", get_args(get_type_hints(Features)["window_type"]))
+def test_every_window_the_settings_offer_is_kaldis(speech_like, window):
+    assert_equals_kaldi(speech_like(0.6, 1), resolve([], [f"features.window_type={window}"]).features)
+
+
+def assert_equals_kaldi(samples: np.ndarray, settings: Features) -> None:
+    frames, energy = fbank_and_energy(samples, make_extractor(settings))
+    wanted = kaldi_fbank(samples, settings)
+    assert frames.shape == (len(wanted), settings.num_filters) and frames.dtype == energy.dtype == np.float32
+    np.testing.assert_allclose(frames, wanted[:, 1:], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(energy, wanted[:, 0], rtol=0, atol=2e-5)
 
 
 def test_dither_follows_the_seed_of_the_task(write_corpus, small_config, tmp_path):
@@ -408,6 +415,33 @@ def test_a_mended_recording_leaves_the_list(write_corpus, small_config, tmp_path
     run_stage(tmp_path / "data", tmp_path / "feats", small_config())
     assert not (tmp_path / "data" / "train" / "rejected.txt").exists()
     assert "bert_zh-1" in read_table(tmp_path / "data" / "train" / "feats.scp")
+
+
+def test_the_same_settings_give_the_same_features_whatever_ran_before(write_corpus, small_config, tmp_path):
+    """What one setting rejects another may take: the sets that stage 0 made stay whole."""
+    write_corpus(tmp_path / "data" / "train")  # utterances of 0.8 and 0.9 s
+    wanted, strict = small_config("features.max_rejected=0.5"), small_config("features.max_rejected=0.5", "features.min_duration=0.85")
+    run_stage(tmp_path / "data", tmp_path / "feats", wanted)
+    before = contents(tmp_path / "data")
+    run_stage(tmp_path / "data", tmp_path / "feats", strict)
+    assert list(read_table(tmp_path / "data/train/feats.scp")) == ["anna_en-1", "bert_zh-1"]
+    run_stage(tmp_path / "data", tmp_path / "feats", wanted)
+    assert contents(tmp_path / "data") == before
+
+
+def test_a_directory_stays_valid_when_recordings_were_rejected(write_with_bad, small_config, tmp_path):
+    directory = write_with_bad("silent.wav")
+    run_stage(tmp_path / "data", tmp_path / "feats", small_config("features.max_rejected=0.25"))
+    validate(directory, need_feats=True)
+
+
+def test_tables_and_manifests_that_differ_are_named(write_corpus, small_config, tmp_path):
+    """An utterance taken out of utt2spk by hand, or by a run that was killed, but not out of the manifests."""
+    write_corpus(tmp_path / "data" / "train")
+    path = tmp_path / "data" / "train" / "utt2spk"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(ValueError, match="anna_en-0"):
+        run_stage(tmp_path / "data", tmp_path / "feats", small_config())
 
 
 def test_recordings_that_stage_0_rejected_stay_listed(write_corpus, small_config, tmp_path):

@@ -127,6 +127,12 @@ def test_the_factor_is_a_number_of_deviations():
         assert monitor.add(10.0) is found
 
 
+def test_a_still_curve_has_no_spike_below_a_least_height():
+    monitor = SpikeMonitor(10.0)
+    assert not any([monitor.add(1.0 + 1e-9 * (n % 2)) for n in range(100)])
+    assert not monitor.add(1.2) and monitor.add(2.0)
+
+
 def test_a_drop_and_the_first_steps_are_no_spikes():
     monitor = SpikeMonitor(10.0)
     assert not any([monitor.add(nll) for nll in [5.0, 900.0, 3.0, 700.0]])
@@ -140,7 +146,7 @@ def test_a_monitor_goes_on_from_its_state():
     curve[260] += 80
     one, monitor = SpikeMonitor(10.0), SpikeMonitor(10.0)
     for step, nll in enumerate(curve):
-        if step == 255:
+        if step in (255, 300):
             monitor = SpikeMonitor(10.0, json.loads(json.dumps(monitor.state())))
         assert monitor.add(nll) == one.add(nll)
     assert monitor.spikes == one.spikes == 1
@@ -365,6 +371,24 @@ def test_the_same_seed_gives_the_same_weights(new_trainer):
     assert torch.equal(got[0], got[1]) and not torch.equal(got[0], got[2])
 
 
+def test_first_weights_follow_the_seed_alone(new_trainer):
+    got = []
+    for n, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(n)  # whatever was drawn before
+        got.append(weights(new_trainer(f"seed={seed}").model.flow))
+    assert torch.equal(got[0], got[1]) and not torch.equal(got[0], got[2])
+
+
+@pytest.mark.parametrize(("sampling", "rare"), [("natural", 50), ("balanced", 100)])
+def test_sampling_is_that_of_the_settings(new_trainer, write_store, two_classes, tmp_path, sampling, rare):
+    utterances = dict(sorted(two_classes(1).items(), key=lambda item: item[1][1])[:4])  # three of en, one of zh
+    for name in ("train", "dev"):
+        write_store(tmp_path / name, utterances)
+    trainer = new_trainer(f"train.sampling={sampling}", stores=tmp_path)
+    drawn = trainer.train.labels(torch.tensor(epoch_of(trainer.sampler, 0)))
+    assert drawn.sum() == rare and len(drawn) == 200
+
+
 @pytest.mark.parametrize("sampling", ("natural", "balanced"))
 @pytest.mark.parametrize("cond_dim", (0, 6, 12))
 def test_every_kind_of_prior_and_sampling_trains(new_trainer, sampling, cond_dim):
@@ -500,6 +524,16 @@ def test_a_run_counts_what_it_restored_and_ends_well(new_trainer, broken_batches
     assert not any("nan" in value for row in rows for value in row.values())
     assert weights(checkpoint.load(trainer.out / "best.pt")["model"]).isfinite().all()
     assert checkpoint.load(trainer.out / "last.pt")["restores"] == 4
+
+
+def test_spikes_stay_counted_when_their_steps_are_undone(new_trainer, broken_batches):
+    trainer = new_trainer("train.steps=24")
+    trainer.look()
+    for _ in range(3):
+        trainer.advance()
+    trainer.monitor.spikes += 1
+    broken_batches.add(3)
+    assert trainer.advance() is None and trainer.summary()["spikes"] == 1
 
 
 def test_a_gradient_that_is_not_finite_is_a_broken_step(new_trainer, monkeypatch):
@@ -692,7 +726,7 @@ def test_other_settings_are_trained_from_scratch(run_main, tmp_path, caplog, wor
     caplog.set_level("INFO")
     run_main()
     got = run_main(*words)
-    assert "was trained with other settings; training from scratch" in caplog.text
+    assert "training from scratch" in caplog.text
     assert history(tmp_path / "exp")[0]["step"] == "1"
     (tmp_path / "exp" / "last.pt").unlink()
     assert torch.equal(weights(run_main(*words)["model"]), weights(got["model"]))
