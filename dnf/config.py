@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,7 @@ class Features:
     num_filters: int
     frame_length: float
     frame_shift: float
-    window_type: Literal["povey", "hanning", "hamming", "blackman", "rectangular"]
+    window_type: Literal["povey", "hanning", "hamming", "rectangular"]
     preemph_coeff: float
     remove_dc_offset: bool
     dither: float
@@ -46,6 +47,7 @@ class Features:
 
     def __post_init__(self):
         positive(self, "sampling_rate", "num_filters", "frame_length", "frame_shift", "energy_floor")
+        not_negative(self, "min_duration", "max_rejected", "dither")
         top = self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
         if not 0 <= self.low_freq < top <= self.sampling_rate / 2:
             raise ValueError(
@@ -60,6 +62,9 @@ class Vad:
     energy_mean_scale: float
     frames_context: int
     proportion_threshold: float
+
+    def __post_init__(self):
+        not_negative(self, "frames_context", "proportion_threshold")
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,9 @@ class Plots:
     tsne_perplexity: float
     dpi: int
 
+    def __post_init__(self):
+        positive(self, "max_points", "tsne_points", "tsne_perplexity", "dpi")
+
 
 @dataclass(frozen=True)
 class Score:
@@ -194,6 +202,10 @@ class Config:
     plots: Plots
     score: Score
     report: Report
+
+    def __post_init__(self):
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, but is {self.seed}")
 
     @classmethod
     def load(cls, path: Path) -> Config:
@@ -311,9 +323,11 @@ def convert(value: Any, hint: Any, name: str) -> Any:
         raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
-            pass
+            number = math.nan
+        if math.isfinite(number):
+            return number
     if type(value) is not hint:
         raise ValueError(f"{name}: {value!r} is not {'text' if hint is str else hint.__name__}")
     return value

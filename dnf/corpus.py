@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
 
 from dnf.datadir import write_table
 
+MADE_FROM_AUDIO = ("feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "rejected.txt")  # by stage 1
+WHOLE = ".whole"  # in a data directory: its tables as stage 0 made them, where stage 1 had to reject recordings
 CLASS_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -37,6 +40,9 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
         check_utterance(utterance, directory)
 
     directory.mkdir(parents=True, exist_ok=True)
+    for name in MADE_FROM_AUDIO:
+        (directory / name).unlink(missing_ok=True)
+    shutil.rmtree(directory / WHOLE, ignore_errors=True)
     recordings.to_file(directory / "recordings.jsonl.gz")
     supervisions.to_file(directory / "supervisions.jsonl.gz")
     for name, table in tables(recordings, supervisions).items():
@@ -53,7 +59,11 @@ def check_utterance(utterance, directory: Path) -> None:
         raise ValueError(
             f"{where}: its id does not start with its speaker {utterance.speaker!r}; name it <speaker>-<utterance>"
         )
-    name = (utterance.custom or {}).get("class")
+    check_class((utterance.custom or {}).get("class"), where)
+
+
+def check_class(name: object, where: str) -> None:
+    """Raise ``ValueError`` unless ``name`` can be the name of a class."""
     if not isinstance(name, str) or not CLASS_NAME.fullmatch(name):
         raise ValueError(f"{where}: class {name!r} is not a name like en or zh_cn (letters a-z, digits, underscore)")
 

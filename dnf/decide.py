@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import stats
 
 from dnf import entry
 from dnf.config import Config
-from dnf.score import Latents, utterance_loglik
+from dnf.score import Latents, latent_sets, utterance_loglik
 from dnf.tables import write_tsv
 
 log = logging.getLogger(__name__)
@@ -107,10 +108,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
     args = parser.parse_args(argv)
     config = Config.load(args.exp / "config.yaml")
-    out = args.exp / "decisions"
-    out.mkdir(exist_ok=True)
+    sets, out = latent_sets(args.exp), args.exp / "decisions"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
     rows = []
-    for directory in sorted(path.parent for path in (args.exp / "latents").glob("*/meta.json")):
+    for directory in sets:
         latents = Latents.open(directory)
         if latents.cond_dim == 0 or len(latents.classes) < 2:
             log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", directory)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import logging
 import shutil
@@ -63,6 +64,13 @@ class FrameStore:
         self.utterances = [row["utt"] for row in rows]
         self.speakers = [row["speaker"] for row in rows]
         self.classes = [row["class"] for row in rows]
+
+
+    def fingerprint(self) -> str:
+        """Short hash of the counts and statistics, to tell one set of frames from another."""
+        digest = hashlib.sha256(self.stats.sum(0).numpy().tobytes())
+        digest.update(f"{len(self.utterances)} {int(self.offsets[-1])} {len(self.centres)}".encode())
+        return digest.hexdigest()[:16]
 
 
 class Windows:

@@ -206,8 +206,11 @@ def main(argv: list[str] | None = None) -> int:
         args.exp,
         config.latents.max_difference,
     )
-    rows, dims = [], []
-    for name in scored_sets(config, args.frames):
+    rows, dims, sets = [], [], scored_sets(config, args.frames)
+    for path in (args.exp / "latents").glob("*"):
+        if path.name not in sets:
+            shutil.rmtree(path)
+    for name in sets:
         windows = Windows(
             FrameStore(args.frames / name), splice, cmvn, trained.classes, keep_unseen=True, device=device
         )

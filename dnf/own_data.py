@@ -12,8 +12,10 @@ import argparse
 import csv
 import io
 import logging
+import math
 import random
 import re
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +27,9 @@ from tqdm import tqdm
 
 from dnf import entry
 from dnf.config import Config
-from dnf.corpus import write_set
+from dnf.corpus import check_class, write_set
 from dnf.datadir import read_table, validate, write_table
-from dnf.splits import check_splits
+from dnf.splits import check_splits, speaker_classes
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Utterance(NamedTuple):
 def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance]:
     """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
     validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False)
+    if not (directory / "utt2class").is_file():
+        raise ValueError(f"{directory / 'utt2class'}: no such file; write '<utterance> <class>' a line")
     tables = {name: read_table(directory / name) for name in ("wav.scp", "utt2spk", "utt2class")}
     extra = {
         name: read_table(directory / name) if (directory / name).is_file() else {}
@@ -84,11 +88,11 @@ def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance
     return found
 
 
-def read_recordings_table(path: Path) -> dict[str, list[Utterance]]:
+def read_recordings_table(path: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
     """Utterances by set from ``recordings.tsv``."""
     sets: dict[str, list[Utterance]] = {}
     seen: dict[str, int] = {}
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         columns = reader.fieldnames or []
         for name in NEEDED:
@@ -103,10 +107,13 @@ def read_recordings_table(path: Path) -> dict[str, list[Utterance]]:
                 raise ValueError(
                     f"{where}: {'column ' + empty[0] + ' is empty' if empty else 'more columns than the first line names'}"
                 )
-            if not re.fullmatch(r"[A-Za-z0-9_.-]+", row["set"]):
+            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", row["set"]):
                 raise ValueError(
                     f"{where}: set {row['set']!r} cannot be the name of a folder; use letters, digits, _ . -"
                 )
+            check_class(row["class"], where)
+            if row["path"].rstrip().endswith("|") and not allow_pipes:
+                raise ValueError(f"{where}: path is a command, which would be run; name a file, or give --allow-pipes true")
             speaker = identifier(row["speaker"])
             utt = identifier(row.get("utt") or Path(row["path"]).stem)
             utt = utt if utt.startswith(f"{speaker}-") else f"{speaker}-{utt}"
@@ -132,9 +139,12 @@ def identifier(text: str) -> str:
 
 def number(text: str, where: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise ValueError(f"{where}: {text!r} is not a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{where}: {text!r} is not a number")
+    return value
 
 
 def absolute(path: str, base: Path) -> str:
@@ -147,7 +157,7 @@ def read_sets(directory: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
     if not directory.is_dir():
         raise ValueError(f"--data {directory}: no such folder")
     if (directory / TABLE).is_file():
-        sets = read_recordings_table(directory / TABLE)
+        sets = read_recordings_table(directory / TABLE, allow_pipes)
     else:
         sets = {
             p.parent.name: read_kaldi(p.parent, directory, allow_pipes) for p in sorted(directory.glob("*/utt2spk"))
@@ -229,13 +239,26 @@ def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegmen
     )
 
 
+def check_order(name: str, utterances: list[Utterance]) -> None:
+    """Raise ``ValueError`` where sorting by utterance mixes two speakers, which Kaldi's tables cannot have."""
+    speakers = [u.speaker for u in sorted(utterances, key=lambda u: u.id)]
+    for one, other in zip(speakers, speakers[1:]):
+        if one > other:
+            raise ValueError(f"{name}: speaker {other} and speaker {one}: their utterances mix when sorted; rename one of the two")
+
+
 def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> None:
     """Write a data directory of each set below ``out``, and ``classes.txt``; nothing before all of it is checked."""
     sets = read_sets(directory, allow_pipes)
     if "dev" not in sets:
         sets["train"], sets["dev"] = split_dev(sets["train"], config.seed)
         log.info("no dev set: %d utterances of train set apart by speaker", len(sets["dev"]))
-    check_splits({name: {u.speaker: u.name for u in of_set} for name, of_set in sets.items()}, config.data)
+    for name, utterances in sets.items():
+        check_order(name, utterances)
+    speakers = {
+        name: speaker_classes({u.id: u.speaker for u in of_set}, {u.id: u.name for u in of_set}) for name, of_set in sets.items()
+    }
+    check_splits(speakers, config.data)
     classes = sorted({u.name for of_set in sets.values() for u in of_set})
     max_rejected, made = config.features.max_rejected, {}
     for name, utterances in sorted(sets.items()):
@@ -247,6 +270,9 @@ def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> No
                 f"{max_rejected:.0%}; utterance {utt}: {rejected[utt]}"
             )
         made[name] = recordings, supervisions, rejected
+    for path in out.glob("*/utt2spk"):
+        if path.parent.name not in made:
+            shutil.rmtree(path.parent)
     for name, (recordings, supervisions, rejected) in made.items():
         write_set(recordings, supervisions, out / name)
         write_rejected(out / name, rejected)

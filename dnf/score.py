@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,14 @@ class Latents(NamedTuple):
         """log p(x | k) ``(rows, K)`` float64 of the frames of an utterance, nats."""
         rows = slice(utt["first"], utt["first"] + utt["rows"])
         return self.logp[rows].astype(np.float64) + self.logdet[rows, None]
+
+
+def latent_sets(exp: Path) -> list[Path]:
+    """``latents/<set>`` of every set that stage 4 left, in byte order."""
+    found = sorted(path.parent for path in (exp / "latents").glob("*/meta.json"))
+    if not found:
+        raise ValueError(f"{exp / 'latents'}: no latents; run stage 4")
+    return found
 
 
 def utterance_loglik(latents: Latents) -> np.ndarray:
@@ -107,7 +116,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
     args = parser.parse_args(argv)
     config = Config.load(args.exp / "config.yaml")
-    for directory in sorted(path.parent for path in (args.exp / "latents").glob("*/meta.json")):
+    shutil.rmtree(args.exp / "scores", ignore_errors=True)
+    for directory in latent_sets(args.exp):
         latents = Latents.open(directory)
         out = args.exp / "scores" / directory.name
         write_scores(latents, out, config.score.frame_scores)

@@ -44,8 +44,16 @@ def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
 
 
 def speaker_classes(utt2spk: Mapping[str, str], utt2class: Mapping[str, str]) -> dict[str, str]:
-    """Class by speaker; a data directory that is valid has one class a speaker."""
-    return {speaker: utt2class[utt] for utt, speaker in utt2spk.items()}
+    """Class by speaker of one set; raises ``ValueError`` for a speaker of two."""
+    classes: dict[str, str] = {}
+    for utt, speaker in utt2spk.items():
+        before = classes.setdefault(speaker, utt2class[utt])
+        if before != utt2class[utt]:
+            raise ValueError(
+                f"speaker {speaker} is of class {before} and, in utterance {utt}, of class {utt2class[utt]}; "
+                f"correct the class, or name them as two speakers"
+            )
+    return classes
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,9 +1,9 @@
 """Stages: which settings and inputs each depends on, and the done-marker that says with which it was last made.
 
 ``begin`` answers whether a stage has to run (status 0) or is up to date (status 3), and writes the settings it is to run
-with beside its output; ``finish`` writes its marker. A marker holds a key: the hash of the settings the stage reads, of the
-tables it reads and of the keys of the stages before it. So a changed setting reruns a stage and what follows, and starting
-in the middle with settings that an earlier stage was not run with is an error.
+with beside its output; ``finish`` writes its marker. A marker holds a key: the hash of the settings and tables the stage
+reads and of the runs of the stages before it. So a stage is run again when a setting or table changed or a stage before it
+ran again, and starting in the middle with settings that an earlier stage was not run with is an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import gzip
 import hashlib
 import json
 import os
@@ -22,7 +23,9 @@ from dnf import __version__, entry
 from dnf.config import Config, resolve
 
 UP_TO_DATE = 3
-TABLES = ("wav.scp", "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv")
+TABLES = (
+    "recordings.jsonl.gz", "supervisions.jsonl.gz", "wav.scp", "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def settings_of(name: str, config: Config) -> dict:
 def key_of(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None) -> str:
     """Hash of all that the output of the stage depends on."""
     parts = [__version__, name, settings_of(name, config)]
-    parts += [key_of(before, config, layout, source, source_tables) for before in STAGES[name].after]
+    parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in STAGES[name].after]
     if name == "data":
         parts += [source, hash_tables(source_tables) if source_tables else ""]
     if name == "features":
@@ -104,7 +107,7 @@ def hash_tables(directory: Path) -> str:
             path = folder / table
             if path.is_file():
                 digest.update(f"{path.relative_to(directory)}\n".encode())
-                digest.update(path.read_bytes())
+                digest.update(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -162,6 +165,7 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
     started = marker.with_name(f".started.{name}")
     record = {
         "key": key_of(name, config, layout, source, source_tables),
+        "run": f"{time.time_ns():x}",
         "source": source,
         "settings": settings_of(name, config),
         "seconds": round(time.time() - float(started.read_text(encoding="utf-8")), 1),
@@ -176,6 +180,7 @@ def outlook(
     config: Config, layout: Layout, source: str, source_tables: Path | None, first: int, last: int, force: bool
 ) -> str:
     """One line a stage: what a run would do, without doing it."""
+    check_before(next(name for name, stage in STAGES.items() if stage.number == first), config, layout, source, source_tables)
     lines, rerun = [], set()
     for name, stage in STAGES.items():
         done = read_marker(layout.marker(name))

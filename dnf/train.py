@@ -9,24 +9,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import csv
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dnf import checkpoint, entry
 from dnf.classes import choose_classes, read_classes
-from dnf.config import Config, Train
+from dnf.config import Config, Train, from_tree
 from dnf.environment import choose_device, describe_environment, write_json
 from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
 from dnf.frames import FrameStore, Windows
+from dnf.history import History
 from dnf.model import DNF
 from dnf.monitor import SpikeMonitor
 from dnf.sampler import Sampler
@@ -34,14 +33,6 @@ from dnf.stage import settings_of
 
 log = logging.getLogger(__name__)
 
-HISTORY = (
-    "step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s",
-    "dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores",
-)  # fmt: skip
-TAGS = {
-    "nll": "NLL", "logp": "LogP", "logdet": "LogDet", "grad_norm": "gradient norm", "lr": "learning rate", "frames_per_s": "frames per s",
-    "dev_nll": "dev NLL", "dev_logp": "dev LogP", "dev_logdet": "dev LogDet", "dev_accuracy": "dev accuracy",
-}  # fmt: skip
 ROWS_PER_EPOCH = 10
 CPU_MICRO_BATCH = 2000
 
@@ -83,6 +74,13 @@ def backward(model: DNF, windows: Windows, rows: Tensor, micro_batch: int, preci
     return {"logp": logp / len(rows), "logdet": logdet / len(rows)}
 
 
+def of_each_class(labels: Tensor, count: int) -> Tensor:
+    """About ``count`` rows of ``labels`` ``(N,)``, evenly spaced within each class and as many of each."""
+    classes = labels.unique()
+    rows = (torch.nonzero(labels == k)[:, 0] for k in classes)
+    return torch.cat([of_class[evenly_spaced(len(of_class), -(-count // len(classes)))] for of_class in rows])
+
+
 class Trainer:
     """The state of a run and what moves it: one batch at a time, a look at dev, a checkpoint.
 
@@ -118,10 +116,12 @@ class Trainer:
         self.model = DNF.from_config(config, len(classes)).to(self.device)
         self.model.standardize.set(*(t.to(self.device) for t in train.global_normalization()))
         self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
-        self.model.init_means(train.gather(self.sample), train.labels(self.sample))
+        first = of_each_class(self.sampler.labels, AGREEMENT_FRAMES)
+        self.model.init_means(train.gather(first), train.labels(first))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
+        self.frames = [windows.store.fingerprint() for windows in (train, dev)]
         self.monitor = SpikeMonitor(settings.spike_factor)
         self.step, self.restores, self.lr_scale = 0, 0, 1.0
         self.best, self.best_step = math.inf, 0
@@ -142,6 +142,7 @@ class Trainer:
                 "random_state": torch.get_rng_state(),
                 "config": checkpoint.config_tree(self.config),
                 "classes": self.classes,
+                "frames": self.frames,
             }
         )
 
@@ -192,16 +193,23 @@ class Trainer:
         self.load_state(self.last_good)
         self.step, self.restores, self.lr_scale, self.monitor.spikes = step, restores, lr_scale, spikes
 
-    def look(self) -> dict[str, float]:
-        """Figures on dev; keeps ``best.pt`` when they are the best so far, and always ``last.pt``."""
+    def look(self, record: Callable[[dict[str, float]], None] = lambda figures: None) -> dict[str, float]:
+        """Figures on dev; keeps ``best.pt`` when they are the best so far, and always ``last.pt``.
+
+        Args:
+            record: takes the figures down before the checkpoints are written, so that a run killed in between makes
+                them again.
+        """
         figures = evaluate(self.model, self.dev)
         value = figures["nll"] if self.config.train.select == "nll" else -figures["accuracy"]
         better = value < self.best
         if better:
             self.best, self.best_step = value, self.step
+        record(figures)
         self.last_good = self.state()
         if better:
-            checkpoint.save(self.out / "best.pt", self.last_good | {"dev": figures, "sample_nll": self.sample_nll()})
+            best = {"dev": figures, "sample_nll": self.sample_nll()}
+            checkpoint.save(self.out / "best.pt", self.last_good | best)
         checkpoint.save(self.out / "last.pt", self.last_good)
         return figures
 
@@ -228,31 +236,23 @@ class Trainer:
         return total / len(self.sample)
 
 
-def open_history(path: Path, step: int):
-    """``history.tsv`` open for more rows, without those after ``step``, which will be made again."""
-    kept = []
-    if step and path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            kept = [row for row in csv.DictReader(file, delimiter="\t") if int(row["step"]) <= step]
-    file = path.open("w", encoding="utf-8", newline="")
-    writer = csv.DictWriter(file, HISTORY, delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(kept)
-    return file, writer
-
-
 def run(trainer: Trainer) -> None:
     """Train to the last step, keeping history, TensorBoard scalars and a progress bar."""
     out, per_row = trainer.out, max(1, trainer.eval_steps // ROWS_PER_EPOCH)
-    file, history = open_history(out / "history.tsv", trainer.step)
-    board = SummaryWriter(out / "tb", purge_step=trainer.step + 1)
     recent: list[dict[str, float]] = []
-    started = row_started = time.perf_counter()
-    with (
-        file,
-        board,
-        tqdm(total=trainer.total_steps, initial=trainer.step, desc=f"train {out.name}", unit="step") as bar,
-    ):
+    bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc=f"train {out.name}", unit="step")
+    with History(out, trainer.step) as history, bar:
+
+        def record(dev: dict[str, float]) -> None:
+            row = {name: sum(f[name] for f in recent) / len(recent) for name in recent[0]} if recent else {}
+            row |= {f"dev_{name}": value for name, value in dev.items()}
+            row |= {"spikes": trainer.monitor.spikes, "restores": trainer.restores}
+            epoch = trainer.step / trainer.sampler.steps_per_epoch
+            rate = history.write(trainer.step, epoch, len(recent) * trainer.sampler.batch_size, row)
+            if recent:
+                bar.set_postfix_str(f"NLL {row['nll']:.2f} nats/frame, {rate:.0f} frames/s")
+            recent.clear()
+
         while trainer.step < trainer.total_steps:
             trainer.model.train()
             before = trainer.step
@@ -260,28 +260,13 @@ def run(trainer: Trainer) -> None:
             bar.update(trainer.step - before)
             if figures:
                 recent.append(figures)
-            looks = trainer.step % trainer.eval_steps == 0 or trainer.step >= trainer.total_steps
-            if not looks and trainer.step % per_row:
-                continue
-            now = time.perf_counter()
-            row = {name: sum(f[name] for f in recent) / len(recent) for name in recent[0]} if recent else {}
-            row["frames_per_s"] = len(recent) * trainer.sampler.batch_size / (now - row_started)
-            recent.clear()
-            if looks:
-                row |= {f"dev_{name}": value for name, value in trainer.look().items()}
-            row_started = time.perf_counter()
-            row |= {"spikes": trainer.monitor.spikes, "restores": trainer.restores}
-            epoch = trainer.step / trainer.sampler.steps_per_epoch
-            history.writerow(
-                {"step": trainer.step, "epoch": f"{epoch:.3f}", "seconds": f"{now - started:.2f}"}
-                | {k: f"{v:.6g}" for k, v in row.items()}
-            )
-            file.flush()
-            for name, value in row.items():
-                board.add_scalar(TAGS.get(name, name), value, trainer.step)
-            if "nll" in row:
-                board.add_scalar("LogLL", -row["nll"], trainer.step)
-                bar.set_postfix_str(f"NLL {row['nll']:.2f} nats/frame, {row['frames_per_s']:.0f} frames/s")
+            if trainer.step % trainer.eval_steps == 0 or trainer.step >= trainer.total_steps:
+                trainer.look(record)
+                history.rest()
+            elif trainer.step % per_row == 0:
+                record({})
+    if not trainer.best_step:
+        raise ValueError(f"{out}: the NLL on dev was never finite; lower train.lr or flow.log_scale_bound, or look at the dev set")
 
 
 def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], device: torch.device) -> Trainer:
@@ -317,13 +302,12 @@ def main(argv: list[str] | None = None) -> int:
     last = args.exp / "last.pt"
     if last.is_file() and not args.restart:
         state = checkpoint.load(last, device)
-        if state["classes"] == classes and settings_of("train", checkpoint.from_tree(state["config"])) == settings_of(
-            "train", config
-        ):
+        settings = settings_of("train", from_tree(state["config"]))
+        if (state["classes"], state["frames"], settings) == (classes, trainer.frames, settings_of("train", config)):
             trainer.load_state({k: v for k, v in state.items() if k != "format"})
             log.info("%s: going on from step %d of %d", last, trainer.step, trainer.total_steps)
         else:
-            log.info("%s: was trained with other settings; training from scratch", last)
+            log.info("%s: was trained with other settings or frames; training from scratch", last)
     environment = describe_environment(device)
     started = time.time()
     run(trainer)

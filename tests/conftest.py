@@ -51,20 +51,24 @@ def speech_like() -> Callable:
 
 @pytest.fixture(scope="session")
 def write_corpus(speech_like) -> Callable:
-    """Write one set's wav files and its data directory; ids are ``<speaker>-<n>`` and a speaker's class ends its name."""
+    """Write a set's wav files and data directory; ids are ``<speaker>-<n>``, and a speaker's class ends its name."""
     import soundfile
     from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
     from dnf.corpus import write_set
 
-    def make(directory: Path, speakers=("anna_en", "bert_zh"), utterances: int = 2, seconds: float = 0.8, rate: int = RATE):
+    def make(
+        directory: Path, speakers=("anna_en", "bert_zh"), utterances: int = 2, seconds: float = 0.8, rate: int = RATE
+    ):
         wavs = directory.parent / "wav" / directory.name
         wavs.mkdir(parents=True)
         recordings, supervisions = [], []
         for s, speaker in enumerate(speakers):
             for n in range(utterances):
                 utt = f"{speaker}-{n}"
-                soundfile.write(wavs / f"{utt}.wav", speech_like(seconds + 0.1 * n, 100 * s + n, rate), rate, subtype="PCM_16")
+                soundfile.write(
+                    wavs / f"{utt}.wav", speech_like(seconds + 0.1 * n, 100 * s + n, rate), rate, subtype="PCM_16"
+                )
                 recording = Recording.from_file(wavs / f"{utt}.wav", recording_id=utt)
                 recordings.append(recording)
                 supervisions.append(
@@ -87,7 +91,7 @@ def write_corpus(speech_like) -> Callable:
 def write_store() -> Callable:
     """Write arks and tables of given frames and build their frame store.
 
-    Utterances are ``{utterance: (speaker, class, frames (N, F), speech (N,))}``; the data directory is left beside the store.
+    Utterances are ``{utterance: (speaker, class, frames (N, F), speech (N,))}``; the data directory is left beside it.
     """
     import kaldiio
 
@@ -112,7 +116,7 @@ def write_store() -> Callable:
 
 @pytest.fixture(scope="session")
 def two_classes() -> Callable:
-    """Utterances of classes en and zh whose frames are curved, correlated and apart: an easy problem a flow gains on."""
+    """Utterances of classes en and zh whose frames are bent, correlated and apart: a problem a flow gains on."""
     import numpy as np
 
     def make(seed: int, utterances: int = 6, frames: int = 50, dim: int = 4, offset: float = 0.0) -> dict:

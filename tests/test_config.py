@@ -216,12 +216,16 @@ def test_a_word_cannot_replace_a_section():
 
 
 def test_cond_dim_fits_into_the_vector():
-    with pytest.raises(ValueError, match=r"prior.cond_dim 441 is more than the 440 dims of a vector \(5 \+ 1 \+ 5 frames of 40\)"):
+    with pytest.raises(
+        ValueError, match=r"prior.cond_dim 441 is more than the 440 dims of a vector \(5 \+ 1 \+ 5 frames of 40\)"
+    ):
         resolve([], ["prior.cond_dim=441"])
     assert resolve([], ["prior.cond_dim=440"]).prior.cond_dim == 440
 
 
-@pytest.mark.parametrize("words", [("features.high_freq=9000",), ("features.low_freq=-1",), ("features.low_freq=7700",)])
+@pytest.mark.parametrize(
+    "words", [("features.high_freq=9000",), ("features.low_freq=-1",), ("features.low_freq=7700",)]
+)
 def test_the_band_of_the_filters_lies_below_half_the_rate(words):
     with pytest.raises(ValueError, match="leave no band below 8000"):
         resolve([], words)
@@ -257,7 +261,9 @@ def fields() -> dict[str, type]:
 
 def test_every_setting_has_its_default_and_every_default_its_setting():
     tree = read_yaml(DEFAULTS)
-    written = {f"{s}.{k}" for s, v in tree.items() if isinstance(v, dict) for k in v} | {s for s, v in tree.items() if not isinstance(v, dict)}
+    written = {f"{s}.{k}" for s, v in tree.items() if isinstance(v, dict) for k in v} | {
+        s for s, v in tree.items() if not isinstance(v, dict)
+    }
     assert written == set(fields())
 
 

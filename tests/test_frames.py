@@ -1,5 +1,7 @@
 """The frame store and the vectors gathered from it, against hand values and plain loops over numpy arrays."""
 
+import itertools
+
 import kaldiio
 import numpy as np
 import pytest
@@ -61,16 +63,20 @@ def gathered(of: Windows) -> np.ndarray:
 def normalized(store: FrameStore, cmvn: Cmvn) -> list[np.ndarray]:
     """Each utterance's frames ``(N, F)`` after CMVN with the statistics of the speech frames, in plain numpy."""
     offsets = store.offsets.numpy()
-    all_frames = [store.frames[a:b].double().numpy() for a, b in zip(offsets, offsets[1:])]
-    speech = [frames[spoken_frames(store, u)] for u, frames in enumerate(all_frames)]
+    all_frames = [store.frames[a:b].double().numpy() for a, b in itertools.pairwise(offsets)]
+    speech = [x[spoken_frames(store, u)] for u, x in enumerate(all_frames)]
     result = []
-    for u, frames in enumerate(all_frames):
+    for u, x in enumerate(all_frames):
         if cmvn.scope == "none":
-            result.append(frames)
+            result.append(x)
             continue
-        mates = [v for v in range(len(all_frames)) if store.speakers[v] == store.speakers[u]] if cmvn.scope == "speaker" else [u]
+        mates = (
+            [v for v in range(len(all_frames)) if store.speakers[v] == store.speakers[u]]
+            if cmvn.scope == "speaker"
+            else [u]
+        )
         pool = np.concatenate([speech[v] for v in mates])
-        result.append((frames - pool.mean(0)) / (pool.std(0) if cmvn.variance else 1.0))
+        result.append((x - pool.mean(0)) / (pool.std(0) if cmvn.variance else 1.0))
     return result
 
 
@@ -84,9 +90,9 @@ def spoken_frames(store: FrameStore, u: int) -> np.ndarray:
 def slow_vectors(store: FrameStore, splice: Splice, cmvn: Cmvn) -> tuple[np.ndarray, list[int]]:
     """All spliced vectors and the utterance of each, frame by frame."""
     rows, utterances = [], []
-    for u, frames in enumerate(normalized(store, cmvn)):
+    for u, x in enumerate(normalized(store, cmvn)):
         for centre in spoken_frames(store, u)[:: splice.hop]:
-            parts = [frames[min(max(t, 0), len(frames) - 1)] for t in range(centre - splice.left, centre + splice.right + 1)]
+            parts = [x[min(max(t, 0), len(x) - 1)] for t in range(centre - splice.left, centre + splice.right + 1)]
             rows.append(np.concatenate(parts))
             utterances.append(u)
     return np.array(rows), utterances
@@ -114,7 +120,8 @@ def test_a_window_wider_than_the_utterance_stays_in_it(toy):
 
 
 @pytest.mark.parametrize(
-    ("hop", "centres"), [(1, [11, 13, 14, 20, 21, 22, 23, 30, 34, 40]), (2, [11, 14, 20, 22, 30, 40]), (3, [11, 20, 23, 30, 40])]
+    ("hop", "centres"),
+    [(1, [11, 13, 14, 20, 21, 22, 23, 30, 34, 40]), (2, [11, 14, 20, 22, 30, 40]), (3, [11, 20, 23, 30, 40])],
 )
 def test_hop_counts_the_speech_frames_of_each_utterance(toy, hop, centres):
     assert gathered(windows(toy, hop=hop))[:, 0].tolist() == centres
@@ -209,9 +216,13 @@ def test_the_store_is_a_small_share_of_the_spliced_bytes(write_store, tmp_path):
     """A set like real ones: 40 dims, 4 s utterances, 60 % of the frames speech; 440 dims of float32 when spliced."""
     rng = np.random.default_rng(2)
     utterances = {
-        f"{s:02}-{n}": (f"{s:02}", "en", rng.normal(12, 4, (400, 40)), np.arange(400) % 5 < 3) for s in range(4) for n in range(3)
+        f"{s:02}-{n}": (f"{s:02}", "en", rng.normal(12, 4, (400, 40)), np.arange(400) % 5 < 3)
+        for s in range(4)
+        for n in range(3)
     }
-    store = write_store(tmp_path / "real", {u: (*row[:3], row[3].astype(np.float32)) for u, row in utterances.items()}, "float16")
+    store = write_store(
+        tmp_path / "real", {u: (*row[:3], row[3].astype(np.float32)) for u, row in utterances.items()}, "float16"
+    )
     of = windows(store, left=5, right=5)
     spliced = len(of) * of.dim * 4
     stored = sum(path.stat().st_size for path in store.directory.iterdir())
@@ -231,7 +242,15 @@ def test_spliced_arks_equal_the_gathered_vectors(random_store, tmp_path, cmvn):
 
 
 def test_the_splice_command_writes_every_set(random_store, tmp_path):
-    argv = ["splice", str(random_store.directory.parent), str(tmp_path), "--set", "splice.left=1", "--set", "splice.right=0"]
+    argv = [
+        "splice",
+        str(random_store.directory.parent),
+        str(tmp_path),
+        "--set",
+        "splice.left=1",
+        "--set",
+        "splice.right=0",
+    ]
     argv += ["--set", "prior.cond_dim=0"]
     assert frames.main(argv) == 0
     read = kaldiio.load_scp(str(tmp_path / "train" / "spliced.scp"))

@@ -52,7 +52,7 @@ def test_density_of_each_class_integrates_to_one(cond_dim, nets):
 
 @pytest.mark.parametrize("cond_dim", (0, 2, 5))
 def test_log_prob_of_an_identity_flow_is_scipys_gaussian(cond_dim):
-    """x = mean + std z with z ~ N([mu_k; 0], diag(v_c, v_r)): variances, not standard deviations, in the right places."""
+    """x = mean + std z with z ~ N([mu_k; 0], diag(v_c, v_r)): variances, not standard deviations, each in its place."""
     model, x = make(5, 3, Prior(cond_dim, 0.25, 7.0), identity=True), 3 * points(40, 5)
     mean, std = model.standardize.mean, model.standardize.std
     variances = torch.tensor([0.25] * cond_dim + [7.0] * (5 - cond_dim), dtype=torch.float64)
@@ -261,7 +261,7 @@ def test_no_checkpoint_says_which_stage_makes_one(tmp_path):
 
 
 def test_an_interrupted_save_leaves_the_old_file(small_config, tmp_path, monkeypatch):
-    model, content = trained(small_config)
+    _, content = trained(small_config)
     checkpoint.save(tmp_path / "best.pt", content)
     before = (tmp_path / "best.pt").read_bytes()
 

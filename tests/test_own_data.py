@@ -20,14 +20,16 @@ CLASS = {"ann": "en", "bea": "zh", "cid": "en", "dan": "zh", "eve": "en", "flo":
 
 @pytest.fixture
 def own(tmp_path, speech_like):
-    """A folder of the user's with a wav file for each of six speakers, and the settings where stage 0 looks for them."""
+    """A folder of the user's, to be filled with wav files and tables, and where stage 0 puts its sets."""
 
     class Own:
         folder, out = tmp_path / "own", tmp_path / "data" / "own"
 
         def wav(self, name: str, seconds: float = 0.5, **options) -> str:
             (self.folder / "wav").mkdir(parents=True, exist_ok=True)
-            soundfile.write(self.folder / "wav" / name, speech_like(seconds, len(name)), options.pop("rate", RATE), **options)
+            soundfile.write(
+                self.folder / "wav" / name, speech_like(seconds, len(name)), options.pop("rate", RATE), **options
+            )
             return f"wav/{name}"
 
         def table(self, rows: list[dict], name: str = "recordings.tsv", columns=None) -> None:
@@ -57,7 +59,7 @@ def rows(own) -> list[dict]:
     ]
 
 
-# ---- recordings.tsv ---------------------------------------------------------------------------------------------------------
+# ---- recordings.tsv ------------------------------------------------------------------------------
 
 
 def test_a_table_becomes_valid_sets(own, rows, small_config):
@@ -183,7 +185,9 @@ def test_too_many_cells_are_named(own, rows, small_config):
         own.prepare(small_config())
 
 
-@pytest.mark.parametrize(("before", "end"), [("\ufeff", "\n"), ("", "\r\n")], ids=("byte order mark", "carriage returns"))
+@pytest.mark.parametrize(
+    ("before", "end"), [("\ufeff", "\n"), ("", "\r\n")], ids=("byte order mark", "carriage returns")
+)
 def test_a_table_from_a_spreadsheet_is_read_or_named(own, rows, small_config, before, end):
     own.table(rows)
     path = own.folder / "recordings.tsv"
@@ -206,20 +210,24 @@ def test_speakers_whose_names_begin_alike_make_valid_sets_or_are_named(own, rows
     validate(own.out / "train")
 
 
-# ---- dev, speakers, classes -------------------------------------------------------------------------------------------------
+# ---- dev, speakers, classes ----------------------------------------------------------------------
 
 
 def test_dev_is_cut_from_train_by_speaker_with_every_class(own, rows, small_config):
     own.table(rows)
     own.prepare(small_config())
     train, dev = own.utts("train"), own.utts("dev")
-    assert len(train) == len(dev) == 4 and train.keys() | dev.keys() == {f"{s}-{s}_{n}" for s in SPEAKERS for n in (1, 2)}
+    assert len(train) == len(dev) == 4 and train.keys() | dev.keys() == {
+        f"{s}-{s}_{n}" for s in SPEAKERS for n in (1, 2)
+    }
     assert not set(train.values()) & set(dev.values())
     assert {CLASS[s] for s in dev.values()} == {CLASS[s] for s in train.values()} == {"en", "zh"}
 
 
 def test_the_choice_of_dev_speakers_follows_the_seed():
-    train = [own_data.Utterance(f"s{n:02}-1", f"s{n:02}-1", "a.wav", f"s{n:02}", ("en", "zh")[n % 2]) for n in range(40)]
+    train = [
+        own_data.Utterance(f"s{n:02}-1", f"s{n:02}-1", "a.wav", f"s{n:02}", ("en", "zh")[n % 2]) for n in range(40)
+    ]
     chosen = {seed: {u.speaker for u in own_data.split_dev(train, seed)[1]} for seed in (1, 2, 3)}
     assert all(len(speakers) == 6 for speakers in chosen.values())  # 15 % of 20, in each class
     assert len({frozenset(speakers) for speakers in chosen.values()}) == 3
@@ -228,7 +236,8 @@ def test_the_choice_of_dev_speakers_follows_the_seed():
 
 def test_the_seed_of_the_settings_is_used(own, small_config, monkeypatch):
     rows = [
-        {"path": own.wav(f"s{n:02}.wav"), "speaker": f"s{n:02}", "class": ("en", "zh")[n % 2], "set": "train"} for n in range(12)
+        {"path": own.wav(f"s{n:02}.wav"), "speaker": f"s{n:02}", "class": ("en", "zh")[n % 2], "set": "train"}
+        for n in range(12)
     ]
     own.table(rows)
     found = set()
@@ -273,7 +282,7 @@ def test_a_speaker_of_two_classes_is_refused(own, rows, small_config, row):
     assert not list(own.out.glob("*/utt2spk"))
 
 
-# ---- Kaldi directories ------------------------------------------------------------------------------------------------------
+# ---- Kaldi directories ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -299,7 +308,12 @@ def kaldi(own):
 
 def test_kaldi_directories_become_valid_sets(own, kaldi, small_config):
     kaldi("train")
-    kaldi("test", ("eve", "flo"), utt2score={"eve-1": "2.5"}, text={f"{s}-{n}": "hi" for s in ("eve", "flo") for n in (1, 2)})
+    kaldi(
+        "test",
+        ("eve", "flo"),
+        utt2score={"eve-1": "2.5"},
+        text={f"{s}-{n}": "hi" for s in ("eve", "flo") for n in (1, 2)},
+    )
     own.prepare(small_config())
     assert len(own.utts("train")) == len(own.utts("dev")) == 4
     assert read_table(own.out / "test" / "utt2score") == {"eve-1": "2.5"}
@@ -333,7 +347,10 @@ def test_a_segment_beyond_its_recording_is_refused(own, kaldi, small_config, tim
     utts = [f"{speaker}-{n}" for speaker in SPEAKERS for n in (1, 2)]
     segments = {utt: f"{utt} {times if utt == 'cid-2' else '0.1 0.4'}" for utt in utts}
     kaldi("train", segments=segments)
-    with pytest.raises(ValueError, match=rf"utterance cid-2: its segment {times.replace(' ', ' to ')} s does not lie in .*cid-2.wav of 0.50 s"):
+    with pytest.raises(
+        ValueError,
+        match=rf"utterance cid-2: its segment {times.replace(' ', ' to ')} s does not lie in .*cid-2.wav of 0.50 s",
+    ):
         own.prepare(small_config())
 
 
@@ -383,7 +400,7 @@ def test_no_folder_is_named(own, small_config):
         own.prepare(small_config())
 
 
-# ---- pipes ------------------------------------------------------------------------------------------------------------------
+# ---- pipes ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -441,7 +458,7 @@ def test_a_pipe_in_the_table_is_no_way_round(own, rows, small_config):
     assert not (own.folder / "ran").exists()
 
 
-# ---- recordings that cannot be opened ---------------------------------------------------------------------------------------
+# ---- recordings that cannot be opened ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -476,7 +493,7 @@ def test_too_many_that_cannot_be_opened_fail_before_anything_is_written(own, row
     assert [path.name for path in own.out.iterdir()] == ["config.yaml"]
 
 
-# ---- run again --------------------------------------------------------------------------------------------------------------
+# ---- run again -----------------------------------------------------------------------------------
 
 
 def test_the_same_data_gives_the_same_tables(own, rows, small_config):
@@ -485,7 +502,13 @@ def test_the_same_data_gives_the_same_tables(own, rows, small_config):
     got = []
     for _ in range(2):
         own.prepare(small_config())
-        got.append({(name, table): (own.out / name / table).read_bytes() for name in ("train", "dev", "test") for table in tables})
+        got.append(
+            {
+                (name, table): (own.out / name / table).read_bytes()
+                for name in ("train", "dev", "test")
+                for table in tables
+            }
+        )
     assert got[0] == got[1]
 
 

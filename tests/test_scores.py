@@ -15,13 +15,12 @@ from dnf.decide import accuracy_rows, share_row, speaker_interval
 from dnf.frames import FrameStore, Windows
 from dnf.score import Latents, mean_densities, utterance_loglik, write_scores
 
-
-# ---- a trained model and its latents ----------------------------------------------------------------------------------------
+# ---- a trained model and its latents -------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def scored(write_store, two_classes, small_config, tmp_path_factory):
-    """An experiment on classes en and zh, through stages 3, 4, 6 and 7; set other has class ja, which the model does not know."""
+    """An experiment on classes en and zh through stages 3, 4, 6 and 7; set other has class ja, unknown to the model."""
     root = tmp_path_factory.mktemp("scored")
     rows = two_classes(4, utterances=6, frames=40)
     rng = np.random.default_rng(0)
@@ -53,7 +52,12 @@ def direct(scored, name: str):
     """Model, vectors, z, logdet and log p(x | k) ``(S, K)`` of a set, computed here."""
     trained = checkpoint.load_model(scored.exp / "best.pt")
     windows = Windows(
-        FrameStore(scored.root / "frames" / name), scored.config.splice, scored.config.cmvn, ["en", "zh"], True, torch.device("cpu")
+        FrameStore(scored.root / "frames" / name),
+        scored.config.splice,
+        scored.config.cmvn,
+        ["en", "zh"],
+        True,
+        torch.device("cpu"),
     )
     x = windows.gather(torch.arange(len(windows)))
     with torch.no_grad():
@@ -66,7 +70,14 @@ def test_latents_of_a_set_are_those_of_the_model(scored, name):
     windows, z, logdet, loglik = direct(scored, name)
     folder = scored.exp / "latents" / name
     meta = json.loads((folder / "meta.json").read_text())
-    assert meta == {"classes": ["en", "zh"], "dim": 12, "cond_dim": 6, "var_c": 1.0, "var_r": 1.0, "frames": len(windows)}
+    assert meta == {
+        "classes": ["en", "zh"],
+        "dim": 12,
+        "cond_dim": 6,
+        "var_c": 1.0,
+        "var_r": 1.0,
+        "frames": len(windows),
+    }
     logp, saved, rows = (np.load(folder / f"{file}.npy") for file in ("logp", "z", "z_rows"))
     assert logp.dtype == saved.dtype == np.float32 and rows.dtype == np.int64
     np.testing.assert_allclose(np.load(folder / "logdet.npy"), logdet, rtol=1e-5, atol=1e-4)
@@ -80,7 +91,9 @@ def test_rows_of_an_utterance_are_its_speech_frames(scored, name):
     windows, *_ = direct(scored, name)
     found = read(scored.exp / "latents" / name / "utts.tsv")
     assert [row["utt"] for row in found] == windows.store.utterances
-    assert [row["speaker"] for row in found] == windows.store.speakers and [row["class"] for row in found] == windows.store.classes
+    assert [row["speaker"] for row in found] == windows.store.speakers and [
+        row["class"] for row in found
+    ] == windows.store.classes
     for u, row in enumerate(found):
         mine = np.flatnonzero(windows.utterance.numpy() == u)
         assert (int(row["first"]), int(row["rows"])) == (mine[0], len(mine)) and (np.diff(mine) == 1).all()
@@ -110,7 +123,9 @@ def test_frame_scores_are_readable_arks(scored, name):
 def test_mean_densities_are_of_the_true_class(scored, name):
     windows, _, logdet, loglik = direct(scored, name)
     true = np.array(windows.store.classes)[windows.utterance.numpy()]
-    own = np.array([row[("en", "zh").index(t)] if t != "ja" else np.logaddexp(*row) - math.log(2) for row, t in zip(loglik, true)])
+    own = np.array(
+        [row[("en", "zh").index(t)] if t != "ja" else np.logaddexp(*row) - math.log(2) for row, t in zip(loglik, true)]
+    )
     found = {row["class"]: row for row in read(scored.exp / "scores" / name / "densities.tsv")}
     assert list(found) == [*sorted(set(true)), "all"]
     for of, row in found.items():
@@ -140,7 +155,9 @@ def test_accuracy_counts_equal_those_of_the_model(scored, name):
     utterance = windows.utterance.numpy()
     right = np.array(["en", "zh"])[loglik.argmax(1)] == true[utterance]
     decided = np.array([("en", "zh")[loglik[utterance == u].sum(0).argmax()] for u in range(len(true))])
-    found = {(r["metric"], r["class"]): r for r in read(scored.exp / "accuracy.tsv") if r["set"] == name and not r["decided"]}
+    found = {
+        (r["metric"], r["class"]): r for r in read(scored.exp / "accuracy.tsv") if r["set"] == name and not r["decided"]
+    }
     if name == "other":
         assert not found  # no accuracy for a class the model does not know
         return
@@ -176,7 +193,11 @@ def test_intervals_of_the_experiment_contain_their_values(scored):
 
 
 def test_the_same_scores_give_the_same_bytes(scored):
-    files = [scored.exp / "accuracy.tsv", *sorted((scored.exp / "scores").rglob("*.t*")), *sorted((scored.exp / "decisions").iterdir())]
+    files = [
+        scored.exp / "accuracy.tsv",
+        *sorted((scored.exp / "scores").rglob("*.t*")),
+        *sorted((scored.exp / "decisions").iterdir()),
+    ]
     before = [path.read_bytes() for path in files]
     assert len(files) == 1 + 2 * 4 + 4
     for main in (score.main, decide.main):
@@ -186,8 +207,10 @@ def test_the_same_scores_give_the_same_bytes(scored):
 
 def test_gaussianity_names_the_classes_it_is_of(scored):
     found = {(row["set"], row["classes"], row["part"]): row for row in read(scored.exp / "gaussianity.tsv")}
-    assert set(found) == {(s, c, p) for s, c in (("train", "en+zh"), ("dev", "en+zh"), ("test", "en+zh"), ("other", "ja")) for p in "cr"}
-    windows, z, *_ = direct(scored, "dev")
+    assert set(found) == {
+        (s, c, p) for s, c in (("train", "en+zh"), ("dev", "en+zh"), ("test", "en+zh"), ("other", "ja")) for p in "cr"
+    }
+    _, z, *_ = direct(scored, "dev")
     row = found["dev", "en+zh", "c"]
     assert int(row["frames"]) == len(z) and row["dim"] == "6"
     centred = z[:, :6] - z[:, :6].mean(0)
@@ -202,7 +225,14 @@ def test_a_set_that_is_gone_leaves_no_scores(scored, small_config, write_store, 
     for name, seed in (("train", 1), ("dev", 2), ("old", 3)):
         write_store(tmp_path / "frames" / name, two_classes(seed))
     (tmp_path / "classes.txt").write_text("en\nzh\n")
-    argv = [str(tmp_path / "frames"), str(tmp_path / "exp"), "--classes", str(tmp_path / "classes.txt"), "--device", "cpu"]
+    argv = [
+        str(tmp_path / "frames"),
+        str(tmp_path / "exp"),
+        "--classes",
+        str(tmp_path / "classes.txt"),
+        "--device",
+        "cpu",
+    ]
 
     def run(words=()):
         small_config("report.bootstrap=20", "train.steps=3", *words).save(tmp_path / "exp" / "config.yaml")
@@ -221,7 +251,14 @@ def test_a_plain_flow_has_densities_and_decides_nothing(write_store, two_classes
         write_store(tmp_path / "frames" / name, two_classes(seed))
     (tmp_path / "classes.txt").write_text("en\nzh\n")
     small_config("prior.cond_dim=0", "train.steps=3", "data.classes=[en]").save(tmp_path / "exp" / "config.yaml")
-    argv = [str(tmp_path / "frames"), str(tmp_path / "exp"), "--classes", str(tmp_path / "classes.txt"), "--device", "cpu"]
+    argv = [
+        str(tmp_path / "frames"),
+        str(tmp_path / "exp"),
+        "--classes",
+        str(tmp_path / "classes.txt"),
+        "--device",
+        "cpu",
+    ]
     for main in (train.main, latents.main):
         main(argv)
     for main in (score.main, decide.main):
@@ -243,7 +280,7 @@ def test_scores_without_latents_say_which_stage_makes_them(small_config, tmp_pat
             main([str(tmp_path)])
 
 
-# ---- by hand ----------------------------------------------------------------------------------------------------------------
+# ---- by hand -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -255,7 +292,9 @@ def toy() -> Latents:
         {"utt": "b-1", "speaker": "b", "class": "fr", "first": 3, "rows": 1},
         {"utt": "b-2", "speaker": "b", "class": "xx", "first": 4, "rows": 2},
     ]
-    return Latents(["de", "en", "fr"], 2, utts, np.array(logp, dtype=np.float32), np.array([1, 1, 1, 2, 3, 3], dtype=np.float32))
+    return Latents(
+        ["de", "en", "fr"], 2, utts, np.array(logp, dtype=np.float32), np.array([1, 1, 1, 2, 3, 3], dtype=np.float32)
+    )
 
 
 def test_sums_and_decisions_by_hand(toy):
@@ -282,7 +321,10 @@ def test_densities_by_hand(toy):
 
 def test_accuracy_by_hand(toy):
     rows = accuracy_rows("test", decide.decide(toy), toy.classes, 50, 1)
-    found = {(row["metric"], row["class"], row.get("decided", "")): (row["count"], row["total"], row["speakers"]) for row in rows}
+    found = {
+        (row["metric"], row["class"], row.get("decided", "")): (row["count"], row["total"], row["speakers"])
+        for row in rows
+    }
     assert found["frame_accuracy", "de", ""] == (2, 3, 1) and found["utt_accuracy", "de", ""] == (0, 1, 1)
     assert found["frame_accuracy", "all", ""] == (3, 4, 2) and found["utt_accuracy", "all", ""] == (1, 2, 2)
     assert ("frame_accuracy", "xx", "") not in found

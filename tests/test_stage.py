@@ -67,7 +67,9 @@ def resolve_once(files: tuple, words: tuple):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "resolve", lambda files, words: resolve_once(tuple(files), tuple(words)))  # parsing YAML is slow
+    monkeypatch.setattr(
+        stage, "resolve", lambda files, words: resolve_once(tuple(files), tuple(words))
+    )  # parsing YAML is slow
     return Run(tmp_path)
 
 
@@ -160,7 +162,9 @@ def test_every_setting_belongs_to_a_stage():
     config = resolve([], [])
     owned = set().union(*(stage.settings_of(name, config) for name in NAMES))
     tree = dataclasses.asdict(config)
-    assert owned == {f"{section}.{key}" for section, keys in tree.items() if section != "seed" for key in keys} | {"seed"}
+    assert owned == {f"{section}.{key}" for section, keys in tree.items() if section != "seed" for key in keys} | {
+        "seed"
+    }
 
 
 def test_force_runs_what_is_up_to_date(done):
@@ -222,6 +226,7 @@ def test_every_table_that_a_stage_reads_counts(done, table):
 
 def test_the_manifests_that_features_are_made_from_count(run):
     """Stage 1 reads recordings and utterances from the manifests, so another manifest is another input."""
+
     def write_manifest(start: float) -> None:
         with gzip.open(run.folder / "data/train/supervisions.jsonl.gz", "wt") as file:
             file.write(json.dumps({"id": "a-1", "recording_id": "a-1", "start": start, "duration": 1.0}) + "\n")

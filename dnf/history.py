@@ -1,0 +1,67 @@
+"""The course of a training run: ``history.tsv`` and the same figures as TensorBoard scalars."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from dnf.tables import read_tsv, write_tsv
+
+COLUMNS = (
+    "step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s",
+    "dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores",
+)  # fmt: skip
+TAGS = {
+    "nll": "NLL", "logp": "LogP", "logdet": "LogDet", "grad_norm": "gradient norm", "lr": "learning rate",
+    "frames_per_s": "frames per s", "dev_nll": "dev NLL", "dev_logp": "dev LogP", "dev_logdet": "dev LogDet",
+    "dev_accuracy": "dev accuracy",
+}  # fmt: skip
+
+
+class History:
+    """Writes rows as they come; a run that goes on from a step drops the rows after it, which it makes again.
+
+    Args:
+        out: ``exp/<exp>``; gets ``history.tsv`` and ``tb/``.
+        step: where the run goes on from; 0 begins anew.
+    """
+
+    def __init__(self, out: Path, step: int):
+        path, kept = out / "history.tsv", []
+        if step and path.is_file():
+            kept = [row for row in read_tsv(path) if int(row["step"]) <= step]
+        write_tsv(path, kept, COLUMNS)
+        self._file = path.open("a", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, COLUMNS, delimiter="\t", lineterminator="\n", restval="")
+        self._board = SummaryWriter(out / "tb", purge_step=step + 1)
+        self._began = time.perf_counter() - (float(kept[-1]["seconds"]) if kept else 0.0)
+        self._row_began = time.perf_counter()
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+        self._board.close()
+
+    def rest(self) -> None:
+        """Leave the time since the last row out of the next row's frames per second."""
+        self._row_began = time.perf_counter()
+
+    def write(self, step: int, epoch: float, frames: int, row: dict[str, float]) -> float:
+        """Add a row; ``frames`` were trained on since the last one. Returns frames per second."""
+        now = time.perf_counter()
+        rate = frames / (now - self._row_began)
+        self._row_began = now
+        figures = row | ({"frames_per_s": rate} if frames else {})
+        numbers = {name: f"{value:.6g}" for name, value in figures.items()}
+        self._writer.writerow({"step": step, "epoch": f"{epoch:.3f}", "seconds": f"{now - self._began:.2f}", **numbers})
+        self._file.flush()
+        for name, value in figures.items():
+            self._board.add_scalar(TAGS.get(name, name), value, step)
+        if "nll" in figures:
+            self._board.add_scalar("LogLL", -figures["nll"], step)
+        return rate
