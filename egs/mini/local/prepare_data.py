@@ -25,16 +25,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import accents
+import channel
+import espeak
 import numpy as np
+import voices
+from cast import CLASSES, SETS, Settings, Speaker, cast
 from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-import accents
-import channel
-import espeak
-import voices
-from cast import CLASSES, SETS, Settings, Speaker, cast
 from dnf import corpus, entry
 
 log = logging.getLogger(__name__)
