@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
@@ -11,7 +10,6 @@ from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordi
 from dnf.datadir import write_table
 
 MADE_FROM_AUDIO = ("feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "rejected.txt")  # by stage 1
-WHOLE = ".whole"  # in a data directory: its tables as stage 0 made them, where stage 1 had to reject recordings
 CLASS_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -42,7 +40,6 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
     directory.mkdir(parents=True, exist_ok=True)
     for name in MADE_FROM_AUDIO:
         (directory / name).unlink(missing_ok=True)
-    shutil.rmtree(directory / WHOLE, ignore_errors=True)
     recordings.to_file(directory / "recordings.jsonl.gz")
     supervisions.to_file(directory / "supervisions.jsonl.gz")
     for name, table in tables(recordings, supervisions).items():

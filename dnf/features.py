@@ -22,8 +22,7 @@ from tqdm import tqdm
 
 from dnf import entry
 from dnf.config import Config, Features, Vad
-from dnf.corpus import MADE_FROM_AUDIO, WHOLE
-from dnf.datadir import fix, read_table, write_table
+from dnf.datadir import read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -169,37 +168,10 @@ def sets_below(data: Path) -> list[Path]:
     return found
 
 
-def whole(directory: Path) -> Path:
-    """Where the tables of a set are as stage 0 made them."""
-    return directory / WHOLE if (directory / WHOLE).is_dir() else directory
-
-
-def restore(directory: Path) -> None:
-    """Put back the tables that stage 0 made."""
-    if (directory / WHOLE).is_dir():
-        for path in (directory / WHOLE).iterdir():
-            path.replace(directory / path.name)
-        (directory / WHOLE).rmdir()
-
-
-def leave_out_rejected(directory: Path) -> None:
-    """Take utterances without features out of all tables of a set; the whole ones are kept for another run."""
-    kept = directory / (WHOLE + ".tmp")
-    shutil.rmtree(kept, ignore_errors=True)
-    kept.mkdir()
-    for path in directory.iterdir():
-        if path.is_file() and path.name not in MADE_FROM_AUDIO:
-            shutil.copy2(path, kept)
-    kept.replace(directory / WHOLE)
-    fix(directory, allow_pipes=True)
-    shutil.rmtree(directory / ".backup", ignore_errors=True)
-
-
 def share(directory: Path, job: int, jobs: int) -> Iterator[tuple[Recording, SupervisionSegment]]:
     """The utterances of a set that task ``job`` of ``jobs`` (from 1) takes, with their recordings."""
-    source = whole(directory)
-    recordings = {r.id: r for r in RecordingSet.from_file(source / "recordings.jsonl.gz")}
-    utterances = sorted(SupervisionSet.from_file(source / "supervisions.jsonl.gz"), key=lambda s: s.id)
+    recordings = {r.id: r for r in RecordingSet.from_file(directory / "recordings.jsonl.gz")}
+    utterances = sorted(SupervisionSet.from_file(directory / "supervisions.jsonl.gz"), key=lambda s: s.id)
     for utterance in utterances[len(utterances) * (job - 1) // jobs : len(utterances) * job // jobs]:
         yield recordings[utterance.recording_id], utterance
 
@@ -255,7 +227,7 @@ def speaker_stats(stats: dict[str, np.ndarray], utt2spk: dict[str, str]) -> dict
 def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> dict[str, dict[str, str]]:
     """Check what the tasks left for one set; its tables, with the paths the arks will have once in place."""
     new, out = feats / "new" / directory.name, feats / directory.name
-    utt2spk = read_table(whole(directory) / "utt2spk")
+    utt2spk = read_table(directory / "utt2spk")
     scps = {kind: gather_scp(new, kind, jobs) for kind in KINDS}
     rejected = {}
     for job in range(1, jobs + 1):
@@ -298,21 +270,19 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
 def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
     """Check every set, then move all arks into place and write the tables; nothing is touched when a check fails.
 
-    What was rejected leaves the set's other tables, too, so that they agree; another run begins with the whole ones.
+    As with Kaldi's own scripts, rejected utterances stay in the set's other tables, which are the user's, and later
+    stages pass over them; ``python3 -m dnf.datadir fix`` takes them out of a copy meant for Kaldi.
     """
     tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
     for directory, of_set in tables.items():
         out = feats / directory.name
         shutil.rmtree(out, ignore_errors=True)
         (feats / "new" / directory.name).replace(out)
-        restore(directory)
         for name, table in of_set.items():
             if table:
                 write_table(directory / name, table)
             else:
                 (directory / name).unlink(missing_ok=True)
-        if of_set["rejected.txt"].keys() & read_table(directory / "utt2spk").keys():
-            leave_out_rejected(directory)
         log.info(
             "%s: %d utterances, %d frames, %d rejected",
             directory,

@@ -67,9 +67,11 @@ class FrameStore:
 
 
     def fingerprint(self) -> str:
-        """Short hash of the counts and statistics, to tell one set of frames from another."""
+        """Short hash of the names, counts and statistics, to tell one set of frames from another."""
         digest = hashlib.sha256(self.stats.sum(0).numpy().tobytes())
-        digest.update(f"{len(self.utterances)} {int(self.offsets[-1])} {len(self.centres)}".encode())
+        digest.update(f"{int(self.offsets[-1])} {len(self.centres)}".encode())
+        for names in (self.utterances, self.speakers, self.classes):
+            digest.update("\n".join(names).encode())
         return digest.hexdigest()[:16]
 
 

@@ -23,6 +23,7 @@ from dnf import __version__, entry
 from dnf.config import Config, resolve
 
 UP_TO_DATE = 3
+MARKER = ("key", "run", "source", "settings", "seconds")
 TABLES = (
     "recordings.jsonl.gz", "supervisions.jsonl.gz", "wav.scp", "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv",
 )  # fmt: skip
@@ -113,11 +114,14 @@ def hash_tables(directory: Path) -> str:
 
 def read_marker(path: Path) -> dict | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        marker = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except json.JSONDecodeError:
-        raise ValueError(f"{path}: not a done-marker; delete it and run its stage again") from None
+    except ValueError:
+        marker = None
+    if not isinstance(marker, dict) or not set(MARKER) <= marker.keys():
+        raise ValueError(f"{path}: not a done-marker; delete it and run its stage again")
+    return marker
 
 
 def check_before(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None) -> None:

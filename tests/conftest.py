@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,44 @@ def two_classes() -> Callable:
         return made
 
     return make
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+class Killer:
+    """Kills what runs at the n-th change of a folder or file name."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, n: int):
+        self.left = n
+        for name in ("replace", "rename", "unlink", "remove", "rmdir", "mkdir"):
+            patch.setattr(os, name, partial(self.change, getattr(os, name)))
+
+    def change(self, function: Callable, *args, **options):
+        self.left -= 1
+        if not self.left:
+            raise Killed
+        return function(*args, **options)
+
+
+@pytest.fixture
+def until_not_killed(monkeypatch) -> Callable:
+    """Run something again and again, killed at its first, second, ... change, until it gets to its end.
+
+    ``check`` is called with the number of the change after every kill. Returns how many kills there were.
+    """
+
+    def change_by_change(run: Callable[[], object], check: Callable[[int], object]) -> int:
+        for n in range(1, 1000):
+            with monkeypatch.context() as patch:
+                Killer(patch, n)
+                try:
+                    run()
+                    return n - 1
+                except Killed:
+                    pass
+            check(n)
+        raise AssertionError("it never came to its end")
+
+    return change_by_change

@@ -275,6 +275,20 @@ def test_a_store_is_replaced_as_a_whole(write_store, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "train_data"]
 
 
+def test_a_store_killed_anywhere_can_be_made_again(write_store, tmp_path, until_not_killed):
+    store = write_store(tmp_path / "train", {"a-1": ("a", "en", np.ones((4, 2)), np.ones(4))})
+
+    def build():
+        return frames.build(tmp_path / "train_data", store.directory, "float32")
+
+    def check(n: int) -> None:
+        build()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "train_data"], n
+        assert FrameStore(store.directory).utterances == ["a-1"], n
+
+    assert until_not_killed(build, check) > 2
+
+
 def test_no_store_says_which_stage_makes_one(tmp_path):
     with pytest.raises(ValueError, match="no frame store; run stage 2"):
         FrameStore(tmp_path)

@@ -1,6 +1,7 @@
 """A user's own recordings: one table or Kaldi directories, to checked sets."""
 
 import csv
+import gzip
 import logging
 import re
 import shutil
@@ -510,6 +511,29 @@ def test_the_same_data_gives_the_same_tables(own, rows, small_config):
             }
         )
     assert got[0] == got[1]
+
+
+def test_a_stage_killed_anywhere_ends_the_same_when_run_again(own, rows, small_config, until_not_killed):
+    own.table(rows)
+    (own.folder / "wav" / "flo_1.wav").write_bytes(b"")
+    config = small_config("features.max_rejected=0.5")
+    config.save(own.out / "config.yaml")
+
+    def run() -> int:
+        return own_data.main([str(own.folder), str(own.out)])
+
+    def everything() -> dict:
+        found = {p.relative_to(own.out): p.read_bytes() for p in sorted(own.out.rglob("*")) if p.is_file()}
+        return {path: gzip.decompress(content) if path.suffix == ".gz" else content for path, content in found.items()}
+
+    run()
+    wanted = everything()
+
+    def check(n: int) -> None:
+        run()
+        assert everything() == wanted, n
+
+    assert until_not_killed(run, check) > 10
 
 
 def test_a_set_taken_out_is_gone(own, rows, small_config):

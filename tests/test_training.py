@@ -180,7 +180,7 @@ def test_a_run_shorter_than_its_warm_up_has_a_learning_rate(small_config):
 
 @pytest.fixture(scope="module")
 def frames(write_store, two_classes, tmp_path_factory) -> Path:
-    """Stores train (300 vectors, 6 speakers) and dev (100 vectors, 2 speakers) of classes en and zh, and classes.txt."""
+    """Stores train (300 vectors, 6 speakers) and dev (100 vectors, 2 speakers) of en and zh, and classes.txt."""
     folder = tmp_path_factory.mktemp("problem") / "frames"
     write_store(folder / "train", two_classes(1))
     write_store(folder / "dev", two_classes(2, utterances=2))
@@ -789,6 +789,22 @@ def test_other_frames_are_trained_from_scratch(run_main, write_store, two_classe
     run_main()
     got = run_main(stores=tmp_path / "other")
     assert torch.equal(weights(got["model"]), weights(wanted["model"]))
+
+
+@pytest.mark.parametrize("change", ("class", "speaker"))
+def test_frames_under_other_names_are_trained_from_scratch(run_main, write_store, two_classes, tmp_path, change):
+    """The same frames with corrected classes are other data, as are other speakers where CMVN is by speaker."""
+    swap = {"en": "zh", "zh": "en"}
+    for name, seed, utterances in (("train", 1, 6), ("dev", 2, 2)):
+        rows = two_classes(seed, utterances)
+        for utt, (speaker, of, x, speech) in rows.items():
+            rows[utt] = (speaker, swap[of], x, speech) if change == "class" else ("one", of, x, speech)
+        write_store(tmp_path / "other" / name, rows)
+    words = ["cmvn.scope=speaker"] if change == "speaker" else []
+    run_main(*words)
+    got = run_main(*words, stores=tmp_path / "other")
+    (tmp_path / "exp" / "last.pt").unlink()
+    assert torch.equal(weights(got["model"]), weights(run_main(*words, stores=tmp_path / "other")["model"]))
 
 
 def test_a_damaged_last_checkpoint_is_named(run_main, tmp_path):
