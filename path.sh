@@ -18,7 +18,8 @@ _path_make_venv() {  # python3 with or without the venv package's pip, as Debian
     "$venv/bin/python3" "$pip" install --quiet --ignore-installed pip || _path_fail "cannot install pip into $venv"
   }
   echo "path.sh: installing the requirements into $venv (once; PyTorch is large)" >&2
-  "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check -c "$DNF_ROOT/constraints.txt" \
+  PYTHONWARNINGS=ignore "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
+    -c "$DNF_ROOT/constraints.txt" \
     -e "$DNF_ROOT[test]" || _path_fail "pip failed; mend what it says and start again, or name a ready environment with DNF_PYTHON"
 }
 
