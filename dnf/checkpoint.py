@@ -36,6 +36,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise ValueError(f"{path}: no checkpoint; run stage 3")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
+    except OSError:
+        raise
     except Exception:  # what a damaged file raises depends on where it is damaged
         raise ValueError(f"{path}: not a readable checkpoint; delete it and run stage 3 again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -48,6 +48,8 @@ class Features:
     def __post_init__(self):
         positive(self, "sampling_rate", "num_filters", "frame_length", "frame_shift", "energy_floor")
         not_negative(self, "min_duration", "max_rejected", "dither")
+        if self.num_filters < 4:
+            raise ValueError(f"features.num_filters must be at least 4, not {self.num_filters}")
         top = self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
         if not 0 <= self.low_freq < top <= self.sampling_rate / 2:
             raise ValueError(
@@ -240,6 +242,8 @@ def resolve(files: Iterable[Path], words: Iterable[str]) -> Config:
 def from_tree(tree: Mapping[str, Any]) -> Config:
     """The settings from a tree of plain values that names every one of them, as checkpoints hold it."""
     config = build(Config, tree, "")
+    if config.train.select == "accuracy" and config.prior.cond_dim == 0:
+        raise ValueError("train.select: a flow with prior.cond_dim 0 decides nothing; choose it by nll")
     if config.prior.cond_dim > config.dim:
         raise ValueError(
             f"prior.cond_dim {config.prior.cond_dim} is more than the {config.dim} dims of a vector "

@@ -128,7 +128,7 @@ class Windows:
         utterance = self.utterance[rows].to(self.device, torch.int64)
         index = self.centres[rows].to(self.device)[:, None] + self._window
         index = torch.clamp(index, self._first[utterance][:, None], self._last[utterance][:, None])
-        vectors = self._frames.index_select(0, index.flatten()).float().view(*index.shape, -1)
+        vectors = self._frames.index_select(0, index.flatten()).float().view(*index.shape, self._frames.shape[1])
         if self._affine:
             mean, scale = self._affine
             vectors = (vectors - mean[utterance][:, None]) * scale[utterance][:, None]
@@ -191,9 +191,9 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
                     f"{directory}: utterance {utt} has {frames.shape} features and {len(speech)} VAD marks, "
                     f"not {lengths[i]} frames of {dim}; run stage 1 again"
                 )
+            frames = frames.astype(dtype)
             if not np.isfinite(frames).all():
                 raise ValueError(f"{directory}: utterance {utt} has features that are not numbers; run stage 1 again")
-            frames = frames.astype(dtype)
             file.write(frames.tobytes())
             centres.append(offsets[i] + np.flatnonzero(speech))
             stats.append(cmvn_stats(frames[speech > 0]))

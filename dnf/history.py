@@ -47,6 +47,10 @@ class History:
         self._file.close()
         self._board.close()
 
+    def seconds(self) -> float:
+        """Seconds of training so far, those before the run was stopped included."""
+        return time.perf_counter() - self._began
+
     def rest(self) -> None:
         """Leave the time since the last row out of the next row's frames per second."""
         self._row_began = time.perf_counter()
@@ -58,7 +62,7 @@ class History:
         self._row_began = now
         figures = row | ({"frames_per_s": rate} if frames else {})
         numbers = {name: f"{value:.6g}" for name, value in figures.items()}
-        self._writer.writerow({"step": step, "epoch": f"{epoch:.3f}", "seconds": f"{now - self._began:.2f}", **numbers})
+        self._writer.writerow({"step": step, "epoch": f"{epoch:.3f}", "seconds": f"{self.seconds():.2f}", **numbers})
         self._file.flush()
         for name, value in figures.items():
             self._board.add_scalar(TAGS.get(name, name), value, step)

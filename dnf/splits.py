@@ -14,6 +14,8 @@ from dnf.datadir import read_table, validate
 
 log = logging.getLogger(__name__)
 
+RESERVED = ("log", "new", "wav")
+
 
 def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
     """Raise ``ValueError`` for a speaker of two classes, or one in two of train, dev and any one test set.
@@ -22,6 +24,9 @@ def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
         speakers: class by speaker, by set.
         data: which sets are train and dev.
     """
+    for name in speakers:
+        if name in RESERVED:
+            raise ValueError(f"a set cannot be called {name}: a folder of that name holds something else; rename it")
     first: dict[str, tuple[str, str]] = {}
     for name, classes in speakers.items():
         for speaker, of_class in classes.items():

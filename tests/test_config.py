@@ -141,6 +141,7 @@ def test_a_value_out_of_range_names_its_setting(word):
         "features.min_duration=-1",
         "seed=-1",
         "plots.dpi=0",
+        "features.num_filters=3",
     ],
 )
 def test_values_that_would_fail_a_later_stage_are_refused_here(word):

@@ -244,6 +244,12 @@ def test_a_set_that_is_gone_leaves_no_scores(scored, small_config, write_store, 
 
     assert run() == {"train", "dev", "old"}
     assert run(["data.test=[dev]"]) == {"train", "dev"}
+    for place, names in (
+        ("latents", ("dev", "train")),
+        ("scores", ("dev", "train")),
+        ("decisions", ("dev.txt", "train.txt")),
+    ):
+        assert sorted(path.name for path in (tmp_path / "exp" / place).iterdir()) == list(names)
 
 
 def test_a_plain_flow_has_densities_and_decides_nothing(write_store, two_classes, small_config, tmp_path):

@@ -224,16 +224,19 @@ def test_every_table_that_a_stage_reads_counts(done, table):
     assert done.go() == "12345678"
 
 
+def write_manifest(run, start: float, written: int) -> None:
+    line = json.dumps({"id": "a-1", "recording_id": "a-1", "start": start, "duration": 1.0}) + "\n"
+    path = run.folder / "data/train/supervisions.jsonl.gz"
+    path.write_bytes(gzip.compress(line.encode(), mtime=written))
+
+
 def test_the_manifests_that_features_are_made_from_count(run):
     """Stage 1 reads recordings and utterances from the manifests, so another manifest is another input."""
-
-    def write_manifest(start: float) -> None:
-        with gzip.open(run.folder / "data/train/supervisions.jsonl.gz", "wt") as file:
-            file.write(json.dumps({"id": "a-1", "recording_id": "a-1", "start": start, "duration": 1.0}) + "\n")
-
-    write_manifest(0.0)
+    write_manifest(run, 0.0, written=1)
     run.go()
-    write_manifest(0.5)
+    write_manifest(run, 0.0, written=2)  # the same, made again
+    assert run.go() == ""
+    write_manifest(run, 0.5, written=2)
     assert run.go() == "12345678"
 
 

@@ -938,3 +938,14 @@ def test_stage_4_without_stage_3_says_so(run_main, run_latents, tmp_path):
     (tmp_path / "exp" / "best.pt").unlink()
     with pytest.raises(ValueError, match="best.pt: no checkpoint; run stage 3"):
         run_latents()
+
+
+@pytest.mark.parametrize("step", (50, 100, 300))
+def test_a_spike_is_seen_while_the_loss_still_falls(step):
+    rng = np.random.default_rng(step)
+    curve = 200 * np.exp(-np.arange(400) / 80) + 0.3 * rng.standard_normal(400)
+    calm = SpikeMonitor(10.0)
+    assert not any(calm.add(value) for value in curve)
+    curve[step] += 40
+    monitor = SpikeMonitor(10.0)
+    assert [i for i, value in enumerate(curve) if monitor.add(value)] == [step]
