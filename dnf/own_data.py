@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 TABLE = "recordings.tsv"
 NEEDED = ("path", "speaker", "class", "set")
-OPTIONAL = ("utt", "score", "gender", "text")
 DEV_SHARE = 0.15
 
 
