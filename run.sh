@@ -23,7 +23,8 @@ Options:
   --config FILE          shell assignments to these options"
 
 recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= seed= device=auto max_rejected= data=
-allow_pipes=false write_spliced=false force=false dry_run=false exp= set=() settings=() prepare_options=()
+allow_pipes=false write_spliced=false force=false dry_run=false exp= set=() settings=()
+recipe_options=() recipe_help= left_out=()
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for ((I = 1; I < $#; I++)); do [[ ${!I} != --recipe ]] || { NEXT=$((I + 1)); recipe=${!NEXT}; }; done
@@ -31,8 +32,10 @@ RECIPE_DIR=$ROOT/egs/$recipe
 [[ -f $RECIPE_DIR/recipe.conf ]] ||
   { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && ls -d -- */ | tr -d / | xargs)" >&2; exit 2; }
 . "$RECIPE_DIR/recipe.conf"
+help_message+=${recipe_help:+$'\n'"Options of recipe $recipe:"$'\n'$recipe_help}
 . "$ROOT/utils/parse_options.sh"
 [[ $# -eq 0 ]] || { echo "run.sh: '$1' is not an option; see run.sh --help" >&2; exit 2; }
+[[ $max_rejected != *% ]] || max_rejected=$(awk -v p="${max_rejected%\%}" 'BEGIN { print p / 100 }')
 . "$ROOT/path.sh"
 . "$ROOT/cmd.sh"
 . "$ROOT/local/stages.sh"
@@ -46,6 +49,7 @@ while IFS= read -r yaml <&3; do
     make_data
     finish data
   fi
+  can_run || continue
   if begin 1 features; then
     $train_cmd --max-jobs-run "$nj" "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
       python3 -m dnf.features compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj"
@@ -86,3 +90,4 @@ while IFS= read -r yaml <&3; do
   fi
   [[ $stop_stage -lt 8 ]] || log "results: $exp_dir/results.txt, page: $exp_dir/report.html"
 done 3<<<"$experiments"
+report_left_out

@@ -195,10 +195,10 @@ def main() -> int:
                 f"prior.cond_dim={dim}",
                 f"flow.hidden={hidden}",
             ]
-            config = resolve([], words)
+            config = resolve(words)
             model_rows(title, config, store, batch, args.rounds, device)
-        store_row(store, resolve([], []))
-    fbank_row(resolve([], []), args.rounds)
+        store_row(store, resolve([]))
+    fbank_row(resolve([]), args.rounds)
     return 0
 
 

@@ -6,9 +6,11 @@ Order of strength: ``conf/default.yaml`` < recipe < experiment YAML < command li
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -18,6 +20,7 @@ from typing import Any, Literal
 
 import yaml
 
+SET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 DEFAULTS = Path(__file__).resolve().parent.parent / "conf" / "default.yaml"
 
 
@@ -92,12 +95,39 @@ class Splice:
 
 
 @dataclass(frozen=True)
+class View:
+    """A set made of others when scoring: their union, or the utterances of a score, or pieces of a length."""
+
+    sets: list[str]
+    scores: list[float] = dataclasses.field(default_factory=list)
+    seconds: float | None = None
+
+    def __post_init__(self):
+        if not self.sets:
+            raise ValueError("data.views: a view needs sets: [name, ...]")
+        if self.scores and (len(self.scores) != 2 or self.scores[0] > self.scores[1]):
+            raise ValueError(f"data.views: scores must be [lowest, highest], not {self.scores}")
+        if self.seconds is not None:
+            positive(self, "seconds")
+
+
+@dataclass(frozen=True)
 class Data:
-    train: str
-    dev: str
+    train: list[str]
+    dev: list[str]
     test: list[str]
     classes: list[str]
+    views: dict[str, View]
     controls: dict[str, str]
+    shared_speakers: bool
+
+    def __post_init__(self):
+        for name in self.views:
+            if not SET_NAME.fullmatch(name):
+                raise ValueError(f"data.views: {name!r} cannot be the name of a folder; use letters, digits, _ . + -")
+        for role in ("train", "dev"):
+            if not getattr(self, role):
+                raise ValueError(f"data.{role}: name at least one set")
 
 
 @dataclass(frozen=True)
@@ -211,7 +241,7 @@ class Config:
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        return resolve([path], [])
+        return resolve([path])
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,17 +255,28 @@ class Config:
         return (self.splice.left + 1 + self.splice.right) * self.features.num_filters
 
 
-def resolve(files: Iterable[Path], words: Iterable[str]) -> Config:
-    """Defaults, then each YAML file, then each ``section.key=value`` word; later ones win.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options ``--config FILE`` and ``--set SECTION.KEY=VALUE``, kept in ``layers`` in the order they are given."""
+    parser.add_argument(
+        "--config", dest="layers", type=Path, action="append", default=[], metavar="FILE", help="YAML settings; the later wins"
+    )
+    parser.add_argument(
+        "--set", dest="layers", action="append", metavar="SECTION.KEY=VALUE", help="one setting; the later of --config and --set wins"
+    )
+
+
+def resolve(layers: Iterable[Path | str]) -> Config:
+    """Defaults, then each layer, a YAML file (``Path``) or a ``section.key=value`` word; later ones win.
 
     Raises:
         ValueError: an unknown section or key (with the nearest known one), a value of the wrong type or out of range.
     """
     tree = read_yaml(DEFAULTS)
-    for path in files:
-        merge(tree, read_yaml(path), str(path))
-    for word in words:
-        merge(tree, parse_word(word), f"--set {word}")
+    for layer in layers:
+        if isinstance(layer, Path):
+            merge(tree, read_yaml(layer), str(layer))
+        else:
+            merge(tree, parse_word(layer), f"--set {layer}")
     return from_tree(tree)
 
 
@@ -306,10 +347,20 @@ def build(cls: type, tree: Mapping[str, Any], prefix: str):
     return cls(**{key: convert(tree[key], hints[key], prefix + key) for key in hints})
 
 
+def build_view(tree: Any, name: str) -> View:
+    """A view; what is not given has its default."""
+    hints = typing.get_type_hints(View)
+    if not isinstance(tree, dict) or "sets" not in tree:
+        raise ValueError(f"{name}: {tree!r} is not a view such as {{sets: [a, b]}}")
+    for key in tree:
+        known(key, hints, name, f"{name}.")
+    return View(**{key: convert(value, hints[key], f"{name}.{key}") for key, value in tree.items()})
+
+
 def convert(value: Any, hint: Any, name: str) -> Any:
     """``value`` as the type the field asks for; YAML reads 1e-3 as text, so a float may come as text."""
     if dataclasses.is_dataclass(hint):
-        return build(hint, value, f"{name}.")
+        return build_view(value, name) if hint is View else build(hint, value, f"{name}.")
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value not in args:
@@ -318,13 +369,16 @@ def convert(value: Any, hint: Any, name: str) -> Any:
     if origin is types.UnionType:
         return None if value is None else convert(value, args[0], name)
     if origin is list:
-        if isinstance(value, list) and all(isinstance(item, args[0]) for item in value):
-            return value
-        raise ValueError(f"{name}: {value!r} is not a list such as [a, b]")
+        items = [value] if args[0] is str and isinstance(value, str) else value
+        if not isinstance(items, list) or args[0] is str and not all(isinstance(item, str) for item in items):
+            raise ValueError(f"{name}: {value!r} is not a list such as [a, b]")
+        return [convert(item, args[0], name) for item in items]
     if origin is dict:
-        if isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
-            return value
-        raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
+        if args[1] is str and not all(isinstance(item, str) for item in value.values()):
+            raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
+        return {key: convert(item, args[1], f"{name}.{key}") for key, item in value.items()}
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)

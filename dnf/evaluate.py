@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dnf.frames import Windows
+from dnf.windows import Windows
 from dnf.model import DNF
 
 BATCH = 4000
@@ -28,13 +28,14 @@ def evaluate(model: DNF, windows: Windows, rows: torch.Tensor | None = None) -> 
         rows: which of them ``(N,)``; all by default.
     """
     model.eval()
-    rows = torch.arange(len(windows)) if rows is None else rows
+    n = len(windows) if rows is None else len(rows)
     logp = logdet = right = 0.0
-    for part in rows.split(BATCH):
+    for start in range(0, n, BATCH):
+        part = torch.arange(start, min(start + BATCH, n))
+        part = part if rows is None else rows[part]
         z, part_logdet = model(windows.gather(part))
         labels, scores = windows.labels(part), model.prior.of_all(z)
         logp += scores.gather(1, labels[:, None]).double().sum().item()
         logdet += part_logdet.double().sum().item()
         right += (scores.argmax(1) == labels).sum().item()
-    n = len(rows)
     return {"nll": -(logp + logdet) / n, "logp": logp / n, "logdet": logdet / n, "accuracy": right / n}

@@ -20,7 +20,7 @@ import torch
 from lhotse import Fbank, FbankConfig, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from tqdm import tqdm
 
-from dnf import entry
+from dnf import entry, sphere
 from dnf.config import Config, Features, Vad
 from dnf.datadir import read_table, write_table
 
@@ -116,6 +116,8 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
         raise Rejected(f"{where}: {utterance.duration:.3f} s is shorter than one frame; leave it out")
     if truncated(recording):
         raise Rejected(f"{where}: shorter than its header says; it was cut off: restore or leave out the file")
+    if recording.sources[0].type == "file" and (reason := sphere.refusal(where)):
+        raise Rejected(f"{where}: {reason}")
     try:
         samples = recording.load_audio(channels=channel, offset=utterance.start, duration=utterance.duration)[0]
     except Exception as error:  # what a damaged file raises depends on the backend that reads it
@@ -130,10 +132,12 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
 
 
 def truncated(recording: Recording) -> bool:
-    """Whether a RIFF file ends before its data chunk does; libsndfile reads such a file without a word."""
+    """Whether a RIFF or SPHERE file ends before its samples do; libsndfile reads such a file without a word."""
     path = Path(recording.sources[0].source)
     if recording.sources[0].type != "file" or not path.is_file():
         return False
+    if sphere.cut_off(path):
+        return True
     with path.open("rb") as file:
         if file.read(4) != b"RIFF":
             return False
@@ -179,6 +183,7 @@ def share(directory: Path, job: int, jobs: int) -> Iterator[tuple[Recording, Sup
 def compute(data: Path, feats: Path, config: Config, job: int, jobs: int) -> None:
     """One task: arks and scp files of its share of every set below ``feats/new/<set>``."""
     torch.set_num_threads(1)
+    sphere.install()
     extractor = make_extractor(config.features)
     for directory in sets_below(data):
         out = feats / "new" / directory.name

@@ -23,21 +23,17 @@ from dnf.classes import read_classes
 from dnf.config import Config
 from dnf.environment import choose_device
 from dnf.evaluate import AGREEMENT_FRAMES, BATCH, evaluate, evenly_spaced
-from dnf.frames import FrameStore, Windows
+from dnf.frames import FrameStore
 from dnf.gaussianity import Moments, Shape, mardia
-from dnf.tables import read_tsv, write_tsv
+from dnf.sets import reasons, scored_sets
+from dnf.splits import check_speakers
+from dnf.tables import write_tsv
+from dnf.windows import Windows
 
 log = logging.getLogger(__name__)
 
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 MARDIA = ("mardia_frames", "mardia_skew", "mardia_skew_p", "mardia_kurt", "mardia_kurt_z", "mardia_kurt_p")
-
-
-def scored_sets(config: Config, frames: Path) -> list[str]:
-    """Names of the sets an experiment is scored on: train, dev and the test sets (all others when none are named)."""
-    present = sorted(path.parent.name for path in frames.glob("*/meta.json"))
-    test = config.data.test or [name for name in present if name not in (config.data.train, config.data.dev)]
-    return list(dict.fromkeys([config.data.train, config.data.dev, *test]))
 
 
 def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float) -> None:
@@ -72,43 +68,41 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
     """Run the flow over a set and write ``out``; the moments of its latents by true class.
 
     Args:
-        windows: all vectors of the set, of classes the model knows or not.
+        windows: all vectors of the set, of classes the model knows or not; at least one.
         all_classes: classes of the corpus, by whose ids the moments are kept.
         out: ``latents/<set>``, replaced as a whole.
         save_frames: vectors whose z is kept; 0 keeps all.
     """
-    model, store, total = trained.model, windows.store, len(windows)
+    model, total = trained.model, len(windows)
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     ids = {name: i for i, name in enumerate(all_classes)}
-    true = torch.tensor([ids[name] for name in store.classes])
+    true = torch.tensor([ids[segment.name] for segment in windows.segments()])
     kept = evenly_spaced(total, save_frames)
     logp = open_memmap(temporary / "logp.npy", "w+", np.float32, (total, len(trained.classes)))
     logdet = open_memmap(temporary / "logdet.npy", "w+", np.float32, (total,))
     z_kept = open_memmap(temporary / "z.npy", "w+", np.float32, (len(kept), windows.dim))
     moments = Moments(len(all_classes), windows.dim)
-    for rows in tqdm(torch.arange(total).split(BATCH), desc=f"latents {out.name}", unit="batch"):
+    for start in tqdm(range(0, total, BATCH), desc=f"latents {out.name}", unit="batch"):
+        rows = torch.arange(start, min(start + BATCH, total))
         z, change = model(windows.gather(rows))
-        logp[rows[0] : rows[-1] + 1] = model.prior.of_all(z).cpu()
-        logdet[rows[0] : rows[-1] + 1] = change.cpu()
-        moments.update(z, true[windows.utterance[rows].long()])
+        of_all = model.prior.of_all(z)
+        if not (torch.isfinite(change).all() and torch.isfinite(of_all).all()):
+            raise ValueError(
+                f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
+            )
+        logp[start : start + BATCH], logdet[start : start + BATCH] = of_all.cpu(), change.cpu()
+        moments.update(z, true[windows.segment(rows)])
         first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
-        z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
+        z_kept[first:last] = z[(kept[first:last] - start).to(z.device)].cpu()
     for array in (logp, logdet, z_kept):
         array.flush()
-    if not np.isfinite(logdet).all() or not np.isfinite(logp).all():
-        raise ValueError(
-            f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
-        )
     np.save(temporary / "z_rows.npy", kept.numpy())
-    counts = torch.bincount(windows.utterance.long(), minlength=len(store.utterances)).tolist()
     with (temporary / "utts.tsv").open("w", encoding="utf-8") as file:
-        file.write("utt\tspeaker\tclass\tfirst\trows\n")
-        first = 0
-        for utt, speaker, name, count in zip(store.utterances, store.speakers, store.classes, counts):
-            file.write(f"{utt}\t{speaker}\t{name}\t{first}\t{count}\n")
-            first += count
+        file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\n")
+        for utt, speaker, name, of_set, score, first, rows in windows.segments():
+            file.write(f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\n")
     prior = trained.config.prior
     meta = {
         "classes": trained.classes,
@@ -140,14 +134,12 @@ def parts(dim: int, cond_dim: int) -> dict[str, slice]:
 
 
 def gaussianity_rows(
-    name: str, out: Path, moments: Moments, all_classes: list[str], trained: Trained, mardia_frames: int
+    name: str, out: Path, windows: Windows, moments: Moments, all_classes: list[str], trained: Trained, mardia_frames: int
 ) -> tuple[list[dict], list[dict]]:
     """Rows of ``gaussianity.tsv`` and ``gaussianity_dims.tsv`` for one set; ``out`` is its ``latents/<set>``."""
     z = torch.from_numpy(np.load(out / "z.npy", mmap_mode="c"))
-    utts = read_tsv(out / "utts.tsv")
-    z_rows = np.load(out / "z_rows.npy")
-    utterance = np.searchsorted([int(u["first"]) for u in utts], z_rows, side="right") - 1
-    true = torch.tensor([all_classes.index(u["class"]) for u in utts])[torch.from_numpy(utterance)]
+    of_segment = torch.tensor([all_classes.index(segment.name) for segment in windows.segments()])
+    true = of_segment[windows.segment(torch.from_numpy(np.load(out / "z_rows.npy")))]
     rows, dims = [], []
     for group in groups_of_classes(moments, all_classes, trained.classes):
         names = "+".join(all_classes[k] for k in group)
@@ -198,27 +190,35 @@ def main(argv: list[str] | None = None) -> int:
         read_classes(args.classes),
     )
     trained = load_model(args.exp / "best.pt", device, all_classes)
+    present = {path.parent.name for path in args.frames.glob("*/meta.json")}
+    sets, left_out = scored_sets(config.data, present)
+    stores = {name: FrameStore(args.frames / name) for name in sorted({s for _, view in sets for s in view.sets})}
+    check_speakers(stores, config.data)
     splice, cmvn = trained.config.splice, trained.config.cmvn
-    store = FrameStore(args.frames / config.data.train)
-    check_agreement(
-        trained,
-        Windows(store, splice, cmvn, trained.classes, keep_unseen=False, device=device),
-        args.exp,
-        config.latents.max_difference,
-    )
-    rows, dims, sets = [], [], scored_sets(config, args.frames)
+    train = Windows([stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device)
+    check_agreement(trained, train, args.exp, config.latents.max_difference)
     for path in (args.exp / "latents").glob("*"):
-        if path.name not in sets:
+        if path.name not in dict(sets):
             shutil.rmtree(path)
-    for name in sets:
+    rows, dims, empty = [], [], {}
+    for name, view in sets:
+        pieces = round(view.seconds / trained.config.features.frame_shift) if view.seconds else None
         windows = Windows(
-            FrameStore(args.frames / name), splice, cmvn, trained.classes, keep_unseen=True, device=device
+            [stores[s] for s in view.sets], splice, cmvn, trained.classes, True, device, view.scores, pieces
         )
         out = args.exp / "latents" / name
+        if not len(windows):
+            empty[name] = "no utterance of it is left"
+            shutil.rmtree(out, ignore_errors=True)
+            continue
         moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
-        of_set = gaussianity_rows(name, out, moments, all_classes, trained, config.latents.mardia_frames)
+        of_set = gaussianity_rows(name, out, windows, moments, all_classes, trained, config.latents.mardia_frames)
         rows += of_set[0]
         dims += of_set[1]
+    why = reasons(left_out, args.classes.parent) | empty
+    for name, reason in why.items():
+        log.warning("%s: %s is left out: %s", args.exp, name, reason)
+    write_tsv(args.exp / "left_out.tsv", [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))
     write_tsv(args.exp / "gaussianity.tsv", rows)
     write_tsv(args.exp / "gaussianity_dims.tsv", dims)
     return 0

@@ -1,56 +1,31 @@
 """Stage 0 for a user's own recordings: data directories, or one table, to checked sets with Lhotse manifests.
 
 ``DIR`` holds Kaldi data directories ``train/ [dev/] <test sets>/`` with ``wav.scp``, ``utt2spk``, ``utt2class`` and, where
-they exist, ``segments``, ``utt2score``, ``text``, ``spk2gender``; or one table ``recordings.tsv`` with a header line naming
-the columns ``path speaker class set`` and, where they exist, ``utt score gender text``. Paths that are not absolute are
-taken from DIR. Without a dev set, speakers of train are set apart for it.
+they exist, ``segments``, ``utt2score``, ``text``, ``spk2gender``; or one table ``recordings.tsv`` or ``recordings.csv`` with a
+header line naming the columns ``recording speaker class set`` and, where they exist, ``utt score gender text``. Paths that
+are not absolute are taken from DIR. Without a dev set, speakers of train are set apart for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import logging
-import math
 import random
-import re
 import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
-
-import soundfile
-from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
-from tqdm import tqdm
 
 from dnf import entry
 from dnf.config import Config
-from dnf.corpus import check_class, write_set
+from dnf.corpus import write_set
 from dnf.datadir import read_table, validate, write_table
+from dnf.recordings_table import NEEDED, SUFFIXES, read_recordings_table
 from dnf.splits import check_splits, speaker_classes
+from dnf.utterances import Utterance, absolute, check_rejected, manifests, number
 
 log = logging.getLogger(__name__)
 
-TABLE = "recordings.tsv"
-NEEDED = ("path", "speaker", "class", "set")
+TABLES = tuple(f"recordings{suffix}" for suffix in SUFFIXES)
 DEV_SHARE = 0.15
-
-
-class Utterance(NamedTuple):
-    """One utterance as its table gives it; ``end`` is None for the whole recording."""
-
-    id: str
-    recording: str
-    path: str
-    speaker: str
-    name: str
-    start: float = 0.0
-    end: float | None = None
-    score: float | None = None
-    gender: str | None = None
-    text: str | None = None
 
 
 def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance]:
@@ -87,83 +62,20 @@ def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance
     return found
 
 
-def read_recordings_table(path: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
-    """Utterances by set from ``recordings.tsv``."""
-    sets: dict[str, list[Utterance]] = {}
-    seen: dict[str, int] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        columns = reader.fieldnames or []
-        for name in NEEDED:
-            if name not in columns:
-                raise ValueError(
-                    f"{path}: no column {name!r} in its first line; it must name {', '.join(NEEDED)}, tab separated"
-                )
-        for line, row in enumerate(reader, start=2):
-            where = f"{path}: line {line}"
-            empty = [name for name in NEEDED if not row[name]]
-            if empty or None in row:
-                raise ValueError(
-                    f"{where}: {'column ' + empty[0] + ' is empty' if empty else 'more columns than the first line names'}"
-                )
-            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", row["set"]):
-                raise ValueError(
-                    f"{where}: set {row['set']!r} cannot be the name of a folder; use letters, digits, _ . -"
-                )
-            check_class(row["class"], where)
-            if row["path"].rstrip().endswith("|") and not allow_pipes:
-                raise ValueError(f"{where}: path is a command, which would be run; name a file, or give --allow-pipes true")
-            speaker = identifier(row["speaker"])
-            utt = identifier(row.get("utt") or Path(row["path"]).stem)
-            utt = utt if utt.startswith(f"{speaker}-") else f"{speaker}-{utt}"
-            if utt in seen:
-                raise ValueError(
-                    f"{where}: utterance {utt} stands in line {seen[utt]} already; give a column utt with names of their own"
-                )
-            seen[utt] = line
-            score = number(row["score"], f"{where}: score") if row.get("score") else None
-            spoken = (absolute(row["path"], path.parent), speaker, row["class"])
-            sets.setdefault(row["set"], []).append(
-                Utterance(
-                    utt, utt, *spoken, score=score, gender=row.get("gender") or None, text=row.get("text") or None
-                )
-            )
-    return sets
-
-
-def identifier(text: str) -> str:
-    """``text`` as part of a Kaldi id: white space becomes an underscore."""
-    return re.sub(r"\s+", "_", text.strip())
-
-
-def number(text: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{where}: {text!r} is not a number")
-    return value
-
-
-def absolute(path: str, base: Path) -> str:
-    """A path of wav.scp from the folder it is relative to; a command as it is."""
-    return path if path.rstrip().endswith("|") else str((base / path).absolute())
-
-
 def read_sets(directory: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
     """Utterances by set, from the table or the data directories of ``directory``."""
     if not directory.is_dir():
         raise ValueError(f"--data {directory}: no such folder")
-    if (directory / TABLE).is_file():
-        sets = read_recordings_table(directory / TABLE, allow_pipes)
+    tables = [directory / name for name in TABLES if (directory / name).is_file()]
+    if tables:
+        sets = read_recordings_table(tables[0], (*NEEDED, "set"), allow_pipes)
     else:
         sets = {
             p.parent.name: read_kaldi(p.parent, directory, allow_pipes) for p in sorted(directory.glob("*/utt2spk"))
         }
     if not sets.get("train"):
         raise ValueError(
-            f"--data {directory}: no set 'train': expected data directories train/ [dev/] <test sets>/ or {TABLE}"
+            f"--data {directory}: no set 'train': expected data directories train/ [dev/] <test sets>/ or {' or '.join(TABLES)}"
         )
     return sets
 
@@ -183,59 +95,6 @@ def split_dev(train: list[Utterance], seed: int) -> tuple[list[Utterance], list[
             random.Random(f"{seed}/{name}").sample(sorted(of_class), max(1, round(DEV_SHARE * len(of_class))))
         )
     return [u for u in train if u.speaker not in chosen], [u for u in train if u.speaker in chosen]
-
-
-def make_recording(utterance: Utterance) -> Recording | str:
-    """Lhotse's recording from the header of the file, or why there is none."""
-    try:
-        if not utterance.path.rstrip().endswith("|"):
-            if not Path(utterance.path).is_file():
-                return f"{utterance.path}: no such file; correct the path or leave the recording out"
-            return Recording.from_file(utterance.path, recording_id=utterance.recording)
-        command = utterance.path.rstrip()[:-1]
-        info = soundfile.info(
-            io.BytesIO(subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, check=True).stdout)
-        )
-        source = AudioSource(type="command", channels=list(range(info.channels)), source=command)
-        return Recording(utterance.recording, [source], info.samplerate, info.frames, info.frames / info.samplerate)
-    except Exception as error:  # what a damaged header raises depends on the backend that reads it
-        return f"{utterance.path}: cannot be read ({entry.describe(error)[:200]}); restore or leave out the file"
-
-
-def manifests(utterances: list[Utterance]) -> tuple[RecordingSet, SupervisionSet, dict[str, str]]:
-    """Recordings and supervisions of a set, and the utterances whose recording cannot be opened, with the reason."""
-    unique = {u.recording: u for u in utterances}
-    with ThreadPoolExecutor() as pool:
-        made = dict(
-            zip(unique, tqdm(pool.map(make_recording, unique.values()), total=len(unique), desc="headers", unit="file"))
-        )
-    rejected = {u.id: made[u.recording] for u in utterances if isinstance(made[u.recording], str)}
-    supervisions = [supervision(u, made[u.recording]) for u in utterances if u.id not in rejected]
-    return (
-        RecordingSet.from_recordings(r for r in made.values() if not isinstance(r, str)),
-        SupervisionSet.from_segments(supervisions),
-        rejected,
-    )
-
-
-def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegment:
-    end = recording.duration if utterance.end is None else utterance.end
-    if not utterance.start < end <= recording.duration + 0.01:
-        raise ValueError(
-            f"utterance {utterance.id}: its segment {utterance.start} to {end} s does not lie in {utterance.path} "
-            f"of {recording.duration:.2f} s; correct segments"
-        )
-    custom = {"class": utterance.name} | ({} if utterance.score is None else {"score": utterance.score})
-    return SupervisionSegment(
-        id=utterance.id,
-        recording_id=utterance.recording,
-        start=utterance.start,
-        duration=min(end, recording.duration) - utterance.start,
-        speaker=utterance.speaker,
-        gender=utterance.gender,
-        text=utterance.text,
-        custom=custom,
-    )
 
 
 def check_order(name: str, utterances: list[Utterance]) -> None:
@@ -262,12 +121,7 @@ def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> No
     max_rejected, made = config.features.max_rejected, {}
     for name, utterances in sorted(sets.items()):
         recordings, supervisions, rejected = manifests(utterances)
-        if len(rejected) > max_rejected * len(utterances):
-            utt = min(rejected)
-            raise ValueError(
-                f"{directory}: {len(rejected)} of {len(utterances)} utterances of {name} rejected, more than features.max_rejected "
-                f"{max_rejected:.0%}; utterance {utt}: {rejected[utt]}"
-            )
+        check_rejected(rejected, len(utterances), max_rejected, f"{directory}: set {name}")
         made[name] = recordings, supervisions, rejected
     for path in out.glob("*/utt2spk"):
         if path.parent.name not in made:
@@ -296,7 +150,7 @@ def write_rejected(directory: Path, rejected: dict[str, str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.own_data", description=__doc__.split("\n\n")[0])
-    parser.add_argument("directory", type=Path, help="folder of the data directories or of recordings.tsv")
+    parser.add_argument("directory", type=Path, help="folder of the data directories or of the table of recordings")
     parser.add_argument("out", type=Path, help="folder for the checked sets; its config.yaml holds the settings")
     parser.add_argument(
         "--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)"

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from dnf import charts, entry, figures, score
 from dnf.config import Config
 from dnf.figures import LatentSet
+from dnf.sets import name_of
 from dnf.tables import read_tsv
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
     config = read_config(exp / "config.yaml")
     plots, name = config.plots, exp.resolve().name
     names = list(sets) if sets is not None else sets_of(exp)
-    fit = read_latents(exp / "latents" / config.data.train)
+    fit = read_latents(exp / "latents" / name_of(config.data, "train"))
     shown = [fit if s == fit.name else read_latents(exp / "latents" / s) for s in names]
     colours = figures.colours_of([c for s in (fit, *shown) for c in (*s.classes, *s.model_classes)], plots.colours)
     folder = exp / "plots"

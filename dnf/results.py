@@ -13,6 +13,7 @@ from pathlib import Path
 from dnf import entry
 from dnf.config import Config
 from dnf.decide import COLUMNS
+from dnf.sets import name_of
 from dnf.stage import STAGES, read_marker
 from dnf.tables import read_tsv, write_tsv
 
@@ -201,7 +202,7 @@ def compare(folder: Path) -> str:
             for r in rows
             if r["metric"] == "utt_accuracy" and r["class"] == "all"
         }
-        dev = Config.load(path.parent / "config.yaml").data.dev
+        dev = name_of(Config.load(path.parent / "config.yaml").data, "dev")
         cells |= {
             f"NLL {dev}": f"{float(r['value']):.2f}"
             for r in rows

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
+from dnf.permutation import permute
+
 
 class Sampler:
-    """Shuffled batches without replacement, epoch after epoch.
+    """Shuffled batches without replacement, epoch after epoch; nothing is held in memory.
 
     Args:
-        labels: class ids ``(N,)`` of the training vectors.
+        counts: training vectors of each class; there are N in all.
+        rows_of_class: the n-th vectors of a class, ``(class id, (B,)) -> (B,)``, as rows 0 .. N - 1.
         batch_size: vectors a batch; what is left over at the end of an epoch is left out of it.
-        balanced: each class fills the same share of an epoch, its vectors repeated or left out as needed.
+        balanced: each class fills the same share of an epoch, its vectors repeated or left out as needed, each shuffled
+            pass through them complete before the next begins.
         seed: of the whole sequence.
     """
 
-    def __init__(self, labels: Tensor, batch_size: int, balanced: bool, seed: int):
-        self.labels, self.balanced, self.seed = labels, balanced, seed
-        self.batch_size = min(batch_size, len(labels))
-        self.steps_per_epoch = len(labels) // self.batch_size
-        self._epoch, self._rows = -1, torch.empty(0)
+    def __init__(
+        self, counts: Sequence[int], rows_of_class: Callable[[int, Tensor], Tensor], batch_size: int, balanced: bool, seed: int
+    ):
+        self.total, self.counts, self.rows_of_class = sum(counts), list(counts), rows_of_class
+        self.balanced, self.seed = balanced, seed
+        self.batch_size = min(batch_size, self.total)
+        self.steps_per_epoch = self.total // self.batch_size
+        self.present = [k for k, count in enumerate(counts) if count]
+        self.share = -(-self.total // len(self.present))
 
     def batch(self, step: int) -> Tensor:
         """Rows ``(B,)`` of the batch of a step, from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._rows = epoch, self._shuffle(epoch)
-        return self._rows[position * self.batch_size : (position + 1) * self.batch_size]
-
-    def _shuffle(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        seed = self.seed * 1_000_003 + epoch
+        index = torch.arange(position * self.batch_size, (position + 1) * self.batch_size)
         if not self.balanced:
-            return torch.randperm(len(self.labels), generator=generator)
-        present = self.labels.unique()
-        share = -(-len(self.labels) // len(present))
-        rows = torch.cat([cycle(torch.nonzero(self.labels == k)[:, 0], share, generator) for k in present])
-        return rows[torch.randperm(len(rows), generator=generator)]
-
-
-def cycle(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` of ``rows``, each shuffled pass through them complete before the next begins."""
-    passes = [rows[torch.randperm(len(rows), generator=generator)] for _ in range(-(-count // len(rows)))]
-    return torch.cat(passes)[:count]
+            return permute(index, self.total, seed)
+        drawn = permute(index, self.share * len(self.present), seed)
+        rows = torch.empty_like(drawn)
+        for place, label in enumerate(self.present):
+            mine = drawn // self.share == place
+            turn, nth = drawn[mine] % self.share // self.counts[label], drawn[mine] % self.share % self.counts[label]
+            for once in turn.unique().tolist():
+                of_turn = permute(nth[turn == once], self.counts[label], seed * 1_000_003 + once)
+                nth[turn == once] = of_turn
+            rows[mine] = self.rows_of_class(label, nth)
+        return rows

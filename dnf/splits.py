@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dnf import entry
 from dnf.classes import read_classes
 from dnf.config import Config, Data
 from dnf.datadir import read_table, validate
+
+if TYPE_CHECKING:
+    from dnf.frames import FrameStore
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +22,7 @@ RESERVED = ("log", "new", "wav")
 
 
 def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
-    """Raise ``ValueError`` for a speaker of two classes, or one in two of train, dev and any one test set.
+    """Raise ``ValueError`` for a set of a reserved name, a speaker of two classes, or one of train or dev in another set.
 
     Args:
         speakers: class by speaker, by set.
@@ -36,16 +40,32 @@ def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
                     f"speaker {speaker} is of class {before} in {other} and of class {of_class} in {name}; "
                     f"correct utt2class, or name them as two speakers"
                 )
+    check_shared({name: classes.keys() for name, classes in speakers.items()}, data)
+
+
+def check_shared(speakers: Mapping[str, Collection[str]], data: Data) -> None:
+    """Raise ``ValueError`` when speakers of a training or dev set are in a set of another role, unless that was asked for.
+
+    Args:
+        speakers: of each set.
+        data: which sets are train and dev.
+    """
+    if data.shared_speakers:
+        return
     for role in (data.train, data.dev):
-        if role not in speakers:
-            raise ValueError(f"there is no set {role}; the sets are {', '.join(speakers)}")
+        mine = {speaker: name for name in role for speaker in speakers.get(name, ())}
         for name in speakers:
-            shared = sorted(speakers[role].keys() & speakers[name].keys()) if name != role else []
+            shared = sorted(mine.keys() & set(speakers[name])) if name not in role else []
             if shared:
                 raise ValueError(
-                    f"speaker {shared[0]} and {len(shared) - 1} more are in both {role} and {name}: scores on speakers of "
-                    f"the training data say nothing; take them out of one of the two"
+                    f"speaker {shared[0]} and {len(shared) - 1} more are in both {mine[shared[0]]} and {name}: scores on "
+                    f"speakers of the training data say nothing; take them out of one of the two, or set data.shared_speakers=true"
                 )
+
+
+def check_speakers(stores: Mapping[str, FrameStore], data: Data) -> None:
+    """The same of frame stores, for the sets that an experiment uses."""
+    check_shared({name: set(store.speakers) for name, store in stores.items()}, data)
 
 
 def speaker_classes(utt2spk: Mapping[str, str], utt2class: Mapping[str, str]) -> dict[str, str]:

@@ -16,16 +16,17 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dnf import __version__, entry
-from dnf.config import Config, resolve
+from dnf.config import Config, add_arguments, resolve
 
 UP_TO_DATE = 3
 MARKER = ("key", "run", "source", "settings", "seconds")
 TABLES = (
-    "recordings.jsonl.gz", "supervisions.jsonl.gz", "wav.scp", "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv",
+    "recordings.jsonl.gz", "supervisions.jsonl.gz", "wav.scp", "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv", "recordings.csv",
 )  # fmt: skip
 
 
@@ -51,11 +52,11 @@ STAGES = {
         ("frames",),
         "exp",
     ),
-    "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "latents"), ("train",), "exp"),
+    "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "data.views", "data.controls", "data.shared_speakers", "latents"), ("train",), "exp"),
     "plots": Stage(5, "plots", ("seed", "plots"), ("latents",), "exp"),
     "score": Stage(6, "scores", ("score",), ("latents",), "exp"),
     "decide": Stage(7, "decisions", ("seed", "report"), ("score",), "exp"),
-    "report": Stage(8, "results.txt, results.tsv, report.html", ("data.controls",), ("plots", "decide"), "exp"),
+    "report": Stage(8, "results.txt, results.tsv, report.html", ("data.controls", "data.classes"), ("plots", "decide"), "exp"),
 }
 
 
@@ -88,12 +89,12 @@ def settings_of(name: str, config: Config) -> dict:
     return found
 
 
-def key_of(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None) -> str:
+def key_of(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> str:
     """Hash of all that the output of the stage depends on."""
     parts = [__version__, name, settings_of(name, config)]
     parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in STAGES[name].after]
     if name == "data":
-        parts += [source, hash_tables(source_tables) if source_tables else ""]
+        parts += [source, *(hash_tables(path) for path in source_tables)]
     if name == "features":
         parts.append(hash_tables(layout.data))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -101,8 +102,10 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
 
 @functools.cache
 def hash_tables(directory: Path) -> str:
-    """Hash of the tables in the folder and in the sets below it; not of the recordings they name."""
+    """Hash of a table, or of those in a folder and in the sets below it; not of the recordings they name."""
     digest = hashlib.sha256()
+    if directory.is_file():
+        return hashlib.sha256(directory.read_bytes()).hexdigest()[:16]
     for folder in [directory, *sorted(p for p in directory.glob("*/") if p.is_dir())]:
         for table in TABLES:
             path = folder / table
@@ -124,7 +127,7 @@ def read_marker(path: Path) -> dict | None:
     return marker
 
 
-def check_before(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None) -> None:
+def check_before(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
     """Raise ``ValueError`` when a stage this one reads from is missing or was made with other settings or inputs."""
     for before in STAGES[name].after:
         check_before(before, config, layout, source, source_tables)
@@ -145,7 +148,7 @@ def check_before(name: str, config: Config, layout: Layout, source: str, source_
             )
 
 
-def begin(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None, force: bool) -> bool:
+def begin(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path], force: bool) -> bool:
     """Whether the stage has to run; if so its marker is gone and ``config.yaml`` stands in its folder."""
     check_before(name, config, layout, source, source_tables)
     marker = layout.marker(name)
@@ -160,7 +163,7 @@ def begin(name: str, config: Config, layout: Layout, source: str, source_tables:
     return True
 
 
-def finish(name: str, config: Config, layout: Layout, source: str, source_tables: Path | None) -> None:
+def finish(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
     """Write the marker of a stage that ``begin`` started and that has succeeded.
 
     The key is that of the inputs as the stage leaves them: stage 1 takes rejected recordings out of the tables it reads.
@@ -181,7 +184,7 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
 
 
 def outlook(
-    config: Config, layout: Layout, source: str, source_tables: Path | None, first: int, last: int, force: bool
+    config: Config, layout: Layout, source: str, source_tables: Sequence[Path], first: int, last: int, force: bool
 ) -> str:
     """One line a stage: what a run would do, without doing it."""
     check_before(next(name for name, stage in STAGES.items() if stage.number == first), config, layout, source, source_tables)
@@ -205,19 +208,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.stage", description=__doc__.split("\n\n")[0])
     parser.add_argument("verb", choices=("begin", "finish", "outlook"))
     parser.add_argument("name", nargs="?", choices=STAGES, help="the stage, for begin and finish")
-    parser.add_argument("--config", type=Path, action="append", default=[], help="YAML settings, later ones win")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting, over the YAML"
-    )
+    add_arguments(parser)
     for place in ("data", "feats", "frames", "exp"):
         parser.add_argument(f"--{place}", type=Path, required=True, help=f"folder of the {place} of this run")
     parser.add_argument("--source", default="", help="what stage 0 makes the data from, in words")
-    parser.add_argument("--source-tables", type=Path, help="folder of tables that stage 0 reads")
+    parser.add_argument(
+        "--source-tables", type=Path, action="append", default=[], help="table, or folder of tables, that stage 0 reads"
+    )
     parser.add_argument("--force", action="store_true", help="run although up to date")
     parser.add_argument("--first", type=int, default=0, help="first stage of an outlook (%(default)s)")
     parser.add_argument("--last", type=int, default=8, help="last stage of an outlook (%(default)s)")
     args = parser.parse_args(argv)
-    config = resolve(args.config, args.set)
+    config = resolve(args.layers)
     layout = Layout(args.data, args.feats, args.frames, args.exp)
     if args.verb == "outlook":
         print(outlook(config, layout, args.source, args.source_tables, args.first, args.last, args.force))

@@ -11,7 +11,7 @@ import contextlib
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -23,12 +23,14 @@ from dnf.classes import choose_classes, read_classes
 from dnf.config import Config, Train, from_tree
 from dnf.environment import choose_device, describe_environment, write_json
 from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
-from dnf.frames import FrameStore, Windows
+from dnf.frames import FrameStore
 from dnf.history import History
 from dnf.model import DNF
 from dnf.monitor import SpikeMonitor
 from dnf.sampler import Sampler
+from dnf.splits import check_speakers
 from dnf.stage import settings_of
+from dnf.windows import Windows
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +75,11 @@ def backward(model: DNF, windows: Windows, rows: Tensor, micro_batch: int, preci
     return {"logp": logp / len(rows), "logdet": logdet / len(rows)}
 
 
-def of_each_class(labels: Tensor, count: int) -> Tensor:
-    """About ``count`` rows of ``labels`` ``(N,)``, evenly spaced within each class and as many of each."""
-    classes = labels.unique()
-    rows = (torch.nonzero(labels == k)[:, 0] for k in classes)
-    return torch.cat([of_class[evenly_spaced(len(of_class), -(-count // len(classes)))] for of_class in rows])
+def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
+    """About ``count`` rows of ``windows``, evenly spaced within each class and as many of each."""
+    present = [k for k, n in enumerate(counts) if n]
+    share = -(-count // len(present))
+    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], share)) for k in present])
 
 
 class Trainer:
@@ -94,11 +96,9 @@ class Trainer:
         self.train, self.dev, self.config, self.classes, self.out = train, dev, config, classes, out
         self.device = train.device
         settings = config.train
+        counts = list(train.class_counts(classes).values())
         self.sampler = Sampler(
-            train.labels(torch.arange(len(train))).cpu(),
-            settings.batch_size,
-            settings.sampling == "balanced",
-            config.seed,
+            counts, train.rows_of_class, settings.batch_size, settings.sampling == "balanced", config.seed
         )
         if self.sampler.batch_size < settings.batch_size:
             log.warning(
@@ -115,12 +115,12 @@ class Trainer:
         self.model = DNF.from_config(config, len(classes)).to(self.device)
         self.model.standardize.set(*(t.to(self.device) for t in train.global_normalization()))
         self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
-        first = of_each_class(self.sampler.labels, AGREEMENT_FRAMES)
+        first = of_each_class(train, counts, AGREEMENT_FRAMES)
         self.model.init_means(train.gather(first), train.labels(first))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
-        self.frames = [windows.store.fingerprint() for windows in (train, dev)]
+        self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
         self.monitor = SpikeMonitor(settings.spike_factor)
         self.step, self.restores, self.lr_scale = 0, 0, 1.0
         self.best, self.best_step = math.inf, 0
@@ -275,17 +275,20 @@ def run(trainer: Trainer) -> float:
 
 def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], device: torch.device) -> Trainer:
     """Open train and dev and check that every class of the model has frames in both."""
+    stores = {name: FrameStore(frames / name) for name in dict.fromkeys((*config.data.train, *config.data.dev))}
+    check_speakers(stores, config.data)
     opened = {}
-    for role, name in (("train", config.data.train), ("dev", config.data.dev)):
+    for role in ("train", "dev"):
+        names = getattr(config.data, role)
         windows = Windows(
-            FrameStore(frames / name), config.splice, config.cmvn, classes, keep_unseen=False, device=device
+            [stores[n] for n in names], config.splice, config.cmvn, classes, keep_unseen=False, device=device
         )
         for label, count in windows.class_counts(classes).items():
             if not count:
                 raise ValueError(
-                    f"{frames / name}: class {label} has no frames; add recordings of it or leave it out of data.classes"
+                    f"{frames}: class {label} has no frames in {' '.join(names)}; add recordings of it or leave it out of data.classes"
                 )
-            log.info("%s: class %s has %d frames", name, label, count)
+            log.info("%s: class %s has %d frames", "+".join(names), label, count)
         opened[role] = windows
     return Trainer(opened["train"], opened["dev"], config, classes, out)
 

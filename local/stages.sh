@@ -17,14 +17,20 @@ list_experiments() {  # YAML files, one a line
 }
 
 choose_experiment() {  # sets the folders and settings of the experiment of one YAML file
-  local name word
+  local word
   name=$(basename "$1" .yaml)
-  data_dir=data feats_dir=exp/feats frames_dir=exp/frames exp_dir=exp/$name source="recipe $recipe${prepare_options[*]:+ ${prepare_options[*]}}"
-  config=(--config "$1")
-  for word in "${settings[@]}" "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$(share "$max_rejected")"}; do
+  data_dir=data feats_dir=exp/feats frames_dir=exp/frames exp_dir=exp/$name config=() prepare_options=() source="recipe $recipe" tables=()
+  for word in "${settings[@]}"; do config+=(--set "$word"); done
+  config+=(--config "$1")
+  for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"}; do
     config+=(--set "$word")
   done
-  tables=()
+  for word in "${recipe_options[@]}"; do
+    [[ -n ${!word} ]] || continue
+    prepare_options+=("--${word//_/-}" "${!word}")
+    [[ ! -e ${!word} ]] || tables+=(--source-tables "${!word}")
+  done
+  [[ ${#prepare_options[@]} -eq 0 ]] || source+=" ${prepare_options[*]}"
   if [[ -n $data ]]; then
     local corpus
     corpus=$(basename "$(realpath -m "$data")")
@@ -36,8 +42,6 @@ choose_experiment() {  # sets the folders and settings of the experiment of one 
   restart=
   ! $force || { stage_options+=(--force); restart=--restart; }
 }
-
-share() { [[ $1 != *% ]] && echo "$1" || awk -v p="${1%\%}" 'BEGIN { print p / 100 }'; }
 
 show_outlook() { python3 -m dnf.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage"; }
 
@@ -53,6 +57,27 @@ begin() {  # number, name: whether the stage has to run
 }
 
 finish() { python3 -m dnf.stage finish "$1" "${stage_options[@]}"; }
+
+can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
+  local reason status=0
+  [[ $stop_stage -ge 3 ]] || return 0
+  reason=$(python3 -m dnf.sets check "$data_dir" "${config[@]}") || status=$?
+  case $status in
+    0) return 0 ;;
+    4) ;;
+    *) exit "$status" ;;
+  esac
+  [[ $exp == all ]] || { echo "run.sh: experiment $name cannot run: $reason" >&2; exit 1; }
+  left_out+=("$name: $reason")
+  return 1
+}
+
+report_left_out() {  # the end of --exp all; an error if nothing could run
+  local line
+  [[ ${#left_out[@]} -gt 0 ]] || return 0
+  for line in "${left_out[@]}"; do log "left out: experiment $line"; done
+  [[ ${#left_out[@]} -lt $(wc -l <<<"$experiments") ]] || { echo "run.sh: no experiment could run" >&2; exit 1; }
+}
 
 make_data() {  # data directories of the recipe's corpus, or of the user's own recordings
   if [[ -n $data ]]; then

@@ -32,7 +32,7 @@ def small_config() -> Callable:
     """Settings of a model that trains in a second, with more ``section.key=value`` words laid over them."""
     from dnf.config import resolve
 
-    return lambda *words: resolve([], [*SMALL, *words])
+    return lambda *words: resolve([*SMALL, *words])
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +132,27 @@ def two_classes() -> Callable:
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def voices(tmp_path_factory) -> dict[str, list]:
+    """Synthetic speech for miniature corpora: class -> (speaker, gender, [int16 ``(T,)`` at 16 kHz]) of 8 speakers."""
+    import subprocess
+    import sys
+
+    import soundfile
+    from lhotse import SupervisionSet
+
+    data = tmp_path_factory.mktemp("voices")
+    counts = ("--train-speakers", "8", "--dev-speakers", "1", "--test-speakers", "1", "--other-speakers", "1", "--utterances", "3")
+    prepare = Path(__file__).parent.parent / "egs" / "mini" / "local" / "prepare_data.py"
+    path = os.environ | {"PYTHONPATH": str(prepare.parents[3])}
+    subprocess.run([sys.executable, prepare, data, "--nj", "2", *counts], check=True, env=path, capture_output=True)
+    spoken: dict[str, dict[tuple[str, str], list]] = {}
+    for s in sorted(SupervisionSet.from_file(data / "train" / "supervisions.jsonl.gz"), key=lambda s: s.id):
+        samples, _ = soundfile.read(data / "wav" / "train" / s.speaker / f"{s.id}.wav", dtype="int16")
+        spoken.setdefault(s.custom["class"], {}).setdefault((s.speaker, s.gender), []).append(samples[: 4 * RATE])
+    return {name: [(*speaker, samples) for speaker, samples in of_class.items()] for name, of_class in spoken.items()}
 
 
 class Killed(BaseException):

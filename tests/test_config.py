@@ -13,7 +13,7 @@ from dnf.config import DEFAULTS, Config, from_tree, read_yaml, resolve
 def with_yaml(tmp_path, text: str, *words: str) -> Config:
     path = tmp_path / "exp.yaml"
     path.write_text(text)
-    return resolve([path], words)
+    return resolve([path, *words])
 
 
 def one_line(caught) -> str:
@@ -23,10 +23,10 @@ def one_line(caught) -> str:
 
 
 def test_defaults_are_those_of_the_notes():
-    config = resolve([], [])
+    config = resolve([])
     assert config.dim == 440 and config.prior.cond_dim == 440
     assert config.features.dither == 0 and config.features.num_filters == 40
-    assert resolve([], ["splice.left=1", "splice.right=1", "prior.cond_dim=120"]).dim == 120
+    assert resolve(["splice.left=1", "splice.right=1", "prior.cond_dim=120"]).dim == 120
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_an_unknown_setting_names_the_nearest_known_one(tmp_path, text, unknown,
 @pytest.mark.parametrize(("word", "nearest"), [("train.batchsize=3", "train.batch_size"), ("flows.hidden=3", "flow")])
 def test_an_unknown_word_names_the_nearest_known_one(word, nearest):
     with pytest.raises(ValueError) as caught:
-        resolve([], [word])
+        resolve([word])
     assert one_line(caught).startswith(f"--set {word}: unknown setting") and one_line(caught).endswith(f"is {nearest}")
 
 
 @pytest.mark.parametrize("word", ("train.lr", "=3", "train.=3", ".lr=3", "plots.colours.en=red", "train..lr=3"))
 def test_a_word_of_another_form_is_refused(word):
     with pytest.raises(ValueError, match=re.escape(f"--set {word}: must be of the form section.key=value")):
-        resolve([], [word])
+        resolve([word])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_word_of_another_form_is_refused(word):
 def test_a_value_of_another_type_names_its_setting(word):
     name, value = word.split("=")
     with pytest.raises(ValueError, match=rf"^{name}: ") as caught:
-        resolve([], [word])
+        resolve([word])
     assert value.strip("[]{}") in one_line(caught) or value in ("null", "true", "", "{a: 1}")
 
 
@@ -126,7 +126,7 @@ def test_a_value_of_another_type_names_its_setting(word):
 )
 def test_a_value_out_of_range_names_its_setting(word):
     with pytest.raises(ValueError, match=word.split("=")[0]) as caught:
-        resolve([], [word])
+        resolve([word])
     one_line(caught)
 
 
@@ -146,52 +146,52 @@ def test_a_value_out_of_range_names_its_setting(word):
 )
 def test_values_that_would_fail_a_later_stage_are_refused_here(word):
     with pytest.raises(ValueError, match=word.split("=")[0]) as caught:
-        resolve([], [word])
+        resolve([word])
     one_line(caught)
 
 
 @pytest.mark.parametrize("text", ("1e-3", "1E-3", ".001", "0.001", "1.0e-3", "'0.001'"))
 def test_a_float_may_be_written_as_people_write_it(tmp_path, text):
-    assert resolve([], [f"train.lr={text}"]).train.lr == 1e-3
+    assert resolve([f"train.lr={text}"]).train.lr == 1e-3
     config = with_yaml(tmp_path, f"train:\n  lr: {text}\n")
     assert config.train.lr == 1e-3 and isinstance(config.train.lr, float)
-    assert isinstance(resolve([], ["train.lr=1"]).train.lr, float)
+    assert isinstance(resolve(["train.lr=1"]).train.lr, float)
 
 
 def test_a_number_that_may_be_null_may_be_either():
-    assert resolve([], ["train.steps=80000"]).train.steps == 80000
-    assert resolve([], ["train.steps=80000", "train.steps=null"]).train.steps is None
-    assert resolve([], ["features.channel=1"]).features.channel == 1
+    assert resolve(["train.steps=80000"]).train.steps == 80000
+    assert resolve(["train.steps=80000", "train.steps=null"]).train.steps is None
+    assert resolve(["features.channel=1"]).features.channel == 1
 
 
 def test_later_and_stronger_sources_win(tmp_path):
     recipe, experiment = tmp_path / "recipe.yaml", tmp_path / "exp.yaml"
     recipe.write_text("train: {lr: 0.1, epochs: 11, batch_size: 12}\nseed: 5\n")
     experiment.write_text("train: {epochs: 21, batch_size: 22}\n")
-    config = resolve([recipe, experiment], ["train.batch_size=32", "train.batch_size=33"])
-    default = resolve([], [])
+    config = resolve([recipe, experiment, "train.batch_size=32", "train.batch_size=33"])
+    default = resolve([])
     assert (config.train.lr, config.train.epochs, config.train.batch_size) == (0.1, 21, 33)
     assert config.seed == 5
     assert config.train.grad_clip == default.train.grad_clip and config.flow == default.flow
-    assert resolve([experiment, recipe], []).train.epochs == 11
+    assert resolve([experiment, recipe]).train.epochs == 11
 
 
 def test_a_map_and_a_list_are_replaced_as_a_whole(tmp_path):
     path = tmp_path / "exp.yaml"
     path.write_text("plots: {colours: {en: 'tab:blue', zh: red}}\ndata: {test: [a, b], controls: {a: b}}\n")
-    config = resolve([path], ["plots.colours={ja: pink}", "data.test=[c]"])
+    config = resolve([path, "plots.colours={ja: pink}", "data.test=[c]"])
     assert config.plots.colours == {"ja": "pink"} and config.data.test == ["c"] and config.data.controls == {"a": "b"}
 
 
 def test_sources_do_not_leak_into_the_defaults(tmp_path):
-    before = resolve([], [])
+    before = resolve([])
     with_yaml(tmp_path, "train: {lr: 0.5}\ndata: {test: [x]}\n", "seed=9")
-    assert resolve([], []) == before
+    assert resolve([]) == before
 
 
 @pytest.mark.parametrize("text", ("", "# nothing\n", "---\n"))
 def test_an_empty_file_changes_nothing(tmp_path, text):
-    assert with_yaml(tmp_path, text) == resolve([], [])
+    assert with_yaml(tmp_path, text) == resolve([])
 
 
 @pytest.mark.parametrize(
@@ -213,15 +213,15 @@ def test_a_file_that_is_no_tree_of_settings_is_named(tmp_path, text, words):
 
 def test_a_word_cannot_replace_a_section():
     with pytest.raises(ValueError, match="train is a section"):
-        resolve([], ["train=3"])
+        resolve(["train=3"])
 
 
 def test_cond_dim_fits_into_the_vector():
     with pytest.raises(
         ValueError, match=r"prior.cond_dim 441 is more than the 440 dims of a vector \(5 \+ 1 \+ 5 frames of 40\)"
     ):
-        resolve([], ["prior.cond_dim=441"])
-    assert resolve([], ["prior.cond_dim=440"]).prior.cond_dim == 440
+        resolve(["prior.cond_dim=441"])
+    assert resolve(["prior.cond_dim=440"]).prior.cond_dim == 440
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_cond_dim_fits_into_the_vector():
 )
 def test_the_band_of_the_filters_lies_below_half_the_rate(words):
     with pytest.raises(ValueError, match="leave no band below 8000"):
-        resolve([], words)
-    assert resolve([], ["features.high_freq=0"]).features.high_freq == 0
-    assert resolve([], ["features.sampling_rate=8000", "features.high_freq=-200"]).features.high_freq == -200
+        resolve(words)
+    assert resolve(["features.high_freq=0"]).features.high_freq == 0
+    assert resolve(["features.sampling_rate=8000", "features.high_freq=-200"]).features.high_freq == -200
 
 
 def test_what_is_saved_is_loaded_again(tmp_path, small_config):
@@ -249,7 +249,7 @@ def test_what_is_saved_is_loaded_again(tmp_path, small_config):
 
 def test_settings_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        resolve([], []).train.lr = 3.0
+        resolve([]).train.lr = 3.0
 
 
 def fields() -> dict[str, type]:

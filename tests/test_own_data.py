@@ -55,7 +55,7 @@ def rows(own) -> list[dict]:
     """Two recordings of each of four speakers for train, one of each of two for test."""
     train = [(speaker, n, "train") for speaker in SPEAKERS for n in (1, 2)]
     return [
-        {"path": own.wav(f"{speaker}_{n}.wav"), "speaker": speaker, "class": CLASS[speaker], "set": name}
+        {"recording": own.wav(f"{speaker}_{n}.wav"), "speaker": speaker, "class": CLASS[speaker], "set": name}
         for speaker, n, name in [*train, ("eve", 1, "test"), ("flo", 1, "test")]
     ]
 
@@ -117,7 +117,7 @@ def test_a_score_may_be_left_out(own, rows, small_config):
 
 def test_an_absolute_path_and_blanks_in_names(own, rows, small_config):
     own.wav("my sound.wav")
-    rows[-1] |= {"path": str(own.folder / "wav" / "my sound.wav"), "speaker": "flo mc"}
+    rows[-1] |= {"recording": str(own.folder / "wav" / "my sound.wav"), "speaker": "flo mc"}
     own.table(rows)
     own.prepare(small_config())
     assert own.utts("test")["flo_mc-my_sound"] == "flo_mc"
@@ -125,14 +125,14 @@ def test_an_absolute_path_and_blanks_in_names(own, rows, small_config):
     validate(own.out / "test")
 
 
-@pytest.mark.parametrize("column", ("path", "speaker", "class", "set"))
+@pytest.mark.parametrize("column", ("recording", "speaker", "class", "set"))
 def test_a_missing_column_is_named(own, rows, small_config, column):
     own.table([{k: v for k, v in row.items() if k != column} for row in rows])
     with pytest.raises(ValueError, match=rf"recordings.tsv: no column '{column}' in its first line"):
         own.prepare(small_config())
 
 
-@pytest.mark.parametrize("column", ("path", "speaker", "class", "set"))
+@pytest.mark.parametrize("column", ("recording", "speaker", "class", "set"))
 def test_an_empty_cell_is_named(own, rows, small_config, column):
     rows[2][column] = ""
     own.table(rows)
@@ -170,7 +170,7 @@ def test_a_cell_of_illegal_form_is_named(own, rows, small_config, change, messag
 
 
 def test_one_name_for_two_recordings_is_named(own, rows, small_config):
-    rows[1]["path"] = rows[0]["path"]
+    rows[1]["recording"] = rows[0]["recording"]
     own.table(rows)
     with pytest.raises(ValueError, match="line 3: utterance ann-ann_1 stands in line 2 already; give a column utt"):
         own.prepare(small_config())
@@ -201,8 +201,8 @@ def test_speakers_whose_names_begin_alike_make_valid_sets_or_are_named(own, rows
     """Kaldi wants utt2spk sorted by speaker too: ids of 'fr' and 'fr-ca' must not mix."""
     for row, speaker in zip(rows, ("fr", "fr", "fr-ca", "fr-ca", "cid", "cid", "dan", "dan")):
         row["speaker"] = speaker
-    rows[0] |= {"path": own.wav("x.wav")}
-    own.table(rows + [{"path": own.wav("y.wav"), "speaker": "gus", "class": "en", "set": "dev"}])
+    rows[0] |= {"recording": own.wav("x.wav")}
+    own.table(rows + [{"recording": own.wav("y.wav"), "speaker": "gus", "class": "en", "set": "dev"}])
     try:
         own.prepare(small_config())
     except ValueError as error:
@@ -237,7 +237,7 @@ def test_the_choice_of_dev_speakers_follows_the_seed():
 
 def test_the_seed_of_the_settings_is_used(own, small_config, monkeypatch):
     rows = [
-        {"path": own.wav(f"s{n:02}.wav"), "speaker": f"s{n:02}", "class": ("en", "zh")[n % 2], "set": "train"}
+        {"recording": own.wav(f"s{n:02}.wav"), "speaker": f"s{n:02}", "class": ("en", "zh")[n % 2], "set": "train"}
         for n in range(12)
     ]
     own.table(rows)
@@ -448,7 +448,7 @@ def test_features_of_pipes_equal_those_of_files(own, piped, kaldi, small_config,
 
 def test_a_pipe_in_the_table_is_no_way_round(own, rows, small_config):
     """recordings.tsv names files; a command in it must not be run unless pipes are allowed."""
-    rows[0] |= {"path": f"touch {own.folder}/ran; cat {own.folder}/wav/ann_1.wav |", "utt": "u0"}
+    rows[0] |= {"recording": f"touch {own.folder}/ran; cat {own.folder}/wav/ann_1.wav |", "utt": "u0"}
     for n, row in enumerate(rows):
         row["utt"] = f"u{n}"
     own.table(rows)
@@ -552,6 +552,6 @@ def test_recordings_can_be_added_after_features_were_made(own, rows, small_confi
         (own.out / "test" / table).write_text("".join(f"{utt} x.ark:5\n" for utt in own.utts("test")))
     (own.out / "test" / "utt2num_frames").write_text("".join(f"{utt} 9\n" for utt in own.utts("test")))
     (own.out / "test" / "cmvn.scp").write_text("eve x.ark:5\nflo x.ark:9\n")
-    own.table([*rows, {"path": own.wav("more.wav"), "speaker": "eve", "class": "en", "set": "test"}])
+    own.table([*rows, {"recording": own.wav("more.wav"), "speaker": "eve", "class": "en", "set": "test"}])
     own.prepare(small_config())
     validate(own.out / "test")

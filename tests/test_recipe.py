@@ -1,6 +1,5 @@
 """The driver and the mini recipe, whole, with tiny settings, as a user runs them."""
 
-import csv
 import os
 import re
 import signal
@@ -9,32 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+import recipe_runs
+from recipe_runs import ROOT, command, environment, results
 
-ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "egs/mini/conf").glob("*.yaml"))
-TINY = (
-    "flow.blocks=2", "flow.hidden=16", "train.steps=24", "train.eval_steps=8", "train.batch_size=200", "train.warmup_steps=2",
-    "latents.save_frames=600", "latents.mardia_frames=600", "plots.tsne_points=60", "plots.tsne_perplexity=5", "report.bootstrap=50",
-)  # fmt: skip
+COUNTS = ("--train-speakers", "2", "--dev-speakers", "2", "--test-speakers", "2", "--other-speakers", "2", "--utterances", "3")
 
 
-def command(*options: str, tiny: bool = True) -> list[str]:
-    settings = [word for setting in TINY for word in ("--set", setting)] if tiny else []
-    return [str(ROOT / "run.sh"), "--nj", "2", "--device", "cpu", *settings, *options]
-
-
-def run(folder: Path, *options: str, tiny: bool = True, status: int = 0) -> str:
-    """What run.sh says; its status must be the one expected."""
-    config = folder.parent / "tiny.conf"
-    if not config.exists():
-        counts = "--train-speakers 2 --dev-speakers 2 --test-speakers 2 --other-speakers 2 --utterances 3"
-        config.write_text(f"prepare_options=({counts})\n")
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [*command(*options, tiny=tiny), "--config", str(config)], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+def run(folder: Path, *options: str, **more) -> str:
+    """The mini recipe with a small corpus."""
+    return recipe_runs.run(folder, *COUNTS, *options, **more)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +26,6 @@ def everything(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("mini") / "run"
     run(folder, "--exp", "all")
     return folder
-
-
-def results(folder: Path, exp: str) -> list[dict[str, str]]:
-    with (folder / "exp" / exp / "results.tsv").open(newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 @pytest.mark.parametrize("exp", EXPERIMENTS)
@@ -133,7 +111,7 @@ def test_killed_run_goes_on_and_ends_the_same(everything, tmp_path):
     folder.mkdir()
     run(folder, "--stop-stage", "2", "--exp", "dnf120")
     runner = subprocess.Popen(
-        [*command("--exp", "dnf120"), "--config", str(tmp_path / "tiny.conf")], cwd=folder, start_new_session=True,
+        command(*COUNTS, "--exp", "dnf120"), cwd=folder, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     last = folder / "exp/dnf120/last.pt"
@@ -168,10 +146,6 @@ def test_compare_lists_every_experiment(everything):
     assert [line.split()[0] for line in said.splitlines()[1:]] == EXPERIMENTS
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT)}
-
-
 @pytest.mark.parametrize(
     ("options", "message", "status"),
     [
@@ -188,9 +162,7 @@ def environment() -> dict[str, str]:
     ],
 )
 def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, status):
-    config = tmp_path / "empty.conf"
-    config.write_text("")
-    done = subprocess.run([*command(*options, tiny=False)], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command(*options, tiny=False), cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     said = [line for line in done.stderr.splitlines() if not re.match(r"\d\d:\d\d:\d\d stage", line)]
     assert done.returncode == status and message in said[-1], done.stderr
     assert "Traceback" not in done.stderr

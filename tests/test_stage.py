@@ -159,7 +159,7 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows(done, word, ran):
 
 
 def test_every_setting_belongs_to_a_stage():
-    config = resolve([], [])
+    config = resolve([])
     owned = set().union(*(stage.settings_of(name, config) for name in NAMES))
     tree = dataclasses.asdict(config)
     assert owned == {f"{section}.{key}" for section, keys in tree.items() if section != "seed" for key in keys} | {

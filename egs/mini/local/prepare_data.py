@@ -246,11 +246,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for field in fields(Settings):
         option = "--" + field.name.replace("_", "-")
         if field.type == "bool":
-            parser.add_argument(option, action="store_true", help=HELP[field.name])
+            parser.add_argument(option, choices=("true", "false"), default="false", help=HELP[field.name])
         else:
             parser.add_argument(option, type=int, default=field.default, metavar="N", help=HELP[field.name])
     arguments = vars(parser.parse_args(argv))
-    prepare(arguments.pop("output_dir"), Settings(**arguments))
+    prepare(arguments.pop("output_dir"), Settings(**arguments | {"null": arguments["null"] == "true"}))
     return 0
 
 
