@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from dnf.config import Config, from_tree
+from dnf.config import Config, from_saved
 from dnf.model import DNF
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except Exception:  # what a damaged file raises depends on where it is damaged
         raise ValueError(f"{path}: not a readable checkpoint; delete it and run stage 3 again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a checkpoint of this program (format {FORMAT}); train again")
+        raise ValueError(f"{path}: not a checkpoint of this program (format {FORMAT}); train again with --stage 3 --force")
     return content
 
 
@@ -72,7 +72,7 @@ def load_model(path: Path, device: torch.device | str = "cpu", known_classes: li
         ValueError: no checkpoint, weights of another shape, or classes the corpus does not have.
     """
     content = load(path, device)
-    config, classes = from_tree(content["config"]), content["classes"]
+    config, classes = from_saved(content["config"]), content["classes"]
     if known_classes is not None and [name for name in known_classes if name in classes] != classes:
         raise ValueError(
             f"{path}: was trained on classes {', '.join(classes)}; the data has {', '.join(known_classes)}; train again"

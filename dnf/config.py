@@ -209,6 +209,14 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Decide:
+    near_tie: float
+
+    def __post_init__(self):
+        not_negative(self, "near_tie")
+
+
+@dataclass(frozen=True)
 class Report:
     bootstrap: int
 
@@ -233,6 +241,7 @@ class Config:
     latents: Latents
     plots: Plots
     score: Score
+    decide: Decide
     report: Report
 
     def __post_init__(self):
@@ -280,8 +289,15 @@ def resolve(layers: Iterable[Path | str]) -> Config:
     return from_tree(tree)
 
 
+def from_saved(tree: Mapping[str, Any]) -> Config:
+    """The settings that a checkpoint holds; those that are younger than the checkpoint have their defaults."""
+    full = read_yaml(DEFAULTS)
+    merge(full, tree, "the checkpoint")
+    return from_tree(full)
+
+
 def from_tree(tree: Mapping[str, Any]) -> Config:
-    """The settings from a tree of plain values that names every one of them, as checkpoints hold it."""
+    """The settings from a tree of plain values that names every one of them."""
     config = build(Config, tree, "")
     if config.train.select == "accuracy" and config.prior.cond_dim == 0:
         raise ValueError("train.select: a flow with prior.cond_dim 0 decides nothing; choose it by nll")

@@ -1,4 +1,7 @@
-"""Stage 7: decisions per utterance and frame, accuracy, confusions and decided shares with intervals over speakers."""
+"""Stage 7: decisions per utterance and frame, accuracy, near-ties, decided shares and correlation with expert scores.
+
+All with intervals by bootstrap over speakers.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from scipy import stats
 
 from dnf import entry
 from dnf.config import Config
+from dnf.correlation import correlation_rows
 from dnf.score import Latents, latent_sets, utterance_loglik
 from dnf.tables import write_tsv
 
@@ -20,23 +24,35 @@ log = logging.getLogger(__name__)
 COLUMNS = ("metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
 
 
-def decide(latents: Latents) -> list[dict]:
-    """One row an utterance: the class of highest log-likelihood, its margin, and how its frames were decided.
+def decide(latents: Latents, reference: str, window: float, near_tie: float) -> list[dict]:
+    """One row an utterance: the class of highest log-likelihood, how sure that is, and how its frames were decided.
 
-    ``margin`` is the mean over frames of the best log-likelihood minus the second best, nats per frame.
+    ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes where it
+    is below ``near_tie`` of its standard errors. ``llr`` is that of the reference class against the mean density of the
+    others, nats per frame. ``logp_<class>`` and ``logdet`` are means over frames.
+
+    Args:
+        latents: of a set.
+        reference: class of the log-likelihood ratio.
+        window: frames of the utterance that one vector spans, in hops; that many neighbours count as one observation.
+        near_tie: standard errors.
     """
-    rows = []
+    place, rows = latents.classes.index(reference), []
+    others = [k for k in range(len(latents.classes)) if k != place]
     for utt, sums in zip(latents.utts, utterance_loglik(latents)):
-        frames = np.bincount(latents.loglik(utt).argmax(1), minlength=len(latents.classes))
-        second, best = np.sort(sums)[-2:]
-        row = {
-            "utt": utt["utt"],
-            "speaker": utt["speaker"],
-            "class": utt["class"],
-            "decision": latents.classes[sums.argmax()],
-        }
-        row |= {"margin": f"{(best - second) / utt['rows']:.6f}", "frames": utt["rows"]}
-        rows.append(row | {f"frames_{name}": int(count) for name, count in zip(latents.classes, frames)})
+        loglik, part = latents.loglik(utt), slice(utt["first"], utt["first"] + utt["rows"])
+        frames = np.bincount(loglik.argmax(1), minlength=len(latents.classes))
+        second, best = np.argsort(sums)[-2:]
+        margins = loglik[:, best] - loglik[:, second]
+        error = margins.std() / np.sqrt(max(1.0, len(margins) / window))
+        ratio = sums[place] - np.logaddexp.reduce(sums[others]) + np.log(len(others))
+        row = {name: utt[name] for name in ("utt", "speaker", "class")} | {"decision": latents.classes[best]}
+        row |= {"margin": f"{margins.mean():.6f}", "near_tie": "yes" if margins.mean() < near_tie * error else "no"}
+        row |= {"llr": f"{ratio / utt['rows']:.6f}", "score": utt["score"], "frames": utt["rows"]}
+        row |= {f"frames_{name}": int(count) for name, count in zip(latents.classes, frames)}
+        logp = latents.logp[part].astype(np.float64).mean(0)
+        row |= {f"logp_{name}": f"{value:.6f}" for name, value in zip(latents.classes, logp)}
+        rows.append(row | {"logdet": f"{latents.logdet[part].astype(np.float64).mean():.6f}"})
     return rows
 
 
@@ -94,6 +110,10 @@ def accuracy_rows(name: str, decisions: list[dict], classes: list[str], resample
         of = [r for r in decisions if (r["class"] in known if true == "all" else r["class"] == true)]
         add("frame_accuracy", of, lambda r: r[f"frames_{r['class']}"], lambda r: r["frames"], **{"class": true})
         add("utt_accuracy", of, lambda r: int(r["decision"] == r["class"]), lambda r: 1, **{"class": true})
+        add("near_ties", of, lambda r: int(r["near_tie"] == "yes"), lambda r: 1, **{"class": true})
+        clear = [r for r in of if r["near_tie"] == "no"]
+        if clear:
+            add("utt_accuracy_clear", clear, lambda r: int(r["decision"] == r["class"]), lambda r: 1, **{"class": true})
     for true in found:
         of = [r for r in decisions if r["class"] == true]
         for decided in classes:
@@ -108,6 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
     args = parser.parse_args(argv)
     config = Config.load(args.exp / "config.yaml")
+    window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
     sets, out = latent_sets(args.exp), args.exp / "decisions"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
@@ -117,9 +138,14 @@ def main(argv: list[str] | None = None) -> int:
         if latents.cond_dim == 0 or len(latents.classes) < 2:
             log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", directory)
             continue
-        decisions = decide(latents)
+        reference = next((c for c in config.data.classes if c in latents.classes), latents.classes[0])
+        decisions = decide(latents, reference, window, config.decide.near_tie)
         write_tsv(out / f"{directory.name}.txt", decisions)
         rows += accuracy_rows(directory.name, decisions, latents.classes, config.report.bootstrap, config.seed)
+        scored = [r for r in decisions if r["score"]]
+        columns = [float(r["llr"]) for r in scored], [float(r["score"]) for r in scored], [r["speaker"] for r in scored]
+        names = {"set": directory.name, "class": "+".join(sorted({r["class"] for r in scored})), "decided": reference}
+        rows += correlation_rows(*columns, config.report.bootstrap, config.seed, **names) if scored else []
     write_tsv(args.exp / "accuracy.tsv", rows, COLUMNS)
     return 0
 

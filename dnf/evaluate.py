@@ -1,4 +1,4 @@
-"""Mean densities and frame accuracy of a model over vectors, in float32 and evaluation mode."""
+"""Mean densities and frame accuracy of a model over vectors, in float32."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ def evenly_spaced(total: int, count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: DNF, windows: Windows, rows: torch.Tensor | None = None) -> dict[str, float]:
+def evaluate(
+    model: DNF, windows: Windows, rows: torch.Tensor | None = None, training: bool = False
+) -> dict[str, float]:
     """Mean NLL, LogP and LogDet under the true class (nats per frame) and share of frames decided as it.
 
     Args:
-        model: left in evaluation mode.
+        model: left in the mode it is evaluated in.
         windows: vectors of the model's classes only.
         rows: which of them ``(N,)``; all by default.
+        training: put the model in training mode, to hold evaluation mode against.
     """
-    model.eval()
+    model.train(training)
     n = len(windows) if rows is None else len(rows)
     logp = logdet = right = 0.0
     for start in range(0, n, BATCH):

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gzip
+import itertools
+import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -17,7 +20,8 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import torch
-from lhotse import Fbank, FbankConfig, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from lhotse import Fbank, FbankConfig, Recording, SupervisionSegment
+from lhotse.serialization import deserialize_item
 from tqdm import tqdm
 
 from dnf import entry, sphere
@@ -28,7 +32,6 @@ log = logging.getLogger(__name__)
 
 FULL_SCALE = 32768.0
 STREAMED = 0x7FFFF000  # a pipe's writer leaves this or more as the length of what it cannot know
-KINDS = ("feats", "vad", "stats")
 
 
 class Rejected(ValueError):
@@ -172,12 +175,30 @@ def sets_below(data: Path) -> list[Path]:
     return found
 
 
-def share(directory: Path, job: int, jobs: int) -> Iterator[tuple[Recording, SupervisionSegment]]:
-    """The utterances of a set that task ``job`` of ``jobs`` (from 1) takes, with their recordings."""
-    recordings = {r.id: r for r in RecordingSet.from_file(directory / "recordings.jsonl.gz")}
-    utterances = sorted(SupervisionSet.from_file(directory / "supervisions.jsonl.gz"), key=lambda s: s.id)
-    for utterance in utterances[len(utterances) * (job - 1) // jobs : len(utterances) * job // jobs]:
-        yield recordings[utterance.recording_id], utterance
+def share(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Recording, SupervisionSegment]]]:
+    """How many utterances of a set task ``job`` of ``jobs`` (from 1) takes, and these with their recordings.
+
+    The manifests are read as they are used. Only where recordings have several utterances, the recordings of the share
+    are held in memory.
+    """
+    with gzip.open(directory / "supervisions.jsonl.gz", "rt", encoding="utf-8") as file:
+        total = sum(1 for _ in file)
+    first, last = total * (job - 1) // jobs, total * job // jobs
+    supervisions = items(directory / "supervisions.jsonl.gz", first, last)
+    if not (directory / "segments").is_file():
+        recordings = items(directory / "recordings.jsonl.gz", first, last)
+        return last - first, zip(recordings, supervisions)
+    mine = list(supervisions)
+    wanted = {utterance.recording_id for utterance in mine}
+    by_id = {r.id: r for r in items(directory / "recordings.jsonl.gz") if r.id in wanted}
+    return last - first, ((by_id[utterance.recording_id], utterance) for utterance in mine)
+
+
+def items(path: Path, first: int = 0, last: int | None = None) -> Iterator:
+    """Lines ``first : last`` of a manifest as Lhotse's objects, one at a time."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in itertools.islice(file, first, last):
+            yield deserialize_item(json.loads(line))
 
 
 def compute(data: Path, feats: Path, config: Config, job: int, jobs: int) -> None:
@@ -190,13 +211,18 @@ def compute(data: Path, feats: Path, config: Config, job: int, jobs: int) -> Non
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed + job)
         writers = {
-            kind: kaldiio.WriteHelper(f"ark,scp:{out}/{kind}.{job}.ark,{out}/{kind}.{job}.scp")
-            for kind in ("vad", "stats")
+            "vad": kaldiio.WriteHelper(f"ark,scp:{out}/vad.{job}.ark,{out}/vad.{job}.scp"),
+            "stats": kaldiio.WriteHelper(f"ark:{out}/stats.{job}.ark"),
         }
         compression = {"compression_method": 2} if config.features.compress else {}
         writers["feats"] = kaldiio.WriteHelper(f"ark,scp:{out}/feats.{job}.ark,{out}/feats.{job}.scp", **compression)
-        rejected = {}
-        for recording, utterance in tqdm(list(share(directory, job, jobs)), desc=f"fbank {directory.name}", unit="utt"):
+        rejected, lengths = {}, (out / f"num_frames.{job}").open("w", encoding="utf-8")
+        count, pairs = share(directory, job, jobs)
+        for recording, utterance in tqdm(pairs, total=count, desc=f"fbank {directory.name}", unit="utt"):
+            if recording.id != utterance.recording_id:
+                raise ValueError(
+                    f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; run stage 0 again"
+                )
             try:
                 frames, speech = extract(recording, utterance, extractor, config)
             except Rejected as reason:
@@ -205,27 +231,30 @@ def compute(data: Path, feats: Path, config: Config, job: int, jobs: int) -> Non
             writers["feats"](utterance.id, frames)
             writers["vad"](utterance.id, speech)
             writers["stats"](utterance.id, cmvn_stats(frames[speech > 0]))
-        for writer in writers.values():
+            lengths.write(f"{utterance.id} {len(frames)}\n")
+        for writer in (*writers.values(), lengths):
             writer.close()
         (out / f"rejected.{job}.txt").write_text("".join(f"{k} {v}\n" for k, v in rejected.items()), encoding="utf-8")
 
 
-def gather_scp(out: Path, kind: str, jobs: int) -> dict[str, str]:
-    """The scp lines of all tasks of one kind, byte order, by utterance."""
+def gather_lines(out: Path, name: str, jobs: int) -> dict[str, str]:
+    """``<utterance> <value>`` lines of all tasks, by utterance in byte order; ``name`` has JOB where the task's number stands."""
     lines = {}
     for job in range(1, jobs + 1):
-        path = out / f"{kind}.{job}.scp"
+        path = out / name.replace("JOB", str(job))
         if not path.is_file():
             raise ValueError(f"{path}: task {job} of {jobs} left nothing; see its log and run stage 1 again")
-        lines.update(line.rstrip("\n").split(" ", 1) for line in path.open(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            lines.update(line.rstrip("\n").split(" ", 1) for line in file)
     return dict(sorted(lines.items()))
 
 
-def speaker_stats(stats: dict[str, np.ndarray], utt2spk: dict[str, str]) -> dict[str, np.ndarray]:
+def speaker_stats(out: Path, jobs: int, utt2spk: dict[str, str]) -> dict[str, np.ndarray]:
     """CMVN statistics summed over the utterances of each speaker."""
     sums: dict[str, np.ndarray] = {}
-    for utt, matrix in stats.items():
-        sums[utt2spk[utt]] = sums.get(utt2spk[utt], 0) + matrix
+    for job in range(1, jobs + 1):
+        for utt, matrix in kaldiio.load_ark(str(out / f"stats.{job}.ark")):
+            sums[utt2spk[utt]] = sums.get(utt2spk[utt], 0) + matrix
     return dict(sorted(sums.items()))
 
 
@@ -233,12 +262,8 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
     """Check what the tasks left for one set; its tables, with the paths the arks will have once in place."""
     new, out = feats / "new" / directory.name, feats / directory.name
     utt2spk = read_table(directory / "utt2spk")
-    scps = {kind: gather_scp(new, kind, jobs) for kind in KINDS}
-    rejected = {}
-    for job in range(1, jobs + 1):
-        for line in (new / f"rejected.{job}.txt").open(encoding="utf-8"):
-            utt, reason = line.rstrip("\n").split(" ", 1)
-            rejected[utt] = reason
+    scps = {kind: gather_lines(new, f"{kind}.JOB.scp", jobs) for kind in ("feats", "vad")}
+    rejected = gather_lines(new, "rejected.JOB.txt", jobs)
     found = scps["feats"].keys() | rejected.keys()
     if lost := sorted(utt2spk.keys() - found):
         raise ValueError(f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; run stage 1 again")
@@ -256,7 +281,7 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
     for utt, reason in sorted(rejected.items()):
         log.warning("%s: utterance %s rejected: %s", directory, utt, reason)
     cmvn_ark = new / "cmvn.ark"
-    stats = speaker_stats({utt: kaldiio.load_mat(path) for utt, path in scps["stats"].items()}, utt2spk)
+    stats = speaker_stats(new, jobs, utt2spk)
     with kaldiio.WriteHelper(f"ark,scp:{cmvn_ark},{new}/cmvn.scp") as writer:
         for speaker, matrix in stats.items():
             writer(speaker, matrix)
@@ -265,7 +290,7 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
         f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()}
         for kind in ("feats", "vad", "cmvn")
     }
-    tables["utt2num_frames"] = {utt: str(len(kaldiio.load_mat(path))) for utt, path in scps["vad"].items()}
+    tables["utt2num_frames"] = gather_lines(new, "num_frames.JOB", jobs)
     before = read_table(directory / "rejected.txt") if (directory / "rejected.txt").is_file() else {}
     unopened = {utt: reason for utt, reason in before.items() if utt not in utt2spk}
     tables["rejected.txt"] = dict(sorted((unopened | rejected).items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ LINES = ("-", "--", "-.", ":")
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
 MOST_BINS = 60
+SHADES = ((0.0, 0.0), (0.0, 0.55), (1.0, 0.5), (0.0, 0.3))  # of further sets of a class: towards black (0) or white (1), how far
 
 NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
@@ -46,8 +48,10 @@ class LatentSet(NamedTuple):
         cond_dim: the first ``cond_dim`` columns of z are c, the rest is r.
         utterances: rows of utts.tsv, ``first`` and ``rows`` as integers.
         classes: true classes of the set, sorted.
+        groups: pairs of true class and set that the frames come from, sorted; a set made of others has several sets.
         z: (M, D) float32 latents of some frames; may lie on disk until indexed.
         labels: (M,) true class of each row of z, as an index into ``classes``.
+        group: (M,) the same as an index into ``groups``.
         loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats; NaN if it has none.
     """
 
@@ -56,8 +60,10 @@ class LatentSet(NamedTuple):
     cond_dim: int
     utterances: list[dict]
     classes: list[str]
+    groups: list[tuple[str, str]]
     z: torch.Tensor
     labels: torch.Tensor
+    group: torch.Tensor
     loglik: torch.Tensor
 
     def parts(self) -> list[tuple[str, str, slice]]:
@@ -70,6 +76,25 @@ class LatentSet(NamedTuple):
         """Frames and utterances of a true class."""
         rows = [u["rows"] for u in self.utterances if u["class"] == name]
         return sum(rows), len(rows)
+
+    def of_group(self, group: tuple[str, str]) -> torch.Tensor:
+        """Which utterances are of a class and set, (U,) bool."""
+        return torch.tensor([(u["class"], u["set"]) == group for u in self.utterances])
+
+    def group_title(self, group: tuple[str, str]) -> str:
+        """The class, and the set if the class comes from several."""
+        several = sum(name == group[0] for name, _ in self.groups) > 1
+        return self.title(group[0]) + (f", {group[1]}" if several else "")
+
+    def group_colours(self, colours: Mapping[str, str]) -> dict[tuple[str, str], tuple[float, float, float]]:
+        """The colour of the class, and darker and lighter ones for more sets of it."""
+        seen, found = Counter(), {}
+        for group in self.groups:
+            colour = colors.to_rgb(colours[group[0]])
+            end, weight = SHADES[seen[group[0]] % len(SHADES)]
+            found[group] = tuple((1 - weight) * c + weight * end for c in colour)
+            seen[group[0]] += 1
+        return found
 
     @property
     def decides(self) -> bool:
@@ -165,23 +190,24 @@ def scatter_figure(
     latents: LatentSet, colours: dict[str, str], title: str, panels: Sequence[Panel], shown: torch.Tensor
 ) -> Figure:
     """Points of each class in each panel; ``shown`` (m,) are the rows of ``latents.labels`` that the points are."""
-    figure = new_figure(title, 1.2 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.15 * len(latents.classes))
-    rows = {name: torch.nonzero(latents.labels[shown] == k).flatten() for k, name in enumerate(latents.classes)}
-    markers = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(colours)}
+    figure = new_figure(title, 1.2 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.15 * len(latents.groups))
+    rows = {group: torch.nonzero(latents.group[shown] == k).flatten() for k, group in enumerate(latents.groups)}
+    shades = latents.group_colours(colours)
+    markers = {group: MARKERS[i % len(MARKERS)] for i, group in enumerate(latents.groups)}
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for layer in range(LAYERS):
-            for name, own in rows.items():
+            for group, own in rows.items():
                 x, y = panel.points[own[layer::LAYERS]].T.numpy()
-                axes.scatter(x, y, s=14, alpha=0.5, linewidths=0, color=colours[name], marker=markers[name])
+                axes.scatter(x, y, s=14, alpha=0.5, linewidths=0, color=shades[group], marker=markers[group])
         for name, mark in panel.marks.items():
             axes.plot(*mark.tolist(), "X", ms=13, mfc=colours[name], mec="black", mew=1.5)
         axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
         leave_far_points_out(axes, panel)
     handles = []
-    for name, own in rows.items():
-        frames, utterances = latents.counts(name)
-        text = f"{latents.title(name)}: {len(own):,} of {frames:,} frames, {utterances:,} utterances"
-        handles.append(Line2D([], [], ls="", marker=markers[name], ms=8, color=colours[name], label=text))
+    for group, own in rows.items():
+        mine = [u["rows"] for u in latents.utterances if (u["class"], u["set"]) == group]
+        text = f"{latents.group_title(group)}: {len(own):,} of {sum(mine):,} frames, {len(mine):,} utterances"
+        handles.append(Line2D([], [], ls="", marker=markers[group], ms=8, color=shades[group], label=text))
     for name in dict.fromkeys(name for panel in panels for name in panel.marks):
         text = f"mean of {name} in the training set"
         handles.append(Line2D([], [], ls="", marker="X", ms=11, mfc=colours[name], mec="black", label=text))
@@ -218,7 +244,8 @@ def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFi
             (latents.loglik[:, b] - latents.loglik[:, a], known[b], known[a])
             for a, b in itertools.combinations(range(len(known)), 2)
         ]
-    figure = new_figure(title, 0.9 + (3.2 + 0.28 * len(latents.classes)) * len(panels))
+    shades = latents.group_colours(colours)
+    figure = new_figure(title, 0.9 + (3.2 + 0.28 * len(latents.groups)) * len(panels))
     for axes, (scores, above, below) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
         low, high = torch.quantile(scores[scored], torch.tensor([0.002, 0.998], dtype=torch.float64)).tolist()
         if below is not None:
@@ -226,20 +253,20 @@ def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFi
         margin = 0.03 * (high - low) or 1.0
         bins = min(MOST_BINS, 8 + math.isqrt(2 * len(scores)))
         edges = torch.linspace(low - margin, high + margin, bins + 1, dtype=torch.float64)
-        for i, name in enumerate(latents.classes):
-            own = torch.tensor([u["class"] == name for u in latents.utterances]) & scored
+        for i, group in enumerate(latents.groups):
+            own = latents.of_group(group) & scored
             if not own.any():
                 continue
-            frames, utterances = latents.counts(name)
-            text = f"{latents.title(name)}: {utterances:,} utterances, {frames:,} frames"
+            frames = sum(u["rows"] for u, mine in zip(latents.utterances, own.tolist()) if mine)
+            text = f"{latents.group_title(group)}: {int(own.sum()):,} utterances, {frames:,} frames"
             if below is None:
                 text += f", mean {scores[own].mean():.2f}"
             else:
                 text += f", {100 * (scores[own] > 0).double().mean():.1f} % above 0"
             inside = scores[own].clamp(float(edges[0]), float(edges[-1]))  # the last bins take what lies beyond
             share = torch.histogram(inside, edges).hist / own.sum()
-            axes.stairs(share, edges, fill=True, alpha=0.25, color=colours[name])
-            axes.stairs(share, edges, color=colours[name], ls=LINES[i % len(LINES)], lw=2, label=text)
+            axes.stairs(share, edges, fill=True, alpha=0.25, color=shades[group])
+            axes.stairs(share, edges, color=shades[group], ls=LINES[i % len(LINES)], lw=2, label=text)
         if below is None:
             axes.set(xlabel=above)
         else:

@@ -45,13 +45,11 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
         limit: the largest difference allowed, nats per frame.
     """
     rows = evenly_spaced(len(windows), AGREEMENT_FRAMES)
-    training, evaluation = trained.content["sample_nll"], evaluate(trained.model, windows, rows)["nll"]
-    figures = {
-        "frames": len(rows),
-        "training_nll": training,
-        "evaluation_nll": evaluation,
-        "difference": evaluation - training,
-    }
+    before, after = trained.content["sample"], evaluate(trained.model, windows, rows)
+    figures = {"frames": len(rows)}
+    figures |= {f"training_{name}": before[name] for name in ("nll", "logp", "logdet")}
+    training, evaluation = before["nll"], after["nll"]
+    figures |= {"evaluation_nll": evaluation, "difference": evaluation - training}
     (out / "agreement.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     log.info(
         "%s: the same %d training frames have NLL %.4f in training and %.4f now", out, len(rows), training, evaluation

@@ -174,10 +174,23 @@ def read_latents(directory: Path) -> LatentSet:
         )
     classes = sorted({utt["class"] for utt in latents.utts})
     of_utterance = torch.tensor([classes.index(utt["class"]) for utt in latents.utts])
-    labels = of_utterance[torch.searchsorted(torch.tensor(ends[:-1]), rows.clone(), right=True) - 1]
+    groups = sorted({(utt["class"], utt["set"]) for utt in latents.utts})
+    group_of_utterance = torch.tensor([groups.index((utt["class"], utt["set"])) for utt in latents.utts])
+    utterance = torch.searchsorted(torch.tensor(ends[:-1]), rows.clone(), right=True) - 1
     frames = torch.tensor([utt["rows"] for utt in latents.utts])
     loglik = torch.from_numpy(score.utterance_loglik(latents)) / frames[:, None]
-    return LatentSet(directory.name, latents.classes, latents.cond_dim, latents.utts, classes, z, labels, loglik)
+    return LatentSet(
+        name=directory.name,
+        model_classes=latents.classes,
+        cond_dim=latents.cond_dim,
+        utterances=latents.utts,
+        classes=classes,
+        groups=groups,
+        z=z,
+        labels=of_utterance[utterance],
+        group=group_of_utterance[utterance],
+        loglik=loglik,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

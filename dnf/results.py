@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from dnf import entry
-from dnf.config import Config
+from dnf.config import Config, Data
 from dnf.decide import COLUMNS
 from dnf.sets import name_of
 from dnf.stage import STAGES, read_marker
@@ -50,6 +50,10 @@ def collect(exp: Path) -> list[dict]:
             if row[name]
         ]
     agreement = json.loads((exp / "agreement.json").read_text(encoding="utf-8"))
+    rows += [
+        {"metric": f"training_{name}", "value": f"{agreement[f'training_{name}']:.6f}", "total": agreement["frames"]}
+        for name in ("nll", "logp", "logdet")
+    ]
     rows.append(
         {"metric": "train_eval_difference", "value": f"{agreement['difference']:.6f}", "total": agreement["frames"]}
     )
@@ -62,13 +66,12 @@ def collect(exp: Path) -> list[dict]:
 
 def figure(row: dict) -> str:
     """A share as ``0.9431 [ 116 / 123, 95% 0.9012-0.9720, 8 speakers ]``."""
-    interval = f"95% {float(row['low']):.4f}-{float(row['high']):.4f}" if row["low"] else "no interval"
-    return f"{float(row['value']):.4f} [ {row['count']} / {row['total']}, {interval}, {row['speakers']} speakers ]"
+    return f"{float(row['value']):.4f} [ {row['count']} / {row['total']}, {ends(row)}, {row['speakers']} speakers ]"
 
 
 def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
     """One accuracy a line; where a set has a control, the same class of the control stands on the same line."""
-    found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"].endswith("_accuracy")}
+    found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"] in ("frame_accuracy", "utt_accuracy")}
     lines = []
     for (metric, name, true), row in found.items():
         if true == "all" and sum(key[:2] == (metric, name) for key in found) == 2:
@@ -87,6 +90,63 @@ def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:
         f"{r['metric']} {r['set']} {r['class']} (unseen) decided {r['decided']} {figure(r)}"
         for r in rows
         if r["metric"].endswith("_share") and r["class"] not in model_classes
+    ]
+
+
+def duration_lines(rows: list[dict], data: Data) -> list[str]:
+    """For every set that views cut to pieces: accuracy of the pieces, shortest first, and of whole utterances."""
+    found = {(r["set"], r["class"]): r for r in rows if r["metric"] == "utt_accuracy"}
+    cuts: dict[tuple[str, ...], list[tuple[float, str]]] = {}
+    for name, view in data.views.items():
+        if view.seconds:
+            cuts.setdefault(tuple(view.sets), []).append((view.seconds, name))
+    lines = []
+    for sets, views in cuts.items():
+        whole = sets[0] if len(sets) == 1 else next((n for n, v in data.views.items() if tuple(v.sets) == sets and not v.seconds), "")
+        for true in dict.fromkeys(c for name, c in found if name in [view for _, view in views] and c != "all"):
+            cells = [f"{seconds:g} s {figure(found[name, true])}" for seconds, name in sorted(views) if (name, true) in found]
+            cells += [f"whole {figure(found[whole, true])}"] if (whole, true) in found else []
+            lines.append(f"duration {'+'.join(sets)} {true} {' | '.join(cells)}")
+    return lines
+
+
+def near_tie_lines(rows: list[dict]) -> list[str]:
+    """Share of near-ties, and the accuracy without them."""
+    clear = {(r["set"], r["class"]): r for r in rows if r["metric"] == "utt_accuracy_clear"}
+    lines = []
+    for r in rows:
+        if r["metric"] == "near_ties" and r["class"] != "all":
+            other = clear.get((r["set"], r["class"]))
+            lines.append(
+                f"near_ties {r['set']} {r['class']} {figure(r)} | others {figure(other) if other else 'none'}"
+            )
+    return lines
+
+
+def correlation_lines(rows: list[dict]) -> list[str]:
+    """Pearson and Spearman on one line for each set and level."""
+    lines = []
+    for level in ("utt", "speaker"):
+        for r in (r for r in rows if r["metric"] == f"{level}_pearson"):
+            same = next((o for o in rows if o["metric"] == f"{level}_spearman" and o["set"] == r["set"]), None)
+            cells = [f"{name} {float(row['value']):.4f} ({ends(row)})" for name, row in (("pearson", r), ("spearman", same)) if row]
+            lines.append(
+                f"correlation {level} {r['set']} {r['class']} llr of {r['decided']} {' '.join(cells)} [ {r['total']} points, {r['speakers']} speakers ]"
+            )
+    return lines
+
+
+def ends(row: dict) -> str:
+    return f"95% {float(row['low']):.4f}-{float(row['high']):.4f}" if row["low"] else "no interval"
+
+
+def training_line(rows: list[dict], name: str) -> list[str]:
+    """The densities of a sample of training frames as they were in training mode."""
+    m = {r["metric"]: r for r in rows if r["metric"] in ("training_nll", "training_logp", "training_logdet")}
+    values = {key: float(row["value"]) for key, row in m.items()}
+    return [
+        f"density {name} (while training) LogLL {-values['training_nll']:.3f} LogP {values['training_logp']:.3f} "
+        f"LogDet {values['training_logdet']:.3f} NLL {values['training_nll']:.3f} [ {m['training_nll']['total']} frames, sampled ]"
     ]
 
 
@@ -142,12 +202,13 @@ def header(exp: Path, config: Config) -> list[str]:
         f"# {train['source']}  experiment {exp}  seed {config.seed}  settings {train['key']}",
         f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
         f"# device {environment['device']} ({environment['device_name']}, {environment['threads']} threads)  seconds: {seconds}",
+        *(f"# left out: {row['set']}: {row['reason']}" for row in read_tsv(exp / "left_out.tsv")),
     ]
 
 
 def text(exp: Path, rows: list[dict], config: Config) -> str:
     """``results.txt``: one figure a line, each with its counts, so that ``grep`` and ``sort`` can read it."""
-    model_classes = sorted({r["decided"] for r in rows if r["decided"]})
+    model_classes = sorted({r["decided"] for r in rows if r["metric"] == "utt_share"})
     single = {r["metric"]: r["value"] for r in rows if not r["set"]}
     count = next(r["total"] for r in rows if r["metric"] == "train_eval_difference")
     accuracy = (
@@ -160,10 +221,16 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         "shares decided for classes the model has not seen": share_lines(rows, set(model_classes))
         if model_classes
         else [],
-        "confusion: true class -> decided": confusion_lines(rows, model_classes) if model_classes else [],
-        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)": density_lines(
+        "accuracy of utterances against their duration": duration_lines(rows, config.data),
+        f"near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances": near_tie_lines(rows),
+        "correlation of the utterances' log-likelihood ratio with expert scores, 95% interval by bootstrap over speakers": correlation_lines(
             rows
         ),
+        "confusion: true class -> decided": confusion_lines(rows, model_classes) if model_classes else [],
+        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)": [
+            *training_line(rows, name_of(config.data, "train")),
+            *density_lines(rows),
+        ],
         "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class": gaussianity_lines(
             exp
         ),

@@ -25,7 +25,7 @@ class Latents(NamedTuple):
     Attributes:
         classes: K names of the model's classes.
         cond_dim: dims of c.
-        utts: columns utt, speaker, class of each of U utterances, with ``first`` and ``rows`` as integers.
+        utts: columns utt, speaker, class, set, score of each of U utterances, with ``first`` and ``rows`` as integers.
         logp: ``(S, K)`` float32, log prior density of z under each class, nats.
         logdet: ``(S,)`` float32, nats.
     """

@@ -213,7 +213,7 @@ def damaged_files(whole: bytes) -> dict[str, bytes]:
     return {
         "empty": b"",
         "text": b"no checkpoint at all\n",
-        "json": b'{"format": 1}\n',
+        "json": b'{"format": 2}\n',
         "cut": whole[: len(whole) // 2],
         "cut early": whole[:100],
         "zeros": bytes(1000),
