@@ -10,6 +10,7 @@ of the rounds, and only ratios from one run compare.
 from __future__ import annotations
 
 import argparse
+import json
 import dataclasses
 import statistics
 import sys
@@ -25,9 +26,10 @@ import zuko
 from dnf.config import Config, resolve
 from dnf.environment import describe_environment
 from dnf.features import fbank_and_energy, make_extractor
-from dnf.frames import FrameStore, Windows
+from dnf.frames import FrameStore
 from dnf.model import DNF
 from dnf.train import CPU_MICRO_BATCH, backward
+from dnf.windows import Windows
 
 CLASSES = ["a", "b"]
 SIZES = {"440-d, hidden 512": (5, 512, 10000), "120-d, hidden 256": (1, 256, 10000)}
@@ -40,14 +42,14 @@ def make_store(folder: Path, frames: int, dim: int, length: int = 300) -> FrameS
     rng.standard_normal((frames, dim), dtype=np.float32).astype(np.float16).tofile(folder / "frames.bin")
     offsets = np.arange(0, frames + 1, length)
     centres = np.arange(frames)[np.arange(frames) % 4 > 0]
+    centres.tofile(folder / "centres.bin")
     np.save(folder / "offsets.npy", offsets)
-    np.save(folder / "centres.npy", centres)
-    np.save(folder / "stats.npy", np.ones((len(offsets) - 1, 2, dim + 1)))
-    rows = "".join(f"s{i}-1\ts{i}\t{CLASSES[i % 2]}\n" for i in range(len(offsets) - 1))
-    (folder / "utts.tsv").write_text("utt\tspeaker\tclass\n" + rows)
-    (folder / "meta.json").write_text(
-        f'{{"dtype": "float16", "dim": {dim}, "frames": {frames}, "speech": {len(centres)}}}\n'
-    )
+    np.save(folder / "spoken.npy", np.searchsorted(centres, offsets))
+    np.ones((len(offsets) - 1, 2, dim + 1)).tofile(folder / "stats.bin")
+    rows = "".join(f"s{i}-1\ts{i}\t{CLASSES[i % 2]}\t\n" for i in range(len(offsets) - 1))
+    (folder / "utts.tsv").write_text("utt\tspeaker\tclass\tscore\n" + rows)
+    meta = {"dtype": "float16", "dim": dim, "frames": frames, "speech": len(centres), "utterances": len(offsets) - 1}
+    (folder / "meta.json").write_text(json.dumps(meta) + "\n")
     return FrameStore(folder)
 
 
@@ -104,7 +106,7 @@ def zuko_step(flow: torch.nn.Module, x: torch.Tensor) -> Callable[[], None]:
 
 def model_rows(title: str, config: Config, store: FrameStore, batch: int, rounds: int, device: torch.device) -> None:
     """Training steps and scoring of one size, with the matrix product of the same run."""
-    windows = Windows(store, config.splice, config.cmvn, CLASSES, keep_unseen=False, device=device)
+    windows = Windows([store], config.splice, config.cmvn, CLASSES, keep_unseen=False, device=device)
     rows = torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))[:batch]
     x = windows.gather(rows)
     micro_batch = CPU_MICRO_BATCH if device.type == "cpu" else batch

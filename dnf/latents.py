@@ -205,8 +205,9 @@ def main(argv: list[str] | None = None) -> int:
             [stores[s] for s in view.sets], splice, cmvn, trained.classes, True, device, view.scores, pieces
         )
         out = args.exp / "latents" / name
-        if not len(windows):
-            empty[name] = "no utterance of it is left"
+        scored = any(score is not None for s in view.sets for score in stores[s].scores)
+        if not len(windows) or view.scores and not scored:
+            empty[name] = "its sets have no expert scores" if view.scores and not scored else "no utterance of it is left"
             shutil.rmtree(out, ignore_errors=True)
             continue
         moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames)

@@ -27,6 +27,9 @@ COLUMNS = ("metric", "set", "class", "value")
 DENSITIES = {"loglik": "LogLL", "logp": "LogP", "logdet": "LogDet", "nll": "NLL"}
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 TRAINING = {
+    "training_nll": "nats per frame, of a sample of training frames as training saw them",
+    "training_logp": "its LogP",
+    "training_logdet": "its LogDet",
     "train_eval_difference": "nats per frame by which the saved model and training differ on the same training frames; "
     "0 but for rounding, or the two do not compute the same thing",
     "spikes": "steps whose loss stood far above the recent ones",
@@ -64,6 +67,8 @@ READING = (
     "Skewness and excess kurtosis are 0 for a Gaussian; the table gives means over dimensions. Pooled figures mix "
     "the classes: two separated Gaussians have kurtosis towards -2. Within-class figures, after each class has lost "
     "its mean and scale, say whether the latents are Gaussian. Mardia's test looks at all dimensions together.",
+    "A near-tie is an utterance whose margin between the two best classes is within its own standard error: its "
+    "decision may as well have been the other one.",
     "An unseen class has no right answer: its table says how the model decides when it must.",
 )
 
@@ -129,6 +134,31 @@ def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
             "<p>No control set has figures: nothing here shows that classes are told by more than channels.</p>"
         )
     return Section("Accuracy", html if body else Html(""))
+
+
+def certainty(rows: Rows) -> Section:
+    """How many decisions are near-ties, and the accuracy without them."""
+    found = rows.pivot((r for r in rows.left if r["metric"] in ("near_ties", "utt_accuracy_clear")), ("set", "class"))
+    body = [
+        [*key, *share(cells.get("near_ties")), *share(cells.get("utt_accuracy_clear")), speakers(cells)]
+        for key, cells in found.items()
+    ]
+    heads = ["set", "class", "near-ties (95 %)", "so / all", "accuracy of the others (95 %)", "right / all", "speakers"]
+    return Section("Near-ties", table(heads, body, keys=2) if body else Html(""))
+
+
+def correlations(rows: Rows) -> Section:
+    """Correlation of the log-likelihood ratio with expert scores."""
+    body = []
+    for level, points in (("utt", "utterances"), ("speaker", "speakers")):
+        names = (f"{level}_pearson", f"{level}_spearman")
+        found = rows.pivot((r for r in rows.left if r["metric"] in names), ("set", "class"))
+        for key, cells in found.items():
+            first = next(iter(cells.values()))
+            ends = [share(cells.get(name))[0] for name in names]
+            body.append([*key, f"{number(first['total'])} {points}", *ends, number(first["speakers"])])
+    heads = ["set", "class", "of", "Pearson (95 %)", "Spearman (95 %)", "speakers"]
+    return Section("Correlation with expert scores", table(heads, body, keys=2) if body else Html(""))
 
 
 def confusions(rows: Rows) -> list[Section]:
@@ -271,6 +301,8 @@ def page(exp: Path) -> str:
     ]
     sections = [
         accuracy(rows, (config.get("data") or {}).get("controls") or {}),
+        certainty(rows),
+        correlations(rows),
         *confusions(rows),
         densities(rows),
         gaussianity(rows),
