@@ -87,4 +87,6 @@ make_data() {  # data directories of the recipe's corpus, or of the user's own r
       --seed "$(awk '/^seed:/ { print $2 }' "$data_dir/config.yaml")" --nj "$nj" "${prepare_options[@]}"
   fi
   python3 -m dnf.splits "$data_dir" --allow-pipes "$allow_pipes"
+  [[ ! -f $data_dir/missing.txt ]] || awk '{ set = $1; sub(/^[^ ]+ /, ""); sets[$0] = sets[$0] " " set }
+    END { for (option in sets) print "no " option ": left out" sets[option] }' "$data_dir/missing.txt" | sort >&2
 }

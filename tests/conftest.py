@@ -92,7 +92,8 @@ def write_corpus(speech_like) -> Callable:
 def write_store() -> Callable:
     """Write arks and tables of given frames and build their frame store.
 
-    Utterances are ``{utterance: (speaker, class, frames (N, F), speech (N,))}``; the data directory is left beside it.
+    Utterances are ``{utterance: (speaker, class, frames (N, F), speech (N,)[, expert score or None])}``; the data directory
+    is left beside it.
     """
     import kaldiio
 
@@ -109,6 +110,10 @@ def write_store() -> Callable:
         for name, column in (("utt2spk", 0), ("utt2class", 1)):
             (directory / name).write_text("".join(f"{utt} {row[column]}\n" for utt, row in ordered.items()))
         (directory / "utt2num_frames").write_text("".join(f"{utt} {len(row[2])}\n" for utt, row in ordered.items()))
+        scores = {utt: row[4] for utt, row in ordered.items() if row[4:] and row[4] is not None}
+        (directory / "utt2score").unlink(missing_ok=True)
+        if scores:
+            (directory / "utt2score").write_text("".join(f"{utt} {score}\n" for utt, score in scores.items()))
         build(directory, store, dtype)
         return FrameStore(store)
 
