@@ -1,6 +1,4 @@
-"""The frame store and the vectors gathered from it, against hand values and plain loops over numpy arrays."""
-
-import itertools
+"""The frame store: what is in it, how it is made, and the vectors of it as arks for Kaldi."""
 
 import kaldiio
 import numpy as np
@@ -11,10 +9,10 @@ from dnf import frames
 from dnf.config import Cmvn, Splice
 from dnf.datadir import write_table
 from dnf.features import cmvn_stats
-from dnf.frames import FrameStore, Windows, write_spliced
+from dnf.frames import FrameStore, write_spliced
+from dnf.windows import Windows
 
 CPU = torch.device("cpu")
-NO_CMVN = Cmvn("none", False)
 EVERY_CMVN = [Cmvn(scope, variance) for scope in ("none", "utterance", "speaker") for variance in (False, True)]
 every_cmvn = pytest.mark.parametrize("cmvn", EVERY_CMVN, ids=lambda c: f"{c.scope}-{c.variance}")
 
@@ -48,144 +46,21 @@ def random_store(write_store, tmp_path_factory) -> FrameStore:
             spoken[rng.integers(count)] = True
             name = "zh" if speaker in "bd" else "en"
             x = rng.normal(rng.normal(8, 3, 4), rng.uniform(0.5, 3, 4), (count, 4))
-            made[f"{speaker}-{n}"] = (speaker, name, x, spoken.astype(np.float32))
+            made[f"{speaker}-{n}"] = (speaker, name, x, spoken.astype(np.float32), n + 0.5 if speaker == "d" else None)
     return write_store(tmp_path_factory.mktemp("store") / "train", made)
 
 
-def windows(store, left=0, right=0, hop=1, cmvn=NO_CMVN, classes=("en", "zh"), keep_unseen=True) -> Windows:
-    return Windows(store, Splice(left, right, hop), cmvn, list(classes), keep_unseen, CPU)
+def windows(store, left=0, right=0) -> Windows:
+    return Windows([store], Splice(left, right, 1), Cmvn("none", False), ["en", "zh"], True, CPU)
 
 
 def gathered(of: Windows) -> np.ndarray:
     return of.gather(torch.arange(len(of))).numpy()
 
 
-def normalized(store: FrameStore, cmvn: Cmvn) -> list[np.ndarray]:
-    """Each utterance's frames ``(N, F)`` after CMVN with the statistics of the speech frames, in plain numpy."""
-    offsets = store.offsets.numpy()
-    all_frames = [store.frames[a:b].double().numpy() for a, b in itertools.pairwise(offsets)]
-    speech = [x[spoken_frames(store, u)] for u, x in enumerate(all_frames)]
-    result = []
-    for u, x in enumerate(all_frames):
-        if cmvn.scope == "none":
-            result.append(x)
-            continue
-        mates = (
-            [v for v in range(len(all_frames)) if store.speakers[v] == store.speakers[u]]
-            if cmvn.scope == "speaker"
-            else [u]
-        )
-        pool = np.concatenate([speech[v] for v in mates])
-        result.append((x - pool.mean(0)) / (pool.std(0) if cmvn.variance else 1.0))
-    return result
-
-
 def spoken_frames(store: FrameStore, u: int) -> np.ndarray:
     """Numbers, within utterance u, of its speech frames."""
-    first, last = store.offsets[u].item(), store.offsets[u + 1].item()
-    centres = store.centres.numpy()
-    return centres[(centres >= first) & (centres < last)] - first
-
-
-def slow_vectors(store: FrameStore, splice: Splice, cmvn: Cmvn) -> tuple[np.ndarray, list[int]]:
-    """All spliced vectors and the utterance of each, frame by frame."""
-    rows, utterances = [], []
-    for u, x in enumerate(normalized(store, cmvn)):
-        for centre in spoken_frames(store, u)[:: splice.hop]:
-            parts = [x[min(max(t, 0), len(x) - 1)] for t in range(centre - splice.left, centre + splice.right + 1)]
-            rows.append(np.concatenate(parts))
-            utterances.append(u)
-    return np.array(rows), utterances
-
-
-def test_splice_repeats_edges_and_takes_context_that_the_vad_removed(toy):
-    got = gathered(windows(toy, left=2, right=1))
-    assert got.dtype == np.float32
-    assert got.tolist() == [
-        [10, 10, 11, 12],
-        [11, 12, 13, 14],
-        [12, 13, 14, 15],
-        [20, 20, 20, 21],
-        [20, 20, 21, 22],
-        [20, 21, 22, 23],
-        [21, 22, 23, 23],
-        [30, 30, 30, 31],
-        [32, 33, 34, 34],
-        [40, 40, 40, 40],
-    ]
-
-
-def test_a_window_wider_than_the_utterance_stays_in_it(toy):
-    assert gathered(windows(toy, left=0, right=9))[3].tolist() == [20, 21, 22, 23, 23, 23, 23, 23, 23, 23]
-
-
-@pytest.mark.parametrize(
-    ("hop", "centres"),
-    [(1, [11, 13, 14, 20, 21, 22, 23, 30, 34, 40]), (2, [11, 14, 20, 22, 30, 40]), (3, [11, 20, 23, 30, 40])],
-)
-def test_hop_counts_the_speech_frames_of_each_utterance(toy, hop, centres):
-    assert gathered(windows(toy, hop=hop))[:, 0].tolist() == centres
-
-
-def test_labels_are_places_in_the_list_of_classes(toy):
-    of = windows(toy, classes=("en", "zh"))
-    assert of.labels(torch.arange(len(of))).tolist() == [0] * 7 + [1, 1, -1]
-    assert windows(toy, classes=("ja", "zh")).labels(torch.tensor([9, 0, 8])).tolist() == [0, -1, 1]
-    assert of.class_counts(["en", "zh"]) == {"en": 7, "zh": 2}
-
-
-def test_utterances_of_unseen_classes_can_be_left_out(toy):
-    of = windows(toy, left=1, classes=("zh",), keep_unseen=False)
-    assert gathered(of).tolist() == [[30, 30], [33, 34]]
-    assert of.labels(torch.arange(2)).tolist() == [0, 0] and of.class_counts(["zh"]) == {"zh": 2}
-
-
-def test_any_rows_in_any_order(random_store):
-    of = windows(random_store, left=1, right=2)
-    rows = torch.tensor([7, 0, 7, len(of) - 1, 3])
-    assert np.array_equal(of.gather(rows).numpy(), gathered(of)[rows.numpy()])
-
-
-@every_cmvn
-@pytest.mark.parametrize("splice", [Splice(0, 0, 1), Splice(2, 1, 1), Splice(5, 5, 3)], ids=str)
-def test_vectors_equal_a_plain_loop(random_store, cmvn, splice):
-    of = Windows(random_store, splice, cmvn, ["en", "zh"], True, CPU)
-    wanted, utterances = slow_vectors(random_store, splice, cmvn)
-    assert of.dim == wanted.shape[1] and len(of) == len(wanted)
-    np.testing.assert_allclose(gathered(of), wanted, rtol=1e-4, atol=1e-4)
-    assert of.utterance.tolist() == utterances
-    assert of.labels(torch.arange(len(of))).tolist() == [int(random_store.classes[u] == "zh") for u in utterances]
-
-
-@pytest.mark.parametrize("scope", ("utterance", "speaker"))
-def test_normalized_speech_has_mean_zero_and_variance_one_in_its_scope(random_store, scope):
-    of = windows(random_store, cmvn=Cmvn(scope, True))
-    names = np.array(random_store.utterances if scope == "utterance" else random_store.speakers)[of.utterance.numpy()]
-    x = gathered(of)
-    for name in set(names):
-        if (names == name).sum() > 2:
-            np.testing.assert_allclose(x[names == name].mean(0), 0, atol=1e-4)
-            np.testing.assert_allclose(x[names == name].std(0), 1, atol=1e-3)
-
-
-@every_cmvn
-@pytest.mark.parametrize("classes", [("en", "zh"), ("zh",)], ids=len)
-def test_global_normalization_equals_numpy(random_store, cmvn, classes):
-    of = windows(random_store, cmvn=cmvn, classes=classes, keep_unseen=False)
-    mean, std = of.global_normalization()
-    x = gathered(of).astype(np.float64)
-    np.testing.assert_allclose(mean.numpy(), x.mean(0), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(std.numpy(), x.std(0), rtol=1e-4, atol=1e-4)
-    assert mean.dtype == std.dtype == torch.float32 and mean.shape == (4,)
-
-
-def test_a_constant_dim_is_not_divided_by_zero(write_store, tmp_path):
-    x = np.ones((9, 2))
-    x[:, 1] = np.arange(9)
-    store = write_store(tmp_path / "flat", {"a-1": ("a", "en", x, np.ones(9))})
-    for cmvn in EVERY_CMVN:
-        of = windows(store, cmvn=cmvn)
-        assert np.isfinite(gathered(of)).all() and (of.global_normalization()[1] > 0).all()
+    return (store.centres[store.spoken[u] : store.spoken[u + 1]] - store.offsets[u]).numpy()
 
 
 def test_statistics_of_the_store_are_those_of_its_speech_frames(random_store):
@@ -195,10 +70,30 @@ def test_statistics_of_the_store_are_those_of_its_speech_frames(random_store):
         np.testing.assert_allclose(random_store.stats[u].numpy(), cmvn_stats(spoken), err_msg=name)
 
 
-def test_utterances_keep_their_names_and_order(random_store):
-    assert random_store.utterances == sorted(random_store.utterances)
+def test_utterances_keep_their_names_order_and_scores(random_store):
+    assert random_store.name == "train" and random_store.utterances == sorted(random_store.utterances)
     assert [u[0] for u in random_store.utterances] == random_store.speakers
     assert random_store.classes == ["zh" if s in "bd" else "en" for s in random_store.speakers]
+    assert random_store.scores == [None] * 9 + [0.5, 1.5, 2.5]
+
+
+def test_centres_of_an_utterance_are_the_frames_its_vad_marks(toy):
+    assert [spoken_frames(toy, u).tolist() for u in range(4)] == [[1, 3, 4], [0, 1, 2, 3], [0, 4], [0]]
+    assert toy.frames[toy.centres, 0].tolist() == [11, 13, 14, 20, 21, 22, 23, 30, 34, 40]
+    assert toy.spoken[-1] == len(toy.centres) == 10 and toy.offsets.tolist() == [0, 6, 10, 15, 16]
+
+
+@pytest.mark.parametrize("change", ("nothing", "scores", "speaker", "class", "name", "frames", "speech"))
+def test_the_fingerprint_is_of_what_training_reads(write_store, tmp_path, change):
+    rows = {f"a-{n}": ("a", "en", np.ones((4, 2)) * n, np.ones(4)) for n in (1, 2, 3)}
+    before = write_store(tmp_path / "one", rows).fingerprint()
+    speaker, name, x, speech = rows.pop("a-2")
+    utt = "a-22" if change == "name" else "a-2"
+    score = (3.0,) if change == "scores" else ()
+    x = x + (change == "frames")
+    speech = speech * [1, 1, 1, change != "speech"]
+    rows[utt] = ("b" if change == "speaker" else speaker, "zh" if change == "class" else name, x, speech, *score)
+    assert (write_store(tmp_path / "two", rows).fingerprint() == before) == (change in ("nothing", "scores"))
 
 
 def test_float16_is_within_its_precision(write_store, tmp_path):
@@ -234,11 +129,11 @@ def test_spliced_arks_equal_the_gathered_vectors(random_store, tmp_path, cmvn):
     splice = Splice(2, 1, 2)
     write_spliced(random_store, splice, cmvn, tmp_path / "spliced")
     read = kaldiio.load_scp(str(tmp_path / "spliced" / "spliced.scp"))
-    of = Windows(random_store, splice, cmvn, [], True, CPU)
+    of = Windows([random_store], splice, cmvn, [], True, CPU)
     assert list(read) == random_store.utterances
-    for u, utt in enumerate(random_store.utterances):
-        rows = torch.nonzero(of.utterance == u)[:, 0]
-        assert np.array_equal(read[utt], of.gather(rows).numpy()), utt
+    for segment in of.segments():
+        rows = torch.arange(segment.first, segment.first + segment.rows)
+        assert np.array_equal(read[segment.utt], of.gather(rows).numpy()), segment.utt
 
 
 def test_the_splice_command_writes_every_set(random_store, tmp_path):
@@ -294,11 +189,18 @@ def test_no_store_says_which_stage_makes_one(tmp_path):
         FrameStore(tmp_path)
 
 
-def test_a_cut_store_is_refused(toy):
-    path = toy.directory / "frames.bin"
+@pytest.mark.parametrize(("file", "size"), [("frames.bin", 64), ("centres.bin", 80), ("stats.bin", 4 * 2 * 2 * 8)])
+def test_a_cut_store_is_refused(toy, file, size):
+    path = toy.directory / file
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match="frames.bin: 60 bytes, not .*run stage 2 again"):
+    with pytest.raises(ValueError, match=rf"{file}: {size - 4} bytes, not .*run stage 2 again"):
         FrameStore(toy.directory)
+
+
+def test_what_is_written_to_opened_frames_does_not_reach_the_disk(toy):
+    before = (toy.directory / "frames.bin").read_bytes()
+    toy.frames[:] = 0.0
+    assert (toy.directory / "frames.bin").read_bytes() == before
 
 
 def change_lengths(directory):

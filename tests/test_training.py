@@ -1,4 +1,4 @@
-"""Training: batches, steps, checkpoints, what happens when it breaks off or blows up, and whether evaluation agrees."""
+"""Training: steps, checkpoints, what happens when it breaks off or blows up, and whether evaluation agrees."""
 
 import csv
 import itertools
@@ -7,7 +7,6 @@ import math
 import re
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,76 +15,13 @@ import torch
 
 from dnf import checkpoint, latents, train
 from dnf.evaluate import evaluate, evenly_spaced
-from dnf.frames import FrameStore, Windows
+from dnf.frames import FrameStore
 from dnf.history import COLUMNS
 from dnf.monitor import SpikeMonitor
-from dnf.sampler import Sampler
 from dnf.train import Trainer, backward, learning_rate, make_trainer
+from dnf.windows import Windows
 
 CPU = torch.device("cpu")
-
-
-# ---- batches -------------------------------------------------------------------------------------
-
-
-def sampler(counts=(30, 70), batch_size=10, balanced=False, seed=1) -> Sampler:
-    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    return Sampler(labels, batch_size, balanced, seed)
-
-
-def epoch_of(of: Sampler, epoch: int) -> list[int]:
-    first = epoch * of.steps_per_epoch
-    return torch.cat([of.batch(step) for step in range(first, first + of.steps_per_epoch)]).tolist()
-
-
-def test_an_epoch_takes_each_vector_once():
-    of = sampler()
-    assert of.steps_per_epoch == 10 and all(len(of.batch(step)) == 10 for step in range(20))
-    for epoch in range(3):
-        assert sorted(epoch_of(of, epoch)) == list(range(100))
-
-
-def test_what_does_not_fill_a_batch_is_left_out_of_its_epoch():
-    of = sampler((33, 74))
-    assert of.steps_per_epoch == 10 and len(set(epoch_of(of, 0))) == 100
-    assert set(epoch_of(of, 0)) != set(epoch_of(of, 1))
-
-
-def test_epochs_and_seeds_have_orders_of_their_own():
-    orders = [tuple(epoch_of(sampler(seed=seed), epoch)) for seed in (1, 2) for epoch in (0, 1, 2)]
-    assert len(set(orders)) == 6 and tuple(range(100)) not in orders
-
-
-@pytest.mark.parametrize("balanced", (False, True))
-def test_a_batch_is_a_function_of_the_step_alone(balanced):
-    of = sampler(balanced=balanced)
-    wanted = {step: of.batch(step).tolist() for step in range(35)}
-    shuffled = sampler(balanced=balanced)
-    for step in (34, 3, 20, 3, 0, 12):
-        assert shuffled.batch(step).tolist() == wanted[step]
-        assert sampler(balanced=balanced).batch(step).tolist() == wanted[step]
-
-
-def test_balanced_epochs_give_each_class_the_same_share():
-    of = sampler((20, 30, 70), batch_size=40, balanced=True)
-    for epoch in range(2):
-        times = Counter(epoch_of(of, epoch))
-        by_class = [[times[row] for row in rows] for rows in (range(20), range(20, 50), range(50, 120))]
-        assert [sum(of_class) for of_class in by_class] == [40, 40, 40]
-        assert set(by_class[0]) == {2} and set(by_class[1]) == {1, 2} and set(by_class[2]) == {0, 1}
-    assert set(epoch_of(of, 0)) != set(epoch_of(of, 1))  # other vectors of the large class
-    assert all(len(set((of.labels[of.batch(step)]).tolist())) == 3 for step in range(3))  # mixed, not class by class
-
-
-def test_balance_ignores_classes_without_vectors_and_survives_rare_ones():
-    labels = torch.tensor([0] * 99 + [2])
-    times = Counter(labels[epoch_of(Sampler(labels, 10, True, 1), 0)].tolist())
-    assert times == {0: 50, 2: 50}
-
-
-def test_a_batch_larger_than_the_set_is_the_set():
-    of = sampler((3, 4), batch_size=1000)
-    assert of.batch_size == 7 and of.steps_per_epoch == 1 and sorted(of.batch(5).tolist()) == list(range(7))
 
 
 # ---- spikes --------------------------------------------------------------------------------------
@@ -197,10 +133,6 @@ def new_trainer(frames, small_config, tmp_path):
     return make
 
 
-def windows(store: Path, config, keep_unseen=False, classes=("en", "zh")) -> Windows:
-    return Windows(FrameStore(store), config.splice, config.cmvn, list(classes), keep_unseen, CPU)
-
-
 def weights(of) -> torch.Tensor:
     state = of if isinstance(of, dict) else of.state_dict()
     return torch.cat([tensor.flatten() for tensor in state.values()])
@@ -242,7 +174,7 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(new_trainer, micro_
     with torch.no_grad():
         for parameter in trainer.model.parameters():
             parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(parameter.numel()))
-    data = windows(trainer.train.store.directory, trainer.config)
+    data = trainer.train
     gather = data.gather
     data.gather = lambda rows: gather(rows).double()
     rows, got = trainer.sampler.batch(0), {}
@@ -580,7 +512,7 @@ import json, math, os, signal, sys
 from pathlib import Path
 import torch
 from dnf import checkpoint, train
-from dnf.frames import Windows
+from dnf.windows import Windows
 
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # what the first optimizer imports takes a second
 frames, classes, plan = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])

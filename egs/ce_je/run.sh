@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# The ce_je recipe: Chinese and Japanese accents of English. See README.md here, and ../../run.sh --help.
+cd "$(dirname "${BASH_SOURCE[0]}")" && exec ../../run.sh --recipe ce_je "$@"

@@ -1,0 +1,98 @@
+"""LibriSpeech: English audio books of LibriVox, read by volunteers, 16 kHz FLAC, read by Lhotse's recipe.
+
+Origin: Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP 2015;
+https://www.openslr.org/12. Licence: CC BY 4.0. The readers are mostly, not all, native speakers: nobody asked them.
+Size of the parts used here: train-clean-100 28,539 utterances of 251 speakers, 100.6 h; test-other 2,939 of 33, 5.1 h.
+
+    LibriSpeech/SPEAKERS.TXT                                   gender of each reader; may be missing
+    LibriSpeech/<part>/<reader>/<chapter>/<reader>-<chapter>-<number>.flac
+    LibriSpeech/<part>/<reader>/<chapter>/<reader>-<chapter>.trans.txt      says which utterances there are; its words
+                                                                            are not used
+"""
+
+from __future__ import annotations
+
+import logging
+import tarfile
+from pathlib import Path
+
+from lhotse.recipes.librispeech import download_librispeech, prepare_librispeech
+from lhotse.utils import fastcopy
+
+from dnf import entry, recipe, utterances
+from dnf.recipe import Manifests
+
+log = logging.getLogger(__name__)
+
+FOLDER = "LibriSpeech"
+URL = "https://www.openslr.org/12"
+LAYOUT = f"LibriSpeech of {URL} with train-clean-100 and test-other; --download true fetches it"
+PUBLISHED = {
+    "train-clean-100": {"utterances": 28539, "speakers": 251},
+    "test-other": {"utterances": 2939, "speakers": 33},
+}
+
+
+def read(folder: Path, part: str, nj: int = 1, max_rejected: float = 0.01) -> Manifests:
+    """One part of LibriSpeech, class en, speakers ``librispeech_<reader>``.
+
+    Args:
+        folder: LibriSpeech.
+        part: a key of ``PUBLISHED``.
+        nj: threads that read headers.
+        max_rejected: share of the recordings that may be missing.
+
+    Raises:
+        ValueError: the part is not there, or too many of its recordings are not, or one cannot be read.
+    """
+    folder = folder.absolute()
+    transcripts = [path.read_text(encoding="utf-8") for path in (folder / part).rglob("*.trans.txt")]
+    listed = {line.split()[0] for text in transcripts for line in text.splitlines() if line.strip()}
+    if not listed:
+        raise ValueError(f"--librispeech {folder}: no {part}/<reader>/<chapter>/*.trans.txt; expected {LAYOUT}")
+    try:
+        made = prepare_librispeech(folder, dataset_parts=[part], num_jobs=nj)[part]
+    except Exception as error:  # what a damaged header raises depends on the backend that reads it
+        raise ValueError(
+            f"--librispeech {folder}: a file of {part} cannot be read; restore or remove it: {entry.describe(error)}"
+        ) from None
+    absent = listed - {recording.id for recording in made["recordings"]}
+    missing = dict.fromkeys(absent, "its recording is not there; restore it, or take its line out of the .trans.txt")
+    utterances.check_rejected(missing, len(listed), max_rejected, f"--librispeech {folder}: {part}")
+    genders = read_genders(folder / "SPEAKERS.TXT")
+    supervisions = [fastcopy(s, text=None, gender=genders.get(s.speaker)) for s in made["supervisions"]]
+    labelled = recipe.label(Manifests(made["recordings"], supervisions), "en", "librispeech")
+    recipe.expect(f"LibriSpeech {part}", recipe.counts(labelled), PUBLISHED[part])
+    return labelled
+
+
+def read_genders(path: Path) -> dict[str, str]:
+    """``m`` or ``f`` by reader, from lines ``<reader> | F | ...`` of SPEAKERS.TXT; empty when there is no such file."""
+    if not path.is_file():
+        log.info("%s: not there; genders are left out", path)
+        return {}
+    lines = (line.split("|") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(";"))
+    return {fields[0].strip(): fields[1].strip().lower() for fields in lines if len(fields) > 1}
+
+
+def download(folder: Path) -> None:
+    """Fetch the parts that ``folder`` lacks, 6.6 GB; the archives stay beside it."""
+    if folder.name != FOLDER:
+        raise ValueError(
+            f"--librispeech {folder}: what is downloaded is a folder {FOLDER}; name it so, or leave the option out"
+        )
+    missing = [part for part in PUBLISHED if lacks(folder / part, folder.parent / f"{part}.tar.gz")]
+    if not missing:
+        return
+    try:
+        download_librispeech(folder.parent, dataset_parts=missing)
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise ValueError(
+            f"{URL}: {' '.join(missing)} not fetched ({entry.describe(error)}); start again, it goes on where it "
+            f"stopped, or unpack the archives in {folder.parent} yourself"
+        ) from None
+
+
+def lacks(folder: Path, archive: Path) -> bool:
+    """Whether ``folder`` is not there, or a download was stopped while it was unpacked."""
+    return not folder.is_dir() or archive.is_file() and not (folder / ".completed").is_file()

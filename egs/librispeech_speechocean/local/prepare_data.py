@@ -1,0 +1,116 @@
+"""Open data: native readers of LibriSpeech (class en) and Mandarin speakers of speechocean762 (class ce).
+
+    set                             of                                 speakers
+    librispeech_{train,dev,test}    LibriSpeech train-clean-100        70, 10 and 20 % of the speech, by speaker
+    test_other                      LibriSpeech test-other             all: native, but other and noisier recordings
+    speechocean_{train,dev}         adults of speechocean762, train    5/6 and 1/6 of the speech, by speaker
+    speechocean_test                adults of speechocean762, test     all
+
+Both corpora, https://www.openslr.org/12 and https://www.openslr.org/101, are CC BY 4.0; ``librispeech.py`` and
+``speechocean.py`` describe origin and layout. Transcripts are not used. No speaker is in two sets; who is where follows
+from the seed and stands in ``OUTPUT_DIR/lists/<set>.txt``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dnf import entry, recipe
+from dnf.recipe import Corpus, Manifests
+from egs.librispeech_speechocean.local import librispeech, speechocean
+
+log = logging.getLogger(__name__)
+
+SHARES = {
+    "librispeech": {"train": 0.7, "dev": 0.1, "test": 0.2},
+    "speechocean": {"train": 5 / 6, "dev": 1 / 6},
+}
+CORPORA = (
+    Corpus(
+        "librispeech", librispeech.LAYOUT, ("librispeech_train", "librispeech_dev", "librispeech_test", "test_other")
+    ),
+    Corpus("speechocean", speechocean.LAYOUT, ("speechocean_train", "speechocean_dev", "speechocean_test")),
+)
+MODULES = {"librispeech": librispeech, "speechocean": speechocean}
+
+
+def prepare(
+    corpus_dirs: Mapping[str, Path],
+    output_dir: Path,
+    seed: int = 1,
+    nj: int = 1,
+    max_rejected: float = 0.01,
+    score: str = "total",
+) -> dict[str, Manifests]:
+    """Make a data directory of each set of the corpora that are given.
+
+    Args:
+        corpus_dirs: folders by corpus, ``librispeech`` and ``speechocean`` or one of them.
+        output_dir: such as ``data``.
+        seed: of the division by speaker.
+        nj: threads that read headers.
+        max_rejected: share of a corpus that may be missing or unreadable.
+        score: of ``speechocean.SCORES``, the one that utterances carry.
+
+    Returns:
+        Manifests by set.
+
+    Raises:
+        ValueError: a corpus is not laid out as published, or has a mistake in it.
+    """
+    sets: dict[str, Manifests] = {}
+    if folder := corpus_dirs.get("librispeech"):
+        sets |= divide(librispeech.read(folder, "train-clean-100", nj, max_rejected), "librispeech", output_dir, seed)
+        if (folder / "test-other").is_dir():
+            sets["test_other"] = librispeech.read(folder, "test-other", nj, max_rejected)
+        else:
+            log.warning("--librispeech %s: no test-other: there is no control set test_other", folder)
+    if folder := corpus_dirs.get("speechocean"):
+        made = {
+            part: recipe.make(f"speechocean_{part}", spoken, output_dir, max_rejected)
+            for part, spoken in speechocean.read(folder, score).items()
+        }
+        sets |= divide(made["train"], "speechocean", output_dir, seed)
+        sets["speechocean_test"] = made["test"]
+    recipe.write(sets, output_dir, CORPORA, corpus_dirs)
+    return sets
+
+
+def divide(manifests: Manifests, corpus: str, output_dir: Path, seed: int) -> dict[str, Manifests]:
+    """Sets ``<corpus>_<part>`` of different speakers, listed in ``lists/<corpus>_<part>.txt``."""
+    parts = recipe.divide(recipe.seconds_by(manifests, "speaker"), SHARES[corpus], seed)
+    for part, speakers in parts.items():
+        recipe.write_list(output_dir, f"{corpus}_{part}", speakers)
+    return {f"{corpus}_{part}": recipe.of_speakers(manifests, speakers) for part, speakers in parts.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of the recipe's data preparation."""
+    parser = recipe.parser(__doc__, CORPORA)
+    parser.add_argument(
+        "--score", choices=speechocean.SCORES, default="total", help="the experts' score that is used (%(default)s)"
+    )
+    parser.add_argument(
+        "--download",
+        choices=("true", "false"),
+        default="false",
+        help="fetch what is not there, to the folders given or to download/ (%(default)s)",
+    )
+    arguments = parser.parse_args(argv)
+    folders = {corpus.name: getattr(arguments, corpus.name) for corpus in CORPORA}
+    for name, module in MODULES.items():
+        default = Path("download", module.FOLDER)
+        if arguments.download == "true":
+            folders[name] = folders[name] or default
+            module.download(folders[name])
+        elif folders[name] is None and default.is_dir():
+            folders[name] = default
+    found = recipe.given(CORPORA, folders)
+    prepare(found, arguments.output_dir, arguments.seed, arguments.nj, arguments.max_rejected, arguments.score)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,145 @@
+"""speechocean762: English read by Mandarin speakers, with experts' scores, 16 kHz WAV, read by Lhotse's Kaldi importer.
+
+Origin: Zhang et al., "speechocean762: an open-source non-native English speech corpus for pronunciation assessment",
+Interspeech 2021, arXiv:2104.01378; https://www.openslr.org/101. Licence: CC BY 4.0.
+Size: 5,000 utterances of 250 speakers, half in each of train and test. About half are children; left out here.
+
+    speechocean762/{train,test}/{wav.scp,utt2spk,spk2age,spk2gender}    Kaldi style; paths are taken from speechocean762
+    speechocean762/WAVE/SPEAKER0001/000010011.WAV
+    speechocean762/resource/scores.json                                 may be missing: then there are no scores
+
+``scores.json`` has for each utterance, beside those of its words, scores of the sentence from 0 to 10, means or medians
+of five experts: ``{"000010011": {"accuracy": 8, "fluency": 9, "prosodic": 9, "total": 8, ...}, ...}``
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tarfile
+import tempfile
+from pathlib import Path
+
+from lhotse.kaldi import load_kaldi_data_dir
+from lhotse.utils import resumable_download, safe_extract
+
+from dnf import entry, recipe
+from dnf.datadir import write_table
+from dnf.datadir_tables import read_loose
+from dnf.utterances import Utterance
+
+log = logging.getLogger(__name__)
+
+FOLDER = "speechocean762"
+URL = "https://www.openslr.org/resources/101/speechocean762.tar.gz"
+LAYOUT = "speechocean762 of https://www.openslr.org/101 with train, test and WAVE; --download true fetches it"
+PARTS = ("train", "test")
+TABLES = ("wav.scp", "utt2spk", "spk2age", "spk2gender")
+PUBLISHED = {"utterances": 5000, "speakers": 250}
+ADULT = 18  # years
+SCORES = ("total", "accuracy", "fluency", "prosodic")
+SCALE = (0.0, 10.0)
+RESTORE = "restore the files of the corpus"
+
+
+def read(folder: Path, score: str = "total") -> dict[str, list[Utterance]]:
+    """The adults' utterances, class ce, of ``train`` and ``test``; no recording is opened.
+
+    Args:
+        folder: speechocean762.
+        score: which of ``SCORES`` is an utterance's score.
+
+    Raises:
+        ValueError: a table is missing, or contradicts another one, or has a mistake in it.
+    """
+    scores = read_scores(folder / "resource" / "scores.json", score)
+    parts = {part: read_part(folder, part) for part in PARTS}
+    everyone = [utterance for spoken, _ in parts.values() for utterance in spoken]
+    found = {"utterances": len(everyone), "speakers": len({u.speaker for u in everyone})}
+    recipe.expect("speechocean762", found, PUBLISHED)
+    adults = {part: [u for u in spoken if ages[u.speaker] >= ADULT] for part, (spoken, ages) in parts.items()}
+    unscored = [u.id for spoken in adults.values() for u in spoken if u.id not in scores]
+    if scores and unscored:
+        log.warning("%s: %d utterances have no score, the first is %s", folder, len(unscored), unscored[0])
+    return {part: [labelled(u, scores.get(u.id)) for u in spoken] for part, spoken in adults.items()}
+
+
+def read_part(folder: Path, part: str) -> tuple[list[Utterance], dict[str, int]]:
+    """All utterances of ``train`` or ``test``, under the ids of the corpus, and the age of each speaker."""
+    for name in TABLES:
+        if not (folder / part / name).is_file():
+            raise ValueError(f"--speechocean {folder}: no {part}/{name}; expected {LAYOUT}")
+    tables = {name: read_loose(folder / part / name) for name in TABLES}
+    speakers, ages = tables["utt2spk"], {}
+    for one, other in (("wav.scp", "utt2spk"), ("utt2spk", "wav.scp")):
+        left = sorted(tables[one].keys() - tables[other].keys())
+        if left:
+            raise ValueError(f"{folder / part / other}: no utterance {left[0]}, which is in {one}; {RESTORE}")
+    for speaker in sorted(set(speakers.values())):
+        age = tables["spk2age"].get(speaker, "")
+        if not age.isdecimal():
+            raise ValueError(f"{folder / part / 'spk2age'}: speaker {speaker} has no age; {RESTORE}")
+        ages[speaker] = int(age)
+    for utt, path in tables["wav.scp"].items():
+        if path.endswith("|"):
+            raise ValueError(f"{folder / part / 'wav.scp'}: {utt} is a command, which would be run; {RESTORE}")
+    paths = {utt: str((folder / path).absolute()) for utt, path in tables["wav.scp"].items()}
+    with tempfile.TemporaryDirectory() as directory:
+        write_table(Path(directory, "wav.scp"), paths)
+        write_table(Path(directory, "utt2spk"), speakers)
+        write_table(Path(directory, "spk2gender"), {s: tables["spk2gender"].get(s, "") for s in ages})
+        # the importer opens no recording whose length it knows: recipe.make does, and lists those that are unreadable
+        write_table(Path(directory, "reco2dur"), dict.fromkeys(speakers, "1"))
+        recordings, supervisions, _ = load_kaldi_data_dir(directory, sampling_rate=16000)
+    sources = {recording.id: recording.sources[0].source for recording in recordings}
+    return [Utterance(s.id, s.id, sources[s.id], s.speaker, "ce", gender=s.gender) for s in supervisions], ages
+
+
+def labelled(utterance: Utterance, score: float | None) -> Utterance:
+    """The utterance with its score, as ``speechocean_<speaker>-<utterance>``."""
+    speaker = f"speechocean_{utterance.speaker}"
+    utt = f"{speaker}-{utterance.id}"
+    return utterance._replace(id=utt, recording=utt, speaker=speaker, score=score)
+
+
+def read_scores(path: Path, name: str) -> dict[str, float]:
+    """The score ``name`` of each utterance in ``scores.json``; empty when there is no such file."""
+    if not path.is_file():
+        log.info("%s: not there; utterances have no scores", path)
+        return {}
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({entry.describe(error)}); {RESTORE}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected an object with the scores of each utterance; {RESTORE}")
+    scores = {}
+    for utt, entries in tree.items():
+        value = entries.get(name) if isinstance(entries, dict) else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not SCALE[0] <= value <= SCALE[1]:
+            scale = f"{SCALE[0]:g} to {SCALE[1]:g}"
+            raise ValueError(f"{path}: utterance {utt}: {name} is {value!r}, not a number from {scale}; {RESTORE}")
+        scores[utt] = float(value)
+    return scores
+
+
+def download(folder: Path) -> None:
+    """Fetch the corpus unless ``folder`` is there, 0.5 GB; the archive stays beside it."""
+    if folder.name != FOLDER:
+        raise ValueError(
+            f"--speechocean {folder}: what is downloaded is a folder {FOLDER}; name it so, or leave the option out"
+        )
+    archive, completed = folder.parent / f"{FOLDER}.tar.gz", folder / ".completed"
+    if folder.is_dir() and (completed.is_file() or not archive.is_file()):
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        resumable_download(URL, filename=archive)
+        with tarfile.open(archive) as tar:
+            safe_extract(tar, folder.parent)
+        completed.touch()
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise ValueError(
+            f"{URL}: not fetched ({entry.describe(error)}); start again, it goes on where it stopped, or unpack the "
+            f"archive in {folder.parent} yourself"
+        ) from None

@@ -1,0 +1,121 @@
+"""CN-Celeb1 and CN-Celeb2: Mandarin speech of celebrities from the net, in eleven genres, "in the wild", 16 kHz.
+
+Origin: Fan et al., "CN-CELEB: a challenging Chinese speaker recognition dataset", ICASSP 2020, arXiv:1911.01799;
+Li et al., "CN-Celeb: multi-genre speaker recognition", Speech Communication 2022, arXiv:2012.12468;
+https://www.openslr.org/82/. Licence: Creative Commons Attribution-ShareAlike 4.0.
+Size: CN-Celeb1 997 speakers, 126,532 utterances, about 270 h; CN-Celeb2 1,996 speakers, 524,787 utterances, about
+1,090 h. The papers speak of 1,000 and 2,000 speakers: the archives were cleaned after them.
+
+Layout of CN-Celeb1, ``CN-Celeb_flac``, or the same with .wav::
+
+    data/id00010/singing-01-002.flac     genre, session, number; all speakers
+    dev/dev.lst                          the 797 training speakers, one a line
+    eval/test/id00800-singing-01-001.flac, eval/enroll/id00800-enroll.flac, eval/lists/    the 200 test speakers
+
+CN-Celeb2, ``CN-Celeb2_flac``, has ``data/`` and no division: all of it is for training. Utterances are taken from
+``data/``, those of the test speakers, too: ``eval/`` holds the same speech, some of it pieced together for enrolment.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from dnf import recipe
+from dnf.utterances import Utterance
+
+log = logging.getLogger(__name__)
+
+READABLE = (".flac", ".wav")
+SPEAKER = re.compile(r"id[0-9]{5}")
+PUBLISHED = {
+    "cnceleb1": {"speakers": 997, "utterances": 126532, "training speakers": 797, "test speakers": 200},
+    "cnceleb2": {"speakers": 1996, "utterances": 524787},
+}
+
+
+def read(
+    cnceleb1: Path | None, cnceleb2: Path | None = None, name: str = "cn", genres: Collection[str] = ()
+) -> dict[str, list[Utterance]]:
+    """Utterances of the given ones of CN-Celeb1 and CN-Celeb2; no recording is opened.
+
+    Args:
+        cnceleb1: folder of CN-Celeb1.
+        cnceleb2: folder of CN-Celeb2.
+        name: class of all of them.
+        genres: keep these only, such as interview and speech; empty: all.
+
+    Returns:
+        ``train`` and ``test``; ``test`` has the eval speakers of CN-Celeb1. Speakers are called ``cn_idNNNNN``.
+
+    Raises:
+        ValueError: ``data/`` or a list is missing, a speaker is for training and for tests, a genre that nothing is of.
+    """
+    sets: dict[str, list[Utterance]] = {"train": [], "test": []}
+    for corpus, root in (("cnceleb1", cnceleb1), ("cnceleb2", cnceleb2)):
+        if root is None:
+            continue
+        spoken = read_data(root, corpus, name)
+        of_genre = Counter(map(genre, spoken))
+        log.info("--%s: %s", corpus, ", ".join(f"{count} {one}" for one, count in of_genre.most_common()))
+        unknown = sorted(set(genres) - of_genre.keys())
+        if unknown:
+            raise ValueError(
+                f"--{corpus} {root}: nothing of genre {', '.join(unknown)}; there are {', '.join(sorted(of_genre))}"
+            )
+        speakers = {u.speaker for u in spoken}
+        parts = read_division(root) if corpus == "cnceleb1" else dict.fromkeys(speakers, "train")
+        outside = sorted(speakers - parts.keys())
+        if outside:
+            log.warning("--%s %s: neither in dev/dev.lst nor in eval/, left out: %s", corpus, root, " ".join(outside))
+        for utterance in spoken:
+            if utterance.speaker in parts and (not genres or genre(utterance) in genres):
+                sets[parts[utterance.speaker]].append(utterance)
+        divided = Counter(parts[speaker] for speaker in speakers & parts.keys())
+        found = {"speakers": len(speakers), "utterances": len(spoken)}
+        found |= {"training speakers": divided["train"], "test speakers": divided["test"]}
+        recipe.expect(f"--{corpus} {root}", found, PUBLISHED[corpus])
+    return sets
+
+
+def read_data(root: Path, corpus: str, name: str) -> list[Utterance]:
+    """All utterances below ``data/``, sorted."""
+    spoken = []
+    for folder in sorted(path for path in (root / "data").glob("id*") if SPEAKER.fullmatch(path.name)):
+        recordings = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in READABLE}
+        for stem, path in recordings.items():
+            utt = f"cn_{folder.name}-{stem}"
+            spoken.append(Utterance(utt, utt, str(path.absolute()), f"cn_{folder.name}", name))
+    if not spoken:
+        raise ValueError(f"--{corpus} {root}: no data/idNNNNN/<genre>-<session>-<number>.flac or .wav in it")
+    return spoken
+
+
+def genre(utterance: Utterance) -> str:
+    """The genre, which the name of the file starts with."""
+    return utterance.id.split("-")[1]
+
+
+def read_division(root: Path) -> dict[str, str]:
+    """``train`` or ``test`` by speaker of CN-Celeb1, from ``dev/dev.lst`` and the names in ``eval/``."""
+    dev = root / "dev" / "dev.lst"
+    if not dev.is_file():
+        raise ValueError(f"{dev}: no such file; CN-Celeb1 has it: copy dev/ and eval/ to where data/ is")
+    names = [path.name for part in ("test", "enroll") for path in (root / "eval" / part).glob("id*")]
+    for path in sorted((root / "eval" / "lists").glob("*.lst")):
+        names += SPEAKER.findall(path.read_text(encoding="utf-8"))
+    test = {f"cn_{name[:7]}" for name in names if SPEAKER.match(name)}
+    if not test:
+        raise ValueError(
+            f"{root / 'eval'}: no test speakers; CN-Celeb1 has eval/lists, eval/test and eval/enroll: copy them"
+        )
+    train = {f"cn_{speaker}" for speaker in dev.read_text(encoding="utf-8").split()}
+    both = sorted(train & test)
+    if both:
+        raise ValueError(
+            f"{dev}: {both[0]} and {len(both) - 1} more are test speakers of eval/, too; take the published lists"
+        )
+    return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""VoxCeleb and CN-Celeb, English against Mandarin in the wild, with WSJ and accented English to be tried on the models.
+
+    option       corpus                            class   sets
+    --vox1       VoxCeleb1, 352 h, CC BY 4.0       en      voxceleb_train, voxceleb_dev, voxceleb_test
+    --vox2       VoxCeleb2, 2,442 h, CC BY 4.0     en      more of voxceleb_train, voxceleb_dev
+    --cnceleb1   CN-Celeb1, 270 h, CC BY-SA 4.0    cn      cnceleb_train, cnceleb_dev, cnceleb_test
+    --cnceleb2   CN-Celeb2, 1,090 h, CC BY-SA 4.0  cn      more of cnceleb_train, cnceleb_dev
+    --wsj        WSJ0 and WSJ1, LDC                en      wsj: those of the recipe wsj
+    --ce, --je   accented English, private         ce, je  ce, je: a language, or an accent, that no model here has seen
+
+Test speakers are the published ones: those of VoxCeleb1's test split, and those of CN-Celeb1's ``eval/``. Dev speakers
+are drawn from the others. ``voxceleb.py`` and ``cnceleb.py`` here, and the recipes wsj and ce_je, say how each corpus
+must lie.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from dnf import entry, recipe
+from dnf.recipe import Corpus, Manifests
+from dnf.utterances import Utterance
+from egs.ce_je.local import accented
+from egs.voxceleb_cnceleb.local import cnceleb, voxceleb
+from egs.wsj.local import wsj
+
+log = logging.getLogger(__name__)
+
+CORPORA = (
+    Corpus(
+        "vox1",
+        "VoxCeleb1: vox1_meta.csv, wav/idNNNNN/<video>/NNNNN.wav",
+        ("voxceleb_train", "voxceleb_dev", "voxceleb_test"),
+    ),
+    Corpus("vox2", "VoxCeleb2: vox2_meta.csv, idNNNNN/<video>/NNNNN.wav or .flac", ()),
+    Corpus(
+        "cnceleb1",
+        "CN-Celeb1: data/idNNNNN/*.flac, dev/dev.lst, eval/",
+        ("cnceleb_train", "cnceleb_dev", "cnceleb_test"),
+    ),
+    Corpus("cnceleb2", "CN-Celeb2: data/idNNNNN/*.flac", ()),
+    Corpus("wsj", wsj.LAYOUT, ("wsj",)),
+    Corpus("ce", accented.LAYOUTS["ce"], ("ce",)),
+    Corpus("je", accented.LAYOUTS["je"], ("je",)),
+)
+DEV_SHARE = 0.1  # of the training speech that dev has at most, however long it is to be
+
+
+def prepare(
+    corpus_dirs: Mapping[str, Path],
+    output_dir: Path,
+    seed: int = 1,
+    max_rejected: float = 0.01,
+    dev_hours: float = 5.0,
+    nationalities: Collection[str] = (),
+    genres: Collection[str] = (),
+) -> dict[str, Manifests]:
+    """Make the sets of the corpora that are there, and write them.
+
+    Args:
+        corpus_dirs: where each corpus lies, by the name of its option.
+        output_dir: such as ``data``.
+        seed: of the choice of the dev speakers.
+        max_rejected: share of a corpus that may be unreadable.
+        dev_hours: of each training class set apart, by speaker.
+        nationalities: of the VoxCeleb1 speakers to keep; empty: all.
+        genres: of CN-Celeb to keep; empty: all.
+
+    Returns:
+        Manifests by set.
+    """
+    sets: dict[str, Manifests] = {}
+    if corpus_dirs.keys() & {"vox1", "vox2"}:
+        parts = voxceleb.read(corpus_dirs.get("vox1"), corpus_dirs.get("vox2"), nationalities=nationalities)
+        sets |= divide("voxceleb", parts, output_dir, seed, max_rejected, dev_hours)
+    if corpus_dirs.keys() & {"cnceleb1", "cnceleb2"}:
+        parts = cnceleb.read(corpus_dirs.get("cnceleb1"), corpus_dirs.get("cnceleb2"), genres=genres)
+        sets |= divide("cnceleb", parts, output_dir, seed, max_rejected, dev_hours)
+    if "wsj" in corpus_dirs:
+        sets["wsj"] = recipe.make("wsj", wsj.read(corpus_dirs["wsj"]), output_dir, max_rejected)
+    for name in ("ce", "je"):
+        if name in corpus_dirs:
+            sets[name] = accented.read(corpus_dirs[name], name, name, output_dir, max_rejected)
+    recipe.write(sets, output_dir, CORPORA, corpus_dirs)
+    return sets
+
+
+def divide(
+    corpus: str,
+    parts: Mapping[str, Sequence[Utterance]],
+    output_dir: Path,
+    seed: int,
+    max_rejected: float,
+    dev_hours: float,
+) -> dict[str, Manifests]:
+    """Sets ``<corpus>_train``, ``<corpus>_dev``, and ``<corpus>_test`` where there are test speakers."""
+    made = {
+        f"{corpus}_{part}": recipe.make(f"{corpus}_{part}", spoken, output_dir, max_rejected)
+        for part, spoken in parts.items()
+        if spoken
+    }
+    train = made.get(f"{corpus}_train")
+    if train:
+        seconds = recipe.seconds_by(train, "speaker")
+        share = min(DEV_SHARE, 3600 * dev_hours / sum(seconds.values()))
+        for part, speakers in recipe.divide(seconds, {"dev": share, "train": 1 - share}, seed).items():
+            made[f"{corpus}_{part}"] = recipe.of_speakers(train, speakers)
+            recipe.write_list(output_dir, f"{corpus}_{part}_speakers", speakers)
+    return made
+
+
+def words(text: str) -> list[str]:
+    """The words of a list such as ``USA,UK``."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = recipe.parser(__doc__, CORPORA)
+    parser.add_argument(
+        "--dev-hours", type=float, default=5.0, metavar="N", help="of each training class (%(default)s)"
+    )
+    parser.add_argument(
+        "--nationalities", type=words, default=[], metavar="LIST", help="of VoxCeleb1 speakers, as USA,UK"
+    )
+    parser.add_argument("--genres", type=words, default=[], metavar="LIST", help="of CN-Celeb, as interview,speech")
+    args = parser.parse_args(argv)
+    if args.dev_hours <= 0:
+        raise ValueError(f"--dev-hours {args.dev_hours:g}: must be above 0")
+    prepare(
+        recipe.given(CORPORA, vars(args)),
+        args.output_dir,
+        args.seed,
+        args.max_rejected,
+        args.dev_hours,
+        args.nationalities,
+        args.genres,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

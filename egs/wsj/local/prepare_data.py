@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""The wsj recipe's data: native English of WSJ, and English with Chinese and Japanese accents to score.
+
+    set                            corpus  class
+    wsj_train, wsj_test, wsj_dev   --wsj   en     nine tenths and one tenth of a 50 h subset; speakers outside the subset
+    ce                             --ce    ce     all of it
+    je                             --je    je     all of it, with the experts' scores
+
+WSJ: see ``wsj.py``. The two corpora of accented English: see ``egs/ce_je/local/accented.py``; each may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dnf import entry, recipe
+from dnf.recipe import Corpus, Manifests
+from egs.ce_je.local import accented
+from egs.wsj.local import wsj
+
+CORPORA = (
+    Corpus("wsj", wsj.LAYOUT, wsj.SETS),
+    Corpus("ce", accented.LAYOUTS["ce"], ("ce",)),
+    Corpus("je", accented.LAYOUTS["je"], ("je",)),
+)
+
+
+def prepare(
+    corpus_dirs: Mapping[str, Path],
+    output_dir: Path,
+    seed: int = 1,
+    max_rejected: float = 0.01,
+    hours: float = wsj.HOURS,
+    split: str = "speaker",
+) -> dict[str, Manifests]:
+    """Write the sets that the corpora given make.
+
+    Args:
+        corpus_dirs: path by corpus: ``wsj``, ``ce``, ``je``.
+        output_dir: such as ``data``.
+        seed: of the division of WSJ.
+        max_rejected: share of the recordings of a corpus that may be unreadable.
+        hours: of the subset of WSJ.
+        split: ``speaker`` or ``utterance``, by which a tenth of the subset is held out.
+
+    Returns:
+        The manifests by set.
+
+    Raises:
+        ValueError: a corpus is not what it should be; the message says which, where and what to do.
+    """
+    sets = {}
+    if "wsj" in corpus_dirs:
+        spoken = recipe.make("wsj", wsj.read(corpus_dirs["wsj"]), output_dir, max_rejected)
+        sets |= wsj.divide(spoken, output_dir, seed, hours, split)
+    for name in ("ce", "je"):
+        if name in corpus_dirs:
+            sets[name] = accented.read(corpus_dirs[name], name, name, output_dir, max_rejected)
+    recipe.write(sets, output_dir, CORPORA, corpus_dirs)
+    return sets
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of the recipe's data preparation."""
+    parser = recipe.parser(__doc__, CORPORA)
+    parser.add_argument("--hours", type=float, default=wsj.HOURS, metavar="H", help="of the subset (%(default)s)")
+    parser.add_argument(
+        "--split", choices=("speaker", "utterance"), default="speaker", help="what is held out (%(default)s)"
+    )
+    args = parser.parse_args(argv)
+    if args.hours <= 0:
+        raise ValueError(f"--hours {args.hours:g}: must be above 0")
+    corpus_dirs = recipe.given(CORPORA, vars(args))
+    prepare(corpus_dirs, args.output_dir, args.seed, args.max_rejected, args.hours, args.split)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)
