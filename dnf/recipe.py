@@ -53,7 +53,7 @@ def parser(description: str, corpora: Sequence[Corpus]) -> argparse.ArgumentPars
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the sets go, such as data")
     made.add_argument("--seed", type=int, default=1, metavar="N", help="of the division into sets (%(default)s)")
-    made.add_argument("--nj", type=int, default=1, metavar="N", help="processes that read headers (%(default)s)")
+    made.add_argument("--nj", type=int, default=1, metavar="N", help="processes, for readers that use several (%(default)s)")
     made.add_argument(
         "--max-rejected", type=float, default=0.01, metavar="SHARE", help="of a corpus that may be unreadable (%(default)s)"
     )
@@ -72,7 +72,8 @@ def given(corpora: Sequence[Corpus], paths: Mapping[str, Path | None]) -> dict[s
     for corpus in corpora:
         path = paths.get(corpus.name)
         if path is None:
-            log.info("no --%s (%s): sets %s are left out", corpus.name, corpus.layout, " ".join(corpus.sets))
+            left_out = f": sets {' '.join(corpus.sets)} are left out" if corpus.sets else ""
+            log.info("no --%s (%s)%s", corpus.name, corpus.layout, left_out)
         elif not path.exists():
             raise ValueError(f"--{corpus.name} {path}: not there; expected {corpus.layout}")
         else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RESERVED = ("log", "new", "wav")
+RESERVED = ("lists", "log", "new", "wav")
 
 
 def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:

@@ -8,6 +8,7 @@ grows with the number of frames.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,9 @@ from dnf.config import Cmvn, Splice
 if TYPE_CHECKING:
     from dnf.frames import FrameStore
 
+log = logging.getLogger(__name__)
+
+SHARE = 0.6
 CHUNK = 100_000  # utterances whose statistics are read at a time
 
 
@@ -67,7 +71,8 @@ class Windows:
         cmvn: per-utterance or per-speaker normalization; a piece of an utterance counts as one.
         classes: names of the model's classes; utterances of others have label -1.
         keep_unseen: whether vectors with label -1 stay.
-        device: where ``gather`` works; frames and statistics are moved there once.
+        device: where the vectors go. Frames are moved there once if they leave room for the rest; else they stay on disk
+            and are gathered there.
         scores: lowest and highest expert score of the utterances to take, of stores that have scores; empty: all.
         piece_frames: cut utterances to pieces of so many frames, leaving out what is shorter; None: whole utterances.
     """
@@ -100,7 +105,7 @@ class Windows:
         self._segments = torch.tensor([0] + [len(part.rows) for part in self.parts]).cumsum(0)
         self._hop = splice.hop
         self._window = torch.arange(-splice.left, splice.right + 1, device=device)
-        self._frames = [store.frames.to(device) for store in self.stores]
+        self._frames = place([store.frames for store in self.stores], device)
         self._of_class: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -137,10 +142,10 @@ class Windows:
     def _gather(self, i: int, segment: Tensor, nth: Tensor) -> Tensor:
         part, frames = self.parts[i], self._frames[i]
         centre = part.store.centres[part.spoken[segment] + nth * self._hop]
-        bounds = torch.stack([centre, part.begin[segment], part.end[segment] - 1]).to(self.device)
-        index = bounds[0][:, None] + self._window
+        bounds = torch.stack([centre, part.begin[segment], part.end[segment] - 1]).to(frames.device)
+        index = bounds[0][:, None] + self._window.to(frames.device)
         index = torch.clamp(index, bounds[1][:, None], bounds[2][:, None])
-        vectors = frames.index_select(0, index.flatten()).float().view(*index.shape, frames.shape[1])
+        vectors = frames.index_select(0, index.flatten()).to(self.device).float().view(*index.shape, frames.shape[1])
         if part.mean is not None:
             segment = segment.to(self.device)
             vectors = (vectors - part.mean[segment][:, None]) * part.scale[segment][:, None]
@@ -184,6 +189,17 @@ class Windows:
                 total, sums, squares = total + count.sum(), sums + first.sum(0), squares + second.sum(0)
         mean = sums / total
         return mean.float(), (squares / total - mean**2).clamp(min=1e-8).sqrt().float()
+
+
+def place(frames: list[Tensor], device: torch.device) -> list[Tensor]:
+    """``frames`` on ``device``, or where they are when they would take more than ``SHARE`` of its free memory."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        size = sum(t.numel() * t.element_size() for t in frames)
+        if size > SHARE * free:
+            log.warning("%.1f GB of frames do not fit beside the model in %.1f GB on %s: read from disk", size / 1e9, free / 1e9, device)
+            return frames
+    return [t.to(device) for t in frames]
 
 
 def make_part(

@@ -12,8 +12,9 @@ import torch
 
 from dnf import checkpoint, decide, latents, score, train
 from dnf.decide import accuracy_rows, share_row, speaker_interval
-from dnf.frames import FrameStore, Windows
+from dnf.frames import FrameStore
 from dnf.score import Latents, mean_densities, utterance_loglik, write_scores
+from dnf.windows import Windows
 
 # ---- a trained model and its latents -------------------------------------------------------------
 
@@ -49,25 +50,20 @@ def read(path) -> list[dict]:
 
 
 def direct(scored, name: str):
-    """Model, vectors, z, logdet and log p(x | k) ``(S, K)`` of a set, computed here."""
+    """Store and utterance of each vector, z, logdet and log p(x | k) ``(S, K)`` of a set, computed here."""
     trained = checkpoint.load_model(scored.exp / "best.pt")
-    windows = Windows(
-        FrameStore(scored.root / "frames" / name),
-        scored.config.splice,
-        scored.config.cmvn,
-        ["en", "zh"],
-        True,
-        torch.device("cpu"),
-    )
+    store, config = FrameStore(scored.root / "frames" / name), scored.config
+    windows = Windows([store], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu"))
     x = windows.gather(torch.arange(len(windows)))
+    made = SimpleNamespace(store=store, utterance=windows.segment(torch.arange(len(windows))))
     with torch.no_grad():
         z, logdet = trained.model(x)
-        return windows, z.numpy(), logdet.numpy(), trained.model.log_prob(x).double().numpy()
+        return made, z.numpy(), logdet.numpy(), trained.model.log_prob(x).double().numpy()
 
 
 @every_set
 def test_latents_of_a_set_are_those_of_the_model(scored, name):
-    windows, z, logdet, loglik = direct(scored, name)
+    made, z, logdet, loglik = direct(scored, name)
     folder = scored.exp / "latents" / name
     meta = json.loads((folder / "meta.json").read_text())
     assert meta == {
@@ -76,36 +72,35 @@ def test_latents_of_a_set_are_those_of_the_model(scored, name):
         "cond_dim": 6,
         "var_c": 1.0,
         "var_r": 1.0,
-        "frames": len(windows),
+        "frames": len(z),
     }
     logp, saved, rows = (np.load(folder / f"{file}.npy") for file in ("logp", "z", "z_rows"))
     assert logp.dtype == saved.dtype == np.float32 and rows.dtype == np.int64
     np.testing.assert_allclose(np.load(folder / "logdet.npy"), logdet, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(logp + logdet[:, None], loglik, rtol=1e-5, atol=1e-3)
-    assert len(rows) == min(50, len(windows)) and (np.diff(rows) > 0).all()
+    assert len(rows) == min(50, len(z)) and (np.diff(rows) > 0).all()
     np.testing.assert_allclose(saved, z[rows], rtol=1e-4, atol=1e-4)
 
 
 @every_set
 def test_rows_of_an_utterance_are_its_speech_frames(scored, name):
-    windows, *_ = direct(scored, name)
+    made, *_ = direct(scored, name)
     found = read(scored.exp / "latents" / name / "utts.tsv")
-    assert [row["utt"] for row in found] == windows.store.utterances
-    assert [row["speaker"] for row in found] == windows.store.speakers and [
-        row["class"] for row in found
-    ] == windows.store.classes
+    assert [row["utt"] for row in found] == made.store.utterances
+    assert [(row["speaker"], row["class"]) for row in found] == list(zip(made.store.speakers, made.store.classes))
+    assert {(row["set"], row["score"]) for row in found} == {(name, "")}
     for u, row in enumerate(found):
-        mine = np.flatnonzero(windows.utterance.numpy() == u)
+        mine = np.flatnonzero(made.utterance.numpy() == u)
         assert (int(row["first"]), int(row["rows"])) == (mine[0], len(mine)) and (np.diff(mine) == 1).all()
 
 
 @every_set
 def test_utterance_scores_are_sums_of_the_models_log_prob(scored, name):
-    windows, _, _, loglik = direct(scored, name)
+    made, _, _, loglik = direct(scored, name)
     found = read(scored.exp / "scores" / name / "utt_scores.txt")
     for u, row in enumerate(found):
-        mine = loglik[windows.utterance.numpy() == u]
-        assert row["utt"] == windows.store.utterances[u] and int(row["frames"]) == len(mine)
+        mine = loglik[made.utterance.numpy() == u]
+        assert row["utt"] == made.store.utterances[u] and int(row["frames"]) == len(mine)
         for k, of in enumerate(("en", "zh")):
             assert float(row[f"sum_{of}"]) == pytest.approx(mine[:, k].sum(), abs=0.02)
             assert float(row[f"mean_{of}"]) == pytest.approx(mine[:, k].mean(), abs=1e-3)
@@ -113,16 +108,16 @@ def test_utterance_scores_are_sums_of_the_models_log_prob(scored, name):
 
 @every_set
 def test_frame_scores_are_readable_arks(scored, name):
-    windows, _, _, loglik = direct(scored, name)
+    made, _, _, loglik = direct(scored, name)
     ark = kaldiio.load_scp(str(scored.exp / "scores" / name / "frame_scores.scp"))
-    assert list(ark) == windows.store.utterances
-    np.testing.assert_allclose(np.concatenate([ark[u] for u in windows.store.utterances]), loglik, rtol=1e-5, atol=1e-3)
+    assert list(ark) == made.store.utterances
+    np.testing.assert_allclose(np.concatenate([ark[u] for u in made.store.utterances]), loglik, rtol=1e-5, atol=1e-3)
 
 
 @every_set
 def test_mean_densities_are_of_the_true_class(scored, name):
-    windows, _, logdet, loglik = direct(scored, name)
-    true = np.array(windows.store.classes)[windows.utterance.numpy()]
+    made, _, logdet, loglik = direct(scored, name)
+    true = np.array(made.store.classes)[made.utterance.numpy()]
     own = np.array(
         [row[("en", "zh").index(t)] if t != "ja" else np.logaddexp(*row) - math.log(2) for row, t in zip(loglik, true)]
     )
@@ -138,10 +133,10 @@ def test_mean_densities_are_of_the_true_class(scored, name):
 
 @every_set
 def test_decisions_are_the_classes_of_highest_likelihood(scored, name):
-    windows, _, _, loglik = direct(scored, name)
+    made, _, _, loglik = direct(scored, name)
     found = read(scored.exp / "decisions" / f"{name}.txt")
     for u, row in enumerate(found):
-        mine = loglik[windows.utterance.numpy() == u]
+        mine = loglik[made.utterance.numpy() == u]
         sums = mine.sum(0)
         assert row["decision"] == ("en", "zh")[sums.argmax()]
         assert float(row["margin"]) == pytest.approx((sums.max() - sums.min()) / len(mine), abs=1e-3)
@@ -150,9 +145,9 @@ def test_decisions_are_the_classes_of_highest_likelihood(scored, name):
 
 @every_set
 def test_accuracy_counts_equal_those_of_the_model(scored, name):
-    windows, _, _, loglik = direct(scored, name)
-    true = np.array(windows.store.classes)
-    utterance = windows.utterance.numpy()
+    made, _, _, loglik = direct(scored, name)
+    true = np.array(made.store.classes)
+    utterance = made.utterance.numpy()
     right = np.array(["en", "zh"])[loglik.argmax(1)] == true[utterance]
     decided = np.array([("en", "zh")[loglik[utterance == u].sum(0).argmax()] for u in range(len(true))])
     found = {

@@ -240,6 +240,15 @@ def test_lists_follow_from_ids_and_seed(tmp_path, large, split):
     assert all(lists(tmp_path / "a")[name] != text for name, text in lists(tmp_path / "c").items())
 
 
+@pytest.mark.parametrize("split", ["speaker", "utterance"])
+def test_another_seed_holds_out_others(tmp_path, split):
+    """Also when the subset is nearly all there is, and so nearly the same."""
+    little = made_up(63, 4, 60)
+    one, two = (wsj.divide(little, tmp_path, seed, split=split)["wsj_test"] for seed in (1, 2))
+    ids, others = ({s.id for s in part.supervisions} for part in (one, two))
+    assert len(ids & others) < 0.5 * len(ids)
+
+
 def test_too_little_speech_shrinks_subset_and_dev_alike(tmp_path, caplog):
     little = made_up(63, 4, 60)
     sets = wsj.divide(little, tmp_path, 1)

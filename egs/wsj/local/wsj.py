@@ -141,11 +141,11 @@ def read_index(path: Path) -> dict[str, str]:
     for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
         if not line.strip() or line.startswith(";"):
             continue
-        match = re.fullmatch(r"(\d+)_(\d+)_(\d+):\s*\S*?(\w{8})(\.wv[12])?\s*", line.lower())
+        match = re.fullmatch(r"(\d+)_(\d+)_(\d+):\s*\S*?(\w{8})(?:\.wv\d)?\s*", line.lower())
         if not match:
             raise ValueError(f"{path}: line {number}: {line!r} is not '<disc>:<path>'; restore the index or take it away")
-        major, disc, edition, name, suffix = match.groups()
-        if suffix != ".wv2" and not name.startswith(NOT_ON_DISC):
+        major, disc, edition, name = match.groups()
+        if not name.startswith(NOT_ON_DISC):
             listed[name] = f"{major}-{disc}.{edition}"
     return listed
 
