@@ -15,7 +15,7 @@ import soundfile
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from tqdm import tqdm
 
-from dnf import entry
+from dnf import entry, sphere
 
 
 class Utterance(NamedTuple):
@@ -60,6 +60,8 @@ def make_recording(utterance: Utterance) -> Recording | str:
         if not utterance.path.rstrip().endswith("|"):
             if not Path(utterance.path).is_file():
                 return f"{utterance.path}: no such file; correct the path or leave the recording out"
+            if reason := sphere.refusal(utterance.path):
+                return f"{utterance.path}: {reason}"
             return Recording.from_file(utterance.path, recording_id=utterance.recording)
         command = utterance.path.rstrip()[:-1]
         info = soundfile.info(
@@ -73,6 +75,7 @@ def make_recording(utterance: Utterance) -> Recording | str:
 
 def manifests(utterances: Sequence[Utterance]) -> tuple[RecordingSet, SupervisionSet, dict[str, str]]:
     """Recordings and supervisions of utterances, and those whose recording cannot be opened, with the reason."""
+    sphere.install()
     unique = {u.recording: u for u in utterances}
     with ThreadPoolExecutor() as pool:
         made = dict(

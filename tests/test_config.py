@@ -1,13 +1,15 @@
 """Settings: which are known, what they may be, which source wins."""
 
+import argparse
 import dataclasses
+import itertools
 import re
 import typing
 
 import pytest
 import yaml
 
-from dnf.config import DEFAULTS, Config, from_tree, read_yaml, resolve
+from dnf.config import DEFAULTS, Config, add_arguments, from_saved, from_tree, read_yaml, resolve
 
 
 def with_yaml(tmp_path, text: str, *words: str) -> Config:
@@ -78,8 +80,11 @@ def test_a_word_of_another_form_is_refused(word):
         "features.resample=yes please",
         "features.channel=left",
         "data.train=3",
-        "data.test=test",
+        "data.test={a: 1}",
         "data.test=[1]",
+        "data.train=[2]",
+        "data.dev=null",
+        "data.shared_speakers=some",
         "data.controls=[a]",
         "data.controls={a: 1}",
         "plots.colours=blue",
@@ -176,6 +181,27 @@ def test_later_and_stronger_sources_win(tmp_path):
     assert resolve([experiment, recipe]).train.epochs == 11
 
 
+def test_options_of_settings_win_in_the_order_they_are_given(tmp_path):
+    """--config and --set, mixed: whichever comes last, as for recipe.conf, conf/<exp>.yaml and the command line."""
+    for name, number in (("one", 1), ("two", 2)):
+        (tmp_path / name).write_text(f"train: {{epochs: {number}}}\n")
+    options = {
+        1: ["--config", str(tmp_path / "one")],
+        2: ["--config", str(tmp_path / "two")],
+        3: ["--set", "train.epochs=3"],
+        4: ["--set=train.epochs=4"],
+    }
+    for size in (1, 2, 3, 4):
+        for order in itertools.permutations(options, size):
+            parser = argparse.ArgumentParser()
+            add_arguments(parser)
+            layers = parser.parse_args([word for n in order for word in options[n]]).layers
+            assert resolve(layers).train.epochs == order[-1], order
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args([]).layers == [] and resolve([]) == resolve(iter(()))
+
+
 def test_a_map_and_a_list_are_replaced_as_a_whole(tmp_path):
     path = tmp_path / "exp.yaml"
     path.write_text("plots: {colours: {en: 'tab:blue', zh: red}}\ndata: {test: [a, b], controls: {a: b}}\n")
@@ -245,6 +271,15 @@ def test_what_is_saved_is_loaded_again(tmp_path, small_config):
     loaded.save(tmp_path / "again.yaml")
     assert (tmp_path / "again.yaml").read_bytes() == (tmp_path / "made" / "config.yaml").read_bytes()
     assert from_tree(dataclasses.asdict(config)) == config
+
+
+def test_a_checkpoint_of_before_a_setting_has_its_default_and_one_of_unknown_ones_is_refused(small_config):
+    tree = dataclasses.asdict(small_config("train.lr=0.5"))
+    del tree["data"]["views"], tree["train"]["select"]
+    assert from_saved(tree) == small_config("train.lr=0.5")
+    tree["train"]["momentum"] = 0.9
+    with pytest.raises(ValueError, match="the checkpoint: unknown setting train.momentum"):
+        from_saved(tree)
 
 
 def test_settings_cannot_be_changed_in_place():

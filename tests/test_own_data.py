@@ -36,7 +36,8 @@ def own(tmp_path, speech_like):
         def table(self, rows: list[dict], name: str = "recordings.tsv", columns=None) -> None:
             self.folder.mkdir(exist_ok=True)
             with (self.folder / name).open("w", newline="") as file:
-                writer = csv.DictWriter(file, columns or list(rows[0]), delimiter="\t", lineterminator="\n", restval="")
+                delimiter = "," if name.endswith(".csv") else "\t"
+                writer = csv.DictWriter(file, columns or list(rows[0]), delimiter=delimiter, lineterminator="\n", restval="")
                 writer.writeheader()
                 writer.writerows(rows)
 
@@ -81,6 +82,15 @@ def test_a_table_becomes_valid_sets(own, rows, small_config):
         ("flo-flo_1", "flo", {"class": "zh"}),
     ]
     assert splits.main([str(own.out)]) == 0
+
+
+def test_a_table_may_be_csv(own, rows, small_config):
+    rows[-1]["text"] = 'he said "a, b"'
+    own.table(rows, "recordings.csv")
+    own.prepare(small_config())
+    assert own.utts("test") == {"eve-eve_1": "eve", "flo-flo_1": "flo"}
+    (text,) = (s.text for s in SupervisionSet.from_file(own.out / "test" / "supervisions.jsonl.gz") if s.text)
+    assert text == 'he said "a, b"'
 
 
 def test_optional_columns_arrive(own, rows, small_config):
@@ -490,7 +500,7 @@ def test_too_many_that_cannot_be_opened_fail_before_anything_is_written(own, row
     with pytest.raises(SystemExit) as caught:
         entry.run(lambda: own_data.main([str(own.folder), str(own.out)]))
     assert isinstance(caught.value.code, str) and "\n" not in caught.value.code
-    assert "1 of 2 utterances of test rejected" in caught.value.code and "flo_1.wav: no such file" in caught.value.code
+    assert "set test: 1 of 2 utterances rejected" in caught.value.code and "flo_1.wav: no such file" in caught.value.code
     assert [path.name for path in own.out.iterdir()] == ["config.yaml"]
 
 

@@ -289,9 +289,9 @@ def toy() -> Latents:
     """Three utterances of three classes; log-likelihoods to be read off."""
     logp = [[-1, -2, -9], [-1, -2, -9], [-8, -2, -9], [-5, -5, -1], [-1, -3, -5], [-4, -3, -5]]
     utts = [
-        {"utt": "a-1", "speaker": "a", "class": "de", "first": 0, "rows": 3},
-        {"utt": "b-1", "speaker": "b", "class": "fr", "first": 3, "rows": 1},
-        {"utt": "b-2", "speaker": "b", "class": "xx", "first": 4, "rows": 2},
+        {"utt": "a-1", "speaker": "a", "class": "de", "set": "s", "score": "2.5", "first": 0, "rows": 3},
+        {"utt": "b-1", "speaker": "b", "class": "fr", "set": "s", "score": "", "first": 3, "rows": 1},
+        {"utt": "b-2", "speaker": "b", "class": "xx", "set": "t", "score": "", "first": 4, "rows": 2},
     ]
     return Latents(
         ["de", "en", "fr"], 2, utts, np.array(logp, dtype=np.float32), np.array([1, 1, 1, 2, 3, 3], dtype=np.float32)
@@ -300,13 +300,18 @@ def toy() -> Latents:
 
 def test_sums_and_decisions_by_hand(toy):
     assert utterance_loglik(toy).tolist() == [[-7, -3, -24], [-3, -3, 1], [1, 0, -4]]
-    assert decide.decide(toy) == [
-        {"utt": "a-1", "speaker": "a", "class": "de", "decision": "en", "margin": "1.333333", "frames": 3}
-        | {"frames_de": 2, "frames_en": 1, "frames_fr": 0},
-        {"utt": "b-1", "speaker": "b", "class": "fr", "decision": "fr", "margin": "4.000000", "frames": 1}
-        | {"frames_de": 0, "frames_en": 0, "frames_fr": 1},
-        {"utt": "b-2", "speaker": "b", "class": "xx", "decision": "de", "margin": "0.500000", "frames": 2}
-        | {"frames_de": 1, "frames_en": 1, "frames_fr": 0},
+    made = decide.decide(toy, "de", window=1.0, near_tie=2.0)
+    columns = ("utt", "speaker", "class", "decision", "margin", "near_tie", "llr", "score", "frames")
+    assert [tuple(row[name] for name in columns) for row in made] == [
+        ("a-1", "a", "de", "en", "1.333333", "yes", f"{(-7 + 3 + math.log(2)) / 3:.6f}", "2.5", 3),
+        ("b-1", "b", "fr", "fr", "4.000000", "no", f"{-3 - 1 - math.log1p(math.exp(-4)) + math.log(2):.6f}", "", 1),
+        ("b-2", "b", "xx", "de", "0.500000", "yes", f"{(1 - math.log1p(math.exp(-4)) + math.log(2)) / 2:.6f}", "", 2),
+    ]
+    columns = ("frames_de", "frames_en", "frames_fr", "logp_de", "logp_en", "logp_fr", "logdet")
+    assert [tuple(row[name] for name in columns) for row in made] == [
+        (2, 1, 0, "-3.333333", "-2.000000", "-9.000000", "1.000000"),
+        (0, 0, 1, "-5.000000", "-5.000000", "-1.000000", "2.000000"),
+        (1, 1, 0, "-2.500000", "-3.000000", "-5.000000", "3.000000"),
     ]
 
 
@@ -321,7 +326,7 @@ def test_densities_by_hand(toy):
 
 
 def test_accuracy_by_hand(toy):
-    rows = accuracy_rows("test", decide.decide(toy), toy.classes, 50, 1)
+    rows = accuracy_rows("test", decide.decide(toy, "de", 1.0, 2.0), toy.classes, 50, 1)
     found = {
         (row["metric"], row["class"], row.get("decided", "")): (row["count"], row["total"], row["speakers"])
         for row in rows

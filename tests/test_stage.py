@@ -22,7 +22,7 @@ class Run:
 
     def __init__(self, folder):
         self.folder = folder
-        self.source, self.tables = "recipe mini", None
+        self.source, self.tables = "recipe mini", []
         self.write("data/train/utt2spk", "a-1 a\n")
         self.write("data/train/utt2class", "a-1 en\n")
         self.write("data/classes.txt", "en\n")
@@ -35,7 +35,7 @@ class Run:
         places = ("data", "exp/feats", "exp/frames", "exp/one")
         options = [f"--{name}={self.folder / place}" for name, place in zip(("data", "feats", "frames", "exp"), places)]
         options += [f"--set={word}" for word in words] + ["--source", self.source]
-        return options + ([f"--source-tables={self.tables}"] if self.tables else [])
+        return options + [f"--source-tables={table}" for table in self.tables]
 
     def main(self, *argv) -> int:
         getattr(stage.hash_tables, "cache_clear", lambda: None)()  # every stage is a process of its own
@@ -60,16 +60,12 @@ class Run:
         return self.folder / place / f".done.{name}"
 
 
-@functools.cache
-def resolve_once(files: tuple, words: tuple):
-    return resolve(files, words)
+resolve_once = functools.cache(resolve)  # parsing YAML is slow
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        stage, "resolve", lambda files, words: resolve_once(tuple(files), tuple(words))
-    )  # parsing YAML is slow
+    monkeypatch.setattr(stage, "resolve", lambda layers: resolve_once(tuple(layers)))
     return Run(tmp_path)
 
 
@@ -148,7 +144,11 @@ def test_begin_leaves_the_settings_beside_the_output(run):
         ("plots.dpi=50", "58"),
         ("score.frame_scores=false", "678"),
         ("report.bootstrap=10", "78"),
-        ("data.controls={a: b}", "8"),
+        ("data.controls={a: b}", "45678"),
+        ("data.views={a: {sets: [b]}}", "45678"),
+        ("data.dev=[dev, other]", "345678"),
+        ("data.shared_speakers=true", "45678"),
+        ("decide.near_tie=1.5", "78"),
         ("seed=5", "012345678"),
     ],
 )
@@ -252,13 +252,28 @@ def test_another_source_reruns_everything(done):
 
 
 def test_a_changed_table_of_the_users_reruns_everything(done):
-    done.source, done.tables = "own data", done.folder / "own"
-    done.write("own/recordings.tsv", "path\tspeaker\tclass\tset\n")
+    done.source, done.tables = "own data", [done.folder / "own"]
+    done.write("own/recordings.tsv", "recording\tspeaker\tclass\tset\n")
     assert done.go() == "012345678"
     assert done.go() == ""
-    done.write("own/recordings.tsv", "path\tspeaker\tclass\tset\na.wav\ta\ten\ttrain\n")
+    done.write("own/recordings.tsv", "recording\tspeaker\tclass\tset\na.wav\ta\ten\ttrain\n")
     with pytest.raises(ValueError, match=r"stage 0 \(data\) was made with other inputs"):
         done.begin("features")
+    assert done.go() == "012345678"
+
+
+def test_every_table_of_the_recipe_counts(done):
+    """Options of a recipe that name tables of recordings: each is hashed, a file or a folder, in its order."""
+    done.write("one.csv", "recording,speaker,class\n")
+    done.write("two/recordings.csv", "recording,speaker,class\n")
+    done.tables = [done.folder / "one.csv", done.folder / "two"]
+    assert done.go() == "012345678" and done.go() == ""
+    for name in ("one.csv", "two/recordings.csv"):
+        done.write(name, "recording,speaker,class\na.wav,a,en\n")
+        assert done.go() == "012345678", name
+    done.write("two/notes.txt", "no table")
+    assert done.go() == ""
+    done.tables.pop()
     assert done.go() == "012345678"
 
 

@@ -66,7 +66,9 @@ def test_names_in_upper_case(tmp_path, discs):
 
 def test_discs_by_other_names_in_folders_of_their_own(tmp_path, discs):
     for number, disc in enumerate(sorted(discs[0].iterdir())):
-        shutil.copytree(disc, tmp_path / "wsj" / ("LDC93S6A" if disc.name.startswith("11") else "wsj1") / f"disk{number}")
+        shutil.copytree(
+            disc, tmp_path / "wsj" / ("LDC93S6A" if disc.name.startswith("11") else "wsj1") / f"disk{number}"
+        )
     check_samples(spoken(tmp_path / "wsj", tmp_path / "out"), discs[1])
 
 
@@ -96,7 +98,9 @@ def test_speaker_file_beside_the_discs(tmp_path, discs):
 def test_a_missing_disc_is_named(tmp_path, discs, caplog):
     shutil.copytree(discs[0], tmp_path / "wsj", ignore=shutil.ignore_patterns("11-2.1"))
     read = wsj.read(tmp_path / "wsj")
-    assert {utterance.speaker for utterance in read} == {f"wsj_{s}" for s in (*tree_wsj.WSJ0, *tree_wsj.WSJ1) if s != "02a"}
+    assert {utterance.speaker for utterance in read} == {
+        f"wsj_{s}" for s in (*tree_wsj.WSJ0, *tree_wsj.WSJ1) if s != "02a"
+    }
     assert "3 of the 3 utterances that tr_s_wv1.ndx lists on disc 11-2.1 are not there" in caplog.text
     assert "disc 11-1.1" not in caplog.text and "401" not in caplog.text
 
@@ -121,7 +125,9 @@ def test_only_wsj0(discs, tmp_path):
 
 def test_another_folder(tmp_path):
     (tmp_path / "wsj0" / "si_dt_05").mkdir(parents=True)
-    with pytest.raises(ValueError, match=rf"{tmp_path}: no recording in a folder wsj0/si_tr_s or wsj1/si_tr_s; expected"):
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path}: no recording in a folder wsj0/si_tr_s or wsj1/si_tr_s; expected"
+    ):
         wsj.read(tmp_path)
 
 
@@ -134,14 +140,18 @@ def test_damaged_index(tmp_path, discs):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not found\n" * 200, b"NIST_1A\n   1024\nsample_count -i 16000\n"], ids=["empty", "text", "half a header"]
+    "content",
+    [b"", b"not found\n" * 200, b"NIST_1A\n   1024\nsample_count -i 16000\n"],
+    ids=["empty", "text", "half a header"],
 )
 def test_unreadable_recording(tmp_path, discs, content):
     shutil.copytree(discs[0], tmp_path / "wsj")
     path = next((tmp_path / "wsj").rglob("02ac0202.wv1"))
     path.write_bytes(content)
     output = tmp_path / "out"
-    with pytest.raises(ValueError, match=r"corpus wsj: 1 of 24 utterances rejected.*wsj_02a-02ac0202: .*02ac0202\.wv1: cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"corpus wsj: 1 of 24 utterances rejected.*wsj_02a-02ac0202: .*02ac0202\.wv1: cannot be read"
+    ):
         recipe.make("wsj", wsj.read(tmp_path / "wsj"), output, 0.01)
     manifests = recipe.make("wsj", wsj.read(tmp_path / "wsj"), output, 0.1)
     assert len(manifests.supervisions) == 23
@@ -162,8 +172,9 @@ def test_shorten_without_sph2pipe(tmp_path, voices, monkeypatch):
     with pytest.raises(ValueError) as error:
         wsj.read(tmp_path / "wsj")
     assert str(error.value) == (
-        f"{tmp_path}/wsj/wsj0/si_tr_s/011/011c0201.wv1: its samples are compressed (pcm,embedded-shorten-v1.1) and sph2pipe, "
-        f"which decodes them, is not installed; run 'lhotse install-sph2pipe', or convert the corpus to wav or flac"
+        f"{tmp_path}/wsj/wsj0/si_tr_s/011/011c0201.wv1: its samples are compressed (pcm,embedded-shorten-v1.1) and "
+        f"sph2pipe, which decodes them, is not installed; run 'lhotse install-sph2pipe', or convert the corpus to wav "
+        f"or flac"
     )
 
 
@@ -217,7 +228,9 @@ def test_split_by_utterance_divides_the_same_subset(tmp_path, large):
     by_speaker = wsj.divide(large, tmp_path / "speaker", 1)
     sets = wsj.divide(large, tmp_path / "utterance", 1, split="utterance")
     train, dev, test = (sets[name] for name in wsj.SETS)
-    assert speakers_of(train) | speakers_of(test) == speakers_of(by_speaker["wsj_train"]) | speakers_of(by_speaker["wsj_test"])
+    assert speakers_of(train) | speakers_of(test) == speakers_of(by_speaker["wsj_train"]) | speakers_of(
+        by_speaker["wsj_test"]
+    )
     assert speakers_of(dev) == speakers_of(by_speaker["wsj_dev"])
     assert len(speakers_of(train) & speakers_of(test)) > 0.5 * len(speakers_of(train))
     assert hours(test) == pytest.approx(0.1 * (hours(train) + hours(test)), abs=0.05)
@@ -262,7 +275,9 @@ def test_too_few_speakers(tmp_path):
         wsj.divide(made_up(1, 4, 2), tmp_path, 1)
 
 
-@pytest.mark.parametrize("options, reason", [(["--hours", "0"], "--hours 0: must be above 0"), ([], "no corpus is named")])
+@pytest.mark.parametrize(
+    "options, reason", [(["--hours", "0"], "--hours 0: must be above 0"), ([], "no corpus is named")]
+)
 def test_bad_options(tmp_path, discs, options, reason):
     with pytest.raises(ValueError, match=reason):
         prepare_data.main([str(tmp_path), *options, *(["--wsj", str(discs[0])] if options else [])])
@@ -335,7 +350,16 @@ def test_scatter_of_native_and_accented_frames(whole):
 @pytest.mark.slow
 def test_without_accented_corpora(whole, corpora):
     """nf runs with what it has; what is left out is said, with the option that gives it."""
-    text = run_recipe(whole[0] / "alone", "wsj", "--wsj", corpora["--wsj"], "--split", "utterance", "--set", "data.shared_speakers=true")
+    text = run_recipe(
+        whole[0] / "alone",
+        "wsj",
+        "--wsj",
+        corpora["--wsj"],
+        "--split",
+        "utterance",
+        "--set",
+        "data.shared_speakers=true",
+    )
     lines = (whole[0] / "alone" / "exp" / "nf" / "results.txt").read_text()
     assert re.search(r"^density wsj_test ", lines, re.MULTILINE)
     assert "--je PATH" in lines

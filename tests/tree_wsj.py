@@ -43,8 +43,8 @@ def write(path: Path, samples: np.ndarray, coding: str) -> Path:
 def make(root: Path, voices: dict, layout: str = "discs", coding: str = "pcm") -> dict[str, np.ndarray]:
     """Build the corpus below ``root`` from the speakers of class en.
 
-    Beside what the index lists there are, as in the published corpus: the other microphone's files, adaptation sentences,
-    other parts of the corpus, and in the index of WSJ0 the speaker of whom no disc has a recording.
+    Beside what the index lists there are, as in the published corpus: the other microphone's files, adaptation
+    sentences, other parts of the corpus, and in the index of WSJ0 the speaker of whom no disc has a recording.
 
     Args:
         voices: speakers ``(id, gender, [samples (T,) int16, ...])`` by class.
@@ -107,4 +107,8 @@ def path_in_index(corpus: str, name: str) -> str:
 
 
 def index(name: str, lines: list[str]) -> str:
-    return f";; File: {name}, updated 04/26/94\n;;\n;; Data is read WSJ sentences, Sennheiser mic.\n;;\n" + "\n".join(lines) + "\n"
+    return (
+        f";; File: {name}, updated 04/26/94\n;;\n;; Data is read WSJ sentences, Sennheiser mic.\n;;\n"
+        + "\n".join(lines)
+        + "\n"
+    )

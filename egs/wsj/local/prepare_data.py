@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The wsj recipe's data: native English of WSJ, and English with Chinese and Japanese accents to score.
 
-    set                            corpus  class
-    wsj_train, wsj_test, wsj_dev   --wsj   en     nine tenths and one tenth of a 50 h subset; speakers outside the subset
-    ce                             --ce    ce     all of it
-    je                             --je    je     all of it, with the experts' scores
+    set                   corpus  class
+    wsj_train, wsj_test   --wsj   en     nine tenths and one tenth of a 50 h subset
+    wsj_dev               --wsj   en     speakers outside the subset
+    ce                    --ce    ce     all of it
+    je                    --je    je     all of it, with the experts' scores
 
 WSJ: see ``wsj.py``. The two corpora of accented English: see ``egs/ce_je/local/accented.py``; each may be left out.
 """

@@ -1,21 +1,24 @@
 """WSJ: read sentences of the Wall Street Journal by American speakers, 16 kHz, two microphones, 1991 to 1993.
 
-WSJ0 is LDC93S6A (or the Sennheiser half of it, LDC93S6B), WSJ1 is LDC94S13A (Sennheiser half LDC94S13B); both come under
-the licence of the Linguistic Data Consortium. Used here: the short-term speaker-independent training material ``si_tr_s``
-of both, Sennheiser channel (``.wv1``): SI-84 in WSJ0 (7138 utterances, 15 h), SI-284 in both (37416 utterances, 81 h).
+WSJ0 is LDC93S6A (or the Sennheiser half of it, LDC93S6B), WSJ1 is LDC94S13A (Sennheiser half LDC94S13B); both come
+under the licence of the Linguistic Data Consortium. Used here: the short-term speaker-independent training material
+``si_tr_s`` of both, Sennheiser channel (``.wv1``): SI-84 in WSJ0 (7138 utterances, 15 h), SI-284 in both (37416
+utterances, 81 h).
 
 Layouts. Names may be in upper or lower case, as the discs were published.
 
     PATH/11-1.1/wsj0/si_tr_s/01i/01ic0201.wv1 ... PATH/13-34.1/wsj1/doc/indices/si_tr_s.ndx    the discs
     PATH/wsj0/si_tr_s/01i/01ic0201.wv1        ... PATH/wsj1/doc/indices/si_tr_s.ndx            merged
 
-Discs may be called anything (``disk1``) and lie in folders of their own (``csr_1``, ``LDC94S13A``): every folder wsj0 or
-wsj1 not too deep below PATH is one. Files converted to wav or flac under the same names are read, too, and come first.
+Discs may be called anything (``disk1``) and lie in folders of their own (``csr_1``, ``LDC94S13A``): every folder wsj0
+or wsj1 not too deep below PATH is one. Files converted to wav or flac under the same names are read, too, and come
+first.
 
-Which utterances: files are found by listing the si_tr_s folders, and the corpus's own index files, ``tr_s_wv1.ndx`` and
-``si_tr_s.ndx``, choose among them by utterance name, which is unique in WSJ. That is more robust than following the paths
-of the index, which name discs, case and ``.wv1`` as they were pressed, and more exact than the folders alone, which also
-hold adaptation sentences that no training set has. Without an index the folder decides, adaptation sentences left out.
+Which utterances: files are found by listing the si_tr_s folders, and the corpus's own index files, ``tr_s_wv1.ndx``
+and ``si_tr_s.ndx``, choose among them by utterance name, which is unique in WSJ. That is more robust than following the
+paths of the index, which name discs, case and ``.wv1`` as they were pressed, and more exact than the folders alone,
+which also hold adaptation sentences that no training set has. Without an index the folder decides, adaptation sentences
+left out.
 
 An utterance is called SSSTEEUU: speaker, type of speech (``a`` is adaptation), session, number.
 """
@@ -69,7 +72,6 @@ def read(directory: Path) -> list[Utterance]:
     first = paths[min(paths)]
     if reason := sphere.refusal(first):
         raise ValueError(f"{first}: {reason}")
-    sphere.install()
     genders = read_genders([*documents, *directory.iterdir()])
     return [
         Utterance(f"wsj_{name[:3]}-{name}", f"wsj_{name[:3]}-{name}", str(path), f"wsj_{name[:3]}", "en",
@@ -116,7 +118,7 @@ def list_recordings(folders: list[Path | None]) -> dict[str, Path]:
 
 
 def choose(recordings: dict[str, Path], indexes: list[Path], corpus: str) -> dict[str, Path]:
-    """Those of ``recordings`` that the index lists; says which discs lack some. Without an index, all read sentences."""
+    """Those of ``recordings`` that the index lists; names discs that lack some. Without one, the read sentences."""
     if not indexes:
         log.warning("%s: no index %s; all of its si_tr_s is taken, but for adaptation sentences", corpus, INDEX[corpus])
         return {name: path for name, path in recordings.items() if name[3] != ADAPTATION}
@@ -143,7 +145,9 @@ def read_index(path: Path) -> dict[str, str]:
             continue
         match = re.fullmatch(r"(\d+)_(\d+)_(\d+):\s*\S*?(\w{8})(?:\.wv\d)?\s*", line.lower())
         if not match:
-            raise ValueError(f"{path}: line {number}: {line!r} is not '<disc>:<path>'; restore the index or take it away")
+            raise ValueError(
+                f"{path}: line {number}: {line!r} is not '<disc>:<path>'; restore the index or take it away"
+            )
         major, disc, edition, name = match.groups()
         if not name.startswith(NOT_ON_DISC):
             listed[name] = f"{major}-{disc}.{edition}"
@@ -166,9 +170,9 @@ def divide(
 ) -> dict[str, Manifests]:
     """A subset of ``hours`` in nine parts ``wsj_train`` and one ``wsj_test``, and ``wsj_dev`` from speakers outside it.
 
-    Speakers go, in an order that follows from their ids and the seed, into the subset, into dev, which has a twentieth of
-    its hours, and the rest is not used. Where there is less speech than both want, both shrink alike, so that dev always
-    has a speaker. The lists are written to ``output_dir/lists/wsj_{subset,dev,train,test}.txt``.
+    Speakers go, in an order that follows from their ids and the seed, into the subset, into dev, which has a twentieth
+    of its hours, and the rest is not used. Where there is less speech than both want, both shrink alike, so that dev
+    always has a speaker. The lists are written to ``output_dir/lists/wsj_{subset,dev,train,test}.txt``.
 
     Args:
         manifests: the training material.
