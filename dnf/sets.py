@@ -41,11 +41,14 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
         present: names of the sets there are.
 
     Raises:
-        ValueError: a view has the name of a set.
+        ValueError: a view, or several training or dev sets together, have the name of a set.
     """
     seen = {*data.train, *data.dev}
     test = data.test or [name for name in sorted(present) if name not in seen]
     views = {name_of(data, "train"): View(data.train), name_of(data, "dev"): View(data.dev)}
+    for name in test:
+        if name in views and name not in seen:
+            raise ValueError(f"data.{name}: its sets are scored together as {name}, but another set has that name; rename it")
     views |= {name: View([name]) for name in test}
     for name, view in data.views.items():
         if name in present or name in views:

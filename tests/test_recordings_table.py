@@ -70,6 +70,7 @@ def test_sets_and_lines_keep_their_order(table):
         ("ann", "x", "ann-x"),
         ("ann", "ann-x", "ann-x"),
         ("ann", "annx", "ann-annx"),
+        ("ann", " ", "ann-r1"),
         (" ann  lee ", "a b", "ann_lee-a_b"),
         ("ann lee", "ann lee-x", "ann_lee-x"),
     ],
@@ -91,11 +92,12 @@ def test_commands_are_read_when_allowed(table):
     assert one.path == "sph2pipe a.wv1 |" and one.id == "s1-u"
 
 
+@pytest.mark.parametrize("end", ("\r\n", "\r", "\n"), ids=("windows", "old mac", "unix"))
 @pytest.mark.parametrize("suffix", ("csv", "tsv"))
-def test_a_table_from_a_spreadsheet(tmp_path, suffix):
+def test_a_table_from_a_spreadsheet(tmp_path, suffix, end):
     path, comma = tmp_path / f"r.{suffix}", "," if suffix == "csv" else "\t"
     lines = ["recording,speaker,class,text", "a.wav,ann,en,hi", "b.wav,bea,zh,"]
-    path.write_bytes(("\ufeff" + "\r\n".join(lines) + "\r\n").replace(",", comma).encode())
+    path.write_bytes(("\ufeff" + end.join(lines) + end).replace(",", comma).encode())
     assert [(u.id, u.text) for u in read_recordings_table(path)[""]] == [("ann-a", "hi"), ("bea-b", None)]
 
 
@@ -135,8 +137,9 @@ def test_the_wrong_separator_is_a_missing_column(tmp_path):
 def test_an_empty_cell_names_its_line(table, needed):
     for column in needed:
         given = [FULL | {"utt": f"u{n}"} for n in range(4)]
-        given[2][column] = ""
-        assert refused(table(given), needed=needed) == f"line 4: column {column} is empty"
+        for nothing in ("", "  "):
+            given[2][column] = nothing
+            assert refused(table(given), needed=needed) == f"line 4: column {column} is empty"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +199,21 @@ def test_fewer_cells_than_columns_are_an_empty_cell(table):
     path = table(rows({}, {}))
     path.write_text(path.read_text() + "r9.wav\n")
     assert refused(path) == "line 4: column speaker is empty"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"recording,speaker,class\na.wav,Andr\xe9,en\n", "is not text in UTF-8"),
+        (b"PK\x03\x04\x14\x00\xff\xfe", "is not text in UTF-8"),
+        (b'recording,speaker,class\na.wav,ann,en\n"b.wav,ann,en\nc.wav,ann,en\n', "line 4: "),
+        (b'recording,speaker,class\n"a".wav,ann,en\n', "line 2: "),
+    ],
+    ids=("latin-1", "workbook", "open quote", "text after a quote"),
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
+    (tmp_path / "r.csv").write_bytes(content)
+    assert refused(tmp_path / "r.csv").startswith(message)
 
 
 def test_a_table_without_lines_is_refused(table):
