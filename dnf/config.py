@@ -103,12 +103,12 @@ class View:
     seconds: float | None = None
 
     def __post_init__(self):
-        if not self.sets:
-            raise ValueError("data.views: a view needs sets: [name, ...]")
+        if not self.sets or len(set(self.sets)) < len(self.sets):
+            raise ValueError(f"sets must name sets, each once, not {self.sets}")
         if self.scores and (len(self.scores) != 2 or self.scores[0] > self.scores[1]):
-            raise ValueError(f"data.views: scores must be [lowest, highest], not {self.scores}")
-        if self.seconds is not None:
-            positive(self, "seconds")
+            raise ValueError(f"scores must be [lowest, highest], not {self.scores}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"seconds must be above 0, not {self.seconds}")
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,9 @@ class Data:
             if not SET_NAME.fullmatch(name):
                 raise ValueError(f"data.views: {name!r} cannot be the name of a folder; use letters, digits, _ . + -")
         for role in ("train", "dev"):
-            if not getattr(self, role):
-                raise ValueError(f"data.{role}: name at least one set")
+            sets = getattr(self, role)
+            if not sets or len(set(sets)) < len(sets):
+                raise ValueError(f"data.{role}: name at least one set, and each once, not {sets}")
 
 
 @dataclass(frozen=True)
@@ -370,7 +371,11 @@ def build_view(tree: Any, name: str) -> View:
         raise ValueError(f"{name}: {tree!r} is not a view such as {{sets: [a, b]}}")
     for key in tree:
         known(key, hints, name, f"{name}.")
-    return View(**{key: convert(value, hints[key], f"{name}.{key}") for key, value in tree.items()})
+    values = {key: convert(value, hints[key], f"{name}.{key}") for key, value in tree.items()}
+    try:
+        return View(**values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def convert(value: Any, hint: Any, name: str) -> Any:

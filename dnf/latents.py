@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
             shutil.rmtree(path)
     rows, dims, empty = [], [], {}
     for name, view in sets:
-        pieces = round(view.seconds / trained.config.features.frame_shift) if view.seconds else None
+        pieces = max(1, round(view.seconds / trained.config.features.frame_shift)) if view.seconds else None
         windows = Windows(
             [stores[s] for s in view.sets], splice, cmvn, trained.classes, True, device, view.scores, pieces
         )

@@ -17,8 +17,7 @@ class Sampler:
         counts: training vectors of each class; there are N in all.
         rows_of_class: the n-th vectors of a class, ``(class id, (B,)) -> (B,)``, as rows 0 .. N - 1.
         batch_size: vectors a batch; what is left over at the end of an epoch is left out of it.
-        balanced: each class fills the same share of an epoch, its vectors repeated or left out as needed, each shuffled
-            pass through them complete before the next begins.
+        balanced: each class fills the same share of an epoch, its vectors as often as each other, but for one, or left out.
         seed: of the whole sequence.
     """
 
@@ -43,9 +42,6 @@ class Sampler:
         rows = torch.empty_like(drawn)
         for place, label in enumerate(self.present):
             mine = drawn // self.share == place
-            turn, nth = drawn[mine] % self.share // self.counts[label], drawn[mine] % self.share % self.counts[label]
-            for once in turn.unique().tolist():
-                of_turn = permute(nth[turn == once], self.counts[label], seed * 1_000_003 + once)
-                nth[turn == once] = of_turn
+            nth = permute(drawn[mine] % self.share % self.counts[label], self.counts[label], seed * 1_000_003 + label)
             rows[mine] = self.rows_of_class(label, nth)
         return rows

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from dnf import entry
 from dnf.config import Data, View, add_arguments, resolve
 from dnf.datadir import read_table
+from dnf.splits import check_shared
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
     views = {name_of(data, "train"): View(data.train), name_of(data, "dev"): View(data.dev)}
     for name in test:
         if name in views and name not in seen:
-            raise ValueError(f"data.{name}: its sets are scored together as {name}, but another set has that name; rename it")
+            raise ValueError(
+                f"data.{name}: its sets are scored together as {name}, but another set has that name; rename it"
+            )
     views |= {name: View([name]) for name in test}
     for name, view in data.views.items():
         if name in present or name in views:
@@ -75,8 +78,14 @@ def reasons(left_out: dict[str, str], data_dir: Path) -> dict[str, str]:
 
 
 def lacking(data: Data, data_dir: Path) -> str | None:
-    """What keeps an experiment from running, in a line; None if its training and dev sets are there."""
+    """What keeps an experiment from running, in a line; None if its training and dev sets are there.
+
+    Raises:
+        ValueError: what stage 4 would refuse after hours of training, as ``scored_sets`` and ``check_shared`` say.
+    """
     present = {path.parent.name for path in data_dir.glob("*/utt2spk")}
+    used = {name for _, view in scored_sets(data, present)[0] for name in view.sets}
+    check_shared({name: set(read_table(data_dir / name / "utt2spk").values()) for name in sorted(used)}, data)
     absent = [name for name in (*data.train, *data.dev) if name not in present]
     if not absent:
         return None

@@ -160,6 +160,29 @@ def test_a_class_without_data_is_named(copy):
     assert done.returncode == 1 and "class ce has no frames" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.views={test: {sets: [train]}}", "data.views: test is the name of a set already"),
+        ("data.views={v: {set: [test]}}", "data.views.v: {'set': ['test']} is not a view such as"),
+        ("data.train=[train, more]", "experiment dnf120 cannot run: no set more in data/corpus"),
+    ],
+)
+def test_bad_settings_of_sets_are_one_line_before_training(copy, setting, message):
+    before = (copy / "exp/corpus_dnf120/last.pt").stat().st_mtime_ns
+    done = run(copy, "--set", setting)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert (copy / "exp/corpus_dnf120/last.pt").stat().st_mtime_ns == before
+
+
+def test_a_table_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "recordings.csv").write_bytes(b"recording,speaker,class,set\na.wav,Andr\xe9,en,train\n")
+    done = run(tmp_path)
+    assert done.returncode == 1 and "recordings.csv: is not text in UTF-8" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_folder_that_cannot_be_written_is_named(tmp_path):
     write_kaldi(tmp_path / "corpus")
     (tmp_path / "exp").write_text("in the way")

@@ -37,7 +37,9 @@ def own(tmp_path, speech_like):
             self.folder.mkdir(exist_ok=True)
             with (self.folder / name).open("w", newline="") as file:
                 delimiter = "," if name.endswith(".csv") else "\t"
-                writer = csv.DictWriter(file, columns or list(rows[0]), delimiter=delimiter, lineterminator="\n", restval="")
+                writer = csv.DictWriter(
+                    file, columns or list(rows[0]), delimiter=delimiter, lineterminator="\n", restval=""
+                )
                 writer.writeheader()
                 writer.writerows(rows)
 
@@ -502,7 +504,9 @@ def test_too_many_that_cannot_be_opened_fail_before_anything_is_written(own, row
     with pytest.raises(SystemExit) as caught:
         entry.run(lambda: own_data.main([str(own.folder), str(own.out)]))
     assert isinstance(caught.value.code, str) and "\n" not in caught.value.code
-    assert "set test: 1 of 2 utterances rejected" in caught.value.code and "flo_1.wav: no such file" in caught.value.code
+    assert (
+        "set test: 1 of 2 utterances rejected" in caught.value.code and "flo_1.wav: no such file" in caught.value.code
+    )
     assert [path.name for path in own.out.iterdir()] == ["config.yaml"]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from dnf import charts, entry, figures, plots
@@ -21,14 +23,25 @@ HEADER = (
 
 
 def write_set(
-    directory: Path, classes: list[str], cond_dim: int, found: dict[str, int], dim: int = 5, rows: int = 12
+    directory: Path,
+    classes: list[str],
+    cond_dim: int,
+    found: dict[str, int],
+    dim: int = 5,
+    rows: int = 12,
+    made_of=None,
 ) -> None:
-    """A set of ``found[class]`` utterances of ``rows`` frames; a class lies at its first letter in every dim."""
+    """A set of ``found[class]`` utterances of ``rows`` frames; a class lies at its first letter in every dim.
+
+    ``made_of`` are the sets that the utterances of a class come from, in turns; the set itself where it does not say.
+    """
     g = torch.Generator().manual_seed(len(directory.name))
     utts, z, logp = [], [], []
     for name in sorted(found):
         for i in range(found[name]):
-            utts.append((f"{name}{i % 3}-u{i:02d}", f"{name}{i % 3}", name, len(utts) * rows, rows))
+            of_class = (made_of or {}).get(name, [directory.name])
+            of = of_class[i % len(of_class)]
+            utts.append((f"{name}{i % 3}-u{i:02d}", f"{name}{i % 3}", name, of, "", len(utts) * rows, rows))
             z.append(torch.randn(rows, dim, generator=g) + 2 * (ord(name[0]) - ord("c")))
             means = [2.0 * (ord(c[0]) - ord("c")) for c in classes]
             logp.append(torch.stack([-0.5 * (z[-1] - mean).pow(2).sum(1) for mean in means], 1))
@@ -41,7 +54,7 @@ def write_set(
     meta = {"classes": classes, "dim": dim, "cond_dim": cond_dim, "var_c": 1.0, "var_r": 1.0, "frames": total}
     (directory / "meta.json").write_text(json.dumps(meta))
     (directory / "utts.tsv").write_text(
-        "\n".join("\t".join(map(str, u)) for u in [("utt", "speaker", "class", "first", "rows"), *utts])
+        "\n".join("\t".join(map(str, u)) for u in [("utt", "speaker", "class", "set", "score", "first", "rows"), *utts])
     )
 
 
@@ -154,6 +167,37 @@ def test_utterance_scores_and_labels_belong_to_their_utterance(tmp_path):
     torch.testing.assert_close(latents.loglik, logp.reshape(3, 12, 2).mean(1))
     assert latents.labels.tolist() == [0] * 12 + [1] * 6
     assert latents.counts("ce") == (24, 2)
+
+
+def test_a_class_from_several_sets_is_shown_by_set(tmp_path):
+    made_of = {"ce": ("one", "two"), "je": ("two",)}
+    write_set(tmp_path / "both", ["ce", "en"], 3, {"ce": 5, "en": 2, "je": 1}, made_of=made_of)
+    latents = plots.read_latents(tmp_path / "both")
+    assert latents.groups == [("ce", "one"), ("ce", "two"), ("en", "both"), ("je", "two")]
+    assert latents.group.tolist() == ([0] * 6 + [1] * 6) * 2 + [0] * 6 + [2] * 12 + [3] * 6
+    assert latents.of_group(("ce", "two")).tolist() == [False, True, False, True, False, False, False, False]
+    colours = colours_of(latents.classes, {"ce": "tab:red", "en": "tab:blue"})
+    shades = latents.group_colours(colours)
+    assert len(set(shades.values())) == 4 and shades["ce", "one"] == to_rgb("tab:red")
+    assert shades["en", "both"] == to_rgb("tab:blue")
+    (_, histogram), shown = next(figures.histograms(latents, colours, "exp")), torch.arange(len(latents.z))
+    panel = figures.Panel(latents.z[:, :2], {}, "z[0]", "z[1]", "first")
+    for said in (texts(histogram), texts(figures.scatter_figure(latents, colours, "t", [panel], shown))):
+        found = dict(
+            re.findall(r"^(ce, one|ce, two|en|je \(unseen by the model\)): .*?(\d+) utterances", said, re.MULTILINE)
+        )
+        assert found == {"ce, one": "3", "ce, two": "2", "en": "2", "je (unseen by the model)": "1"}
+
+
+def test_several_training_sets_fit_the_plane_as_one(tmp_path):
+    """Stage 4 scores them together, as train; the figures of the other sets show that set's means."""
+    sets = {"train": {"ce": 4, "en": 4}, "test": {"ce": 2, "en": 2}}
+    exp = write_experiment(tmp_path / "exp", ["ce", "en"], 3, sets)
+    (exp / "config.yaml").write_text((exp / "config.yaml").read_text() + "data: {train: [a, b]}\n")
+    assert {path.name for path in plots.make_plots(exp)} > {"scatter_train.png", "scatter_test.png"}
+    (exp / "config.yaml").write_text((exp / "config.yaml").read_text().replace("[a, b]", "[a]"))
+    with pytest.raises(ValueError, match="latents/a: no latents; run stage 4"):
+        plots.make_plots(exp)
 
 
 def test_curves_mark_spikes_and_restores_and_hide_no_value_in_silence(experiment):

@@ -1,7 +1,6 @@
-"""What the data preparation of every recipe shares: corpora and their options, division by speaker, labels, writing."""
+"""What the data preparation of every recipe shares: corpora and their options, labels, headers, writing."""
 
 import gzip
-import random
 
 import numpy as np
 import pytest
@@ -10,75 +9,8 @@ from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, Sup
 
 from dnf import recipe
 from dnf.datadir import read_table, validate
-from dnf.recipe import Corpus, Manifests, combine, divide, given, label, make, of_speakers, of_utterances, seconds_by
+from dnf.recipe import Corpus, Manifests, combine, given, label, make, of_speakers, of_utterances, seconds_by
 from dnf.utterances import Utterance
-
-# ---- division ------------------------------------------------------------------------------------
-
-
-SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}
-
-
-def lengths(count: int, seed: int) -> dict[str, float]:
-    draw = random.Random(seed)
-    return {f"s{seed}_{n:03}": draw.choice((1.0, 60.0)) * draw.uniform(0.5, 2.0) for n in range(count)}
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("count", (3, 4, 10, 57, 400))
-def test_division_is_into_parts_that_share_nothing_and_are_sorted(count, seed):
-    seconds = lengths(count, seed)
-    parts = divide(seconds, SHARES, seed)
-    assert list(parts) == list(SHARES)
-    assert sorted(sum(parts.values(), [])) == sorted(seconds)
-    assert all(ids and ids == sorted(ids) for ids in parts.values())
-
-
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("shares", [SHARES, {"a": 0.5, "b": 0.5}, {"a": 0.1, "b": 0.6, "c": 0.3}, {"a": 1.0}], ids=str)
-def test_parts_have_their_shares_as_nearly_as_whole_speakers_allow(shares, seed):
-    """Each end of a part is at most half a speaker away from where it should be."""
-    seconds = lengths(60, seed)
-    total, longest = sum(seconds.values()), max(seconds.values())
-    for part, ids in divide(seconds, shares, seed).items():
-        assert abs(sum(seconds[one] for one in ids) - shares[part] * total) <= longest + 1e-6, part
-
-
-def test_division_is_fixed_by_ids_and_seed_whatever_the_order():
-    seconds = lengths(80, 1)
-    items = list(seconds.items())
-    wanted = divide(seconds, SHARES, 5)
-    for n in range(5):
-        random.Random(n).shuffle(items)
-        assert divide(dict(items), SHARES, 5) == wanted
-    others = [divide(seconds, SHARES, seed)["test"] for seed in range(20)]
-    assert len({tuple(ids) for ids in others}) > 15
-    renamed = {f"x{name}": value for name, value in items}
-    assert [one[1:] for one in divide(renamed, SHARES, 5)["test"]] != wanted["test"]
-
-
-def test_one_more_speaker_moves_few_others():
-    """Their order is by a hash of each, so a corpus of which a speaker is missing is divided nearly the same."""
-    seconds = {f"s{n}": 1.0 for n in range(200)}
-    before, after = (divide(of, SHARES, 1) for of in (seconds, seconds | {"new": 1.0}))
-    moved = [one for part in SHARES for one in before[part] if one not in after[part]]
-    assert len(moved) <= 3
-
-
-@pytest.mark.parametrize("shares", [SHARES, {"a": 0.001, "b": 0.998, "c": 0.001}, {"a": 0.98, "b": 0.01, "c": 0.01}], ids=str)
-def test_every_part_has_at_least_one(shares):
-    for count in (3, 4, 7, 30):
-        for seconds in ({f"s{n}": 1.0 for n in range(count)}, {f"s{n}": 100.0 if n == 1 else 1.0 for n in range(count)}):
-            for seed in range(10):
-                parts = divide(seconds, shares, seed)
-                assert all(parts.values()) and sum(map(len, parts.values())) == count
-
-
-@pytest.mark.parametrize("count", (0, 1, 2))
-def test_fewer_speakers_than_parts_are_an_error(count):
-    with pytest.raises(ValueError, match=f"^{count} speakers or utterances cannot be divided into train, dev, test$"):
-        divide({f"s{n}": 1.0 for n in range(count)}, SHARES, 1)
-
 
 # ---- manifests -----------------------------------------------------------------------------------
 
@@ -87,7 +19,9 @@ def recording(name: str, seconds: float = 2.0) -> Recording:
     return Recording(name, [AudioSource("file", [0], f"/{name}.wav")], 16000, round(16000 * seconds), seconds)
 
 
-def supervision(utt: str, of: str, speaker: str, start: float = 0.0, seconds: float = 2.0, **more) -> SupervisionSegment:
+def supervision(
+    utt: str, of: str, speaker: str, start: float = 0.0, seconds: float = 2.0, **more
+) -> SupervisionSegment:
     return SupervisionSegment(utt, of, start, seconds, speaker=speaker, **more)
 
 
@@ -161,7 +95,9 @@ def spoken(tmp_path) -> list[Utterance]:
     for n in range(10):
         path = tmp_path / f"{n}.wav"
         soundfile.write(path, np.zeros(1600 * (n + 1), np.float32), 16000)
-        made.append(Utterance(f"c_s{n % 2}-{n}", f"c_s{n % 2}-{n}", str(path), f"c_s{n % 2}", "en", score=n / 2, gender="m"))
+        made.append(
+            Utterance(f"c_s{n % 2}-{n}", f"c_s{n % 2}-{n}", str(path), f"c_s{n % 2}", "en", score=n / 2, gender="m")
+        )
     return made
 
 
@@ -194,7 +130,9 @@ def test_unreadable_recordings_are_listed_with_their_reason(spoken, tmp_path, ca
 def test_more_unreadable_recordings_than_allowed_are_an_error(spoken, tmp_path):
     for n in (3, 6):
         (tmp_path / f"{n}.wav").unlink()
-    with pytest.raises(ValueError, match="corpus big: 2 of 10 utterances rejected.*; utterance c_s0-6: .*6.wav: no such file") as caught:
+    with pytest.raises(
+        ValueError, match="corpus big: 2 of 10 utterances rejected.*; utterance c_s0-6: .*6.wav: no such file"
+    ) as caught:
         make("big", spoken, tmp_path / "data", 0.19)
     assert "\n" not in str(caught.value) and not (tmp_path / "data").exists()
 
@@ -207,11 +145,16 @@ def test_a_corpus_without_recordings_is_an_error(tmp_path):
 # ---- options -------------------------------------------------------------------------------------
 
 
-CORPORA = (Corpus("one", "LDC93, a folder with speakers", ("one_train", "one_test")), Corpus("two", "wav files", ("two",)))
+CORPORA = (
+    Corpus("one", "LDC93, a folder with speakers", ("one_train", "one_test")),
+    Corpus("two", "wav files", ("two",)),
+)
 
 
 def test_options_of_a_recipe_are_its_corpora():
-    parsed = recipe.parser("Makes data.", CORPORA).parse_args(["out", "--two", "/x", "--seed", "3", "--max-rejected", "0.5"])
+    parsed = recipe.parser("Makes data.", CORPORA).parse_args(
+        ["out", "--two", "/x", "--seed", "3", "--max-rejected", "0.5"]
+    )
     assert (str(parsed.output_dir), parsed.one, str(parsed.two)) == ("out", None, "/x")
     assert (parsed.seed, parsed.nj, parsed.max_rejected) == (3, 1, 0.5)
     assert "LDC93, a folder with speakers" in recipe.parser("Makes data.", CORPORA).format_help()
@@ -243,7 +186,15 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path):
 
 @pytest.fixture
 def two_sets(spoken, tmp_path) -> dict[str, Manifests]:
-    other = [u._replace(id=u.id.replace("c_", "d_"), recording=u.id.replace("c_", "d_"), speaker=u.speaker.replace("c_", "d_"), name="ce") for u in spoken[:4]]
+    other = [
+        u._replace(
+            id=u.id.replace("c_", "d_"),
+            recording=u.id.replace("c_", "d_"),
+            speaker=u.speaker.replace("c_", "d_"),
+            name="ce",
+        )
+        for u in spoken[:4]
+    ]
     return {"two": make("c", spoken, tmp_path, 0.0), "one_train": make("d", other, tmp_path, 0.0)}
 
 
@@ -253,7 +204,9 @@ def test_sets_are_written_with_their_classes_and_what_is_missing(two_sets, tmp_p
     recipe.write(two_sets, out, CORPORA, ["two"])
     assert sorted(path.name for path in out.iterdir()) == ["classes.txt", "missing.txt", "one_train", "two"]
     assert (out / "classes.txt").read_text() == "ce\nen\n"
-    assert (out / "missing.txt").read_text() == "one_test --one PATH (LDC93, a folder with speakers)\n"  # one_train is there
+    assert (
+        out / "missing.txt"
+    ).read_text() == "one_test --one PATH (LDC93, a folder with speakers)\n"  # one_train is there
     for name in two_sets:
         validate(out / name, classes=out / "classes.txt")
     assert read_table(out / "two" / "utt2class").keys() == {s.id for s in two_sets["two"].supervisions}

@@ -10,7 +10,8 @@ from dnf.utterances import Utterance
 
 COLUMNS = ("recording", "speaker", "class", "set", "utt", "score", "gender", "text")
 FULL = {
-    "recording": "wav/a 1.wav", "speaker": "ann", "class": "en", "set": "test", "utt": "u1", "score": "2.5", "gender": "f", "text": "hello there",
+    "recording": "wav/a 1.wav", "speaker": "ann", "class": "en", "set": "test",
+    "utt": "u1", "score": "2.5", "gender": "f", "text": "hello there",
 }  # fmt: skip
 
 
@@ -33,7 +34,9 @@ def table(request, tmp_path):
 
 def rows(*changes: dict) -> list[dict]:
     """Lines 2, 3, ... of a table of the columns that must be there, each with its changes."""
-    return [{"recording": f"r{n}.wav", "speaker": f"s{n}", "class": "en"} | change for n, change in enumerate(changes, 1)]
+    return [
+        {"recording": f"r{n}.wav", "speaker": f"s{n}", "class": "en"} | change for n, change in enumerate(changes, 1)
+    ]
 
 
 # ---- what is read --------------------------------------------------------------------------------
@@ -88,7 +91,9 @@ def test_paths_are_taken_from_the_folder_of_the_table(table, tmp_path):
 
 
 def test_commands_are_read_when_allowed(table):
-    ((one,),) = read_recordings_table(table(rows({"recording": "sph2pipe a.wv1 |", "utt": "u"})), allow_pipes=True).values()
+    ((one,),) = read_recordings_table(
+        table(rows({"recording": "sph2pipe a.wv1 |", "utt": "u"})), allow_pipes=True
+    ).values()
     assert one.path == "sph2pipe a.wv1 |" and one.id == "s1-u"
 
 
@@ -155,7 +160,10 @@ def test_an_empty_cell_names_its_line(table, needed):
         ({"score": "3;5"}, "score: '3;5' is not a number"),
         ({"score": "nan"}, "score: 'nan' is not a number"),
         ({"score": "inf"}, "score: 'inf' is not a number"),
-        ({"recording": "rm -r x |"}, "recording is a command, which would be run; name a file, or give --allow-pipes true"),
+        (
+            {"recording": "rm -r x |"},
+            "recording is a command, which would be run; name a file, or give --allow-pipes true",
+        ),
         ({"recording": "rm -r x | "}, "recording is a command, which would be run"),
     ],
 )
@@ -163,7 +171,9 @@ def test_a_cell_of_illegal_form_names_its_line(table, change, message):
     assert refused(table(rows({}, change, {}), [*NEEDED, "set", "score"])).startswith(f"line 3: {message}")
 
 
-@pytest.mark.parametrize(("score", "legal"), [("1", True), ("5", True), ("2.5", True), ("0.99", False), ("5.01", False), ("", True)])
+@pytest.mark.parametrize(
+    ("score", "legal"), [("1", True), ("5", True), ("2.5", True), ("0.99", False), ("5.01", False), ("", True)]
+)
 def test_scores_lie_in_their_range(table, score, legal):
     path = table(rows({"score": "3"}, {"score": score}))
     if legal:

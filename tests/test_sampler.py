@@ -67,7 +67,9 @@ def test_batches_are_spread_evenly(n):
 
 def test_the_first_number_goes_everywhere():
     n, seeds = 64, 3000
-    counts = np.bincount([permute(torch.zeros(1, dtype=torch.int64), n, seed).item() for seed in range(seeds)], minlength=n)
+    counts = np.bincount(
+        [permute(torch.zeros(1, dtype=torch.int64), n, seed).item() for seed in range(seeds)], minlength=n
+    )
     assert ((counts - seeds / n) ** 2).sum() / (seeds / n) < 130  # chi-square of 63 degrees of freedom
 
 

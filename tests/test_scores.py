@@ -63,7 +63,7 @@ def direct(scored, name: str):
 
 @every_set
 def test_latents_of_a_set_are_those_of_the_model(scored, name):
-    made, z, logdet, loglik = direct(scored, name)
+    _, z, logdet, loglik = direct(scored, name)
     folder = scored.exp / "latents" / name
     meta = json.loads((folder / "meta.json").read_text())
     assert meta == {

@@ -15,7 +15,6 @@ import torch
 
 from dnf import checkpoint, latents, train
 from dnf.evaluate import evaluate, evenly_spaced
-from dnf.frames import FrameStore
 from dnf.history import COLUMNS
 from dnf.monitor import SpikeMonitor
 from dnf.train import Trainer, backward, learning_rate, make_trainer

@@ -15,7 +15,9 @@ def row(speaker: str, name: str, values, speech, score=None) -> tuple:
     return speaker, name, np.array(values, dtype=float)[:, None], np.array(speech, dtype=float), score
 
 
-def open_windows(*stores, left=0, right=0, hop=1, cmvn=NO_CMVN, classes=("en", "zh"), keep_unseen=True, **more) -> Windows:
+def open_windows(
+    *stores, left=0, right=0, hop=1, cmvn=NO_CMVN, classes=("en", "zh"), keep_unseen=True, **more
+) -> Windows:
     return Windows(stores, Splice(left, right, hop), cmvn, list(classes), keep_unseen, torch.device("cpu"), **more)
 
 
