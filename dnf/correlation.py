@@ -16,7 +16,9 @@ def coefficient(name: str, x: np.ndarray, y: np.ndarray) -> float | None:
     return float(COEFFICIENTS[name](x, y).statistic)
 
 
-def by_speaker(ratios: np.ndarray, scores: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def by_speaker(
+    ratios: np.ndarray, scores: np.ndarray, speakers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each speaker's mean ratio and mean score, and the speakers, sorted."""
     names, index = np.unique(speakers, return_inverse=True)
     count = np.bincount(index)
@@ -40,7 +42,9 @@ def interval(
     return float(low), float(high)
 
 
-def correlation_rows(ratios: list[float], scores: list[float], speakers: list[str], resamples: int, seed: int, **names: str) -> list[dict]:
+def correlation_rows(
+    ratios: list[float], scores: list[float], speakers: list[str], resamples: int, seed: int, **names: str
+) -> list[dict]:
     """Rows of ``accuracy.tsv``: both coefficients at utterance and at speaker level; none where there is no correlation.
 
     Args:

@@ -266,7 +266,9 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
     rejected = gather_lines(new, "rejected.JOB.txt", jobs)
     found = scps["feats"].keys() | rejected.keys()
     if lost := sorted(utt2spk.keys() - found):
-        raise ValueError(f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; run stage 1 again")
+        raise ValueError(
+            f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; run stage 1 again"
+        )
     if strange := sorted(found - utt2spk.keys()):
         raise ValueError(
             f"{directory}: utterance {strange[0]} and {len(strange) - 1} more are in the manifests but not in utt2spk; "

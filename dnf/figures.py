@@ -34,7 +34,12 @@ LINES = ("-", "--", "-.", ":")
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
 MOST_BINS = 60
-SHADES = ((0.0, 0.0), (0.0, 0.55), (1.0, 0.5), (0.0, 0.3))  # of further sets of a class: towards black (0) or white (1), how far
+SHADES = (
+    (0.0, 0.0),
+    (0.0, 0.55),
+    (1.0, 0.5),
+    (0.0, 0.3),
+)  # of further sets of a class: towards black (0) or white (1), how far
 
 NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 

@@ -132,7 +132,13 @@ def parts(dim: int, cond_dim: int) -> dict[str, slice]:
 
 
 def gaussianity_rows(
-    name: str, out: Path, windows: Windows, moments: Moments, all_classes: list[str], trained: Trained, mardia_frames: int
+    name: str,
+    out: Path,
+    windows: Windows,
+    moments: Moments,
+    all_classes: list[str],
+    trained: Trained,
+    mardia_frames: int,
 ) -> tuple[list[dict], list[dict]]:
     """Rows of ``gaussianity.tsv`` and ``gaussianity_dims.tsv`` for one set; ``out`` is its ``latents/<set>``."""
     z = torch.from_numpy(np.load(out / "z.npy", mmap_mode="c"))
@@ -193,7 +199,9 @@ def main(argv: list[str] | None = None) -> int:
     stores = {name: FrameStore(args.frames / name) for name in sorted({s for _, view in sets for s in view.sets})}
     check_speakers(stores, config.data)
     splice, cmvn = trained.config.splice, trained.config.cmvn
-    train = Windows([stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device)
+    train = Windows(
+        [stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
+    )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
     for path in (args.exp / "latents").glob("*"):
         if path.name not in dict(sets):
@@ -207,7 +215,9 @@ def main(argv: list[str] | None = None) -> int:
         out = args.exp / "latents" / name
         scored = any(score is not None for s in view.sets for score in stores[s].scores)
         if not len(windows) or view.scores and not scored:
-            empty[name] = "its sets have no expert scores" if view.scores and not scored else "no utterance of it is left"
+            empty[name] = (
+                "its sets have no expert scores" if view.scores and not scored else "no utterance of it is left"
+            )
             shutil.rmtree(out, ignore_errors=True)
             continue
         moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames)

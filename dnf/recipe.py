@@ -53,9 +53,15 @@ def parser(description: str, corpora: Sequence[Corpus]) -> argparse.ArgumentPars
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the sets go, such as data")
     made.add_argument("--seed", type=int, default=1, metavar="N", help="of the division into sets (%(default)s)")
-    made.add_argument("--nj", type=int, default=1, metavar="N", help="processes, for readers that use several (%(default)s)")
     made.add_argument(
-        "--max-rejected", type=float, default=0.01, metavar="SHARE", help="of a corpus that may be unreadable (%(default)s)"
+        "--nj", type=int, default=1, metavar="N", help="processes, for readers that use several (%(default)s)"
+    )
+    made.add_argument(
+        "--max-rejected",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="of a corpus that may be unreadable (%(default)s)",
     )
     for corpus in corpora:
         made.add_argument(f"--{corpus.name}", type=Path, metavar="PATH", help=corpus.layout)
@@ -204,10 +210,14 @@ def write_list(output_dir: Path, name: str, ids: Iterable[str]) -> None:
 
 
 def expect(what: str, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
-    """Warn where counts are not those of the published corpus."""
-    for name, count in expected.items():
-        if found.get(name, 0) != count:
-            log.warning("%s: %d %s, %d in the published corpus", what, found.get(name, 0), name, count)
+    """Warn, in one line, where counts are not those of the published corpus."""
+    other = [
+        f"{found.get(name, 0)} {name}, {count} in the published corpus"
+        for name, count in expected.items()
+        if found.get(name, 0) != count
+    ]
+    if other:
+        log.warning("%s: %s", what, "; ".join(other))
 
 
 def counts(manifests: Manifests) -> dict[str, int]:
@@ -235,7 +245,14 @@ def write(
         of_set = {s.custom["class"] for s in manifests.supervisions}
         hours = sum(s.duration for s in manifests.supervisions) / 3600
         speakers = counts(manifests)["speakers"]
-        log.info("%s: class %s, %d speakers, %d utterances, %.2f h", name, "+".join(sorted(of_set)), speakers, len(manifests.supervisions), hours)
+        log.info(
+            "%s: class %s, %d speakers, %d utterances, %.2f h",
+            name,
+            "+".join(sorted(of_set)),
+            speakers,
+            len(manifests.supervisions),
+            hours,
+        )
         classes |= of_set
     (output_dir / "classes.txt").write_text("".join(f"{name}\n" for name in sorted(classes)), encoding="utf-8")
     missing = {

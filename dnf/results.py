@@ -102,9 +102,15 @@ def duration_lines(rows: list[dict], data: Data) -> list[str]:
             cuts.setdefault(tuple(view.sets), []).append((view.seconds, name))
     lines = []
     for sets, views in cuts.items():
-        whole = sets[0] if len(sets) == 1 else next((n for n, v in data.views.items() if tuple(v.sets) == sets and not v.seconds), "")
+        whole = (
+            sets[0]
+            if len(sets) == 1
+            else next((n for n, v in data.views.items() if tuple(v.sets) == sets and not v.seconds), "")
+        )
         for true in dict.fromkeys(c for name, c in found if name in [view for _, view in views] and c != "all"):
-            cells = [f"{seconds:g} s {figure(found[name, true])}" for seconds, name in sorted(views) if (name, true) in found]
+            cells = [
+                f"{seconds:g} s {figure(found[name, true])}" for seconds, name in sorted(views) if (name, true) in found
+            ]
             cells += [f"whole {figure(found[whole, true])}"] if (whole, true) in found else []
             lines.append(f"duration {'+'.join(sets)} {true} {' | '.join(cells)}")
     return lines
@@ -117,9 +123,7 @@ def near_tie_lines(rows: list[dict]) -> list[str]:
     for r in rows:
         if r["metric"] == "near_ties" and r["class"] != "all":
             other = clear.get((r["set"], r["class"]))
-            lines.append(
-                f"near_ties {r['set']} {r['class']} {figure(r)} | others {figure(other) if other else 'none'}"
-            )
+            lines.append(f"near_ties {r['set']} {r['class']} {figure(r)} | others {figure(other) if other else 'none'}")
     return lines
 
 
@@ -129,7 +133,11 @@ def correlation_lines(rows: list[dict]) -> list[str]:
     for level in ("utt", "speaker"):
         for r in (r for r in rows if r["metric"] == f"{level}_pearson"):
             same = next((o for o in rows if o["metric"] == f"{level}_spearman" and o["set"] == r["set"]), None)
-            cells = [f"{name} {float(row['value']):.4f} ({ends(row)})" for name, row in (("pearson", r), ("spearman", same)) if row]
+            cells = [
+                f"{name} {float(row['value']):.4f} ({ends(row)})"
+                for name, row in (("pearson", r), ("spearman", same))
+                if row
+            ]
             lines.append(
                 f"correlation {level} {r['set']} {r['class']} llr of {r['decided']} {' '.join(cells)} [ {r['total']} points, {r['speakers']} speakers ]"
             )
@@ -222,7 +230,9 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         if model_classes
         else [],
         "accuracy of utterances against their duration": duration_lines(rows, config.data),
-        f"near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances": near_tie_lines(rows),
+        f"near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances": near_tie_lines(
+            rows
+        ),
         "correlation of the utterances' log-likelihood ratio with expert scores, 95% interval by bootstrap over speakers": correlation_lines(
             rows
         ),

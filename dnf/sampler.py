@@ -22,7 +22,12 @@ class Sampler:
     """
 
     def __init__(
-        self, counts: Sequence[int], rows_of_class: Callable[[int, Tensor], Tensor], batch_size: int, balanced: bool, seed: int
+        self,
+        counts: Sequence[int],
+        rows_of_class: Callable[[int, Tensor], Tensor],
+        batch_size: int,
+        balanced: bool,
+        seed: int,
     ):
         self.total, self.counts, self.rows_of_class = sum(counts), list(counts), rows_of_class
         self.balanced, self.seed = balanced, seed

@@ -28,6 +28,7 @@ MARKER = ("key", "run", "source", "settings", "seconds")
 TABLES = (
     "recordings.jsonl.gz", "supervisions.jsonl.gz", "wav.scp", "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv", "recordings.csv",
 )  # fmt: skip
+LISTS = ("spk2*", "*.csv", "*.tsv", "*.lst", "*.json")  # of a corpus that stage 0 reads
 
 
 @dataclass(frozen=True)
@@ -94,24 +95,22 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
     parts = [__version__, name, settings_of(name, config)]
     parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in STAGES[name].after]
     if name == "data":
-        parts += [source, *(hash_tables(path) for path in source_tables)]
+        parts += [source, *(hash_tables(path, (*TABLES, *LISTS)) for path in source_tables)]
     if name == "features":
         parts.append(hash_tables(layout.data))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @functools.cache
-def hash_tables(directory: Path) -> str:
+def hash_tables(directory: Path, names: tuple[str, ...] = TABLES) -> str:
     """Hash of a table, or of those in a folder and in the sets below it; not of the recordings they name."""
-    digest = hashlib.sha256()
     if directory.is_file():
         return hashlib.sha256(directory.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256()
     for folder in [directory, *sorted(p for p in directory.glob("*/") if p.is_dir())]:
-        for table in TABLES:
-            path = folder / table
-            if path.is_file():
-                digest.update(f"{path.relative_to(directory)}\n".encode())
-                digest.update(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+        for path in sorted({path for name in names for path in folder.glob(name) if path.is_file()}):
+            digest.update(f"{path.relative_to(directory)}\n".encode())
+            digest.update(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
     return digest.hexdigest()[:16]
 
 

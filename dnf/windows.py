@@ -197,7 +197,12 @@ def place(frames: list[Tensor], device: torch.device) -> list[Tensor]:
         free, _ = torch.cuda.mem_get_info(device)
         size = sum(t.numel() * t.element_size() for t in frames)
         if size > SHARE * free:
-            log.warning("%.1f GB of frames do not fit beside the model in %.1f GB on %s: read from disk", size / 1e9, free / 1e9, device)
+            log.warning(
+                "%.1f GB of frames do not fit beside the model in %.1f GB on %s: read from disk",
+                size / 1e9,
+                free / 1e9,
+                device,
+            )
             return frames
     return [t.to(device) for t in frames]
 

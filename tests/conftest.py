@@ -149,7 +149,18 @@ def voices(tmp_path_factory) -> dict[str, list]:
     from lhotse import SupervisionSet
 
     data = tmp_path_factory.mktemp("voices")
-    counts = ("--train-speakers", "8", "--dev-speakers", "1", "--test-speakers", "1", "--other-speakers", "1", "--utterances", "3")
+    counts = (
+        "--train-speakers",
+        "8",
+        "--dev-speakers",
+        "1",
+        "--test-speakers",
+        "1",
+        "--other-speakers",
+        "1",
+        "--utterances",
+        "3",
+    )
     prepare = Path(__file__).parent.parent / "egs" / "mini" / "local" / "prepare_data.py"
     path = os.environ | {"PYTHONPATH": str(prepare.parents[3])}
     subprocess.run([sys.executable, prepare, data, "--nj", "2", *counts], check=True, env=path, capture_output=True)

@@ -21,7 +21,9 @@ def command(*options: str, tiny: bool = True) -> list[str]:
 def run(folder: Path, *options: str, tiny: bool = True, status: int = 0) -> str:
     """What ``run.sh`` says when it is run in ``folder``; its status must be the one expected."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command(*options, tiny=tiny), cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command(*options, tiny=tiny), cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -15,7 +15,17 @@ def latents(loglik: list[np.ndarray], classes=("ce", "en"), logdet: float = 5.0,
     """Latents of utterances with these log p(x | class) ``(rows, K)``."""
     first, utts = 0, []
     for n, rows in enumerate(loglik):
-        utts.append({"utt": f"s{n}-1", "speaker": f"s{n}", "class": (names or ["en"] * len(loglik))[n], "set": "a", "score": "", "first": first, "rows": len(rows)})
+        utts.append(
+            {
+                "utt": f"s{n}-1",
+                "speaker": f"s{n}",
+                "class": (names or ["en"] * len(loglik))[n],
+                "set": "a",
+                "score": "",
+                "first": first,
+                "rows": len(rows),
+            }
+        )
         first += len(rows)
     logp = np.concatenate(loglik).astype(np.float32) - logdet
     return Latents(list(classes), 4, utts, logp, np.full(first, logdet, np.float32))
@@ -46,7 +56,9 @@ def test_ratio_of_two_classes_is_their_difference_and_of_more_the_mean_density_o
         assert float(decide(latents([two]), reference, 1.0, 2.0)[0]["llr"]) == pytest.approx(sign * 2.5)
     three = np.array([[-3.0, -1.0, -2.0]])
     expected = -1.0 - np.log((np.exp(-3.0) + np.exp(-2.0)) / 2)
-    assert float(decide(latents([three], ("ce", "en", "je")), "en", 1.0, 2.0)[0]["llr"]) == pytest.approx(expected, abs=1e-5)
+    assert float(decide(latents([three], ("ce", "en", "je")), "en", 1.0, 2.0)[0]["llr"]) == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 def test_the_listing_has_the_mean_log_prior_density_of_each_class():
@@ -75,12 +87,19 @@ def scored(seed: int, slope: float, speakers: int = 12, each: int = 6):
 
 def test_correlations_are_scipys_at_both_levels():
     ratios, scores, who = scored(1, 1.0)
-    rows = {r["metric"]: r for r in correlation_rows(list(ratios), list(scores), list(who), 200, 1, **{"set": "a", "class": "ce"})}
+    rows = {
+        r["metric"]: r
+        for r in correlation_rows(list(ratios), list(scores), list(who), 200, 1, **{"set": "a", "class": "ce"})
+    }
     assert float(rows["utt_pearson"]["value"]) == pytest.approx(stats.pearsonr(ratios, scores).statistic, abs=1e-5)
     assert float(rows["utt_spearman"]["value"]) == pytest.approx(stats.spearmanr(ratios, scores).statistic, abs=1e-5)
     means = np.array([[ratios[who == w].mean(), scores[who == w].mean()] for w in sorted(set(who))]).T
     assert float(rows["speaker_pearson"]["value"]) == pytest.approx(stats.pearsonr(*means).statistic, abs=1e-5)
-    assert rows["speaker_pearson"]["total"] == 12 and rows["utt_pearson"]["total"] == 72 and rows["utt_pearson"]["speakers"] == 12
+    assert (
+        rows["speaker_pearson"]["total"] == 12
+        and rows["utt_pearson"]["total"] == 72
+        and rows["utt_pearson"]["speakers"] == 12
+    )
     assert float(rows["utt_pearson"]["low"]) < float(rows["utt_pearson"]["value"]) < float(rows["utt_pearson"]["high"])
 
 
@@ -109,14 +128,27 @@ def row(metric: str, name: str, true: str, value: float, decided: str = "") -> d
 
 
 def test_durations_stand_on_one_line_with_the_whole():
-    data = resolve(["data.views={b_3s: {sets: [b], seconds: 3}, b_1s: {sets: [b], seconds: 1}, b+c: {sets: [b, c]}}"]).data
+    data = resolve(
+        ["data.views={b_3s: {sets: [b], seconds: 3}, b_1s: {sets: [b], seconds: 1}, b+c: {sets: [b, c]}}"]
+    ).data
     rows = [row("utt_accuracy", name, "cn", value) for name, value in (("b", 0.9), ("b_1s", 0.5), ("b_3s", 0.6))]
     (line,) = results.duration_lines(rows, data)
-    assert line.startswith("duration b cn 1 s 0.5000 [") and " | 3 s 0.6000 [" in line and line.endswith("| whole 0.9000 [ 1 / 2, no interval, 2 speakers ]")
+    assert (
+        line.startswith("duration b cn 1 s 0.5000 [")
+        and " | 3 s 0.6000 [" in line
+        and line.endswith("| whole 0.9000 [ 1 / 2, no interval, 2 speakers ]")
+    )
 
 
 def test_correlation_lines_name_level_set_reference_and_points():
-    rows = [row(f"{level}_{name}", "t", "ce", value, "en") for level in ("utt", "speaker") for name, value in (("pearson", 0.5), ("spearman", 0.25))]
+    rows = [
+        row(f"{level}_{name}", "t", "ce", value, "en")
+        for level in ("utt", "speaker")
+        for name, value in (("pearson", 0.5), ("spearman", 0.25))
+    ]
     lines = results.correlation_lines(rows)
-    assert lines[0] == "correlation utt t ce llr of en pearson 0.5000 (no interval) spearman 0.2500 (no interval) [ 2 points, 2 speakers ]"
+    assert (
+        lines[0]
+        == "correlation utt t ce llr of en pearson 0.5000 (no interval) spearman 0.2500 (no interval) [ 2 points, 2 speakers ]"
+    )
     assert lines[1].startswith("correlation speaker t ce")

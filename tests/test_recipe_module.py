@@ -249,6 +249,5 @@ def test_counts_that_differ_from_the_published_ones_are_a_warning(lhotse_made, c
     assert not caplog.text
     recipe.expect("corpus", found, {"utterances": 7, "speakers": 2, "sessions": 1})
     assert [r.getMessage() for r in caplog.records] == [
-        "corpus: 4 utterances, 7 in the published corpus",
-        "corpus: 0 sessions, 1 in the published corpus",
+        "corpus: 4 utterances, 7 in the published corpus; 0 sessions, 1 in the published corpus"
     ]
