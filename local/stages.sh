@@ -60,7 +60,7 @@ finish() { python3 -m dnf.stage finish "$1" "${stage_options[@]}"; }
 
 can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
   local reason status=0
-  [[ $stop_stage -ge 3 ]] || return 0
+  [[ $stop_stage -ge 3 && -f $data_dir/.done.data ]] || return 0
   reason=$(python3 -m dnf.sets check "$data_dir" "${config[@]}") || status=$?
   case $status in
     0) return 0 ;;
