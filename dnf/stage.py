@@ -179,6 +179,7 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
     }
     temporary = marker.with_name(marker.name + ".tmp")
     temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.sync()  # what the stage wrote is on the disk before the marker says so, if the machine should go down
     os.replace(temporary, marker)
     started.unlink()
 

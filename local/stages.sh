@@ -2,6 +2,13 @@
 
 log() { echo "$(date '+%H:%M:%S') $*" >&2; }
 
+take_lock() {  # one run at a time where data/ and exp/ lie; what this run starts has the lock, too, and ends with it
+  mkdir -p exp
+  exec {lock}<>exp/.lock
+  python3 -m dnf.lock exp/.lock "$lock" "$COMMAND_LINE"
+  export DNF_RUN=$$
+}
+
 list_experiments() {  # YAML files, one a line
   local yaml=$RECIPE_DIR/conf/$exp.yaml
   if [[ $exp == all ]]; then
