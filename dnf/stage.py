@@ -157,6 +157,7 @@ def begin(name: str, config: Config, layout: Layout, source: str, source_tables:
     if done and done["key"] == key and not force:
         return False
     marker.unlink(missing_ok=True)
+    os.sync()  # should the machine go down, the marker does not come back beside what the stage writes from here on
     config.save(layout.folder(name) / "config.yaml")
     started = marker.with_name(f".started.{name}")
     started.write_text(str(time.time()), encoding="utf-8")

@@ -314,7 +314,8 @@ def test_mig_slices_are_devices():
         "  MIG 3g.20gb Device 1: (UUID: MIG-c)\n"
         "GPU 1: NVIDIA A100 (UUID: GPU-d)\n"
     )
-    assert local_slots.listed_devices(listing) == (["MIG-b", "MIG-c", "1"], {"0": "GPU-a", "1": "GPU-d"})
+    assert local_slots.listed_devices(listing) == ["MIG-b", "MIG-c", "1"]
+    assert local_slots.uuids(listing) == {"0": "GPU-a", "1": "GPU-d"}
 
 
 def test_failed_tasks_are_tried_again(run):

@@ -70,7 +70,8 @@ class LocalRunner:
             return Slots(limit or 1)
         if len(devices) < gpus:
             say(f"--gpu {gpus}, but there are only {len(devices)}: the job runs on these")
-        return Slots(0, devices, gpus, limit)
+            gpus = len(devices)
+        return Slots(min(limit or len(devices), len(devices) // gpus), devices, gpus)
 
     def run(self) -> int:
         """Run all tasks that wait; the exit status."""
@@ -84,7 +85,7 @@ class LocalRunner:
             while array.waiting and not self.caught and (slot := self.slots.take()):
                 self.start(array.waiting.pop(0), slot)
             if array.waiting and not array.running and not told:
-                say(f"waiting for a GPU: other runs use {', '.join(self.slots.devices)}")
+                say(f"waiting for a GPU: other runs have {', '.join(self.slots.devices)}")
                 told = True
             self.status_line.show(array.progress(self.slots.count) if self.status_line.on else "")
             self.sleep(0.5 if self.status_line.on else LOOK if array.waiting and self.slots.devices else None)
@@ -125,7 +126,7 @@ class LocalRunner:
         task.started = time.time()
         try:
             handle = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-            with open(handle, "wb", buffering=0) as log, inherited(slot.locks.values()):
+            with open(handle, "wb", buffering=0) as log, inherited(slot.locks):
                 log.write(job_log.header(task.command, task.started).encode("utf-8", "surrogateescape"))
                 process = subprocess.Popen(
                     ["bash", "-c", task.command],
