@@ -3,8 +3,9 @@
     python3 tests/kill_table.py [--moments 12] [--seed 1]
 
 One run is left alone; it is the reference. A second one is killed at every moment, a random share of the way through a
-stage, and started again at once. Each time something else is killed: everything, ``run.sh`` alone, the runner alone, the
-task alone. When the killed stage is done, all that it made is held against the reference.
+stage (of the seconds it takes, or of the steps of training), and started again at once. Each time something else is killed:
+everything, ``run.sh`` alone, the runner alone, the task alone. When the killed stage is done, all that it made is held
+against the reference.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from pathlib import Path
 from recipe_runs import command
 
 EXP = "dnf120"
+STEPS = 800
 OPTIONS = (
     "--train-speakers", "2", "--dev-speakers", "2", "--test-speakers", "2", "--other-speakers", "2", "--utterances", "3",
-    "--exp", EXP, "--set", "train.steps=800", "--set", "train.eval_steps=50",
+    "--exp", EXP, "--set", f"train.steps={STEPS}", "--set", "train.eval_steps=50",
 )  # fmt: skip
 STAGES = ("data", "features", "frames", "train", "latents", "plots", "score", "decide", "report")
 VICTIMS = ("everything", "run.sh", "runner", "task")
@@ -57,9 +59,9 @@ class Row:
     Attributes:
         number: from 1.
         stage: that was to be killed; then the one that was.
-        share: of the stage's time in the reference run, after which to kill.
+        share: of the stage's time in the reference run, or of the steps of training, after which to kill.
         victim: what is killed.
-        seconds: since the stage began.
+        moment: in seconds since the stage began, or steps.
         killed: processes killed.
         left: processes of the run that were alive after that.
         outlived: of these, those that were alive when the next run began its first stage.
@@ -71,7 +73,7 @@ class Row:
     stage: str
     share: float
     victim: str
-    seconds: float = 0.0
+    moment: str = ""
     killed: int = 0
     left: int = 0
     outlived: int = 0
@@ -81,7 +83,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         equal = "not reached" if self.equal is None else "equal" if self.equal else "DIFFERENT"
         return (
-            str(self.number), f"{self.stage} +{self.seconds:.1f} s", f"{self.victim} ({self.killed})", str(self.left),
+            str(self.number), f"{self.stage}, {self.moment}", f"{self.victim} ({self.killed})", str(self.left),
             str(self.outlived), self.rerun, equal,
         )  # fmt: skip
 
@@ -133,6 +135,13 @@ class Run:
         status = self.process.wait()
         self.reader.join()
         return status
+
+
+def last_step(folder: Path) -> int:
+    """The step of training that history.tsv has come to."""
+    path = folder / "exp" / EXP / "history.tsv"
+    steps = re.findall(r"^(\d+)\t.*\n", path.read_text(), re.MULTILINE) if path.is_file() else []
+    return int(steps[-1]) if steps else 0
 
 
 def tree(pid: int) -> dict[int, str]:
@@ -259,9 +268,13 @@ def make_table(work: Path, moments: int, seed: int) -> tuple[list[Row], bool]:
             run.wait_for("data")  # its first stage, whichever it is: nothing of the killed run may be at work any more
             before.outlived = len(alive(left))
         if row and run.wait_for(row.stage):
-            time.sleep(row.share * lasted[row.stage])
+            if row.stage == "train":
+                while last_step(folder) < row.share * STEPS and run.begun[-1][1] == "train" and run.process.poll() is None:
+                    time.sleep(0.01)
+            else:
+                time.sleep(row.share * lasted[row.stage])
             at, row.stage = run.begun[-1]
-            row.seconds = time.monotonic() - at
+            row.moment = f"step {last_step(folder)}" if row.stage == "train" else f"{time.monotonic() - at:.1f} s"
             row.killed, left = kill(run, row.victim)
             row.left = len(alive(left))
         elif run.end() or row:
