@@ -43,6 +43,7 @@ help_message+=${recipe_help:+$'\n'"Options of recipe $recipe:"$'\n'$recipe_help}
 
 experiments=$(list_experiments)
 $dry_run || take_lock
+choose_device
 while IFS= read -r yaml <&3; do
   choose_experiment "$yaml"
   ! $dry_run || { show_outlook; continue; }

@@ -27,6 +27,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from recipe_runs import command
 
 EXP = "dnf120"
@@ -195,11 +196,22 @@ def kill(run: Run, victim: str) -> tuple[int, dict[int, str]]:
     return len(chosen), {pid: line for pid, line in processes.items() if pid not in chosen}
 
 
+def plain(value: object) -> object:
+    """The content of a checkpoint, to compare; which of its equal strings are one object decides about bytes of the file."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+    if isinstance(value, dict):
+        return [(key, plain(held)) for key, held in value.items()]
+    return [plain(held) for held in value] if isinstance(value, (list, tuple)) else value
+
+
 def content(path: Path, folder: Path) -> bytes:
     """What must be the same in every run."""
     data = path.read_bytes()
     if path.suffix == ".gz":
         data = gzip.decompress(data)
+    if path.suffix == ".pt":
+        data = repr(plain(torch.load(path, weights_only=True))).encode()
     if path.name == "history.tsv":
         rows = csv.DictReader(io.StringIO(data.decode()), delimiter="\t")
         data = repr([{k: v for k, v in row.items() if k not in CLOCK} for row in rows]).encode()

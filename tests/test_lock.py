@@ -242,6 +242,24 @@ def test_two_runs_share_the_devices(gpu):
     first.communicate()
 
 
+@pytest.mark.parametrize(
+    ("visible", "device", "expected"),
+    [
+        (None, "cuda:3", "cuda 3"),
+        ("4,GPU-5", "cuda:1", "cuda GPU-5"),
+        ("4,5", "auto", "auto 4,5"),
+        ("4,5", "cuda:2", "run.sh: --device cuda:2: CUDA_VISIBLE_DEVICES=4,5 has no such device"),
+        ("", "cuda:0", "run.sh: --device cuda:0: CUDA_VISIBLE_DEVICES= has no such device"),
+    ],
+)
+def test_device_with_a_number(visible, device, expected):
+    script = f". {ROOT}/local/stages.sh; device={device}; choose_device; echo $device $CUDA_VISIBLE_DEVICES"
+    given = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    given |= {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, env=given)
+    assert (done.stdout + done.stderr).strip() == expected and done.returncode == (2 if "run.sh" in expected else 0)
+
+
 def test_a_job_of_two_devices_takes_both_or_none(gpu):
     held = local_slots.hold_devices(gpu.names, 1)
     assert held[0] == gpu.names[:1]
