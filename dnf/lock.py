@@ -1,11 +1,12 @@
 """One run at a time where ``data/`` and ``exp/`` lie: ``run.sh`` locks ``exp/.lock`` for its life.
 
-The lock (flock) belongs to the open file, which all that ``run.sh`` starts on this machine inherits. So a run that was killed
-leaves no lock behind, nor does a machine that was restarted, while a job that outlives its ``run.sh`` keeps the next one out.
-The text in the file only says who took it.
+The lock (flock) belongs to the open file, which all that ``run.sh`` starts on this machine inherits. So a run that was
+killed leaves no lock behind, nor does a machine that was restarted, while a job that outlives its ``run.sh`` keeps the
+next one out. The text in the file only says who took it.
 
-On NFS the server keeps the lock (version 4, or 3 with lockd), so it also holds between machines; mounted with ``nolock``
-or ``local_lock`` it holds on each machine alone. Where a file system has no locks, the run goes on with a warning.
+On NFS the server keeps the lock (version 4, or 3 with lockd), so it also holds between machines; mounted with
+``nolock`` or ``local_lock`` it holds on each machine alone. Where a file system has no locks, the run goes on with a
+warning.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Holder(NamedTuple):
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        return f"'{textwrap.shorten(self.command, 120, placeholder=' ...')}' (host {self.host}, pid {self.pid}, since {since})"
+        command = textwrap.shorten(self.command, 120, placeholder=" ...")
+        return f"'{command}' (host {self.host}, pid {self.pid}, since {since})"
 
 
 def read_holder(path: Path) -> Holder | None:
@@ -80,7 +82,10 @@ def refusal(folder: Path, holder: Holder | None, host: str, living: dict[int, st
         return GLANCE, f"{folder}: in use by {holder}; wait for it to end, or stop it there with 'kill {holder.pid}'"
     left = ", ".join(f"pid {pid} ({command})" for pid, command in sorted(living.items()))
     pids = " ".join(map(str, sorted(living)))
-    return GRACE, f"{folder}: {holder} is gone, but what it started goes on: {left}; wait for it to end, or 'kill {pids}'"
+    return (
+        GRACE,
+        f"{folder}: {holder} is gone, but what it started goes on: {left}; wait for it to end, or 'kill {pids}'",
+    )
 
 
 def take(path: Path, handle: int, holder: Holder) -> None:
@@ -107,7 +112,9 @@ def take(path: Path, handle: int, holder: Holder) -> None:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            log.warning("%s: this file system has no locks (%s): see that no other run works here", path, error.strerror)
+            log.warning(
+                "%s: this file system has no locks (%s): see that no other run works here", path, error.strerror
+            )
             break
     os.ftruncate(handle, 0)
     os.pwrite(handle, (json.dumps(holder._asdict()) + "\n").encode(), 0)

@@ -106,7 +106,9 @@ def progress_of(rows: Sequence[dict[str, str]], settings: Train) -> Progress | N
     def newest(name: str) -> str:
         return next((row[name] for row in reversed(rows) if row[name]), "")
 
-    return Progress(step, total, epoch, newest("nll"), newest("dev_nll"), newest("frames_per_s"), max(0, total - step) * pace)
+    return Progress(
+        step, total, epoch, newest("nll"), newest("dev_nll"), newest("frames_per_s"), max(0, total - step) * pace
+    )
 
 
 def clock(seconds: float) -> str:
@@ -138,7 +140,9 @@ def counts(seen: Seen, state: str) -> str:
     return f"done {found['done']} / {cut} {found['incomplete']} / failed {found['failed']} / waiting {waiting}"
 
 
-def details(label: str, seen: Seen, state: str, holder: Holder | None, now: float, progress: Progress | None) -> list[str]:
+def details(
+    label: str, seen: Seen, state: str, holder: Holder | None, now: float, progress: Progress | None
+) -> list[str]:
     """Lines about a stage that runs, or has ended without being done."""
     head = f"{label}: {state}"
     if state == "running":
@@ -230,7 +234,7 @@ def is_current(name: str, layout: Layout, key: str) -> bool:
 
 
 def state_in(log: Path) -> str:
-    """``done``, ``failed`` or ``incomplete``; a task that a signal of the user's or the runner's ended is incomplete."""
+    """``done``, ``failed`` or ``incomplete``, as is a task that the user's or the runner's signal ended."""
     state = job_log.read_state(str(log))
     return "incomplete" if state == "failed" and INTERRUPTED.search(job_log.read_tail(str(log))) else state
 
@@ -241,7 +245,7 @@ def head_of(log: Path) -> str:
 
 
 def jobs_of(folder: Path) -> tuple[str, ...]:
-    """Ids of the jobs that a queue runner has in work for the logs of a folder; it keeps them in ``q/<log>/job.json``."""
+    """Ids of the jobs that queue runners have in work for the logs of a folder, from ``q/<log>/job.json``."""
     found = []
     for path in sorted(folder.glob("q/*/job.json")):
         try:
@@ -299,7 +303,9 @@ def show(exp: Path) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.status", description=__doc__.split("\n\n")[0])
-    parser.add_argument("exp", type=Path, nargs="?", default=Path("exp"), help="folder of the experiments (%(default)s)")
+    parser.add_argument(
+        "exp", type=Path, nargs="?", default=Path("exp"), help="folder of the experiments (%(default)s)"
+    )
     parser.add_argument("--watch", type=float, metavar="SECONDS", help="show it again and again")
     args = parser.parse_args(argv)
     if not args.exp.is_dir():

@@ -2,10 +2,10 @@
 
     python3 tests/kill_table.py [--moments 12] [--seed 1]
 
-One run is left alone; it is the reference. A second one is killed at every moment, a random share of the way through a
-stage (of the seconds it takes, or of the steps of training), and started again at once. Each time something else is killed:
-everything, ``run.sh`` alone, the runner alone, the task alone. When the killed stage is done, all that it made is held
-against the reference.
+One run is left alone; it is the reference. A second one is killed at every moment, a random share of the way through
+a stage (of the seconds it takes, or of the steps of training), and started again at once. Each time something else is
+killed: everything, ``run.sh`` alone, the runner alone, the task alone. When the killed stage is done, all that it made
+is held against the reference.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from recipe_runs import command
 EXP = "dnf120"
 STEPS = 800
 OPTIONS = (
-    "--train-speakers", "2", "--dev-speakers", "2", "--test-speakers", "2", "--other-speakers", "2", "--utterances", "3",
-    "--exp", EXP, "--set", f"train.steps={STEPS}", "--set", "train.eval_steps=50",
+    "--train-speakers", "2", "--dev-speakers", "2", "--test-speakers", "2", "--other-speakers", "2",
+    "--utterances", "3", "--exp", EXP, "--set", f"train.steps={STEPS}", "--set", "train.eval_steps=50",
 )  # fmt: skip
 STAGES = ("data", "features", "frames", "train", "latents", "plots", "score", "decide", "report")
 VICTIMS = ("everything", "run.sh", "runner", "task")
@@ -124,6 +124,7 @@ class Run:
 
     def wait_for(self, stage: str) -> bool:
         """Wait until it begins a stage, this one or a later; false if it ended before."""
+
         def there() -> bool:
             return any(STAGES.index(name) >= STAGES.index(stage) for _, name in self.begun)
 
@@ -183,7 +184,12 @@ def kill(run: Run, victim: str) -> tuple[int, dict[int, str]]:
     pids = list(processes)
     runners = [pid for pid in pids if "utils/run.py" in processes[pid]]
     tasks = [pid for runner in runners for pid in tree(runner) if pid != runner]
-    chosen = {"everything": pids, "run.sh": pids[:1], "runner": runners[:1] or pids[1:2], "task": tasks[:1] or pids[-1:]}[victim]
+    chosen = {
+        "everything": pids,
+        "run.sh": pids[:1],
+        "runner": runners[:1] or pids[1:2],
+        "task": tasks[:1] or pids[-1:],
+    }[victim]
     for pid in chosen:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -197,7 +203,7 @@ def kill(run: Run, victim: str) -> tuple[int, dict[int, str]]:
 
 
 def plain(value: object) -> object:
-    """The content of a checkpoint, to compare; which of its equal strings are one object decides about bytes of the file."""
+    """The content of a checkpoint, to compare; its bytes also depend on which equal strings are one object."""
     if isinstance(value, torch.Tensor):
         return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
     if isinstance(value, dict):
@@ -226,7 +232,12 @@ def outputs(folder: Path, stage: str) -> dict[str, str]:
         for path in root.glob(pattern):
             name = path.relative_to(folder)
             other = {"config.yaml", "curves.png", *(MADE_LATER if stage == "data" else ())}
-            if path.is_file() and "log" not in name.parts and name.name not in other and not name.name.startswith(".done"):
+            if (
+                path.is_file()
+                and "log" not in name.parts
+                and name.name not in other
+                and not name.name.startswith(".done")
+            ):
                 found[str(name)] = hashlib.sha256(content(path, folder)).hexdigest()
     return found
 
@@ -258,7 +269,11 @@ def did(run: Run, folder: Path) -> str:
     if not run.begun:
         return f"{skipped}began no stage"
     log = folder / "exp" / EXP / "log" / "train.log"
-    step = re.search(r"going on from step (\d+)", log.read_text(errors="replace")) if run.begun[0][1] == "train" and log.is_file() else None
+    step = (
+        re.search(r"going on from step (\d+)", log.read_text(errors="replace"))
+        if run.begun[0][1] == "train" and log.is_file()
+        else None
+    )
     waited = "waited, " if any("waiting for the jobs" in line for line in run.said) else ""
     return f"{waited}{skipped}went on with {run.begun[0][1]}" + (f" from step {step[1]}" if step else "")
 
@@ -281,7 +296,9 @@ def make_table(work: Path, moments: int, seed: int) -> tuple[list[Row], bool]:
             before.outlived = len(alive(left))
         if row and run.wait_for(row.stage):
             if row.stage == "train":
-                while last_step(folder) < row.share * STEPS and run.begun[-1][1] == "train" and run.process.poll() is None:
+                while (
+                    last_step(folder) < row.share * STEPS and run.begun[-1][1] == "train" and run.process.poll() is None
+                ):
                     time.sleep(0.01)
             else:
                 time.sleep(row.share * lasted[row.stage])

@@ -83,7 +83,9 @@ def test_a_lock_that_nobody_holds_does_not_block(shell, tmp_path, how):
         first.wait()
     else:
         (tmp_path / "exp").mkdir()
-        text = '{"host": "gone", "pid": 1, "since": 1.5, "command": "./run.sh"}' if how == "an old machine's" else "\0\0"
+        text = (
+            '{"host": "gone", "pid": 1, "since": 1.5, "command": "./run.sh"}' if how == "an old machine's" else "\0\0"
+        )
         (tmp_path / "exp/.lock").write_text(text)
     assert shell("true").wait(timeout=20) == 0
     holder = lock.read_holder(tmp_path / "exp/.lock")
@@ -189,7 +191,11 @@ def test_what_a_failed_task_leaves_behind_is_gone_before_the_next_try(tmp_path):
     )
     (tmp_path / "pids").touch()
     done = subprocess.run(
-        [RUN, "--num-tries", "2", "a.log", "bash", "task.sh", ";", "true"], cwd=tmp_path, capture_output=True, text=True, timeout=20
+        [RUN, "--num-tries", "2", "a.log", "bash", "task.sh", ";", "true"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=20,
     )
     assert done.returncode == 1 and len((tmp_path / "pids").read_text().split()) == 2
     assert not (tmp_path / "seen").exists() or not (tmp_path / "seen").read_text()

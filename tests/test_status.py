@@ -17,7 +17,10 @@ from dnf.lock import Holder
 from dnf.stage import STAGES, begin, finish
 from dnf.status import Progress, Seen, Task
 
-COLUMNS = "step epoch seconds nll logp logdet grad_norm lr frames_per_s dev_nll dev_logp dev_logdet dev_accuracy spikes restores".split()
+COLUMNS = (
+    *("step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
+    *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
+)
 FOOTER = "# Ended (code {}) at Fri Nov 20 22:33:10 UTC 2026, elapsed time 12 seconds\n"
 
 
@@ -72,12 +75,19 @@ def test_progress_and_remaining_time():
     torn = [*rows, dict.fromkeys(COLUMNS) | {"step": "2"}]  # a row that is being written
     assert status.progress_of(torn, settings("epochs=4")) == found
     assert status.progress_of([], settings()) is None
-    many = history(*({"step": n, "epoch": n / 10, "seconds": 100 if n < 50 else 100 + n - 50, "nll": 1} for n in range(1, 101)))
+    many = history(
+        *({"step": n, "epoch": n / 10, "seconds": 100 if n < 50 else 100 + n - 50, "nll": 1} for n in range(1, 101))
+    )
     assert status.progress_of(many, settings("steps=200")).left == pytest.approx(100)  # at the pace of the last rows
 
 
 def test_lines_of_an_array_in_a_queue():
-    tasks = [task("done", "n1"), task("incomplete", "n2"), task("incomplete", "n1", 71), task("failed", "n2", log="exp/f.4.log")]
+    tasks = [
+        task("done", "n1"),
+        task("incomplete", "n2"),
+        task("incomplete", "n1", 71),
+        task("failed", "n2", log="exp/f.4.log"),
+    ]
     seen = Seen(100.0, tasks=tuple(tasks), total=10, jobs=("17", "18"))
     lines = status.details("data/ features", seen, "running", Holder("n0", 5, 90.0, "./run.sh"), 3765.4, None)
     assert lines[0] == (
@@ -85,7 +95,10 @@ def test_lines_of_an_array_in_a_queue():
     )
     assert lines[1].startswith("  exp/f.4.log") and len(lines) == 2
     alone = status.details("nf train", seen, "running", None, 3765.4, Progress(3, 9, 0.1, "5.123", "", "12.7", 60.0))
-    assert "no run.sh waits for it" in alone[0] and "step 3 of 9, epoch 0.1, NLL 5.12, dev NLL , 12 frames/s, 0:01:00 left" in alone[1]
+    assert (
+        "no run.sh waits for it" in alone[0]
+        and "step 3 of 9, epoch 0.1, NLL 5.12, dev NLL , 12 frames/s, 0:01:00 left" in alone[1]
+    )
 
 
 def test_table_is_aligned():
@@ -97,7 +110,7 @@ def test_table_is_aligned():
 
 @pytest.fixture
 def folder(tmp_path):
-    """``exp/`` with stages 0 to 2 and one experiment ``nf`` that has been trained; ``layout`` and ``config`` beside it."""
+    """``exp/`` with stages 0 to 2 and an experiment ``nf`` that was trained; ``layout`` and ``config`` beside it."""
     (tmp_path / "exp").mkdir()
     config = resolve(["train.steps=200"])
     layout = status.layout_of(tmp_path / "exp", "", "nf")
@@ -173,11 +186,15 @@ def test_an_array_runs_on_nodes(folder):
     assert "features: running" in status.show(exp) and "no run.sh waits for it" in status.show(exp)
 
 
-@pytest.mark.parametrize(("end", "state"), [("", "stopped"), ("1", "failed"), ("143; signal 15", "stopped"), ("137; signal 9", "failed")])
+@pytest.mark.parametrize(
+    ("end", "state"), [("", "stopped"), ("1", "failed"), ("143; signal 15", "stopped"), ("137; signal 9", "failed")]
+)
 def test_a_stage_that_came_to_no_end(folder, end, state):
     exp, layout, config = folder
     begin("latents", config, layout, "", [], False)
-    write_log(layout.exp / "log/latents.log", "best.pt: no checkpoint\n" + (FOOTER.format(end) if end else ""), words="")
+    write_log(
+        layout.exp / "log/latents.log", "best.pt: no checkpoint\n" + (FOOTER.format(end) if end else ""), words=""
+    )
     text = status.show(exp)
     assert f"nf latents: {state}\n  {layout.exp}/log/latents.log: best.pt: no checkpoint" in text
 
@@ -213,12 +230,21 @@ def test_command_line(folder):
     exp = folder[0]
 
     def run(*words):
-        return subprocess.run([sys.executable, "-m", "dnf.status", *words], capture_output=True, text=True, env=environment(), cwd=exp.parent)
+        return subprocess.run(
+            [sys.executable, "-m", "dnf.status", *words],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            cwd=exp.parent,
+        )
 
     done = run()
     assert (done.returncode, done.stderr) == (0, "") and "nf " in done.stdout
     done = run("nosuch")
-    assert done.returncode == 1 and done.stderr == "status.py: nosuch: no such folder; give the exp/ of a recipe that was run\n"
+    assert (
+        done.returncode == 1
+        and done.stderr == "status.py: nosuch: no such folder; give the exp/ of a recipe that was run\n"
+    )
     heavy = "import dnf.status, sys; print({'torch', 'lhotse', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, env=environment())
     assert done.stdout == "set()\n", done.stderr

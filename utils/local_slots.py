@@ -15,7 +15,7 @@ LOCKS = "/tmp/gpu_locks"  # the same for all users and runs of the machine
 
 
 class Slot(NamedTuple):
-    """A place for one task: its CUDA_VISIBLE_DEVICES, or ``None`` to leave the environment's, and the locks it holds."""
+    """A place for one task: its CUDA_VISIBLE_DEVICES, or ``None`` to leave the environment's, and its locks."""
 
     devices: str | None
     locks: list[int]
@@ -64,8 +64,8 @@ def cpu_slots(tasks: int, threads: int) -> int:
 def hold_devices(devices: list[str], count: int, patience: float = 0.0) -> tuple[list[str], list[int]]:
     """Choose ``count`` devices that no other job of this machine holds, all of them or none.
 
-    A device is held by a lock on a file named after it, so runs that know nothing of each other do not use the same one.
-    Whoever inherits the open files holds the devices, too; they are free when the last such process has ended.
+    A device is held by a lock on a file named after it, so runs that know nothing of each other do not share it. Whoever
+    inherits the open files holds it, too; it is free when the last such process has ended.
 
     Returns:
         Names of the devices, and the open files that hold them.
@@ -88,7 +88,8 @@ def hold_devices(devices: list[str], count: int, patience: float = 0.0) -> tuple
             os.close(handle)
         if time.monotonic() >= deadline:
             raise BlockingIOError(
-                errno.EAGAIN, f"only {len(held)} of {count} GPUs are free on {os.uname().nodename}; the locks are in {LOCKS}"
+                errno.EAGAIN,
+                f"only {len(held)} of {count} GPUs are free on {os.uname().nodename}; the locks are in {LOCKS}",
             )
         time.sleep(0.5)
 

@@ -10,8 +10,8 @@ occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote wha
 Options:
   --max-jobs-run N, -tc N  so many tasks at a time (processors / threads; the smallest wins if given twice)
   --num-threads N          sets OMP_NUM_THREADS
-  --gpu N                  N devices for each task by CUDA_VISIBLE_DEVICES, as many tasks at a time as there are devices,
-                           and none on a device that a task of another run has
+  --gpu N                  N devices for each task by CUDA_VISIBLE_DEVICES, and as many tasks at a time as they allow;
+                           devices that tasks of other runs have are waited for
   --num-tries N            run a failed task up to N times in all; logs of earlier tries go to LOGFILE.bak
   --pick WHICH             all, failed (tasks whose log says so, or has no end), incomplete (those whose log has no end)
 Other options (--mem 4G, --time ...) take one value and are ignored, so that the queue runners' command lines work here.
@@ -46,7 +46,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class LocalRunner:
     """Runs the tasks of one request as bash processes, in order, as slots become free.
 
-    Tasks end with the runner, however it ends, and the runner with the ``run.sh`` that started it (DNF_RUN is its process).
+    Tasks end with the runner, however it ends, and the runner with the ``run.sh`` that started it (process DNF_RUN).
     """
 
     def __init__(self, request: Request):
