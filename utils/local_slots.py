@@ -64,7 +64,7 @@ def cpu_slots(tasks: int, threads: int) -> int:
 def hold_devices(devices: list[str], count: int, patience: float = 0.0) -> tuple[list[str], list[int]]:
     """Choose ``count`` devices that no other job of this machine holds, all of them or none.
 
-    A device is held by a lock on a file named after it, so runs that know nothing of each other do not share it. Whoever
+    A device is held by a lock on a file named after it, so runs that do not know each other do not share it. Whoever
     inherits the open files holds it, too; it is free when the last such process has ended.
 
     Returns:
