@@ -25,6 +25,7 @@ Options:
 recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= seed= device=auto max_rejected= data=
 allow_pipes=false write_spliced=false force=false dry_run=false exp= set=() settings=()
 recipe_options=() recipe_help= left_out=()
+COMMAND_LINE="$0 $*"
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for ((I = 1; I < $#; I++)); do [[ ${!I} != --recipe ]] || { NEXT=$((I + 1)); recipe=${!NEXT}; }; done
@@ -41,6 +42,8 @@ help_message+=${recipe_help:+$'\n'"Options of recipe $recipe:"$'\n'$recipe_help}
 . "$ROOT/local/stages.sh"
 
 experiments=$(list_experiments)
+$dry_run || take_lock
+choose_device
 while IFS= read -r yaml <&3; do
   choose_experiment "$yaml"
   ! $dry_run || { show_outlook; continue; }

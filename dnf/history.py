@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class History:
     def __init__(self, out: Path, step: int):
         path, kept = out / "history.tsv", []
         if step and path.is_file():
-            kept = [row for row in read_tsv(path) if int(row["step"]) <= step]
+            kept = [row for row in read_tsv(path) if None not in row.values() and int(row["step"]) <= step]
         write_tsv(path, kept, COLUMNS)
         self._file = path.open("a", encoding="utf-8", newline="")
         self._writer = csv.DictWriter(self._file, COLUMNS, delimiter="\t", lineterminator="\n", restval="")
@@ -64,6 +65,7 @@ class History:
         numbers = {name: f"{value:.6g}" for name, value in figures.items()}
         self._writer.writerow({"step": step, "epoch": f"{epoch:.3f}", "seconds": f"{self.seconds():.2f}", **numbers})
         self._file.flush()
+        os.fsync(self._file.fileno())  # before a checkpoint that counts on it
         for name, value in figures.items():
             self._board.add_scalar(TAGS.get(name, name), value, step)
         if "nll" in figures:

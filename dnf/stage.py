@@ -156,6 +156,7 @@ def begin(name: str, config: Config, layout: Layout, source: str, source_tables:
     if done and done["key"] == key and not force:
         return False
     marker.unlink(missing_ok=True)
+    os.sync()  # should the machine go down, the marker does not come back beside what the stage writes from here on
     config.save(layout.folder(name) / "config.yaml")
     started = marker.with_name(f".started.{name}")
     started.write_text(str(time.time()), encoding="utf-8")
@@ -178,6 +179,7 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
     }
     temporary = marker.with_name(marker.name + ".tmp")
     temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    os.sync()  # what the stage wrote is on the disk before the marker says so, if the machine should go down
     os.replace(temporary, marker)
     started.unlink()
 

@@ -2,6 +2,23 @@
 
 log() { echo "$(date '+%H:%M:%S') $*" >&2; }
 
+take_lock() {  # one run at a time where data/ and exp/ lie; what this run starts has the lock, too, and ends with it
+  mkdir -p exp
+  exec {lock}<>exp/.lock
+  python3 -m dnf.lock exp/.lock "$lock" "$COMMAND_LINE"
+  export DNF_RUN=$$
+}
+
+choose_device() {  # --device cuda:N: jobs see that GPU alone, whatever others they could have
+  local number=${device#cuda:} visible
+  [[ $device =~ ^cuda:[0-9]+$ ]] || return 0
+  IFS=, read -ra visible <<<"${CUDA_VISIBLE_DEVICES:-}"
+  [[ -z ${CUDA_VISIBLE_DEVICES+set} || $number -lt ${#visible[@]} ]] ||
+    { echo "run.sh: --device $device: CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES has no such device" >&2; exit 2; }
+  export CUDA_VISIBLE_DEVICES=${visible[$number]:-$number}
+  device=cuda
+}
+
 list_experiments() {  # YAML files, one a line
   local yaml=$RECIPE_DIR/conf/$exp.yaml
   if [[ $exp == all ]]; then

@@ -1,8 +1,6 @@
 """The driver and the mini recipe, whole, with tiny settings, as a user runs them."""
 
-import os
 import re
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -104,41 +102,6 @@ def test_same_seed_same_bytes_and_another_seed_other_ones(everything, tmp_path):
     assert first == again
     run(tmp_path / "again", "--exp", "dnf120", "--seed", "2")
     assert (tmp_path / "again/exp/dnf120/results.tsv").read_bytes() != first
-
-
-def test_killed_run_goes_on_and_ends_the_same(everything, tmp_path):
-    folder = tmp_path / "killed"
-    folder.mkdir()
-    run(folder, "--stop-stage", "2", "--exp", "dnf120")
-    runner = subprocess.Popen(
-        command(*COUNTS, "--exp", "dnf120"), cwd=folder, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    last = folder / "exp/dnf120/last.pt"
-    deadline = time.monotonic() + 60
-    while not last.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert last.exists()
-    for process in descendants(runner.pid):
-        os.kill(process, signal.SIGKILL)
-    runner.wait()
-    assert not (folder / "exp/dnf120/results.tsv").exists()
-    run(folder, "--exp", "dnf120")
-    assert (folder / "exp/dnf120/results.tsv").read_bytes() == (everything / "exp/dnf120/results.tsv").read_bytes()
-
-
-def descendants(pid: int) -> list[int]:
-    """A process and all below it."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    found = [pid]
-    for process in found:
-        found += [child for child, parent in parents.items() if parent == process]
-    return found
 
 
 def test_compare_lists_every_experiment(everything):

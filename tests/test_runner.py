@@ -315,6 +315,7 @@ def test_mig_slices_are_devices():
         "GPU 1: NVIDIA A100 (UUID: GPU-d)\n"
     )
     assert local_slots.listed_devices(listing) == ["MIG-b", "MIG-c", "1"]
+    assert local_slots.uuids(listing) == {"0": "GPU-a", "1": "GPU-d"}
 
 
 def test_failed_tasks_are_tried_again(run):

@@ -10,7 +10,8 @@ occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote wha
 Options:
   --max-jobs-run N, -tc N  so many tasks at a time (processors / threads; the smallest wins if given twice)
   --num-threads N          sets OMP_NUM_THREADS
-  --gpu N                  N devices for each task by CUDA_VISIBLE_DEVICES, and as many tasks at a time as they allow
+  --gpu N                  N devices for each task by CUDA_VISIBLE_DEVICES, and as many tasks at a time as they allow;
+                           devices that tasks of other runs have are waited for
   --num-tries N            run a failed task up to N times in all; logs of earlier tries go to LOGFILE.bak
   --pick WHICH             all, failed (tasks whose log says so, or has no end), incomplete (those whose log has no end)
 Other options (--mem 4G, --time ...) take one value and are ignored, so that the queue runners' command lines work here.
@@ -20,28 +21,32 @@ Status: 0 if all tasks succeeded, 1 if any failed, 2 if interrupted or if the co
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 
 import job_log
 import runner_options
 from job_array import JobArray, StatusLine, Task, say
-from local_slots import cpu_slots, find_devices, gpu_slots
+from local_slots import Slot, Slots, cpu_slots, find_devices
+from parent import end_with
 from runner_options import Request, UsageError
 
 GRACE = 10.0  # seconds the tasks have to end after a signal, before they are killed
+LOOK = 1.0  # seconds between two looks at devices that other runs use
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalRunner:
     """Runs the tasks of one request as bash processes, in order, as slots become free.
 
-    Attributes:
-        slots: for each slot its CUDA_VISIBLE_DEVICES, or ``None`` to leave the environment's.
+    Tasks end with the runner, however it ends, and the runner with the ``run.sh`` that started it (process DNF_RUN).
     """
 
     def __init__(self, request: Request):
@@ -49,35 +54,41 @@ class LocalRunner:
         self.tries = (request.numbers("--num-tries") or [1])[-1]
         self.array = JobArray(request, (request.values("--pick") or ["all"])[-1])
         self.slots = self.find_slots(request)
-        self.free = self.slots[::-1]
         self.processes: dict[Task, subprocess.Popen] = {}  # of the running tasks
-        self.slot_of: dict[Task, str | None] = {}
+        self.slot_of: dict[Task, Slot] = {}
         self.caught: list[int] = []  # signals
         self.status_line = StatusLine()
 
-    def find_slots(self, request: Request) -> list[str | None]:
+    def find_slots(self, request: Request) -> Slots:
         gpus = (request.numbers("--gpu", least=0) or [0])[-1]
         limit = min(request.numbers("--max-jobs-run") + request.numbers("-tc"), default=None)
         if gpus == 0:
-            return [None] * (limit or cpu_slots(len(request.tasks), self.threads or 1))
+            return Slots(limit or cpu_slots(len(request.tasks), self.threads or 1))
         devices = find_devices()
         if not devices:
             say("no GPU found: the job runs without")
-            return [None] * (limit or 1)
+            return Slots(limit or 1)
         if len(devices) < gpus:
             say(f"--gpu {gpus}, but there are only {len(devices)}: the job runs on these")
-        return gpu_slots(devices, gpus)[:limit]
+            gpus = len(devices)
+        return Slots(min(limit or len(devices), len(devices) // gpus), devices, gpus)
 
     def run(self) -> int:
         """Run all tasks that wait; the exit status."""
         array = self.array
         array.prepare_logs()
         self.watch_signals()
+        if os.environ.get("DNF_RUN") == str(os.getppid()):
+            end_with(os.getppid())
+        told = False
         while (array.waiting or array.running) and not self.caught:
-            while array.waiting and self.free and not self.caught:
-                self.start(array.waiting.pop(0))
-            self.status_line.show(array.progress(len(self.slots)) if self.status_line.on else "")
-            self.sleep(0.5 if self.status_line.on else None)
+            while array.waiting and not self.caught and (slot := self.slots.take()):
+                self.start(array.waiting.pop(0), slot)
+            if array.waiting and not array.running and not told:
+                say(f"waiting for a GPU: other runs have {', '.join(self.slots.devices)}")
+                told = True
+            self.status_line.show(array.progress(self.slots.count) if self.status_line.on else "")
+            self.sleep(0.5 if self.status_line.on else LOOK if array.waiting and self.slots.devices else None)
             for task in [task for task in array.running if self.processes[task].poll() is not None]:
                 self.collect(task)
         if self.caught and (array.waiting or array.running):
@@ -98,24 +109,24 @@ class LocalRunner:
 
     def sleep(self, seconds: float | None) -> None:
         """Until a task ends, a signal comes or the time is over."""
-        if self.array.running:
+        if self.array.running or self.array.waiting:
             select.select([self.wakeup], [], [], seconds)
         try:
             os.read(self.wakeup, 4096)
         except BlockingIOError:
             pass
 
-    def start(self, task: Task) -> None:
+    def start(self, task: Task, slot: Slot) -> None:
         environment = dict(os.environ)
         if self.threads is not None:
             environment["OMP_NUM_THREADS"] = str(self.threads)
-        if self.free[-1] is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = self.free[-1]
+        if slot.devices is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = slot.devices
         task.tries += 1
         task.started = time.time()
         try:
             handle = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-            with open(handle, "wb", buffering=0) as log:
+            with open(handle, "wb", buffering=0) as log, inherited(slot.locks):
                 log.write(job_log.header(task.command, task.started).encode("utf-8", "surrogateescape"))
                 process = subprocess.Popen(
                     ["bash", "-c", task.command],
@@ -124,19 +135,28 @@ class LocalRunner:
                     stderr=log,
                     env=environment,
                     start_new_session=True,  # a process group of its own, to which signals can be sent
+                    close_fds=False,  # it has the locks that this process has
+                    preexec_fn=functools.partial(end_with, os.getpid()),
                 )
         except OSError as error:
             say(f"cannot start the task with the log {task.log}: {error.strerror}")
+            self.slots.give(slot)
             self.array.failed.append(task)
             return
         self.processes[task] = process
-        self.slot_of[task] = self.free.pop()
+        self.slot_of[task] = slot
         self.array.running.append(task)
 
     def collect(self, task: Task) -> None:
-        """Write the end of a task's log and book it; a failed task goes back to the queue while it has tries left."""
-        status = self.processes.pop(task).returncode
-        self.free.append(self.slot_of.pop(task))
+        """Write the end of a task's log and book it; a failed task goes back to the queue while it has tries left.
+
+        What a failed task leaves behind is killed, so that it does not write beside the next try.
+        """
+        process = self.processes.pop(task)
+        status = process.returncode
+        if status != 0:
+            send(process, signal.SIGKILL)
+        self.slots.give(self.slot_of.pop(task))
         again = status != 0 and task.tries < self.tries and not self.caught
         try:
             job_log.end(task.log, job_log.footer(status, self.threads or 1, task.started, time.time()))
@@ -168,6 +188,18 @@ class LocalRunner:
         left = f", {len(self.array.waiting)} not started" if self.array.waiting else ""
         say(f"interrupted by {name}: {stopped} stopped{left}, log is in {self.array.logs}")
         return 2
+
+
+@contextlib.contextmanager
+def inherited(handles: Iterable[int]) -> Iterator[None]:
+    """What is started inside the block has these open files, too."""
+    for handle in handles:
+        os.set_inheritable(handle, True)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            os.set_inheritable(handle, False)
 
 
 def send(process: subprocess.Popen, number: int) -> None:
