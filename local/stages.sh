@@ -58,6 +58,21 @@ begin() {  # number, name: whether the stage has to run
 
 finish() { python3 -m dnf.stage finish "$1" "${stage_options[@]}"; }
 
+train() {  # as one process, or as several by torchrun: one job a node, of which the first writes where the others find it
+  local gpus nodes
+  gpus=$(awk '$1 == "num_gpus:" { print $2 }' "$exp_dir/config.yaml")
+  nodes=$(awk '$1 == "num_nodes:" { print $2 }' "$exp_dir/config.yaml")
+  local command=(dnf.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart)
+  if [[ $gpus -eq 1 && $nodes -eq 1 ]]; then
+    $cuda_cmd "$exp_dir/log/train.log" python3 -m "${command[@]}"
+  elif [[ $nodes -eq 1 ]]; then
+    ${cuda_cmd/--gpu 1/--gpu $gpus} "$exp_dir/log/train.log" python3 -m dnf.launch "$exp_dir" "${command[@]}"
+  else
+    ${cuda_cmd/--gpu 1/--gpu $gpus} --max-jobs-run "$nodes" "JOB=1:$nodes" "$exp_dir/log/train.JOB.log" \
+      python3 -m dnf.launch --node JOB "$exp_dir" "${command[@]}"
+  fi
+}
+
 can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
   local reason status=0
   [[ $stop_stage -ge 3 ]] || return 0
