@@ -19,6 +19,9 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported; what it would warn of is said here,
+os.environ.setdefault("LOGLEVEL", "CRITICAL")  # in one line
+
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -35,6 +38,7 @@ BEAT = 1.0  # seconds between two signs of life of a node
 SILENCE = 30.0  # seconds without one after which a node is taken for dead
 OTHERS = 10.0  # seconds that a node waits to hear from the others why it lost them
 OWN, KILLED, ABORTED, LOST, ENDED = range(5)  # what speaks first as the cause of a failure
+HOST_GONE = "node 1 has gone, its store does not answer; see its log"
 
 
 class Cause(NamedTuple):
@@ -97,7 +101,7 @@ class Watch(threading.Thread):
                 elif now - self.seen[node][1] > SILENCE and not self.store.check([f"done/{node}"]):
                     return Cause(KILLED, sys.maxsize, f"node {node} has given no sign of life for {SILENCE:.0f} s")
         except DistError:
-            return Cause(KILLED, sys.maxsize, "node 1 has gone: its store does not answer")
+            return Cause(KILLED, sys.maxsize, HOST_GONE)
         return None
 
     def told(self, node: int) -> Cause:
@@ -121,9 +125,9 @@ class Watch(threading.Thread):
                 time.sleep(0.1)
             if waiting and not min(causes).first_hand:
                 nodes = " ".join(map(str, sorted(waiting)))
-                causes.append(Cause(KILLED, sys.maxsize, f"node {nodes} has gone without a word"))
+                causes.append(Cause(KILLED, sys.maxsize, f"node {nodes} has gone without a word; see its log"))
         except DistError:
-            causes.append(Cause(KILLED, sys.maxsize, "node 1 has gone: its store does not answer"))
+            causes.append(Cause(KILLED, sys.maxsize, HOST_GONE))
         return min(causes)
 
     def finish(self) -> None:
@@ -192,7 +196,6 @@ def main(argv: list[str] | None = None) -> int:
     settings = Config.load(args.exp / "config.yaml").train
     if not 1 <= args.node <= settings.num_nodes or not args.command or args.command[0].startswith("-"):
         parser.error(f"give --node 1 to {settings.num_nodes} (train.num_nodes), then EXP, then a module to run")
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it would say is said here, in one line
     if settings.num_nodes == 1:
         causes = launch(args.command, settings.num_gpus, None, None)
         cause = min(causes) if causes else None
@@ -201,6 +204,7 @@ def main(argv: list[str] | None = None) -> int:
             log.info("node %d of %d is %s", args.node, settings.num_nodes, meeting.own)
             cause = launch_among(args.command, settings.num_gpus, meeting)
     if cause:
+        print(file=sys.stderr)  # ends the line of a progress bar
         raise ValueError(cause.text)
     return 0
 
