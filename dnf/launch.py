@@ -1,8 +1,8 @@
 """Start the processes of a distributed training on this node, and say in one line why it failed.
 
-This is torchrun (its agent, its c10d rendezvous, its error files) with what a queue needs around it. The nodes meet at an
-address that node 1 writes into the experiment's folder. When a rank dies, its node ends at once, the other nodes within
-seconds, and all of them end with the error of the rank that failed first, not with those of the ranks that missed it.
+This is torchrun (its agent, its c10d rendezvous, its error files) with what a queue needs around it. The nodes meet
+at an address that node 1 writes into the experiment's folder. When a rank dies, its node ends at once, the other nodes
+within seconds, and all of them with the error of the rank that failed first, not with those of the ranks that missed it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported; what it would warn of is said here,
-os.environ.setdefault("LOGLEVEL", "CRITICAL")  # in one line
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported; what it would say
+os.environ.setdefault("LOGLEVEL", "CRITICAL")  # is said here, in one line
 
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing import SignalException
@@ -143,9 +143,10 @@ class Watch(threading.Thread):
 
 
 def launch(command: list[str], gpus: int, meeting: Meeting | None, watch: Watch | None) -> list[Cause]:
-    """Run ``python3 -m COMMAND`` as ``gpus`` ranks of this node, to the end; why they failed, nothing if they did not."""
+    """Run ``python3 -m COMMAND`` as ``gpus`` ranks of this node, to the end; why they failed, if they did."""
     nodes = meeting.nodes if meeting else 1
     own = meeting.own if meeting else LOOPBACK
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")  # seconds from TERM to KILL
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // gpus)))
     interface = interface_of(own)
     if interface:
@@ -160,7 +161,6 @@ def launch(command: list[str], gpus: int, meeting: Meeting | None, watch: Watch 
         rdzv_configs={"is_host": not meeting, "timeout": 60, "read_timeout": 60},
         max_restarts=0,
         local_addr=own,
-        shutdown_timeout=5,
     )
     try:
         elastic_launch(settings, sys.executable)("-m", *command)
@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("exp", type=Path, help="folder of the experiment, shared by the nodes; see config.yaml there")
     parser.add_argument("--node", type=int, default=1, help="number of this node, from 1 (%(default)s)")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds to wait for the others (%(default)s)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="a module and its arguments: dnf.train FRAMES EXP ...")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="module and arguments: dnf.train FRAMES EXP ...")
     args = parser.parse_args(argv)
     settings = Config.load(args.exp / "config.yaml").train
     if not 1 <= args.node <= settings.num_nodes or not args.command or args.command[0].startswith("-"):

@@ -1,9 +1,10 @@
 """Where the nodes of one training meet: a store that the first node opens and whose address it writes to a file.
 
-Names of nodes need not resolve, so the file has numbers: every IPv4 address of the first node's interfaces, and the port.
-The others take the first address that answers. When all have come, they agree on how they address each other: by 127.0.0.1
-if they are on one machine, else each by the address of the interface that the first node is reached through. The number of
-the meeting is in the file and in the store, so what an earlier run left in the file leads nowhere.
+Names of nodes need not resolve, so the file has numbers: every IPv4 address of the first node's interfaces, and the
+port. The others take the first address that answers. When all have come, they agree on how they address each other: by
+127.0.0.1 if they are on one machine, else each by the address of the interface that faces the first node, and that one
+by the address it was reached by. The number of the meeting is in the file and in the store, so what an earlier run left
+in the file leads nowhere.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def visit(file: Path, node: int, nodes: int, patience: float) -> Meeting:
             found.clear()
         return False
 
-    wait(told_to_go, patience, lambda: f"node 1 of {nodes} {'waits for others' if found else f'does not answer by {file}'}")
+    wait(told_to_go, patience, lambda: f"node 1 of {nodes} {'waits for others' if found else f'is not found by {file}'}")
     run, host, store = found[0]
     first = store.get("go").decode()
     return Meeting(run, node, nodes, host, store.port, LOOPBACK if first == LOOPBACK else address_towards(first), store)

@@ -41,8 +41,9 @@ class Stage:
     place: str
 
 
-# Settings that say where a stage runs and not what comes out. Training on any number of processes takes the same batches
-# and sums the same gradients in another order, as another machine would: a model trained on two GPUs is up to date for one.
+# Settings that say where a stage runs and not what comes out: they are not hashed. Training as any number of processes
+# takes the same batches and sums the same gradients, only in another order, as another machine would: a model trained on
+# two GPUs is up to date for one, and a run that broke off goes on as any number.
 WHERE = ("train.num_gpus", "train.num_nodes")
 
 STAGES = {

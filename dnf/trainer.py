@@ -1,7 +1,7 @@
 """The state of a training run and what moves it: gradients, a step, a look at dev, a checkpoint.
 
-Of several ranks each computes its share of every batch and of dev; their means and sums are the same on all, so all decide
-alike what is a spike, what is undone and what is best. Only rank 0 writes.
+Of several ranks each computes its share of every batch and of dev; their means and sums are the same on all, so all
+decide alike what is a spike, what is undone and what is best. Only rank 0 writes.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class Trainer:
             )
         if self.sampler.batch_size < ranks.size:
             raise ValueError(
-                f"{out}: a batch of {self.sampler.batch_size} frames leaves some of {ranks.size} processes without any; "
-                "lower train.num_gpus or train.num_nodes"
+                f"{out}: a batch of {self.sampler.batch_size} frames leaves some of {ranks.size} processes without "
+                "any; lower train.num_gpus or train.num_nodes"
             )
         self.total_steps = settings.steps or settings.epochs * self.sampler.steps_per_epoch
         self.eval_steps = settings.eval_steps or self.sampler.steps_per_epoch

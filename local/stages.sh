@@ -58,19 +58,16 @@ begin() {  # number, name: whether the stage has to run
 
 finish() { python3 -m dnf.stage finish "$1" "${stage_options[@]}"; }
 
-train() {  # as one process, or as several by torchrun: one job a node, of which the first writes where the others find it
-  local gpus nodes
+train() {  # as one process, or by torchrun as several: a job for each node; they meet by a file in exp_dir
+  local gpus nodes launch=() array=() log=train.log
   gpus=$(awk '$1 == "num_gpus:" { print $2 }' "$exp_dir/config.yaml")
   nodes=$(awk '$1 == "num_nodes:" { print $2 }' "$exp_dir/config.yaml")
-  local command=(dnf.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart)
-  if [[ $gpus -eq 1 && $nodes -eq 1 ]]; then
-    $cuda_cmd "$exp_dir/log/train.log" python3 -m "${command[@]}"
-  elif [[ $nodes -eq 1 ]]; then
-    ${cuda_cmd/--gpu 1/--gpu $gpus} "$exp_dir/log/train.log" python3 -m dnf.launch "$exp_dir" "${command[@]}"
-  else
-    ${cuda_cmd/--gpu 1/--gpu $gpus} --max-jobs-run "$nodes" "JOB=1:$nodes" "$exp_dir/log/train.JOB.log" \
-      python3 -m dnf.launch --node JOB "$exp_dir" "${command[@]}"
-  fi
+  [[ $gpus -eq 1 ]] || launch=(dnf.launch "$exp_dir")
+  [[ $nodes -eq 1 ]] || {
+    launch=(dnf.launch --node JOB "$exp_dir") array=(--max-jobs-run "$nodes" "JOB=1:$nodes") log=train.JOB.log
+  }
+  ${cuda_cmd/%--gpu 1/--gpu $gpus} "${array[@]}" "$exp_dir/log/$log" python3 -m "${launch[@]}" \
+    dnf.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart
 }
 
 can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out

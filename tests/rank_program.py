@@ -1,4 +1,4 @@
-"""What the ranks of a test run in place of dnf.train: one experiment after the other, some with faults in the last rank.
+"""What the ranks of a test run in place of dnf.train: experiments in turn, some with faults in the last rank.
 
     python3 -m dnf.launch EXP rank_program FRAMES CLASSES '[["exp/a", {}], ["exp/b", {"nan": [5, 25]}]]'
 

@@ -3,10 +3,12 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import torch
 from recipe_runs import ROOT, environment
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from dnf import checkpoint, distributed, rendezvous
+from dnf import checkpoint, distributed, launch, rendezvous
 from dnf.distributed import ALONE, Ranks
 from dnf.evaluate import evaluate
 from dnf.launch import ABORTED, ENDED, KILLED, LOST, OWN, Cause, cause_of, main
@@ -68,7 +70,8 @@ def launched(exp: Path, frames: Path, plan: list, node: int = 1) -> subprocess.P
     words = ["--node", node, exp, "rank_program", frames, frames.parent / "classes.txt", json.dumps(plan)]
     path = environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     with (exp / f"log.{node}").open("w") as log:
-        return subprocess.Popen([sys.executable, "-m", "dnf.launch", *map(str, words)], env=path, stdout=log, stderr=log)
+        argv = [sys.executable, "-m", "dnf.launch", *map(str, words)]
+        return subprocess.Popen(argv, env=path, stdout=log, stderr=log)
 
 
 def ended(launcher: subprocess.Popen, exp: Path, node: int = 1, seconds: float = 60) -> tuple[int, str]:
@@ -87,8 +90,11 @@ def alone(frames: Path, *plan) -> None:
 
 @pytest.fixture(scope="module")
 def both(frames, new_exp) -> dict[str, tuple[Path, Path]]:
-    """Each experiment as one process and as two: kinds of model, steps that break on rank 1, a run begun as one process."""
-    pairs = {name: (new_exp(f"{name} 1", *words), new_exp(f"{name} 2", *words, "train.num_gpus=2")) for name, words in KINDS.items()}
+    """Each experiment as one process and as two: kinds of model, steps that break on rank 1, a run begun as one."""
+    pairs = {
+        name: (new_exp(f"{name} 1", *words), new_exp(f"{name} 2", *words, "train.num_gpus=2"))
+        for name, words in KINDS.items()
+    }
     alone(frames, *((pair[0], {"nan": NAN} if name == "broken" else {}) for name, pair in pairs.items()))
     pairs["one, then two"] = pairs["plain"][0], new_exp("one, then two")
     with pytest.raises(ValueError, match="torn at byte 7"):
@@ -218,7 +224,7 @@ def test_evaluation_adds_up_over_ranks(frames, small_config, tmp_path, monkeypat
 
 
 def test_more_processes_than_frames_in_a_batch_are_refused(frames, small_config, tmp_path):
-    with pytest.raises(ValueError, match="a batch of 3 frames leaves some of 4 processes without any; lower train.num_gpus"):
+    with pytest.raises(ValueError, match="a batch of 3 frames leaves some of 4 processes without any; lower train.num"):
         make_trainer(frames, tmp_path, small_config("train.batch_size=3"), ["en", "zh"], Ranks(0, 4))
 
 
@@ -231,7 +237,10 @@ def test_a_process_that_was_not_launched_has_no_process_group(monkeypatch):
     distributed.leave()
 
 
-@pytest.mark.parametrize(("name", "count", "text"), [("cuda:1", 2, "one GPU, but train.num_gpus asks for 2"), ("cuda", 1, "train.num_gpus is 2, but this node offers 1 GPUs")])
+@pytest.mark.parametrize(
+    ("name", "count", "text"),
+    [("cuda:1", 2, "one GPU, but train.num_gpus asks for 2"), ("cuda", 1, "is 2, but this node offers 1 GPUs")],
+)
 def test_gpus_that_are_not_there_are_named(monkeypatch, name, count, text):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(ValueError, match=text):
@@ -273,16 +282,15 @@ def trains(exp: Path, seconds: float = 60) -> None:
 ENDLESS = ("train.steps=1000000", "train.eval_steps=20")
 
 
-@pytest.mark.parametrize("rank", (0, 1))
-def test_a_killed_rank_ends_the_run_within_seconds(frames, new_exp, rank):
-    exp = new_exp(f"killed rank {rank}", "train.num_gpus=2", *ENDLESS)
+def test_a_killed_rank_ends_the_run_within_seconds(frames, new_exp):
+    exp = new_exp("killed rank", "train.num_gpus=2", *ENDLESS)
     launcher = launched(exp, frames, [[str(exp), {}]])
     trains(exp)
     began = time.monotonic()
-    os.kill(ranks_of(exp)[rank], signal.SIGKILL)
+    os.kill(ranks_of(exp)[0], signal.SIGKILL)
     status, line = ended(launcher, exp, seconds=30)
     assert time.monotonic() - began < 10 and status == 1
-    assert line.startswith(f"launch.py: rank {rank} of 2 was killed by signal 9 (SIGKILL), often for want of memory")
+    assert line.startswith("launch.py: rank 0 of 2 was killed by signal 9 (SIGKILL), often for want of memory")
     assert gone(exp)
 
 
@@ -304,7 +312,7 @@ def test_a_bug_in_one_rank_is_named_and_its_traceback_kept(frames, new_exp):
 
 
 def test_two_nodes_meet_train_as_one_and_fail_as_one(both, frames, new_exp):
-    """Two launchers on one machine; after the first experiment the second goes on until the rank of one node is killed."""
+    """Two launchers on one machine; the second experiment goes on until the rank of one node is killed."""
     exp, endless = new_exp("nodes", "train.num_nodes=2"), new_exp("endless", "train.num_nodes=2", *ENDLESS)
     (exp / rendezvous.FILE).write_text('{"run": "of last week", "addresses": ["127.0.0.1"], "port": 1, "machine": ""}')
     plan = [[str(exp), {}], [str(endless), {}]]
@@ -335,7 +343,7 @@ def test_a_node_that_goes_without_a_word_ends_the_other(frames, new_exp, victim)
 
 def test_a_node_does_not_wait_for_ever(new_exp):
     exp = new_exp("lonely", "train.num_nodes=3")
-    for node, text in ((1, r"gave up after 0 s: nodes 2 3 of 3 have not come; see their logs"), (2, "node 1 of 3 does not answer by .*json")):
+    for node, text in ((1, "after 0 s: nodes 2 3 of 3 have not come; see their logs"), (2, "node 1 of 3 is not found")):
         with pytest.raises(ValueError, match=text):
             main(["--patience", "0.3", "--node", str(node), str(exp), "dnf.train"])
     assert not (exp / rendezvous.FILE).exists()
@@ -374,7 +382,7 @@ def test_a_rank_that_failed_by_itself_speaks_before_those_that_missed_it(tmp_pat
 
 
 def test_errors_of_a_lost_rank_are_told_from_its_own():
-    assert distributed.is_lost(RuntimeError("[/x/third_party/gloo/gloo/transport/tcp/pair.cc:1] Connection closed by peer"))
+    assert distributed.is_lost(RuntimeError("[/x/gloo/transport/tcp/pair.cc:1] Connection closed by peer"))
     assert distributed.is_lost(torch.distributed.DistBackendError("NCCL error"))
     assert not distributed.is_lost(RuntimeError("CUDA out of memory")) and not distributed.is_lost(ValueError("gloo"))
 
@@ -391,8 +399,6 @@ def test_addresses_of_this_machine():
 
 def test_nodes_of_other_machines_use_the_address_that_answered(tmp_path, monkeypatch):
     """The second node says that it is on another machine: both then use the address it found the first by."""
-    from concurrent.futures import ThreadPoolExecutor
-
     outside = sorted(set(rendezvous.interfaces().values()) - {rendezvous.LOOPBACK})
     if not outside:
         pytest.skip("no interface but the loopback one")
@@ -410,9 +416,28 @@ def test_nodes_of_other_machines_use_the_address_that_answered(tmp_path, monkeyp
     assert one == two and one in outside and run == again
 
 
+def test_a_node_that_falls_silent_is_noticed_and_one_that_is_done_is_not(tmp_path, monkeypatch):
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meetings = [rendezvous.Meeting("x", n, 3, "127.0.0.1", store.port, "127.0.0.1", store) for n in (1, 2, 3)]
+    watches = [launch.Watch(meeting) for meeting in meetings]
+    monkeypatch.setattr(launch, "SILENCE", 0.3)
+    assert [watch.look() for watch in watches] == [None] * 3 and watches[0].look() is None
+    store.set("done/3", "")
+    for _ in range(4):
+        time.sleep(0.1)
+        assert watches[1].look() is None
+        first = watches[0].look()
+        assert first is None
+    time.sleep(0.4)
+    assert watches[0].look().text == "node 2 has given no sign of life for 0 s"
+    store.set("causes/2", json.dumps([Cause(LOST, 1, "lost"), Cause(OWN, 2, "torn")]))
+    assert watches[2].look() == Cause(OWN, 2, "torn") == watches[0].tell([Cause(LOST, 0, "lost")])
+
+
 # ---- the recipe ----------------------------------------------------------------------------------
 
-COUNTS = ("--train-speakers", "2", "--dev-speakers", "2", "--test-speakers", "2", "--other-speakers", "2", "--utterances", "3")
+SPEAKERS = ("--train-speakers", "--dev-speakers", "--test-speakers", "--other-speakers")
+COUNTS = (*(word for option in SPEAKERS for word in (option, "2")), "--utterances", "3")
 
 
 def test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes(tmp_path):
@@ -432,10 +457,7 @@ def test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes(tmp_path):
         assert len(rows) == len(one)
         for a, b in zip(rows, one):
             assert float(a["nll"]) == pytest.approx(float(b["nll"]), **SAME)
-
-
-def test_the_user_sees_why_a_rank_failed(tmp_path):
-    recipe_runs.run(tmp_path, *COUNTS, "--stop-stage", "2")
-    more = ("--stage", "3", "--stop-stage", "3", "--set", "train.num_nodes=2", "--set", "train.batch_size=1")
-    said = recipe_runs.run(tmp_path, *COUNTS, *more, status=1).strip().split("\n")
-    assert any("launch.py: rank 0 of 2: exp/dnf120: a batch of 1 frames leaves some of 2 processes" in line for line in said)
+    one_frame = (*only, "--set", "train.num_nodes=2", "--set", "train.batch_size=1")
+    said = recipe_runs.run(tmp_path, *COUNTS, *one_frame, status=1)
+    assert re.search("launch.py: rank 0 of 2: exp/dnf120: a batch of 1 frames leaves some of 2 processes", said)
+    assert "Traceback" not in said
