@@ -65,8 +65,7 @@ while IFS= read -r yaml <&3; do
   fi
   ! $write_spliced || $train_cmd "$exp_dir/log/spliced.log" python3 -m dnf.frames splice "$frames_dir" "$exp_dir/spliced" "${config[@]}"
   if begin 3 train; then
-    $cuda_cmd "$exp_dir/log/train.log" \
-      python3 -m dnf.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart
+    train
     finish train
   fi
   if begin 4 latents; then

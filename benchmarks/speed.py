@@ -28,7 +28,7 @@ from dnf.environment import describe_environment
 from dnf.features import fbank_and_energy, make_extractor
 from dnf.frames import FrameStore
 from dnf.model import DNF
-from dnf.train import CPU_MICRO_BATCH, backward
+from dnf.trainer import CPU_MICRO_BATCH, backward
 from dnf.windows import Windows
 
 CLASSES = ["a", "b"]

@@ -173,9 +173,11 @@ class Train:
     select: Literal["nll", "accuracy"]
     spike_factor: float
     max_restores: int
+    num_gpus: int
+    num_nodes: int
 
     def __post_init__(self):
-        positive(self, "epochs", "batch_size", "lr", "grad_clip", "spike_factor")
+        positive(self, "num_gpus", "num_nodes", "epochs", "batch_size", "lr", "grad_clip", "spike_factor")
         not_negative(self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay")
         if self.steps is not None:
             positive(self, "steps")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from dnf.windows import Windows
+from dnf.distributed import ALONE, Ranks
 from dnf.model import DNF
+from dnf.windows import Windows
 
 BATCH = 4000
 AGREEMENT_FRAMES = 10000  # training frames scored both in training and after
@@ -20,7 +21,7 @@ def evenly_spaced(total: int, count: int) -> torch.Tensor:
 
 @torch.no_grad()
 def evaluate(
-    model: DNF, windows: Windows, rows: torch.Tensor | None = None, training: bool = False
+    model: DNF, windows: Windows, rows: torch.Tensor | None = None, training: bool = False, ranks: Ranks = ALONE
 ) -> dict[str, float]:
     """Mean NLL, LogP and LogDet under the true class (nats per frame) and share of frames decided as it.
 
@@ -29,16 +30,19 @@ def evaluate(
         windows: vectors of the model's classes only.
         rows: which of them ``(N,)``; all by default.
         training: put the model in training mode, to hold evaluation mode against.
+        ranks: processes that call this together, each for its part of the rows; all get the figures of the whole.
     """
     model.train(training)
     n = len(windows) if rows is None else len(rows)
     logp = logdet = right = 0.0
-    for start in range(0, n, BATCH):
-        part = torch.arange(start, min(start + BATCH, n))
+    first, end = ranks.bounds(n)
+    for start in range(first, end, BATCH):
+        part = torch.arange(start, min(start + BATCH, end))
         part = part if rows is None else rows[part]
         z, part_logdet = model(windows.gather(part))
         labels, scores = windows.labels(part), model.prior.of_all(z)
         logp += scores.gather(1, labels[:, None]).double().sum().item()
         logdet += part_logdet.double().sum().item()
         right += (scores.argmax(1) == labels).sum().item()
+    logp, logdet, right = ranks.sum([logp, logdet, right])
     return {"nll": -(logp + logdet) / n, "logp": logp / n, "logdet": logdet / n, "accuracy": right / n}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from dnf.distributed import ALONE, Ranks
 from dnf.permutation import permute
 
 
@@ -36,11 +37,11 @@ class Sampler:
         self.present = [k for k, count in enumerate(counts) if count]
         self.share = -(-self.total // len(self.present))
 
-    def batch(self, step: int) -> Tensor:
-        """Rows ``(B,)`` of the batch of a step, from 0."""
+    def batch(self, step: int, ranks: Ranks = ALONE) -> Tensor:
+        """Rows ``(B,)`` of the batch of a step, from 0; of several ranks, the part of this one."""
         epoch, position = divmod(step, self.steps_per_epoch)
         seed = self.seed * 1_000_003 + epoch
-        index = torch.arange(position * self.batch_size, (position + 1) * self.batch_size)
+        index = position * self.batch_size + torch.arange(*ranks.bounds(self.batch_size))
         if not self.balanced:
             return permute(index, self.total, seed)
         drawn = permute(index, self.share * len(self.present), seed)

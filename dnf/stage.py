@@ -42,6 +42,11 @@ class Stage:
     place: str
 
 
+# Settings that say where a stage runs and not what comes out: they are not hashed. Training as any number of processes
+# takes the same batches and sums the same gradients, only in another order, as another machine would: a model trained on
+# two GPUs is up to date for one, and a run that broke off goes on as any number.
+WHERE = ("train.num_gpus", "train.num_nodes")
+
 STAGES = {
     "data": Stage(0, "corpus to manifests and data directories", ("seed",), (), "data"),
     "features": Stage(1, "fbank, energy VAD, CMVN statistics", ("features", "vad"), ("data",), "feats"),
@@ -78,7 +83,7 @@ class Layout:
 
 
 def settings_of(name: str, config: Config) -> dict:
-    """The settings a stage reads, by dotted name."""
+    """The settings that what a stage makes depends on, by dotted name."""
     tree = dataclasses.asdict(config)
     found = {}
     for dotted in STAGES[name].settings:
@@ -87,7 +92,7 @@ def settings_of(name: str, config: Config) -> dict:
         found.update(
             {f"{section}.{k}": v for k, v in value.items()} if isinstance(value, dict) and not key else {dotted: value}
         )
-    return found
+    return {name: value for name, value in found.items() if name not in WHERE}
 
 
 def key_of(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> str:

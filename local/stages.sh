@@ -75,6 +75,18 @@ begin() {  # number, name: whether the stage has to run
 
 finish() { python3 -m dnf.stage finish "$1" "${stage_options[@]}"; }
 
+train() {  # as one process, or by torchrun as several: a job for each node; they meet by a file in exp_dir
+  local gpus nodes launch=() array=() log=train.log
+  gpus=$(awk '$1 == "num_gpus:" { print $2 }' "$exp_dir/config.yaml")
+  nodes=$(awk '$1 == "num_nodes:" { print $2 }' "$exp_dir/config.yaml")
+  [[ $gpus -eq 1 ]] || launch=(dnf.launch "$exp_dir")
+  [[ $nodes -eq 1 ]] || {
+    launch=(dnf.launch --node JOB "$exp_dir") array=(--max-jobs-run "$nodes" "JOB=1:$nodes") log=train.JOB.log
+  }
+  ${cuda_cmd/%--gpu 1/--gpu $gpus} "${array[@]}" "$exp_dir/log/$log" python3 -m "${launch[@]}" \
+    dnf.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart
+}
+
 can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
   local reason status=0
   [[ $stop_stage -ge 3 && -f $data_dir/.done.data ]] || return 0

@@ -160,11 +160,16 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows(done, word, ran):
 
 def test_every_setting_belongs_to_a_stage():
     config = resolve([])
-    owned = set().union(*(stage.settings_of(name, config) for name in NAMES))
+    owned = set(stage.WHERE).union(*(stage.settings_of(name, config) for name in NAMES))
     tree = dataclasses.asdict(config)
     assert owned == {f"{section}.{key}" for section, keys in tree.items() if section != "seed" for key in keys} | {
         "seed"
     }
+
+
+@pytest.mark.parametrize("word", [f"{name}=2" for name in stage.WHERE])
+def test_what_was_made_in_another_place_is_up_to_date(done, word):
+    assert done.go(word) == "" and done.go() == ""
 
 
 def test_force_runs_what_is_up_to_date(done):

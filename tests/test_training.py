@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from dnf import checkpoint, latents, train
+from dnf import checkpoint, latents, train, trainer as trainer_module
 from dnf.evaluate import evaluate, evenly_spaced
 from dnf.history import COLUMNS
 from dnf.monitor import SpikeMonitor
-from dnf.train import Trainer, backward, learning_rate, make_trainer
+from dnf.distributed import ALONE
+from dnf.train import make_trainer
+from dnf.trainer import CPU_MICRO_BATCH, Trainer, backward, learning_rate
 from dnf.windows import Windows
 
-CPU = torch.device("cpu")
 
 
 # ---- spikes --------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def frames(write_store, two_classes, tmp_path_factory) -> Path:
 def new_trainer(frames, small_config, tmp_path):
     def make(*words: str, out: str = "exp", stores: Path = frames) -> Trainer:
         (tmp_path / out).mkdir(exist_ok=True)
-        return make_trainer(stores, tmp_path / out, small_config(*words), ["en", "zh"], CPU)
+        return make_trainer(stores, tmp_path / out, small_config(*words), ["en", "zh"], ALONE)
 
     return make
 
@@ -226,7 +227,7 @@ def test_length_of_a_run(new_trainer):
     assert new_trainer("train.epochs=3").total_steps == 18  # 300 vectors in batches of 50
     assert new_trainer("train.epochs=3", "train.steps=11").total_steps == 11
     assert new_trainer().eval_steps == 6 and new_trainer("train.eval_steps=4").eval_steps == 4
-    assert new_trainer().micro_batch == train.CPU_MICRO_BATCH and new_trainer("train.micro_batch=7").micro_batch == 7
+    assert new_trainer().micro_batch == CPU_MICRO_BATCH and new_trainer("train.micro_batch=7").micro_batch == 7
 
 
 def test_training_starts_standardized_with_class_means_in_order_of_ids(new_trainer):
@@ -250,7 +251,7 @@ def test_a_rare_class_that_the_sample_misses_has_finite_means(
     utterances = {n: r for n, r in rare.items() if r[1] == "en"} | {name: (row[0], row[1], row[2][:1], row[3][:1])}
     for store in ("train", "dev"):
         write_store(tmp_path / "rare" / store, utterances)
-    monkeypatch.setattr(train, "AGREEMENT_FRAMES", 20)
+    monkeypatch.setattr(trainer_module, "AGREEMENT_FRAMES", 20)
     trainer = new_trainer("data.shared_speakers=true", stores=tmp_path / "rare")
     assert weights(trainer.model).isfinite().all()
     assert trainer.advance() is not None
@@ -262,7 +263,7 @@ def test_a_class_without_frames_is_named(write_store, two_classes, small_config,
     with pytest.raises(
         ValueError, match=r"class zh has no frames in dev; add recordings of it or leave it out of data.classes"
     ):
-        make_trainer(tmp_path, tmp_path, small_config(), ["en", "zh"], CPU)
+        make_trainer(tmp_path, tmp_path, small_config(), ["en", "zh"], ALONE)
 
 
 def test_utterances_of_other_classes_are_left_out(write_store, two_classes, small_config, tmp_path):
@@ -270,7 +271,7 @@ def test_utterances_of_other_classes_are_left_out(write_store, two_classes, smal
         rows = two_classes(seed)
         other = {f"{name}{n}": (f"{name}{n}", "ja", row[2] + 1e3, row[3]) for n, row in enumerate(rows.values())}
         write_store(tmp_path / name, rows | other)
-    trainer = make_trainer(tmp_path, tmp_path, small_config(), ["en", "zh"], CPU)
+    trainer = make_trainer(tmp_path, tmp_path, small_config(), ["en", "zh"], ALONE)
     assert len(trainer.train) == len(trainer.dev) == 300
     assert set(trainer.train.labels(torch.arange(300)).tolist()) == {0, 1}
     assert trainer.model.standardize.mean.abs().max() < 30
@@ -398,14 +399,14 @@ def test_best_is_chosen_on_dev(new_trainer, monkeypatch, select, best):
     accuracy = iter([0.5, 0.6, 0.7, 0.7, 0.9, 0.8])
     looks = []
 
-    def planned(model, data, rows=None, training=False):
+    def planned(model, data, rows=None, training=False, ranks=ALONE):
         if data is trainer.train:
             return {"nll": 0.0, "logp": 0.0, "logdet": 0.0, "accuracy": 1.0}
         assert data is trainer.dev and rows is None and not training
         looks.append(weights(model).clone())
         return {"nll": next(nll), "logp": 0.0, "logdet": 0.0, "accuracy": next(accuracy)}
 
-    monkeypatch.setattr(train, "evaluate", planned)
+    monkeypatch.setattr(trainer_module, "evaluate", planned)
     train.run(trainer)
     kept, last = (checkpoint.load(trainer.out / name) for name in ("best.pt", "last.pt"))
     assert kept["step"] == kept["best_step"] == best and last["step"] == 12 and last["best_step"] == best
@@ -418,7 +419,7 @@ def test_a_run_that_never_was_finite_on_dev_is_an_error(new_trainer, monkeypatch
     """There is no best.pt then, and stage 4 would say to run stage 3."""
     trainer = new_trainer("train.steps=4", "train.eval_steps=2")
     nan = {"nll": math.nan, "logp": math.nan, "logdet": 0.0, "accuracy": 0.5}
-    monkeypatch.setattr(train, "evaluate", lambda *_: nan)
+    monkeypatch.setattr(trainer_module, "evaluate", lambda *_, **__: nan)
     with pytest.raises(ValueError):
         train.run(trainer)
 
@@ -483,14 +484,14 @@ def test_spikes_stay_counted_when_their_steps_are_undone(new_trainer, broken_bat
 def test_a_gradient_that_is_not_finite_is_a_broken_step(new_trainer, monkeypatch):
     trainer = new_trainer()
     before = weights(trainer.model).clone()
-    original = train.backward
+    original = backward
 
     def infinite(model, *args):
         figures = original(model, *args)
         model.prior.means.grad[0, 0] = math.inf
         return figures
 
-    monkeypatch.setattr(train, "backward", infinite)
+    monkeypatch.setattr(trainer_module, "backward", infinite)
     assert trainer.advance() is None and trainer.restores == 1
     assert torch.equal(weights(trainer.model), before)
 

@@ -1,0 +1,241 @@
+"""The state of a training run and what moves it: gradients, a step, a look at dev, a checkpoint.
+
+Of several ranks each computes its share of every batch and of dev; their means and sums are the same on all, so all
+decide alike what is a spike, what is undone and what is best. Only rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dnf import checkpoint
+from dnf.config import Config, Train
+from dnf.distributed import ALONE, Ranks
+from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
+from dnf.model import DNF
+from dnf.monitor import SpikeMonitor
+from dnf.sampler import Sampler
+from dnf.windows import Windows
+
+log = logging.getLogger(__name__)
+
+CPU_MICRO_BATCH = 2000
+
+
+@contextlib.contextmanager
+def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
+    """Run matrix products in TF32 or bfloat16 inside the block; everything else stays float32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else before)
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def learning_rate(step: int, total: int, settings: Train) -> float:
+    """Share of ``train.lr`` at a step: linear warm-up, then half a cosine down to ``lr_final``."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
+    return settings.lr_final + (1 - settings.lr_final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def backward(
+    model: nn.Module, windows: Windows, rows: Tensor, micro_batch: int, precision: str, count: float | None = None
+) -> dict[str, Tensor]:
+    """Gradients of the mean NLL of a batch, added up over micro-batches; its mean LogP and LogDet in nats per frame.
+
+    The gradients are exact: no layer looks across frames.
+
+    Args:
+        model: a ``DNF``, or one that ``Ranks.wrap`` returned; its gradients are then means over the ranks.
+        count: what the sums over ``rows`` are divided by; the length of ``rows`` by default. With batch / ranks, also a
+            fraction, the mean over the ranks is the mean over the batch, however unequal their shares.
+    """
+    count = count or len(rows)
+    own = model if isinstance(model, DNF) else model.module
+    logp = logdet = torch.zeros((), device=windows.device, dtype=torch.float64)
+    parts = rows.split(micro_batch)
+    for n, part in enumerate(parts, 1):
+        x, labels = windows.gather(part), windows.labels(part)
+        with contextlib.nullcontext() if model is own or n == len(parts) else model.no_sync():
+            with matmul_precision(precision, windows.device):
+                z, part_logdet = model(x)
+            part_logp = own.prior.of_class(z, labels)
+            (-(part_logp + part_logdet).sum() / count).backward()
+        logp = logp + part_logp.detach().sum()
+        logdet = logdet + part_logdet.detach().sum()
+    return {"logp": logp / count, "logdet": logdet / count}
+
+
+def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
+    """About ``count`` rows of ``windows``, evenly spaced within each class and as many of each."""
+    present = [k for k, n in enumerate(counts) if n]
+    share = -(-count // len(present))
+    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], share)) for k in present])
+
+
+class Trainer:
+    """The state of a run and what moves it: one batch at a time, a look at dev, a checkpoint.
+
+    Args:
+        train, dev: vectors of the classes the model knows.
+        config: the settings.
+        classes: names of the classes, in id order.
+        out: ``exp/<exp>``.
+        ranks: this process among those that train the model.
+    """
+
+    def __init__(
+        self, train: Windows, dev: Windows, config: Config, classes: list[str], out: Path, ranks: Ranks = ALONE
+    ):
+        self.train, self.dev, self.config, self.classes, self.out = train, dev, config, classes, out
+        self.device, self.ranks = train.device, ranks
+        settings = config.train
+        counts = list(train.class_counts(classes).values())
+        self.sampler = Sampler(
+            counts, train.rows_of_class, settings.batch_size, settings.sampling == "balanced", config.seed
+        )
+        if self.sampler.batch_size < settings.batch_size:
+            log.warning(
+                "train.batch_size %d is more than the %d training frames; using all of them",
+                settings.batch_size,
+                len(train),
+            )
+        if self.sampler.batch_size < ranks.size:
+            raise ValueError(
+                f"{out}: a batch of {self.sampler.batch_size} frames leaves some of {ranks.size} processes without "
+                "any; lower train.num_gpus or train.num_nodes"
+            )
+        self.total_steps = settings.steps or settings.epochs * self.sampler.steps_per_epoch
+        self.eval_steps = settings.eval_steps or self.sampler.steps_per_epoch
+        self.micro_batch = settings.micro_batch or (
+            CPU_MICRO_BATCH if self.device.type == "cpu" else settings.batch_size
+        )
+        torch.manual_seed(config.seed)
+        self.model = DNF.from_config(config, len(classes)).to(self.device)
+        self.model.standardize.set(*(t.to(self.device) for t in train.global_normalization()))
+        self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
+        first = of_each_class(train, counts, AGREEMENT_FRAMES)
+        self.model.init_means(train.gather(first), train.labels(first))
+        self.parallel = ranks.wrap(self.model)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
+        self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
+        self.monitor = SpikeMonitor(settings.spike_factor)
+        self.step, self.restores, self.lr_scale = 0, 0, 1.0
+        self.best, self.best_step = math.inf, 0
+        self.last_good = self.state()
+
+    def state(self) -> dict:
+        """All that the rest of the run depends on, as tensors and plain values."""
+        return copy.deepcopy(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "monitor": self.monitor.state(),
+                "restores": self.restores,
+                "lr_scale": self.lr_scale,
+                "best": self.best,
+                "best_step": self.best_step,
+                "random_state": torch.get_rng_state(),
+                "config": checkpoint.config_tree(self.config),
+                "classes": self.classes,
+                "frames": self.frames,
+            }
+        )
+
+    def load_state(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"], strict=True)
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+        self.restores, self.lr_scale = state["restores"], state["lr_scale"]
+        self.monitor = SpikeMonitor(self.config.train.spike_factor, state["monitor"])
+        torch.set_rng_state(state["random_state"].cpu())
+        self.last_good = state
+
+    def advance(self) -> dict[str, float] | None:
+        """One step of training; its figures, or None when it was not finite and has been undone."""
+        settings = self.config.train
+        rate = settings.lr * self.lr_scale * learning_rate(self.step, self.total_steps, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        rows, count = self.sampler.batch(self.step, self.ranks), self.sampler.batch_size / self.ranks.size
+        mean = backward(self.parallel, self.train, rows, self.micro_batch, settings.precision, count)
+        mean["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
+        figures = dict(zip(mean, self.ranks.mean([value.item() for value in mean.values()]))) | {"lr": rate}
+        figures["nll"] = -(figures["logp"] + figures["logdet"])
+        if not math.isfinite(figures["nll"] + figures["grad_norm"]):
+            self.restore(figures)
+            return None
+        self.optimizer.step()
+        self.step += 1
+        if self.monitor.add(figures["nll"]):
+            log.warning("step %d: spike, NLL %.2f nats/frame", self.step, figures["nll"])
+        return figures
+
+    def restore(self, figures: dict[str, float]) -> None:
+        """Back to the last good state, past the batch that broke, with half the learning rate."""
+        step, restores, lr_scale, spikes = self.step + 1, self.restores + 1, self.lr_scale / 2, self.monitor.spikes
+        if restores > self.config.train.max_restores:
+            raise ValueError(
+                f"{self.out}: training became non-finite {restores} times (NLL {figures['nll']}, gradient norm "
+                f"{figures['grad_norm']} at step {step}); lower train.lr or flow.log_scale_bound"
+            )
+        log.warning(
+            "step %d: NLL %s, gradient norm %s: back to step %d",
+            step,
+            figures["nll"],
+            figures["grad_norm"],
+            self.last_good["step"],
+        )
+        self.load_state(self.last_good)
+        self.step, self.restores, self.lr_scale, self.monitor.spikes = step, restores, lr_scale, spikes
+
+    def look(self, record: Callable[[dict[str, float]], None] = lambda figures: None) -> dict[str, float]:
+        """Figures on dev; keeps ``best.pt`` when they are the best so far, and always ``last.pt``.
+
+        Args:
+            record: takes the figures down before the checkpoints are written, so that a run killed in between makes
+                them again.
+        """
+        figures = evaluate(self.model, self.dev, ranks=self.ranks)
+        value = figures["nll"] if self.config.train.select == "nll" else -figures["accuracy"]
+        better = value < self.best
+        if better:
+            self.best, self.best_step = value, self.step
+        record(figures)
+        self.last_good = self.state()
+        if better:
+            sample = evaluate(self.model, self.train, self.sample, training=True, ranks=self.ranks)
+            self.save("best.pt", self.last_good | {"dev": figures, "sample": sample})
+        self.save("last.pt", self.last_good)
+        return figures
+
+    def save(self, name: str, content: dict) -> None:
+        if self.ranks.writes:
+            checkpoint.save(self.out / name, content)
+
+    def summary(self) -> dict[str, int]:
+        """What happened, in numbers that the same seed repeats."""
+        return {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "frames": len(self.train),
+            "steps": self.step,
+            "best_step": self.best_step,
+            "spikes": self.monitor.spikes,
+            "restores": self.restores,
+        }
