@@ -21,7 +21,6 @@ Status: 0 if all tasks succeeded, 1 if any failed, 2 if interrupted or if the co
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -32,9 +31,9 @@ import runner_options
 from job_array import JobArray, StatusLine, Task, say
 from local_slots import cpu_slots, find_devices, gpu_slots
 from runner_options import Request, UsageError
+from wakeup import Wakeup
 
 GRACE = 10.0  # seconds the tasks have to end after a signal, before they are killed
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalRunner:
@@ -52,7 +51,6 @@ class LocalRunner:
         self.free = self.slots[::-1]
         self.processes: dict[Task, subprocess.Popen] = {}  # of the running tasks
         self.slot_of: dict[Task, str | None] = {}
-        self.caught: list[int] = []  # signals
         self.status_line = StatusLine()
 
     def find_slots(self, request: Request) -> list[str | None]:
@@ -72,38 +70,19 @@ class LocalRunner:
         """Run all tasks that wait; the exit status."""
         array = self.array
         array.prepare_logs()
-        self.watch_signals()
-        while (array.waiting or array.running) and not self.caught:
-            while array.waiting and self.free and not self.caught:
+        self.wakeup = Wakeup()
+        while (array.waiting or array.running) and not self.wakeup.caught:
+            while array.waiting and self.free and not self.wakeup.caught:
                 self.start(array.waiting.pop(0))
-            self.status_line.show(array.progress(len(self.slots)) if self.status_line.on else "")
-            self.sleep(0.5 if self.status_line.on else None)
+            self.status_line.update(lambda: array.progress(len(self.slots)))
+            if array.running:
+                self.wakeup.sleep(self.status_line.pause)
             for task in [task for task in array.running if self.processes[task].poll() is not None]:
                 self.collect(task)
-        if self.caught and (array.waiting or array.running):
+        if self.wakeup.caught and (array.waiting or array.running):
             return self.stop()
         self.status_line.clear()
         return array.report()
-
-    def watch_signals(self) -> None:
-        """Have every signal, and the end of every task, wake ``sleep``."""
-        self.wakeup, writer = os.pipe()
-        os.set_blocking(self.wakeup, False)
-        os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        for number in SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                signal.signal(number, lambda number, frame: self.caught.append(number))
-
-    def sleep(self, seconds: float | None) -> None:
-        """Until a task ends, a signal comes or the time is over."""
-        if self.array.running:
-            select.select([self.wakeup], [], [], seconds)
-        try:
-            os.read(self.wakeup, 4096)
-        except BlockingIOError:
-            pass
 
     def start(self, task: Task) -> None:
         environment = dict(os.environ)
@@ -137,7 +116,7 @@ class LocalRunner:
         """Write the end of a task's log and book it; a failed task goes back to the queue while it has tries left."""
         status = self.processes.pop(task).returncode
         self.free.append(self.slot_of.pop(task))
-        again = status != 0 and task.tries < self.tries and not self.caught
+        again = status != 0 and task.tries < self.tries and not self.wakeup.caught
         try:
             job_log.end(task.log, job_log.footer(status, self.threads or 1, task.started, time.time()))
             if again:
@@ -149,14 +128,14 @@ class LocalRunner:
 
     def stop(self) -> int:
         """Forward the signal to all tasks; kill what is there after a while, or at a second signal. The exit status."""
-        name, stopped = signal.Signals(self.caught[0]).name, len(self.array.running)
+        name, stopped = signal.Signals(self.wakeup.caught[0]).name, len(self.array.running)
         self.status_line.show(f"{name}: waiting for {stopped} tasks to end; once more to kill them")
         for process in self.processes.values():
-            send(process, self.caught[0])
+            send(process, self.wakeup.caught[0])
         deadline = time.time() + GRACE
         while self.array.running:
-            self.sleep(0.1)
-            late = time.time() > deadline or len(self.caught) > 1
+            self.wakeup.sleep(0.1)
+            late = time.time() > deadline or len(self.wakeup.caught) > 1
             for task in list(self.array.running):
                 process = self.processes[task]
                 if late:
