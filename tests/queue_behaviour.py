@@ -129,7 +129,7 @@ class QueueBehaviour:
         assert "  here" in said and "(code 137; signal 9)" in (site.folder / "a.log").read_text()
 
     def test_everything_of_a_task_killed(self, site):
-        runner = site.start("a.log", "echo", "$PPID", ">pid;", "echo", "there;", "sleep", "60")
+        runner = site.start("a.log", "echo", "there;", "echo", "$PPID", ">pid;", "sleep", "60")
         os.kill(int(site.wait_for("pid")), signal.SIGKILL)
         begun = time.monotonic()
         said = site.end(runner, 1)
@@ -138,9 +138,9 @@ class QueueBehaviour:
 
     def test_log_that_cannot_be_written(self, site):
         # The folder of the log is a file by the time the second try begins.
-        task = ["rm", "-r", "deep;", "touch", "deep;", "false"]
-        said = site.run("--num-tries", "2", "deep/log/a.log", *task, status=1)
-        assert "the log cannot be written (Not a directory): deep/log/a.log" in said
+        task = ["rm", "-r", "log;", "touch", "log;", "false"]
+        said = site.run("--num-tries", "2", "log/a.log", *task, status=1)
+        assert "the log cannot be written (Not a directory): log/a.log" in said
 
     def test_term_cancels(self, site):
         runner = site.start("JOB=1:3", "a.JOB.log", "echo", "$$", ">pid.JOB;", "sleep", "60")

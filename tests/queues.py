@@ -304,7 +304,7 @@ class GridEngineCell(Cluster):
             "load_report_time": "00:00:01", "max_unheard": "00:00:05", "shell_start_mode": "unix_behavior",
             "execd_params": "ENABLE_ADDGRP_KILL=true", "max_aj_tasks": "40",
         }  # fmt: skip
-        default = Path("/usr/share/gridengine/default-configuration").read_text().replace("flush_time=00:00:15", "flush_time=00:00:00")
+        default = Path("/usr/share/gridengine/default-configuration").read_text().replace("flush_time=00:00:15", "flush_time=00:00:01")
         (conf / "global").write_text(with_values(default, changed))
         self.call(f"{self.tools}/spoolinit", "berkeleydb", "libspoolb", f"{root}/spool/db", "init", status=None)
         resources = "/usr/share/gridengine/util/resources"

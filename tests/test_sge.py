@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+pytest.register_assert_rewrite("queue_behaviour")
 from queue_behaviour import QueueBehaviour, Site, alive
 from queues import GridEngineCell, missing, wait_for
 
@@ -62,7 +63,7 @@ class TestGridEngine(QueueBehaviour):
 
     def test_memory_limit(self, site):
         eat = "print(len(bytearray(900 << 20)))"
-        said = site.run("--mem", "500M", "a.log", "echo", "hungry;", "python3", "-c", f'"{eat}"', status=1)
+        said = site.run("--mem", "500M", "a.log", "echo", "hungry;", "python3", "-c", eat, status=1)
         assert "out of memory, by what its logs say (MemoryError): give more with --mem" in said
 
     def test_time_limit(self, site):

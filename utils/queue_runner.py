@@ -330,7 +330,12 @@ class QueueRunner:
             seen = self.scheduler.afterwards(held.job, held.index)
         if record is None and seen is not None and seen.kind == "unheard" and self.lives(held):
             return None
-        return judge(record, seen, now - held.since, self.scheduler.confirms)
+        verdict = judge(record, seen, now - held.since, self.scheduler.confirms)
+        if verdict is not None and record is not None and record["code"]:
+            key = (held.task.number, held.job.number)
+            self.records[key] = self.folder.read_mark(self.call, *key, "end") or record
+            return verdict if self.records[key] == record else None  # the scheduler had started it again meanwhile
+        return verdict
 
     def lives(self, held: Held) -> bool:
         """Whether a task on a node that the scheduler cannot reach still gives signs of life."""

@@ -138,7 +138,7 @@ def judge(record: dict | None, seen: Seen | None, quiet: float, confirms: bool) 
         if seen is not None and seen.kind == "failed":
             return Verdict(1, f"{seen.reason} (though the task itself ended with code 0)")
         return None if active and confirms else Verdict(0)
-    if active and confirms and quiet < LATE:
+    if active and confirms and (quiet < LATE or seen.kind == "waiting"):  # waiting: it will be started again
         return None
     told = seen.reason if seen is not None and seen.kind == "failed" and not seen.plain else ""
     ended = f"ended with code {record['code']} on {record['host']}"

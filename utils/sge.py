@@ -94,7 +94,7 @@ class GridEngine(Scheduler):
         self.unheard = set()
         if not queues:
             return
-        _, output, _ = self.ask("qstat", "-f", "-q", ",".join(sorted(queues)), "-u", "-", "-xml")
+        _, output, _ = self.ask("qstat", "-f", "-q", ",".join(sorted(queues)), "-u", self.user, "-xml")
         try:
             for row in ElementTree.fromstring(output).iter("Queue-List"):
                 if "u" in (row.findtext("state") or ""):

@@ -18,7 +18,7 @@ from scheduler import Refused, Scheduler, Seen, Silent
 FIELDS = "ArrayJobID:24 ,ArrayTaskID:24 ,State:24 ,exit_code:12 ,Name:128 ,Reason:160"
 NO_ANSWER = re.compile(r"(?i)unable to contact|timed out|connection|zero bytes|try again|temporar|unexpected message")
 KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
-NO_OUTPUT = 53  # what Slurm itself calls a job whose output file or folder could not be opened
+NO_OUTPUT = 53  # "signal" of a job whose output file or folder Slurm could not open
 
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "RESV_DEL_HOLD", "REQUEUE_HOLD", "SPECIAL_EXIT"}
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
@@ -115,7 +115,7 @@ def classify(state: str, code: int, reason: str) -> Seen:
         return Seen("ended")
     if state in FAILED:
         return Seen("failed", f"{FAILED[state]} (Slurm: {state})")
-    if state == "FAILED" and code == NO_OUTPUT:
+    if state == "FAILED" and code & 127 == NO_OUTPUT:
         return Seen("failed", "Slurm could not open its output file or the folder: are they writable on the node?")
     if state == "FAILED" and code >> 8:
         return Seen("failed", f"ended with code {code >> 8} and without a record, before or outside the command", plain=True)
