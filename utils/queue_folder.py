@@ -140,7 +140,7 @@ class Folder:
         try:
             with open(self.mark(call, task, submission, kind), encoding="utf-8") as stream:
                 return json.load(stream)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # not there, or not whole to this NFS client yet
             return None
 
 

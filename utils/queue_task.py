@@ -24,6 +24,7 @@ from queue_folder import Folder, write_atomically
 from wakeup import SIGNALS, Wakeup
 
 HEARTBEAT = 5.0  # seconds between signs of life
+STORAGE_WAIT = 60.0  # seconds that the file system has to take the record
 GPU_WAIT = 60.0  # seconds until a GPU that the scheduler granted must be free
 FORWARDED = (*SIGNALS, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 NOT_STARTED = 126
@@ -83,9 +84,18 @@ class QueuedTask:
         except OSError as error:
             status, reason = NOT_STARTED, f"{error.strerror}: {error.filename}" if error.filename else str(error)
             print(reason, file=sys.stderr)
-        self.check()
         code = job_log.exit_code(status)
-        self.record("end", code=code, attempt=attempt, started=started, ended=time.time(), reason=reason)
+        end = {"code": code, "attempt": attempt, "started": started, "ended": time.time(), "reason": reason}
+        deadline = time.monotonic() + STORAGE_WAIT
+        while True:
+            try:
+                self.check()
+                self.record("end", **end)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1.0)
         return 1 if code in (99, 100) else code  # to Grid Engine these two mean other things than failure
 
     def run_command(self, started: float) -> int:

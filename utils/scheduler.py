@@ -60,12 +60,13 @@ class Scheduler:
     Attributes:
         name: for messages.
         conf_name: the site's file, below ``conf/``.
+        cancel_command: what a user cancels a job with.
         chooses_gpus: it counts GPUs, but does not say which one a job has.
         confirms: whether a record of success counts only once the scheduler says that the job is over: it may know of a
             failure that the task does not know of.
     """
 
-    name = conf_name = ""
+    name = conf_name = cancel_command = ""
     chooses_gpus = False
     confirms = True
 
@@ -106,19 +107,19 @@ class Scheduler:
         """The environment to submit with: without what an enclosing job would hand down."""
         return {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
 
-    def ask(self, *words: str) -> tuple[int, str, str]:
+    def ask(self, *words: str, patience: float = 60.0) -> tuple[int, str, str]:
         """Run one of the scheduler's programs, out of reach of Control-C; its status, output and messages.
 
         Raises:
-            Silent: it takes longer than a minute.
+            Silent: it takes longer than ``patience`` seconds.
         """
-        given = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 60}
+        given = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": patience}
         try:
             done = subprocess.run(words, **given, env=self.environment(), start_new_session=True)
         except FileNotFoundError:
             raise UsageError(f"{words[0]} is not on PATH: is this a machine that can submit jobs?") from None
         except subprocess.TimeoutExpired:
-            raise Silent(f"{words[0]} took more than a minute") from None
+            raise Silent(f"{words[0]} took more than {patience:.0f} s") from None
         return done.returncode, done.stdout, done.stderr
 
 

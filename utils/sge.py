@@ -28,6 +28,7 @@ CHECK_HOSTS = 5.0  # seconds between two looks at the hosts of running tasks
 class GridEngine(Scheduler):
     name = "Grid Engine"
     conf_name = "queue.conf"
+    cancel_command = "qdel"
     chooses_gpus = True
     confirms = False  # it lists a task whose host is out of reach as running for ever, and knows no more than its record
 
@@ -35,6 +36,7 @@ class GridEngine(Scheduler):
         self.user = pwd.getpwuid(os.geteuid()).pw_name
         self.hosts_checked = 0.0
         self.unheard: set[str] = set()
+        self.accounts_slow = False
 
     def submit(self, conf: QueueConf, options: list[str], job: Submission, script: str, out: str, limit: int | None) -> str:
         words = [*conf.command, *options, "-S", "/bin/bash", "-wd", os.getcwd(), "-j", "y", "-N", job.name]
@@ -118,7 +120,14 @@ class GridEngine(Scheduler):
         return int(found[1]) if found and int(found[1]) else 75000
 
     def afterwards(self, job: Submission, index: int) -> Seen | None:
-        status, output, _ = self.ask("qacct", "-j", job.job, *(["-t", str(index)] if len(job.tasks) > 1 else []))
+        if self.accounts_slow:
+            return None
+        try:
+            words = ["qacct", "-j", job.job, *(["-t", str(index)] if len(job.tasks) > 1 else [])]
+            status, output, _ = self.ask(*words, patience=10.0)
+        except Silent:  # years of accounts in one file: not worth the wait
+            self.accounts_slow = True
+            return None
         return read_account(output) if status == 0 else None
 
     def environment(self) -> dict[str, str]:

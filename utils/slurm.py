@@ -46,6 +46,7 @@ NEVER = {
 class Slurm(Scheduler):
     name = "Slurm"
     conf_name = "slurm.conf"
+    cancel_command = "scancel"
 
     def submit(self, conf: QueueConf, options: list[str], job: Submission, script: str, out: str, limit: int | None) -> str:
         words = [*conf.command, *options, "--open-mode=append", f"--job-name={job.name}"]
