@@ -113,14 +113,28 @@ class Cluster:
         raise NotImplementedError
 
 
+BY_POLLING = """ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill"""
+BY_CGROUPS = """ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup
+JobAcctGatherType=jobacct_gather/none"""
+
+
 class SlurmCluster(Cluster):
-    """munged, slurmctld and two slurmd with 4 processors, 4096 MB and 2 GPUs each."""
+    """munged, slurmctld and two slurmd with 4 processors, 4096 MB and 2 GPUs each.
+
+    With ``cgroups`` the kernel holds tasks to their memory, and Slurm learns that it killed one (version 1, root only).
+    """
 
     mark = "SLURM_CONF"
     needs = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 
-    def __init__(self, nodes: int = 2):
+    def __init__(self, nodes: int = 2, cgroups: bool = False):
         super().__init__()
+        self.cgroups = cgroups
         self.nodes = [f"n{n}" for n in range(1, nodes + 1)]
         self.conf = self.root / "slurm.conf"
         self.environment["SLURM_CONF"] = str(self.conf)
@@ -140,7 +154,8 @@ class SlurmCluster(Cluster):
         except PermissionError:
             gpus = ["Name=gpu File=/dev/null", "Name=gpu File=/dev/zero"]
         (root / "gres.conf").write_text("AutoDetect=off\n" + "".join(f"NodeName=n[1-{last}] {gpu}\n" for gpu in gpus))
-        (root / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        limits = "ConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n" if self.cgroups else ""
+        (root / "cgroup.conf").write_text(f"CgroupPlugin=cgroup/v1\n{limits}")
         user = self.call("id", "-un").strip()
         self.conf.write_text(f"""
 ClusterName=test
@@ -158,11 +173,7 @@ SlurmctldPidFile={root}/slurmctld.pid
 SlurmdPidFile={root}/slurmd.%n.pid
 SlurmctldLogFile={root}/slurmctld.log
 SlurmdLogFile={root}/slurmd.%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=task=1
-JobAcctGatherParams=OverMemoryKill
+{BY_CGROUPS if self.cgroups else BY_POLLING}
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 SwitchType=switch/none
@@ -219,6 +230,15 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe
         self.call("scancel", "-u", user, status=None)
         with contextlib.suppress(AssertionError):
             wait_for(lambda: not self.listed(), 10)
+
+
+    def __exit__(self, *_):
+        super().__exit__()
+        for controller in Path("/sys/fs/cgroup").glob("*") if self.cgroups else ():
+            for node in self.nodes:  # only empty ones can be removed
+                for folder in sorted((controller / f"slurm_{node}").glob("**/"), reverse=True):
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
 
 
 QUEUE = """qname all.q

@@ -1,5 +1,6 @@
 """utils/slurm.py against a real Slurm of two nodes with two GPUs each, and the failures of real clusters."""
 
+import os
 import re
 import sys
 import time
@@ -12,6 +13,7 @@ from queues import SlurmCluster, missing, wait_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "utils"))
 
+import job_log  # noqa: E402
 import slurm  # noqa: E402
 from scheduler import Seen  # noqa: E402
 
@@ -108,6 +110,17 @@ class TestSlurm(QueueBehaviour):
         site.run("a.log", "env", **inherited)
         found = site.output("a.log")
         assert "SLURM_MEM_PER_CPU=77" not in found and "SLURM_CPUS_PER_TASK=3" not in found and "SLURM_JOB_ID=99" not in found
+
+
+@needs_slurm
+@pytest.mark.skipif(not os.access("/sys/fs/cgroup/memory/tasks", os.W_OK), reason="no memory cgroups (version 1) to write to")
+def test_success_that_slurm_contradicts(tmp_path):
+    with SlurmCluster(nodes=1, cgroups=True) as cluster:
+        site = Site(cluster, "slurm.py", CONF, tmp_path)
+        task = ["python3", "-c", "x = bytearray(300 << 20)", "||", "echo", "swallowed;", "exit", "0"]
+        said = site.run("--mem", "50M", "a.log", *task, status=1)
+        assert "out of memory: give more with --mem (Slurm: OUT_OF_MEMORY) (though the task itself ended with code 0)" in said
+        assert "  swallowed" in said and job_log.read_state(tmp_path / "a.log") == "failed"
 
 
 @needs_slurm

@@ -144,11 +144,12 @@ class Folder:
             return None
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Write a file that is there whole, on the disk, or not at all."""
+def write_atomically(path: str, text: str, durable: bool = True) -> None:
+    """Write a file that is there whole (if ``durable``, after a power failure, too) or not at all."""
     temporary = f"{path}.{socket.gethostname()}-{os.getpid()}.tmp"
     with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
     os.replace(temporary, path)

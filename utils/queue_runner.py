@@ -183,6 +183,9 @@ class QueueRunner:
         if verdict.status != 0:
             task.queue_log = self.folder.out(self.desk.call, held.job.number, held.index)
             task.reason = self.reason(task, verdict)
+            if job_log.read_state(task.log) == "done":  # as it believes; --pick has to know better
+                now = time.time()
+                job_log.end(task.log, job_log.footer(verdict.status, 1, now, now))
             seen = (self.seen or {}).get((held.job.job, held.index))
             if seen is not None and seen.kind in ("stuck", "unheard", "waiting"):
                 self.take_back(held)

@@ -64,7 +64,7 @@ class QueuedTask:
 
     def record(self, kind: str, **more) -> None:
         path = self.folder.mark(self.call, self.number, self.submission, kind)
-        write_atomically(path, json.dumps({"token": self.token, "host": socket.gethostname(), **more}))
+        write_atomically(path, json.dumps({"token": self.token, "host": socket.gethostname(), **more}), durable=kind == "end")
 
     def run(self) -> int:
         self.check(own=False)
