@@ -3,9 +3,9 @@
 #   train_cmd   jobs on processors
 #   cuda_cmd    jobs on a GPU, where there is one
 #
-# cmd_backend, here or in the environment, is local (this machine), slurm or sge (Grid Engine); what a site's queue wants to
-# be told stands in conf/slurm.conf and conf/queue.conf. All runners have Kaldi's command line, so a site's own may be
-# given to run.sh: --cmd "/path/to/queue.pl --mem 4G".
+# cmd_backend, here or in the environment, is local (this machine), slurm or sge (Grid Engine); what a site's queue wants
+# to be told stands in conf/slurm.conf and conf/queue.conf. All runners have Kaldi's command line, so a site's own may
+# be given to run.sh: --cmd "/path/to/queue.pl --mem 4G".
 cmd_backend=${cmd_backend:-local}
 : "${DNF_ROOT:?cmd.sh: not set: source path.sh first}"
 
@@ -24,6 +24,7 @@ else
 fi
 
 cuda_cmd=$train_cmd
-if [[ ${device:-auto} != cpu ]] && { [[ -n ${cmd:-} || $cmd_backend != local ]] || command -v nvidia-smi >/dev/null; }; then
+if [[ ${device:-auto} != cpu ]] &&
+  { [[ -n ${cmd:-} || $cmd_backend != local ]] || command -v nvidia-smi >/dev/null; }; then
   cuda_cmd+=" --gpu 1"
 fi

@@ -1,4 +1,4 @@
-"""What both queue runners must do, whichever the scheduler: mixed into the test classes of test_slurm.py and test_sge.py."""
+"""What both queue runners must do: mixed into the test classes of test_slurm.py and test_sge.py."""
 
 import json
 import os
@@ -32,7 +32,9 @@ class Site:
 
     def start(self, *arguments, **more) -> subprocess.Popen:
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([self.runner, *arguments], cwd=self.folder, env=self.cluster.environment | more, **given)
+        return subprocess.Popen(
+            [self.runner, *arguments], cwd=self.folder, env=self.cluster.environment | more, **given
+        )
 
     def run(self, *arguments, status: int = 0, **more) -> str:
         """What the runner says; its status must be the one expected."""
@@ -77,7 +79,9 @@ class QueueBehaviour:
         lines = (site.folder / "log/a.log").read_text().splitlines()
         assert re.fullmatch(r"# Running on \S+", lines[0]) and lines[1] == "# echo hello world $WORD"
         assert site.output("log/a.log") == "hello world x\n"
-        assert re.fullmatch(r"# Accounting: time=\d+ threads=1", lines[-3]) and lines[-1].startswith("# Ended (code 0) at ")
+        assert re.fullmatch(r"# Accounting: time=\d+ threads=1", lines[-3]) and lines[-1].startswith(
+            "# Ended (code 0) at "
+        )
         assert job_log.read_state(site.folder / "log/a.log") == "done"
         assert [path.name for path in site.folder.rglob("q/a/*")] == ["lock"]  # and nothing else is left behind
 
@@ -111,8 +115,9 @@ class QueueBehaviour:
 
     def test_call_as_from_a_kaldi_script(self, site):
         (site.folder / "path.sh").write_text("export FROM_PATH_SH=yes\n")
-        words = ["bash", "-c", f"{site.runner} --mem 100M --num-threads 2 --max-jobs-run 3 JOB=1:2 exp/x/log/acc.JOB.log"
-                 r" echo \$FROM_PATH_SH \$OMP_NUM_THREADS \| sed s/y/Y/ '>' out.JOB || exit 1;"]  # fmt: skip
+        line = f"{site.runner} --mem 100M --num-threads 2 --max-jobs-run 3 JOB=1:2 exp/x/log/acc.JOB.log"
+        line += r" echo \$FROM_PATH_SH \$OMP_NUM_THREADS \| sed s/y/Y/ '>' out.JOB || exit 1;"
+        words = ["bash", "-c", line]
         environment = {name: value for name, value in site.cluster.environment.items() if name != "DNF_ROOT"}
         done = subprocess.run(words, cwd=site.folder, env=environment, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -209,7 +214,9 @@ class QueueBehaviour:
     def test_progress_on_a_terminal(self, site):
         ours, theirs = os.openpty()
         command = [site.runner, "JOB=1:2", "a.JOB.log", "sleep", "2"]
-        runner = subprocess.Popen(command, cwd=site.folder, env=site.cluster.environment, stderr=theirs, stdin=subprocess.DEVNULL)
+        runner = subprocess.Popen(
+            command, cwd=site.folder, env=site.cluster.environment, stderr=theirs, stdin=subprocess.DEVNULL
+        )
         os.close(theirs)
         shown = b""
         try:
@@ -224,13 +231,26 @@ class QueueBehaviour:
 
     @pytest.mark.slow
     def test_recipe_has_the_same_results_as_on_one_machine(self, site, tmp_path_factory):
-        counts = ("--train-speakers", "3", "--dev-speakers", "2", "--test-speakers", "2", "--other-speakers", "2", "--utterances", "4")
-        alone = tmp_path_factory.mktemp("alone")
-        recipe_runs.run(alone, *counts)
+        counts = (
+            "--train-speakers",
+            "3",
+            "--dev-speakers",
+            "2",
+            "--test-speakers",
+            "2",
+            "--other-speakers",
+            "2",
+            "--utterances",
+            "4",
+        )
+        alone = tmp_path_factory.getbasetemp() / "alone"  # made once for both
+        if not alone.exists():
+            recipe_runs.run(alone, *counts)
         shutil.copytree(site.conf.parent, site.folder / "recipe/conf")
         backend = {"slurm.py": "slurm", "sge.py": "sge"}[Path(site.runner).name]
         done = subprocess.run(
-            recipe_runs.command(*counts), cwd=site.folder / "recipe", capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            recipe_runs.command(*counts), cwd=site.folder / "recipe",
+            capture_output=True, text=True, stdin=subprocess.DEVNULL,
             env=site.cluster.environment | {"cmd_backend": backend},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

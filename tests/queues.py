@@ -51,7 +51,9 @@ class Cluster:
     last_signal = signal.SIGTERM
 
     def __init__(self):
-        self.root = Path(tempfile.mkdtemp(prefix="dnfq", dir="/tmp"))  # short: names of sockets are at most 107 characters
+        self.root = Path(
+            tempfile.mkdtemp(prefix="dnfq", dir="/tmp")
+        )  # short: names of sockets are at most 107 characters
         self.root.chmod(0o755)
         self.daemons: dict[str, subprocess.Popen] = {}
         self.environment = {
@@ -91,7 +93,9 @@ class Cluster:
             daemon.wait()
 
     def call(self, *command: str, status: int | None = 0, text: str | None = None) -> str:
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, input=text or "")
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=60, input=text or ""
+        )
         assert status is None or done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -192,11 +196,13 @@ MinJobAge=300
 MaxArraySize=41
 MessageTimeout=5
 GresTypes=gpu
-NodeName=n[1-{last}] NodeHostname={HOST.partition(".")[0]} NodeAddr=127.0.0.1 Port=[{port + 1}-{port + last}] CPUs=4 Boards=1 SocketsPerBoard=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=4096 Gres=gpu:2 State=UNKNOWN
+NodeName=n[1-{last}] NodeHostname={HOST.partition(".")[0]} NodeAddr=127.0.0.1 Port=[{port + 1}-{port + last}] \\
+ CPUs=4 Boards=1 SocketsPerBoard=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=4096 Gres=gpu:2 State=UNKNOWN
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """)  # fmt: skip
         self.start("munged", "munged", "--foreground", f"--socket={root}/munge/sock", f"--key-file={key}",
-                   f"--pid-file={root}/private/pid", f"--log-file={root}/private/log", f"--seed-file={root}/private/seed")  # fmt: skip
+                   f"--pid-file={root}/private/pid", f"--log-file={root}/private/log",
+                   f"--seed-file={root}/private/seed")  # fmt: skip
         wait_for((root / "munge/sock").exists, what="munged")
         self.start_controller()
         for node in self.nodes:
@@ -230,7 +236,6 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe
         self.call("scancel", "-u", user, status=None)
         with contextlib.suppress(AssertionError):
             wait_for(lambda: not self.listed(), 10)
-
 
     def __exit__(self, *_):
         super().__exit__()
@@ -318,18 +323,25 @@ class GridEngineCell(Cluster):
         }  # fmt: skip
         (common / "bootstrap").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         (common / "act_qmaster").write_text(f"{HOST}\n")
-        (common / "host_aliases").write_text(f"{HOST} localhost\n")  # 127.0.0.1 is called localhost, clients call themselves HOST
+        (common / "host_aliases").write_text(
+            f"{HOST} localhost\n"
+        )  # 127.0.0.1 is called localhost, clients call themselves HOST
         changed = {
             "execd_spool_dir": f"{root}/spool/execd", "mailer": "/bin/true", "min_uid": "0", "min_gid": "0",
             "load_report_time": "00:00:01", "max_unheard": "00:00:05", "shell_start_mode": "unix_behavior",
             "execd_params": "ENABLE_ADDGRP_KILL=true", "max_aj_tasks": "40",
         }  # fmt: skip
-        default = Path("/usr/share/gridengine/default-configuration").read_text().replace("flush_time=00:00:15", "flush_time=00:00:01")
+        default = (
+            Path("/usr/share/gridengine/default-configuration")
+            .read_text()
+            .replace("flush_time=00:00:15", "flush_time=00:00:01")
+        )
         (conf / "global").write_text(with_values(default, changed))
         self.call(f"{self.tools}/spoolinit", "berkeleydb", "libspoolb", f"{root}/spool/db", "init", status=None)
         resources = "/usr/share/gridengine/util/resources"
         for kind, what in (("configuration", f"{conf}/global"), ("complexes", f"{resources}/centry"),
-                           ("usersets", f"{resources}/usersets"), ("managers", self.call("id", "-un").strip())):  # fmt: skip
+                           ("usersets", f"{resources}/usersets"),
+                           ("managers", self.call("id", "-un").strip())):  # fmt: skip
             self.call(f"{self.tools}/spooldefaults", kind, what, status=None)
         self.start_master()
         self.call("qconf", "-as", HOST, status=None)
@@ -345,7 +357,9 @@ class GridEngineCell(Cluster):
             "prolog epilog starter_method suspend_method resume_method terminate_method owner_list user_lists "
             "xuser_lists subordinate_list complex_values projects xprojects calendar"
         )
-        limits = "".join(f"s_{name} INFINITY\nh_{name} INFINITY\n" for name in "rt cpu fsize data stack core rss vmem".split())
+        limits = "".join(
+            f"s_{name} INFINITY\nh_{name} INFINITY\n" for name in "rt cpu fsize data stack core rss vmem".split()
+        )
         self.configure("-Aq", QUEUE.format(host=HOST) + "".join(f"{name} NONE\n" for name in none.split()) + limits)
         self.start_host()
 
@@ -356,11 +370,17 @@ class GridEngineCell(Cluster):
 
     def start_master(self) -> None:
         self.start("sge_qmaster", "sge_qmaster", SGE_ND="1")
-        wait_for(lambda: subprocess.run(["qconf", "-sh"], env=self.environment, capture_output=True).returncode == 0, 60, "qmaster")
+        wait_for(
+            lambda: subprocess.run(["qconf", "-sh"], env=self.environment, capture_output=True).returncode == 0,
+            60,
+            "qmaster",
+        )
 
     def start_host(self) -> None:
         self.start("sge_execd", "sge_execd", SGE_ND="1")
-        wait_for(lambda: re.search(r"^\S+ +lx-", self.call("qhost", "-h", HOST, status=None), re.MULTILINE), 60, "execd")
+        wait_for(
+            lambda: re.search(r"^\S+ +lx-", self.call("qhost", "-h", HOST, status=None), re.MULTILINE), 60, "execd"
+        )
 
     def listed(self) -> str:
         """Jobs that wait or run."""

@@ -107,7 +107,13 @@ WAITS = None
         (record(0), None, 0, True, (0, "")),
         (record(0), Seen("running"), 99, True, WAITS),  # out of memory may still come
         (record(0), Seen("running"), 0, False, (0, "")),
-        (record(0), Seen("failed", "out of memory"), 0, True, (1, "out of memory (though the task itself ended with code 0)")),
+        (
+            record(0),
+            Seen("failed", "out of memory"),
+            0,
+            True,
+            (1, "out of memory (though the task itself ended with code 0)"),
+        ),
         (record(5), Seen("running"), 1, True, WAITS),  # for the reason
         (record(5), Seen("running"), LATE, True, (5, "ended with code 5 on n1")),
         (record(5), Seen("waiting", "BeginTime"), 99, True, WAITS),  # it was requeued
@@ -146,9 +152,13 @@ def test_superseded_submissions():
 def test_enclosing_job_is_not_handed_down(monkeypatch):
     monkeypatch.setattr(os, "environ", {"SBATCH_ACCOUNT": "mine", "SLURM_CONF": "c", "CUDA_VISIBLE_DEVICES": "1"})
     assert slurm.Slurm().environment() == {"SBATCH_ACCOUNT": "mine", "SLURM_CONF": "c"}
-    monkeypatch.setattr(os, "environ", {"SLURM_JOB_ID": "1", "SBATCH_X": "", "SLURM_CONF": "c", "SLURMISH": "x", "PATH": "p"})
+    monkeypatch.setattr(
+        os, "environ", {"SLURM_JOB_ID": "1", "SBATCH_X": "", "SLURM_CONF": "c", "SLURMISH": "x", "PATH": "p"}
+    )
     assert slurm.Slurm().environment() == {"SLURM_CONF": "c", "SLURMISH": "x", "PATH": "p"}
-    monkeypatch.setattr(os, "environ", {"JOB_ID": "1", "SGE_TASK_ID": "2", "NSLOTS": "2", "SGE_ROOT": "r", "SGE_CELL": "c"})
+    monkeypatch.setattr(
+        os, "environ", {"JOB_ID": "1", "SGE_TASK_ID": "2", "NSLOTS": "2", "SGE_ROOT": "r", "SGE_CELL": "c"}
+    )
     assert sge.GridEngine().environment() == {"SGE_ROOT": "r", "SGE_CELL": "c"}
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 pytest.register_assert_rewrite("queue_behaviour")
 from queue_behaviour import QueueBehaviour, Site, alive
 from queues import GridEngineCell, missing, wait_for
@@ -26,7 +27,9 @@ default gpu=0
 """
 absent = missing(*GridEngineCell.needs)
 reason = f"not installed: {', '.join(absent)} (Debian: gridengine-master gridengine-exec gridengine-client)"
-needs_cell = pytest.mark.skipif(bool(absent) or os.geteuid() != 0, reason=reason if absent else "sge_execd must be started by root")
+needs_cell = pytest.mark.skipif(
+    bool(absent) or os.geteuid() != 0, reason=reason if absent else "sge_execd must be started by root"
+)
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +149,11 @@ def test_indices_of_qstat():
 
 
 def test_accounts():
-    text = "hostname     h1\nfailed       37  : qmaster enforced h_rt, h_cpu, or h_vmem limit\nexit_status  137\nmaxvmem      1.2G\n"
+    failed = "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit"
+    text = f"hostname     h1\nfailed       {failed}\nexit_status  137\nmaxvmem      1.2G\n"
     seen = sge.read_account(text)
-    assert seen.kind == "failed" and "--time" in seen.reason and "on h1" in seen.reason and "maxvmem 1.2G" in seen.reason
+    assert (
+        seen.kind == "failed" and "--time" in seen.reason and "on h1" in seen.reason and "maxvmem 1.2G" in seen.reason
+    )
     assert "signal 9" in sge.read_account("failed 100 : assumedly after job\nexit_status 137\n").reason
     assert not alive("999999999")

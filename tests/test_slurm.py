@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 pytest.register_assert_rewrite("queue_behaviour")
 from queue_behaviour import QueueBehaviour, Site, alive
 from queues import SlurmCluster, missing, wait_for
@@ -106,20 +107,34 @@ class TestSlurm(QueueBehaviour):
         assert site.output("a.log") == "" and "# Started at" in (site.folder / "a.log.bak").read_text()
 
     def test_enclosing_job_is_not_handed_down(self, site):
-        inherited = {"SLURM_JOB_ID": "99", "SLURM_CPUS_PER_TASK": "3", "SBATCH_PARTITION": "none", "SLURM_MEM_PER_CPU": "77"}
+        inherited = {
+            "SLURM_JOB_ID": "99",
+            "SLURM_CPUS_PER_TASK": "3",
+            "SBATCH_PARTITION": "none",
+            "SLURM_MEM_PER_CPU": "77",
+        }
         site.run("a.log", "env", **inherited)
         found = site.output("a.log")
-        assert "SLURM_MEM_PER_CPU=77" not in found and "SLURM_CPUS_PER_TASK=3" not in found and "SLURM_JOB_ID=99" not in found
+        assert (
+            "SLURM_MEM_PER_CPU=77" not in found
+            and "SLURM_CPUS_PER_TASK=3" not in found
+            and "SLURM_JOB_ID=99" not in found
+        )
 
 
 @needs_slurm
-@pytest.mark.skipif(not os.access("/sys/fs/cgroup/memory/tasks", os.W_OK), reason="no memory cgroups (version 1) to write to")
+@pytest.mark.skipif(
+    not os.access("/sys/fs/cgroup/memory/tasks", os.W_OK), reason="no memory cgroups (version 1) to write to"
+)
 def test_success_that_slurm_contradicts(tmp_path):
     with SlurmCluster(nodes=1, cgroups=True) as cluster:
         site = Site(cluster, "slurm.py", CONF, tmp_path)
         task = ["python3", "-c", "x = bytearray(300 << 20)", "||", "echo", "swallowed;", "exit", "0"]
         said = site.run("--mem", "50M", "a.log", *task, status=1)
-        assert "out of memory: give more with --mem (Slurm: OUT_OF_MEMORY) (though the task itself ended with code 0)" in said
+        assert (
+            "out of memory: give more with --mem (Slurm: OUT_OF_MEMORY) (though the task itself ended with code 0)"
+            in said
+        )
         assert "  swallowed" in said and job_log.read_state(tmp_path / "a.log") == "failed"
 
 
@@ -182,7 +197,7 @@ class TestSlurmDies:
 TABLE = """\
 12                       1                        COMPLETED                0            a-1   None
 12                       2                        FAILED                   1792         a-1   NonZeroExitCode
-12                       3                        PENDING                  0            a-1   Nodes required for job are DOWN, DRAINED
+12                       3                        PENDING   0   a-1   Nodes required for job are DOWN, DRAINED
 12                       4                        PENDING                  0            a-1   DependencyNeverSatisfied
 13                       N/A                      RUNNING                  0            other None
 """

@@ -69,7 +69,7 @@ def end_open(log: BinaryIO, text: str) -> None:
 
 
 def keep(path: str, first: bool = False) -> str:
-    """Move the log of a failed try to ``PATH.bak``, behind those of earlier tries unless it is the first; where it is."""
+    """Move the log of a failed try to ``PATH.bak``, behind earlier ones unless it is the first; where it is now."""
     kept = f"{path}.bak"
     if not os.path.isfile(path):
         return path

@@ -48,11 +48,13 @@ def listed_devices(listing: str) -> list[str]:
     return [name for gpu, slices in devices for name in slices or [gpu]]
 
 
-def hold_devices(devices: list[str], count: int, patience: float, folder: str = "/tmp/gpu_locks") -> tuple[list[str], list[int]]:
+def hold_devices(
+    devices: list[str], count: int, patience: float, folder: str = "/tmp/gpu_locks"
+) -> tuple[list[str], list[int]]:
     """Choose ``count`` devices that no other job of this machine holds.
 
-    For queues that count GPUs but do not say which one a job has. A device is held by a lock on a file of ``folder``; the
-    kernel lets go of it when the last process with the file open ends, however that happens.
+    For queues that count GPUs but do not say which one a job has. A device is held by a lock on a file of ``folder``;
+    the kernel lets go of it when the last process with the file open ends, however that happens.
 
     Returns:
         Names of the devices, and the open files that hold them.

@@ -123,7 +123,9 @@ class Desk:
             Silent: the scheduler does not answer.
         """
         came = False
-        while self.pending or (self.array.waiting and time.monotonic() >= self.full_until and not (self.limit and self.held)):
+        while self.pending or (
+            self.array.waiting and time.monotonic() >= self.full_until and not (self.limit and self.held)
+        ):
             came |= self.find_pending() if self.pending else self.submit_some()
         return came
 
@@ -185,7 +187,9 @@ class Desk:
     def id_in_marks(self, job: Submission) -> str | None:
         """Its id as its tasks noted it when they began."""
         for task, number, kind in self.folder.marks(self.call):
-            mark = self.folder.read_mark(self.call, task, number, "run") if (number, kind) == (job.number, "run") else None
+            mark = (
+                self.folder.read_mark(self.call, task, number, "run") if (number, kind) == (job.number, "run") else None
+            )
             if mark and mark["job"]:
                 return mark["job"]
         return None

@@ -48,7 +48,10 @@ class QueueRunner:
         self.scheduler = scheduler
         conf = read_conf(request, scheduler)
         options = submit_options(request, conf)
-        request.numbers("--num-threads"), request.numbers("--gpu", least=0)  # wrong ones are errors here, not on the node
+        (
+            request.numbers("--num-threads"),
+            request.numbers("--gpu", least=0),
+        )  # wrong ones are errors here, not on the node
         self.tries = (request.numbers("--num-tries") or [1])[-1]
         self.array = JobArray(request, (request.values("--pick") or ["all"])[-1])
         self.desk = Desk(request, scheduler, self.array, conf, options)
@@ -191,7 +194,8 @@ class QueueRunner:
                 self.take_back(held)
         if again:
             self.status_line.clear()
-            say(f"task {task.number}: try {task.tries} of {self.tries} failed ({task.reason}), log is in {task.keep_log()}")
+            tried = f"try {task.tries} of {self.tries} failed ({task.reason})"
+            say(f"task {task.number}: {tried}, log is in {task.keep_log()}")
         self.array.book(task, verdict.status, again)
         return verdict.status != 0
 
@@ -223,7 +227,7 @@ class QueueRunner:
 
 
 def read_conf(request: Request, scheduler: Scheduler) -> queue_conf.QueueConf:
-    """The site's file: the one named by --config, or conf/ of the current folder has, or else that beside the runner."""
+    """The site's file: named by --config, or below conf/ in the current folder, or else that beside the runner."""
     beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf", scheduler.conf_name)
     here = os.path.join("conf", scheduler.conf_name)
     name = (request.values("--config") or [here if os.path.exists(here) else beside])[-1]

@@ -64,7 +64,9 @@ class QueuedTask:
 
     def record(self, kind: str, **more) -> None:
         path = self.folder.mark(self.call, self.number, self.submission, kind)
-        write_atomically(path, json.dumps({"token": self.token, "host": socket.gethostname(), **more}), durable=kind == "end")
+        write_atomically(
+            path, json.dumps({"token": self.token, "host": socket.gethostname(), **more}), durable=kind == "end"
+        )
 
     def run(self) -> int:
         self.check(own=False)
@@ -77,7 +79,9 @@ class QueuedTask:
         started = time.time()
         if again and os.path.exists(end := self.folder.mark(self.call, self.number, self.submission, "end")):
             os.unlink(end)
-        self.record("run", started=started, attempt=attempt, job=os.environ.get("SLURM_JOB_ID") or os.environ.get("JOB_ID"))
+        self.record(
+            "run", started=started, attempt=attempt, job=os.environ.get("SLURM_JOB_ID") or os.environ.get("JOB_ID")
+        )
         reason = None
         try:
             status = self.run_command(started)
@@ -116,7 +120,12 @@ class QueuedTask:
             environment, held = self.environment()
             wakeup = Wakeup(FORWARDED)
             process = subprocess.Popen(
-                ["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, pass_fds=held
+                ["bash", "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=held,
             )
             self.wait(process, wakeup)
             job_log.end_open(log, job_log.footer(process.returncode, self.threads or 1, started, time.time()))

@@ -29,8 +29,8 @@ class Seen(NamedTuple):
     """What the scheduler says of a task.
 
     Attributes:
-        kind: ``waiting``, ``running``, ``ended`` (and nothing wrong with it), ``failed``, ``stuck`` (it will never run) or
-            ``unheard`` (it ran on a node that does not answer).
+        kind: ``waiting``, ``running``, ``ended`` (and nothing wrong with it), ``failed``, ``stuck`` (it will never run)
+            or ``unheard`` (it ran on a node that does not answer).
         reason: for people, of the last three; of a waiting task, what it waits for.
         plain: no more than that it did not end with code 0, of which its record tells more.
     """
@@ -70,7 +70,9 @@ class Scheduler:
     chooses_gpus = False
     confirms = True
 
-    def submit(self, conf: QueueConf, options: list[str], job: Submission, script: str, out: str, limit: int | None) -> str:
+    def submit(
+        self, conf: QueueConf, options: list[str], job: Submission, script: str, out: str, limit: int | None
+    ) -> str:
         """Hand in a job, or a job array if it has several tasks; its id.
 
         Args:
@@ -157,5 +159,9 @@ def judge_without(seen: Seen | None, quiet: float) -> Verdict | None:
     if quiet < LATE:
         return None
     if seen is None:
-        return Verdict(1, "the scheduler no longer knows it, and it left no record: cancelled by someone, or its node died")
-    return Verdict(1, seen.reason or "over, says the scheduler, but it left no record: is the folder visible on its node?")
+        return Verdict(
+            1, "the scheduler no longer knows it, and it left no record: cancelled by someone, or its node died"
+        )
+    return Verdict(
+        1, seen.reason or "over, says the scheduler, but it left no record: is the folder visible on its node?"
+    )

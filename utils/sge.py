@@ -20,8 +20,10 @@ from queue_folder import Submission
 from scheduler import Refused, Scheduler, Seen, Silent
 
 NO_ANSWER = re.compile(r"(?i)qmaster|gdi request|commlib|timed? ?out|communication|try again")
-INHERITED = re.compile(r"JOB_(ID|NAME|SCRIPT)|SGE_(TASK_.*|JOB_.*|STDO.*|STDERR.*|STDIN.*|CWD_PATH|ARCH|HGR_.*)|PE(_HOSTFILE)?"
-                       r"|N(SLOTS|HOSTS|QUEUES)|QUEUE|REQUEST|RESTARTED|TMPDIR|ARC|ENVIRONMENT")  # fmt: skip
+INHERITED = re.compile(
+    r"JOB_(ID|NAME|SCRIPT)|SGE_(TASK_.*|JOB_.*|STDO.*|STDERR.*|STDIN.*|CWD_PATH|ARCH|HGR_.*)|PE(_HOSTFILE)?"
+    r"|N(SLOTS|HOSTS|QUEUES)|QUEUE|REQUEST|RESTARTED|TMPDIR|ARC|ENVIRONMENT"
+)
 CHECK_HOSTS = 5.0  # seconds between two looks at the hosts of running tasks
 
 
@@ -30,7 +32,9 @@ class GridEngine(Scheduler):
     conf_name = "queue.conf"
     cancel_command = "qdel"
     chooses_gpus = True
-    confirms = False  # it lists a task whose host is out of reach as running for ever, and knows no more than its record
+    confirms = (
+        False  # it lists a task whose host is out of reach as running for ever, and knows no more than its record
+    )
 
     def __init__(self):
         self.user = pwd.getpwuid(os.geteuid()).pw_name
@@ -38,10 +42,18 @@ class GridEngine(Scheduler):
         self.unheard: set[str] = set()
         self.accounts_slow = False
 
-    def submit(self, conf: QueueConf, options: list[str], job: Submission, script: str, out: str, limit: int | None) -> str:
+    def submit(
+        self, conf: QueueConf, options: list[str], job: Submission, script: str, out: str, limit: int | None
+    ) -> str:
         words = [*conf.command, *options, "-S", "/bin/bash", "-wd", os.getcwd(), "-j", "y", "-N", job.name]
         if len(job.tasks) > 1:
-            words += ["-t", f"1-{len(job.tasks)}", *(["-tc", str(limit)] if limit else []), "-o", out.format("$TASK_ID")]
+            words += [
+                "-t",
+                f"1-{len(job.tasks)}",
+                *(["-tc", str(limit)] if limit else []),
+                "-o",
+                out.format("$TASK_ID"),
+            ]
         else:
             words += ["-o", out.format(1)]
         status, output, errors = self.ask(*words, script)
@@ -70,14 +82,19 @@ class GridEngine(Scheduler):
         if status != 0:
             raise Silent(one_line(errors))
         try:
-            return [{field.tag: field.text or "" for field in row} for row in ElementTree.fromstring(output).iter("job_list")]
+            return [
+                {field.tag: field.text or "" for field in row}
+                for row in ElementTree.fromstring(output).iter("job_list")
+            ]
         except ElementTree.ParseError:
             raise Silent("qstat broke off in the middle of its answer") from None
 
     def classify(self, row: dict[str, str], index: int) -> Seen:
         state, queue = row["state"], row.get("queue_name", "")
         if "E" in state:
-            return Seen("stuck", f"Grid Engine could not start it (state {state}): {self.error(row['JB_job_number'], index)}")
+            return Seen(
+                "stuck", f"Grid Engine could not start it (state {state}): {self.error(row['JB_job_number'], index)}"
+            )
         if "w" in state:
             return Seen("waiting", "held" if "h" in state else "")
         if queue in self.unheard:
@@ -108,7 +125,9 @@ class GridEngine(Scheduler):
         return next((row["JB_job_number"] for row in self.list_jobs() if row["JB_name"] == name), None)
 
     def cancel(self, job: Submission, index: int | None = None) -> None:
-        status, output, errors = self.ask("qdel", job.job, *([] if index is None or len(job.tasks) == 1 else ["-t", str(index)]))
+        status, output, errors = self.ask(
+            "qdel", job.job, *([] if index is None or len(job.tasks) == 1 else ["-t", str(index)])
+        )
         if status != 0 and NO_ANSWER.search(errors):
             raise Silent(one_line(errors))
 

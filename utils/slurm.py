@@ -48,7 +48,9 @@ class Slurm(Scheduler):
     conf_name = "slurm.conf"
     cancel_command = "scancel"
 
-    def submit(self, conf: QueueConf, options: list[str], job: Submission, script: str, out: str, limit: int | None) -> str:
+    def submit(
+        self, conf: QueueConf, options: list[str], job: Submission, script: str, out: str, limit: int | None
+    ) -> str:
         words = [*conf.command, *options, "--open-mode=append", f"--job-name={job.name}"]
         if len(job.tasks) > 1:
             words += [f"--array=1-{len(job.tasks)}{f'%{limit}' if limit else ''}", f"--output={out.format('%a')}"]
@@ -63,7 +65,9 @@ class Slurm(Scheduler):
         raise Refused(last_line(errors or output))
 
     def look(self, jobs: list[Submission]) -> dict[tuple[str, int], Seen]:
-        status, output, errors = self.ask("squeue", "-h", "-r", "-t", "all", "-j", ",".join(job.job for job in jobs), "-O", FIELDS)
+        status, output, errors = self.ask(
+            "squeue", "-h", "-r", "-t", "all", "-j", ",".join(job.job for job in jobs), "-O", FIELDS
+        )
         if status != 0 and "Invalid job id" not in errors:
             raise Silent(last_line(errors))
         return read_table(output, {job.name for job in jobs})
@@ -91,11 +95,15 @@ class Slurm(Scheduler):
         inherited = super().environment()
         if "SLURM_JOB_ID" not in inherited:
             return inherited  # SBATCH_ACCOUNT and the like are the user's own
-        return {name: value for name, value in inherited.items() if not name.startswith(("SLURM_", "SBATCH_")) or name in KEPT}
+        return {
+            name: value
+            for name, value in inherited.items()
+            if not name.startswith(("SLURM_", "SBATCH_")) or name in KEPT
+        }
 
 
 def read_table(text: str, names: set[str]) -> dict[tuple[str, int], Seen]:
-    """What squeue lists, by job id and index; jobs of other names, which were given an id of ours anew, are left out."""
+    """What squeue lists, by job id and index, without jobs of other names that were given an id of ours anew."""
     found = {}
     for line in text.splitlines():
         job, index, state, code, name, reason = (line.split(None, 5) + [""])[:6]
@@ -119,7 +127,9 @@ def classify(state: str, code: int, reason: str) -> Seen:
     if state == "FAILED" and code & 127 == NO_OUTPUT:
         return Seen("failed", "Slurm could not open its output file or the folder: are they writable on the node?")
     if state == "FAILED" and code >> 8:
-        return Seen("failed", f"ended with code {code >> 8} and without a record, before or outside the command", plain=True)
+        return Seen(
+            "failed", f"ended with code {code >> 8} and without a record, before or outside the command", plain=True
+        )
     if state == "FAILED":
         return Seen("failed", f"killed by signal {code & 127} (Slurm: {reason})", plain=True)
     return Seen("running", f"unknown state {state}")
