@@ -3,8 +3,9 @@
 #   train_cmd   jobs on processors
 #   cuda_cmd    jobs on a GPU, where there is one
 #
-# cmd_backend=local runs them on this machine. All runners have Kaldi's command line, so a site's own may be given to
-# run.sh: --cmd "/path/to/queue.pl --mem 4G".
+# cmd_backend, here or in the environment, is local (this machine), slurm or sge (Grid Engine); what a site's queue wants
+# to be told stands in conf/slurm.conf and conf/queue.conf. All runners have Kaldi's command line, so a site's own may
+# be given to run.sh: --cmd "/path/to/queue.pl --mem 4G".
 cmd_backend=${cmd_backend:-local}
 : "${DNF_ROOT:?cmd.sh: not set: source path.sh first}"
 
@@ -15,12 +16,15 @@ elif [[ $DNF_ROOT == *[[:space:]]* ]]; then
   return 1
 elif [[ $cmd_backend == local ]]; then
   train_cmd=$DNF_ROOT/utils/run.py
+elif [[ $cmd_backend == slurm || $cmd_backend == sge ]]; then
+  train_cmd=$DNF_ROOT/utils/$cmd_backend.py
 else
-  echo "cmd.sh: unknown cmd_backend '$cmd_backend': only local is built in; give a site's own runner with --cmd" >&2
+  echo "cmd.sh: unknown cmd_backend '$cmd_backend': it is local, slurm or sge; give a site's own runner with --cmd" >&2
   return 1
 fi
 
 cuda_cmd=$train_cmd
-if [[ ${device:-auto} != cpu ]] && { [[ -n ${cmd:-} ]] || command -v nvidia-smi >/dev/null; }; then
+if [[ ${device:-auto} != cpu ]] &&
+  { [[ -n ${cmd:-} || $cmd_backend != local ]] || command -v nvidia-smi >/dev/null; }; then
   cuda_cmd+=" --gpu 1"
 fi

@@ -527,6 +527,8 @@ def test_nothing_heavy_is_loaded():
         ("PATH=/nonexistent", 0, f"[{ROOT}/utils/run.py] [{ROOT}/utils/run.py]\n"),
         ("cmd='queue.pl -V' device=cpu", 0, "[queue.pl -V] [queue.pl -V]\n"),
         ("cmd='queue.pl -V' cmd_backend=ours", 0, "[queue.pl -V] [queue.pl -V --gpu 1]\n"),
+        ("PATH=/nonexistent cmd_backend=slurm", 0, f"[{ROOT}/utils/slurm.py] [{ROOT}/utils/slurm.py --gpu 1]\n"),
+        ("device=cpu cmd_backend=sge", 0, f"[{ROOT}/utils/sge.py] [{ROOT}/utils/sge.py]\n"),
         ("cmd= cmd_backend=ours", 1, "cmd.sh: unknown cmd_backend 'ours'"),
         ("DNF_ROOT='/tmp/a b'", 1, "cmd.sh: the name of the folder '/tmp/a b' has a blank"),
         ("unset DNF_ROOT", 1, "DNF_ROOT: cmd.sh: not set: source path.sh first"),

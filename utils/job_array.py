@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import job_log
 from runner_options import Request, UsageError
 
 PICKS = ("all", "failed", "incomplete")
+QUIET = 30.0  # seconds between two lines of progress where there is no terminal
 
 
 def say(text: str) -> None:
@@ -30,18 +32,12 @@ class Task:
         self.tries = 0
         self.started = 0.0  # seconds since the epoch, of the last try
         self.status: int | None = None  # exit code, or minus a signal
+        self.reason = ""  # why it failed, if more is known than its status
+        self.queue_log = ""  # the scheduler's own output file
 
     def keep_log(self) -> str:
-        """Move the log of a failed try to ``LOG.bak``, behind those of earlier tries; where it is now."""
-        kept = f"{self.log}.bak"
-        if not os.path.isfile(self.log):
-            return self.log
-        if self.tries == 1:
-            os.replace(self.log, kept)
-        else:
-            with open(self.log, "rb") as log, open(kept, "ab") as bak:
-                bak.write(log.read())
-        return kept
+        """Move the log of a failed try to ``LOG.bak``; where it is now."""
+        return job_log.keep(self.log, first=self.tries == 1)
 
 
 class JobArray:
@@ -50,6 +46,7 @@ class JobArray:
     Attributes:
         tasks: every task, in order.
         waiting: tasks to be started, in order.
+        queued: tasks that a scheduler has, and has not started.
         running: tasks that have been started.
         failed: tasks that failed for good, in this run or, if they are not run again, in an earlier one.
         done: number of tasks that succeeded.
@@ -61,6 +58,7 @@ class JobArray:
         self.request = request
         self.tasks = [Task(request, number) for number in request.tasks]
         self.waiting: list[Task] = []
+        self.queued: list[Task] = []
         self.running: list[Task] = []
         self.failed: list[Task] = []
         self.done = 0
@@ -90,9 +88,12 @@ class JobArray:
                 os.unlink(task.log)
 
     def book(self, task: Task, status: int, again: bool) -> None:
-        """Take note that a running task ended with ``status``; if it failed, ``again`` puts it first in the queue."""
-        self.running.remove(task)
-        self.seconds.append(time.time() - task.started)
+        """Take note that a task ended with ``status``; if it failed, ``again`` puts it first in the queue."""
+        if task in self.running:
+            self.running.remove(task)
+            self.seconds.append(time.time() - task.started)
+        else:
+            self.queued.remove(task)
         task.status = status
         if status == 0:
             self.done += 1
@@ -103,17 +104,16 @@ class JobArray:
 
     def progress(self, slots: int) -> str:
         """One line: of an array the counts and, once a task has ended, the time left; of one job what its log says."""
+        waiting = len(self.waiting) + len(self.queued)
         if len(self.tasks) == 1:
             shown = job_log.progress(self.tasks[0].log) if self.running else ""
-            return shown or f"running, {clock(time.time() - self.started)}"
-        counts = (
-            f"done {self.done} / running {len(self.running)} / failed {len(self.failed)} / waiting {len(self.waiting)}"
-        )
+            return shown or f"{'running' if self.running else 'waiting'}, {clock(time.time() - self.started)}"
+        counts = f"done {self.done} / running {len(self.running)} / failed {len(self.failed)} / waiting {waiting}"
         if not self.seconds:
             return counts
         mean = sum(self.seconds) / len(self.seconds)
-        left = mean * len(self.waiting) + sum(max(0.0, mean - (time.time() - task.started)) for task in self.running)
-        return f"{counts}, {clock(left / max(1, min(slots, len(self.waiting) + len(self.running))))} left"
+        left = mean * waiting + sum(max(0.0, mean - (time.time() - task.started)) for task in self.running)
+        return f"{counts}, {clock(left / max(1, min(slots, waiting + len(self.running))))} left"
 
     def report(self) -> int:
         """Say what failed, with the last lines of the first failed task; the runner's exit status."""
@@ -124,22 +124,51 @@ class JobArray:
         if self.request.job_name is None and "JOB" in self.request.log:
             say("probably JOB=1:N is missing before the log file")
         first = min(self.failed, key=lambda task: task.number)
+        for reason in dict.fromkeys(task.reason for task in self.failed if task.reason):
+            say(f"{self.named([task for task in self.failed if task.reason == reason])}{reason}")
         lines = job_log.last_lines(first.log, 5)
-        if first.status is not None and job_log.exit_code(first.status) == 137:
+        if not first.reason and first.status is not None and job_log.exit_code(first.status) == 137:
             lines.append("(killed by signal 9, often for want of memory)")
-        if lines and len(self.tasks) > 1:
-            say(f"last lines of {first.log}:")
-        for line in lines:
-            print(f"  {line}", file=sys.stderr)
+        show_tail(first.log if len(self.tasks) > 1 or first.queue_log else "", lines)
+        show_tail(first.queue_log, job_log.last_lines(first.queue_log, 5))
         return 1
+
+    def named(self, tasks: list[Task]) -> str:
+        """``task 3: ``, ``tasks 3, 5 and 7 more: ``, and nothing if there is only one."""
+        if len(self.tasks) == 1:
+            return ""
+        numbers = [str(task.number) for task in sorted(tasks, key=lambda task: task.number)]
+        more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+        return f"task{'s' if len(tasks) > 1 else ''} {', '.join(numbers[:8])}{more}: "
+
+
+def show_tail(name: str, lines: list[str]) -> None:
+    """The last lines of the log ``name`` on stderr; nothing if there are none."""
+    if lines and name:
+        say(f"last lines of {name}:")
+    for line in lines:
+        print(f"  {line}", file=sys.stderr)
 
 
 class StatusLine:
-    """One line on the terminal, rewritten in place; nothing if stderr is no terminal."""
+    """One line on the terminal, rewritten in place; where stderr is no terminal, a line now and then.
+
+    Attributes:
+        pause: seconds until it should be updated.
+    """
 
     def __init__(self):
         self.on = sys.stderr.isatty()
         self.width = 0
+        self.pause = 0.5 if self.on else QUIET
+        self.last = time.monotonic()
+
+    def update(self, progress: Callable[[], str]) -> None:
+        if self.on:
+            self.show(progress())
+        elif time.monotonic() >= self.last + QUIET:
+            self.last = time.monotonic()
+            say(progress())
 
     def show(self, text: str) -> None:
         if not self.on:

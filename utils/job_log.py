@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from typing import BinaryIO
 
 ENDED = re.compile(r"# Ended \(code (\d+)(?:; signal \d+)?\) at .+, elapsed time \d+ seconds")
 FOOTER = re.compile(r"# (Accounting: time=\d+ threads=\d+.*|Finished at .+ with status \d+)|" + ENDED.pattern)
@@ -55,12 +56,30 @@ def footer(status: int, threads: int, started: float, ended: float) -> str:
 
 def end(path: str, text: str) -> None:
     """Append ``text`` to the log, on a new line whatever the task wrote last."""
-    with open(path, "ab") as log:
-        if os.path.isfile(path) and log.tell() > 0:
-            with open(path, "rb") as written:
-                written.seek(-1, os.SEEK_END)
-                text = text if written.read() == b"\n" else "\n" + text
-        log.write(text.encode())
+    with open(path, "ab+" if os.path.isfile(path) else "ab") as log:
+        end_open(log, text)
+
+
+def end_open(log: BinaryIO, text: str) -> None:
+    """Like ``end``, to a log that is open for reading and appending, or is no plain file."""
+    if log.readable() and log.seek(0, os.SEEK_END) > 0:
+        log.seek(-1, os.SEEK_END)
+        text = text if log.read(1) == b"\n" else "\n" + text
+    log.write(text.encode())
+
+
+def keep(path: str, first: bool = False) -> str:
+    """Move the log of a failed try to ``PATH.bak``, behind earlier ones unless it is the first; where it is now."""
+    kept = f"{path}.bak"
+    if not os.path.isfile(path):
+        return path
+    if first or not os.path.isfile(kept):
+        os.replace(path, kept)
+    else:
+        with open(path, "rb") as log, open(kept, "ab") as bak:
+            bak.write(log.read())
+        os.unlink(path)
+    return kept
 
 
 def exit_code(status: int) -> int:

@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -37,10 +36,10 @@ from job_array import JobArray, StatusLine, Task, say
 from local_slots import Slot, Slots, cpu_slots, find_devices
 from parent import end_with
 from runner_options import Request, UsageError
+from wakeup import Wakeup
 
 GRACE = 10.0  # seconds the tasks have to end after a signal, before they are killed
 LOOK = 1.0  # seconds between two looks at devices that other runs use
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalRunner:
@@ -56,7 +55,6 @@ class LocalRunner:
         self.slots = self.find_slots(request)
         self.processes: dict[Task, subprocess.Popen] = {}  # of the running tasks
         self.slot_of: dict[Task, Slot] = {}
-        self.caught: list[int] = []  # signals
         self.status_line = StatusLine()
 
     def find_slots(self, request: Request) -> Slots:
@@ -77,44 +75,26 @@ class LocalRunner:
         """Run all tasks that wait; the exit status."""
         array = self.array
         array.prepare_logs()
-        self.watch_signals()
+        self.wakeup = Wakeup()
         if os.environ.get("DNF_RUN") == str(os.getppid()):
             end_with(os.getppid())
         told = False
-        while (array.waiting or array.running) and not self.caught:
-            while array.waiting and not self.caught and (slot := self.slots.take()):
+        while (array.waiting or array.running) and not self.wakeup.caught:
+            while array.waiting and not self.wakeup.caught and (slot := self.slots.take()):
                 self.start(array.waiting.pop(0), slot)
             if array.waiting and not array.running and not told:
                 say(f"waiting for a GPU: other runs have {', '.join(self.slots.devices)}")
                 told = True
-            self.status_line.show(array.progress(self.slots.count) if self.status_line.on else "")
-            self.sleep(0.5 if self.status_line.on else LOOK if array.waiting and self.slots.devices else None)
+            self.status_line.update(lambda: array.progress(self.slots.count))
+            if array.running or array.waiting:
+                pause = self.status_line.pause
+                self.wakeup.sleep(min(pause, LOOK) if array.waiting and self.slots.devices else pause)
             for task in [task for task in array.running if self.processes[task].poll() is not None]:
                 self.collect(task)
-        if self.caught and (array.waiting or array.running):
+        if self.wakeup.caught and (array.waiting or array.running):
             return self.stop()
         self.status_line.clear()
         return array.report()
-
-    def watch_signals(self) -> None:
-        """Have every signal, and the end of every task, wake ``sleep``."""
-        self.wakeup, writer = os.pipe()
-        os.set_blocking(self.wakeup, False)
-        os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        for number in SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                signal.signal(number, lambda number, frame: self.caught.append(number))
-
-    def sleep(self, seconds: float | None) -> None:
-        """Until a task ends, a signal comes or the time is over."""
-        if self.array.running or self.array.waiting:
-            select.select([self.wakeup], [], [], seconds)
-        try:
-            os.read(self.wakeup, 4096)
-        except BlockingIOError:
-            pass
 
     def start(self, task: Task, slot: Slot) -> None:
         environment = dict(os.environ)
@@ -157,7 +137,7 @@ class LocalRunner:
         if status != 0:
             send(process, signal.SIGKILL)
         self.slots.give(self.slot_of.pop(task))
-        again = status != 0 and task.tries < self.tries and not self.caught
+        again = status != 0 and task.tries < self.tries and not self.wakeup.caught
         try:
             job_log.end(task.log, job_log.footer(status, self.threads or 1, task.started, time.time()))
             if again:
@@ -169,14 +149,14 @@ class LocalRunner:
 
     def stop(self) -> int:
         """Forward the signal to all tasks; kill what is there after a while, or at a second signal. The exit status."""
-        name, stopped = signal.Signals(self.caught[0]).name, len(self.array.running)
+        name, stopped = signal.Signals(self.wakeup.caught[0]).name, len(self.array.running)
         self.status_line.show(f"{name}: waiting for {stopped} tasks to end; once more to kill them")
         for process in self.processes.values():
-            send(process, self.caught[0])
+            send(process, self.wakeup.caught[0])
         deadline = time.time() + GRACE
         while self.array.running:
-            self.sleep(0.1)
-            late = time.time() > deadline or len(self.caught) > 1
+            self.wakeup.sleep(0.1)
+            late = time.time() > deadline or len(self.wakeup.caught) > 1
             for task in list(self.array.running):
                 process = self.processes[task]
                 if late:
