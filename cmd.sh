@@ -3,7 +3,7 @@
 #   train_cmd   jobs on processors
 #   cuda_cmd    jobs on a GPU, where there is one
 #
-# cmd_backend, here or in the environment, is local (this machine), slurm or sge (Grid Engine); what a site's queue wants
+# cmd_backend, here or in the environment, is local (this host), slurm or sge (Grid Engine); what a site's queue wants
 # to be told stands in conf/slurm.conf and conf/queue.conf. All runners have Kaldi's command line, so a site's own may
 # be given to run.sh: --cmd "/path/to/queue.pl --mem 4G".
 cmd_backend=${cmd_backend:-local}

@@ -125,7 +125,7 @@ class GridEngine(Scheduler):
         return next((row["JB_job_number"] for row in self.list_jobs() if row["JB_name"] == name), None)
 
     def cancel(self, job: Submission, index: int | None = None) -> None:
-        status, output, errors = self.ask(
+        status, _, errors = self.ask(
             "qdel", job.job, *([] if index is None or len(job.tasks) == 1 else ["-t", str(index)])
         )
         if status != 0 and NO_ANSWER.search(errors):
