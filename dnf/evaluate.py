@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from dnf.windows import Windows
 from dnf.model import DNF
+from dnf.windows import Windows
 
 BATCH = 4000
 AGREEMENT_FRAMES = 10000  # training frames scored both in training and after
