@@ -275,7 +275,7 @@ def test_every_table_of_the_recipe_counts(done):
     assert done.go() == ""
 
 
-@pytest.mark.parametrize("name", ("vox1_meta.csv", "dev/dev.lst", "train/spk2age", "resource/scores.json"))
+@pytest.mark.parametrize("name", ("meta.csv", "dev/dev.lst", "train/spk2age", "resource/scores.json"))
 def test_lists_and_scores_of_a_corpus_count(done, name):
     done.tables = [done.folder / "corpus"]
     done.write("corpus/train/utt2spk", "a-1 a\n")
