@@ -10,8 +10,8 @@ of the rounds, and only ratios from one run compare.
 from __future__ import annotations
 
 import argparse
-import json
 import dataclasses
+import json
 import statistics
 import sys
 import tempfile

@@ -28,7 +28,7 @@ def decide(latents: Latents, reference: str, window: float, near_tie: float) -> 
     """One row an utterance: the class of highest log-likelihood, how sure that is, and how its frames were decided.
 
     ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes where it
-    is below ``near_tie`` of its standard errors. ``llr`` is that of the reference class against the mean density of the
+    is below ``near_tie`` of its standard errors, or where there is but one frame. ``llr`` is that of the reference class against the mean density of the
     others, nats per frame. ``logp_<class>`` and ``logdet`` are means over frames.
 
     Args:
@@ -47,7 +47,8 @@ def decide(latents: Latents, reference: str, window: float, near_tie: float) -> 
         error = margins.std() / np.sqrt(max(1.0, len(margins) / window))
         ratio = sums[place] - np.logaddexp.reduce(sums[others]) + np.log(len(others))
         row = {name: utt[name] for name in ("utt", "speaker", "class")} | {"decision": latents.classes[best]}
-        row |= {"margin": f"{margins.mean():.6f}", "near_tie": "yes" if margins.mean() < near_tie * error else "no"}
+        tie = len(margins) == 1 or margins.mean() < near_tie * error
+        row |= {"margin": f"{margins.mean():.6f}", "near_tie": "yes" if tie else "no"}
         row |= {"llr": f"{ratio / utt['rows']:.6f}", "score": utt["score"], "frames": utt["rows"]}
         row |= {f"frames_{name}": int(count) for name, count in zip(latents.classes, frames)}
         logp = latents.logp[part].astype(np.float64).mean(0)

@@ -34,6 +34,7 @@ LINES = ("-", "--", "-.", ":")
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
 MOST_BINS = 60
+LONG_TITLE = 28  # letters of a class and set in a legend, beyond which two columns do not fit
 SHADES = (
     (0.0, 0.0),
     (0.0, 0.55),
@@ -195,7 +196,9 @@ def scatter_figure(
     latents: LatentSet, colours: dict[str, str], title: str, panels: Sequence[Panel], shown: torch.Tensor
 ) -> Figure:
     """Points of each class in each panel; ``shown`` (m,) are the rows of ``latents.labels`` that the points are."""
-    figure = new_figure(title, 1.2 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.15 * len(latents.groups))
+    columns = 1 if max(len(latents.group_title(group)) for group in latents.groups) > LONG_TITLE else 2
+    entries = len(latents.groups) + (len(panels[0].marks) if columns == 1 else 0)
+    figure = new_figure(title, 1.2 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.3 / columns * entries)
     rows = {group: torch.nonzero(latents.group[shown] == k).flatten() for k, group in enumerate(latents.groups)}
     shades = latents.group_colours(colours)
     markers = {group: MARKERS[i % len(MARKERS)] for i, group in enumerate(latents.groups)}
@@ -216,7 +219,7 @@ def scatter_figure(
     for name in dict.fromkeys(name for panel in panels for name in panel.marks):
         text = f"mean of {name} in the training set"
         handles.append(Line2D([], [], ls="", marker="X", ms=11, mfc=colours[name], mec="black", label=text))
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
 

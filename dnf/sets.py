@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +14,6 @@ from dnf import entry
 from dnf.config import Data, View, add_arguments, resolve
 from dnf.datadir import read_table
 from dnf.splits import check_shared
-
-log = logging.getLogger(__name__)
 
 CANNOT_RUN = 4
 

@@ -171,6 +171,16 @@ def voices(tmp_path_factory) -> dict[str, list]:
     return {name: [(*speaker, samples) for speaker, samples in of_class.items()] for name, of_class in spoken.items()}
 
 
+@pytest.fixture(scope="session")
+def noise() -> dict[str, list]:
+    """Voices that say nothing, of the form of ``voices``: short noise, eight speakers of each class."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    samples = [(1000 * rng.standard_normal(800 * n)).astype(np.int16) for n in (5, 6, 7)]
+    return {name: [(f"{name}{k}", "mf"[k % 2], samples) for k in range(8)] for name in ("en", "ce", "je")}
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 

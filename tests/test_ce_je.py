@@ -68,14 +68,6 @@ def write_kaldi(folder, rows, base, **tables):
     return sorted(utts)
 
 
-@pytest.fixture(scope="module")
-def noise():
-    """Voices that say nothing: short noise, eight speakers of each class."""
-    rng = np.random.default_rng(0)
-    samples = [(1000 * rng.standard_normal(800 * n)).astype(np.int16) for n in (5, 6, 7)]
-    return {name: [(f"{name}{k}", "mf"[k % 2], samples) for k in range(8)] for name in ("en", "ce", "je")}
-
-
 @pytest.fixture
 def je(tmp_path, noise):
     """Table of Japanese English, and its rows."""

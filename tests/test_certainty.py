@@ -44,6 +44,11 @@ def test_a_margin_within_its_error_is_a_near_tie():
     assert decide(latents([tie]), "en", 11.0, 1.0)[0]["near_tie"] == "yes"
 
 
+def test_one_frame_says_nothing_of_its_error():
+    one, two = np.array([[0.0, 9.0]]), np.array([[0.0, 9.0], [0.0, 9.0]])
+    assert [row["near_tie"] for row in decide(latents([one, two]), "en", 1.0, 2.0)] == ["yes", "no"]
+
+
 def test_the_margin_is_between_the_best_two_classes_of_the_utterance():
     frames = np.array([[0.0, 9.0, -90.0], [0.0, 1.0, 30.0]])
     row = decide(latents([frames], ("ce", "en", "je")), "en", 1.0, 2.0)[0]

@@ -26,14 +26,6 @@ SETS = {f"librispeech_{part}" for part in ("train", "dev", "test")} | {
 }
 
 
-@pytest.fixture(scope="module")
-def noise():
-    """Voices that say nothing: short noise, eight speakers of each class."""
-    rng = np.random.default_rng(0)
-    samples = [(1000 * rng.standard_normal(800 * n)).astype(np.int16) for n in (5, 6, 7)]
-    return {name: [(f"{name}{k}", "mf"[k % 2], samples) for k in range(8)] for name in ("en", "ce")}
-
-
 @pytest.fixture
 def native(tmp_path, noise):
     return tree_librispeech.make(tmp_path, noise)

@@ -385,7 +385,10 @@ def alive(pid):
 def test_interrupted_array(run, signum):
     task = ["echo", "$$", ">pid.JOB;", "sleep", "60", ";", "echo", "survived"]
     command = [RUN, "--max-jobs-run", "2", "JOB=1:3", "log/a.JOB.log", *task]
-    runner = subprocess.Popen(command, cwd=run.folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    runner = subprocess.Popen(
+        command, cwd=run.folder, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signum, signal.SIG_DFL),  # the tests themselves may run under nohup
+    )  # fmt: skip
     wait_for(lambda: all((run.folder / f"pid.{n}").exists() and (run.folder / f"pid.{n}").read_text() for n in (1, 2)))
     time.sleep(0.2)
     started = time.time()

@@ -304,7 +304,7 @@ def test_sums_and_decisions_by_hand(toy):
     columns = ("utt", "speaker", "class", "decision", "margin", "near_tie", "llr", "score", "frames")
     assert [tuple(row[name] for name in columns) for row in made] == [
         ("a-1", "a", "de", "en", "1.333333", "yes", f"{(-7 + 3 + math.log(2)) / 3:.6f}", "2.5", 3),
-        ("b-1", "b", "fr", "fr", "4.000000", "no", f"{-3 - 1 - math.log1p(math.exp(-4)) + math.log(2):.6f}", "", 1),
+        ("b-1", "b", "fr", "fr", "4.000000", "yes", f"{-3 - 1 - math.log1p(math.exp(-4)) + math.log(2):.6f}", "", 1),
         ("b-2", "b", "xx", "de", "0.500000", "yes", f"{(1 - math.log1p(math.exp(-4)) + math.log(2)) / 2:.6f}", "", 2),
     ]
     columns = ("frames_de", "frames_en", "frames_fr", "logp_de", "logp_en", "logp_fr", "logdet")

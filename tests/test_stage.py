@@ -278,6 +278,15 @@ def test_every_table_of_the_recipe_counts(done):
         assert done.go() == "012345678", name
     done.write("two/notes.txt", "no table")
     assert done.go() == ""
+
+
+@pytest.mark.parametrize("name", ("meta.csv", "dev/dev.lst", "train/spk2age", "resource/scores.json"))
+def test_lists_and_scores_of_a_corpus_count(done, name):
+    done.tables = [done.folder / "corpus"]
+    done.write("corpus/train/utt2spk", "a-1 a\n")
+    assert done.go() == "012345678" and done.go() == ""
+    done.write(f"corpus/{name}", "something\n")
+    assert done.go() == "012345678"
     done.tables.pop()
     assert done.go() == "012345678"
 

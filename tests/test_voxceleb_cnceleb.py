@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 import tree_cnceleb
@@ -21,14 +20,6 @@ from dnf.datadir import read_table
 from egs.voxceleb_cnceleb.local import cnceleb, prepare_data, voxceleb
 
 RECIPE = Path(prepare_data.__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def noise():
-    """Voices that say nothing: short noise, eight speakers of each class."""
-    rng = np.random.default_rng(0)
-    samples = [(1000 * rng.standard_normal(800 * n)).astype(np.int16) for n in (5, 6, 7)]
-    return {name: [(f"{name}{k}", "mf"[k % 2], samples) for k in range(8)] for name in ("en", "ce", "je")}
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ training speakers. Here all of TIMIT is one set, which no model is trained on.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import tempfile
@@ -22,8 +21,6 @@ from lhotse.utils import fastcopy
 
 from dnf import entry, recipe
 from dnf.recipe import Manifests
-
-log = logging.getLogger(__name__)
 
 LAYOUT = "LDC93S1, the folder with TRAIN/DR1/<speaker>/*.WAV, or one above it"
 PLACE = re.compile(r"(?:.*/)?(?:train|test)/(dr[1-8])/([fm][a-z]{3}[0-9])/(s[aix][0-9]+)\.(wav|txt|wrd|phn)", re.I)

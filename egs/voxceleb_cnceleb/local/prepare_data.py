@@ -16,7 +16,6 @@ must lie.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -26,8 +25,6 @@ from dnf.utterances import Utterance
 from egs.ce_je.local import accented
 from egs.voxceleb_cnceleb.local import cnceleb, voxceleb
 from egs.wsj.local import wsj
-
-log = logging.getLogger(__name__)
 
 CORPORA = (
     Corpus(

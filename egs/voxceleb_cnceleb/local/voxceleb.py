@@ -18,15 +18,12 @@ VoxCeleb1 are the test set; its other speakers and all of VoxCeleb2 are for trai
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dnf import recipe
 from dnf.utterances import Utterance
-
-log = logging.getLogger(__name__)
 
 READABLE = (".wav", ".flac")
 SPEAKER = "id" + 5 * "[0-9]"
