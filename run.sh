@@ -55,7 +55,7 @@ while IFS= read -r yaml <&3; do
   can_run || continue
   if begin 1 features; then
     $train_cmd --max-jobs-run "$nj" "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
-      python3 -m dnf.features compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj"
+      python3 -m dnf.features compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK"
     python3 -m dnf.features collect "$data_dir" "$feats_dir" --jobs "$nj"
     finish features
   fi

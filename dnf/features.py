@@ -13,6 +13,7 @@ import gzip
 import itertools
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,8 +202,18 @@ def items(path: Path, first: int = 0, last: int | None = None) -> Iterator:
             yield deserialize_item(json.loads(line))
 
 
-def compute(data: Path, feats: Path, config: Config, job: int, jobs: int) -> None:
-    """One task: arks and scp files of its share of every set below ``feats/new/<set>``."""
+def compute(data: Path, feats: Path, config: Config, job: int, jobs: int, work: str = "") -> None:
+    """One task: arks and scp files of its share of every set below ``feats/new/<set>``.
+
+    Nothing is done twice: a task that has succeeded as part of the same work does nothing. One that had to reject
+    utterances does not count as such, for they may be mended.
+    """
+    done, this = feats / f"new/done.{job}", f"{work} task {job} of {jobs}"
+    if work and done.is_file() and done.read_text(encoding="utf-8") == this:
+        log.info("%s was done by an earlier run", this)
+        return
+    done.unlink(missing_ok=True)
+    clean = True
     torch.set_num_threads(1)
     sphere.install()
     extractor = make_extractor(config.features)
@@ -235,6 +246,10 @@ def compute(data: Path, feats: Path, config: Config, job: int, jobs: int) -> Non
         for writer in (*writers.values(), lengths):
             writer.close()
         (out / f"rejected.{job}.txt").write_text("".join(f"{k} {v}\n" for k, v in rejected.items()), encoding="utf-8")
+        clean = clean and not rejected
+    if work and clean:
+        os.sync()  # the arks are on the disk before the mark says so, if the machine should go down
+        done.write_text(this, encoding="utf-8")
 
 
 def gather_lines(out: Path, name: str, jobs: int) -> dict[str, str]:
@@ -305,6 +320,8 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
     As with Kaldi's own scripts, rejected utterances stay in the set's other tables, which are the user's, and later
     stages pass over them; ``python3 -m dnf.datadir fix`` takes them out of a copy meant for Kaldi.
     """
+    for done in (feats / "new").glob("done.*"):  # what a check finds wrong, or a kill leaves half in place, is made anew
+        done.unlink()
     tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
     for directory, of_set in tables.items():
         out = feats / directory.name
@@ -335,10 +352,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("feats", type=Path, help="folder for the arks; its config.yaml holds the settings")
     parser.add_argument("--job", type=int, default=1, help="this task, from 1 (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="tasks of the array (%(default)s)")
+    parser.add_argument("--work", default="", help="name of the work, of which a finished task is not done again")
     args = parser.parse_args(argv)
     config = Config.load(args.feats / "config.yaml")
     if args.verb == "compute":
-        compute(args.data, args.feats, config, args.job, args.jobs)
+        compute(args.data, args.feats, config, args.job, args.jobs, args.work)
     else:
         collect(args.data, args.feats, config, args.jobs)
     return 0

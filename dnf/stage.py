@@ -1,7 +1,8 @@
 """Stages: which settings and inputs each depends on, and the done-marker that says with which it was last made.
 
-``begin`` answers whether a stage has to run (status 0) or is up to date (status 3), and writes the settings it is to run
-with beside its output; ``finish`` writes its marker. A marker holds a key: the hash of the settings and tables the stage
+``begin`` answers whether a stage has to run (status 0) or is up to date (status 3), writes the settings it is to run with
+beside its output, and prints the name of the work: the same as before, if it goes on with what a run with the same
+settings and inputs left unfinished. ``finish`` writes its marker. A marker holds a key: the hash of the settings and tables the stage
 reads and of the runs of the stages before it. So a stage is run again when a setting or table changed or a stage before it
 ran again, and starting in the middle with settings that an earlier stage was not run with is an error.
 """
@@ -15,6 +16,7 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -152,20 +154,32 @@ def check_before(name: str, config: Config, layout: Layout, source: str, source_
             )
 
 
-def begin(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path], force: bool) -> bool:
-    """Whether the stage has to run; if so its marker is gone and ``config.yaml`` stands in its folder."""
+def read_started(path: Path) -> dict:
+    """What ``begin`` noted of a stage that is not finished; empty if there is none, or if a power cut tore it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def begin(
+    name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path], force: bool
+) -> str | None:
+    """Name of the work, if the stage has to run; then its marker is gone and ``config.yaml`` stands in its folder."""
     check_before(name, config, layout, source, source_tables)
     marker = layout.marker(name)
     done = read_marker(marker)
     key = key_of(name, config, layout, source, source_tables)
     if done and done["key"] == key and not force:
-        return False
+        return None
     marker.unlink(missing_ok=True)
     os.sync()  # should the machine go down, the marker does not come back beside what the stage writes from here on
     config.save(layout.folder(name) / "config.yaml")
     started = marker.with_name(f".started.{name}")
-    started.write_text(str(time.time()), encoding="utf-8")
-    return True
+    before = read_started(started)
+    work = before["work"] if before.get("key") == key and not force else secrets.token_hex(4)
+    started.write_text(json.dumps({"time": time.time(), "key": key, "work": work}), encoding="utf-8")
+    return work
 
 
 def finish(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
@@ -180,7 +194,7 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
         "run": f"{time.time_ns():x}",
         "source": source,
         "settings": settings_of(name, config),
-        "seconds": round(time.time() - float(started.read_text(encoding="utf-8")), 1),
+        "seconds": round(time.time() - read_started(started)["time"], 1),
     }
     temporary = marker.with_name(marker.name + ".tmp")
     temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -235,7 +249,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.verb == "finish":
         finish(args.name, config, layout, args.source, args.source_tables)
         return 0
-    return 0 if begin(args.name, config, layout, args.source, args.source_tables, args.force) else UP_TO_DATE
+    work = begin(args.name, config, layout, args.source, args.source_tables, args.force)
+    if work is None:
+        return UP_TO_DATE
+    print(work)
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from dnf import entry
 from dnf.config import Config, Train
 from dnf.lock import Holder, holder_of
-from dnf.stage import STAGES, Layout, key_of, read_marker
+from dnf.stage import STAGES, Layout, key_of, read_marker, read_started
 from dnf.tables import read_tsv
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "utils"))
@@ -208,8 +208,7 @@ def look(name: str, layout: Layout, writers: dict[str, list[int]]) -> Seen:
     done = read_marker(marker)
     began = None
     if started.is_file() and not done:
-        text = started.read_text(encoding="utf-8")
-        began = float(text) if text else started.stat().st_mtime
+        began = read_started(started).get("time") or started.stat().st_mtime
     if began is None:
         return Seen(done=bool(done), current=not done or is_current(name, layout, done["key"]))
     logs = [log for log in folder.glob(f"log/{LOGS.get(name, name + '.log')}") if log.stat().st_mtime >= began - 1]

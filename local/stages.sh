@@ -62,10 +62,11 @@ choose_experiment() {  # sets the folders and settings of the experiment of one 
 
 show_outlook() { python3 -m dnf.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage"; }
 
-begin() {  # number, name: whether the stage has to run
+begin() {  # number, name: whether the stage has to run; DNF_WORK names the work, which a later run may go on with
   [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
   local status=0
-  python3 -m dnf.stage begin "$2" "${stage_options[@]}" || status=$?
+  DNF_WORK=$(python3 -m dnf.stage begin "$2" "${stage_options[@]}") || status=$?
+  export DNF_WORK
   case $status in
     0) log "stage $1 ($2)" ;;
     3) log "stage $1 ($2): up to date"; return 1 ;;

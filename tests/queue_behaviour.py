@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import recipe_runs
+from dnf.tables import read_tsv
 from queues import Cluster, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,6 +75,8 @@ def alive(pid: str) -> bool:
 
 class QueueBehaviour:
     """Tests with a fixture ``site``."""
+
+    gpus_per_node = 1
 
     def test_log_of_one_job(self, site):
         assert site.run("log/a.log", "echo", "hello", "world", "$WORD", WORD="x") == ""
@@ -164,13 +168,27 @@ class QueueBehaviour:
         job = site.job("a.JOB")
         runner.kill()
         runner.communicate()
-        said = site.run("JOB=1:3", "a.JOB.log", "touch", "other", status=2)
-        assert f"job {job} of another command still writes a.JOB.log: cancel it" in said
+        for other in (["JOB=1:3", "a.JOB.log", "touch", "other"], command):
+            said = site.run(*other, status=2, DNF_WORK="other settings")
+            refusal = f"job {job} of another command, or with other settings, still writes a.JOB.log: cancel it"
+            assert refusal in said
         said = site.run(*command)
         assert f"waiting for what an earlier call submitted (job {job})" in said
         assert [(site.folder / f"ran.{n}").read_text() for n in (1, 2, 3)] == ["x\n"] * 3
         assert site.run(*command) == ""  # and what has been waited for is run anew
         assert (site.folder / "ran.1").read_text() == "x\nx\n"
+
+    def test_killed_run_leaves_its_job_to_the_next(self, site):
+        command = ["a.log", "echo", "x", ">>", "ran;", "sleep", "4"]
+        run = f"export DNF_RUN=$$; {shlex.join([site.runner, *command])}; exit"
+        shell = subprocess.Popen(["bash", "-c", run], cwd=site.folder, env=site.cluster.environment)
+        site.wait_for("ran")
+        job = site.job("a")
+        shell.kill()
+        shell.wait()
+        said = site.run(*command)
+        assert f"waiting for what an earlier call submitted (job {job})" in said
+        assert (site.folder / "ran").read_text() == "x\n"
 
     def test_runner_killed_between_submission_and_id(self, site):
         # The scheduler has the job, the disk does not have its id.
@@ -257,3 +275,20 @@ class QueueBehaviour:
         assert "# Running on " in (site.folder / "recipe/exp/dnf120/log/train.log").read_text()
         results = [folder / "exp/dnf120/results.tsv" for folder in (alone, site.folder / "recipe")]
         assert results[0].read_bytes() == results[1].read_bytes()
+        self.train_on_two_nodes(site, alone, *counts, backend=backend)
+
+    def train_on_two_nodes(self, site, alone, *counts, backend):
+        """Stage 3 of the recipe again, as two jobs that meet: the same course as one process on one machine."""
+        once_more = (*counts, "--stage", "3", "--stop-stage", "3", "--set", "train.num_nodes=2", "--force")
+        done = subprocess.run(
+            recipe_runs.command(*once_more, "--set", f"train.num_gpus={self.gpus_per_node}"), cwd=site.folder / "recipe",
+            capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            env=site.cluster.environment | {"cmd_backend": backend},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        logs = [(site.folder / f"recipe/exp/dnf120/log/train.{node}.log").read_text() for node in (1, 2)]
+        assert all(f"node {node} of 2 is" in log for node, log in enumerate(logs, 1))
+        histories = [read_tsv(folder / "exp/dnf120/history.tsv") for folder in (alone, site.folder / "recipe")]
+        assert len(histories[0]) == len(histories[1]) > 10
+        for one, two in zip(*histories):
+            assert float(two["nll"]) == pytest.approx(float(one["nll"]), rel=1e-4, abs=2e-3)

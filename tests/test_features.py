@@ -259,6 +259,32 @@ def test_tasks_share_the_utterances(computed):
         assert taken == list(read_table(directory / "utt2spk"))
 
 
+@pytest.mark.parametrize(
+    "work, jobs, again", [("one", 2, False), ("other", 2, True), ("one", 3, True), ("", 2, True)]
+)
+def test_a_finished_task_is_not_done_again_as_part_of_the_same_work(computed, small_config, tmp_path, work, jobs, again):
+    data = computed[0]
+    small_config().save(tmp_path / "config.yaml")
+    compute = ["compute", str(data), str(tmp_path), "--job", "1"]
+    assert features.main([*compute, "--jobs", "2", "--work", "one"]) == 0
+    arks = sorted(tmp_path.glob("new/*/feats.1.ark"))
+    assert arks
+    for ark in arks:
+        ark.write_bytes(b"")
+    assert features.main([*compute, "--jobs", str(jobs), *(["--work", work] if work else [])]) == 0
+    assert all(ark.stat().st_size > 0 for ark in arks) == again
+
+
+def test_tasks_that_failed_a_check_are_done_again(computed, small_config, tmp_path):
+    data = computed[0]
+    small_config().save(tmp_path / "config.yaml")
+    assert features.main(["compute", str(data), str(tmp_path), "--job", "1", "--jobs", "2", "--work", "one"]) == 0
+    assert (tmp_path / "new/done.1").is_file()
+    with pytest.raises(ValueError, match="task 2 of 2 left nothing"):
+        features.main(["collect", str(data), str(tmp_path), "--jobs", "2"])
+    assert not (tmp_path / "new/done.1").exists()
+
+
 def test_a_rerun_replaces_the_arks(computed, small_config, tmp_path):
     run_stage(computed / "data", tmp_path / "feats", small_config(), jobs=2)
     run_stage(computed / "data", tmp_path / "feats", small_config("features.num_filters=5"), jobs=1)

@@ -47,6 +47,7 @@ def site(cluster, tmp_path):
 @needs_slurm
 class TestSlurm(QueueBehaviour):
     refused = ["--mem", "100G"]
+    gpus_per_node = 2
 
     def test_gpus(self, site):
         task = ["echo", "$CUDA_VISIBLE_DEVICES;", "sleep", "1"]

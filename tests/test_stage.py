@@ -106,6 +106,22 @@ def test_a_stage_that_was_killed_runs_again(run):
     assert not run.begin("train")
 
 
+def test_what_was_left_unfinished_is_gone_on_with_unless_something_changed(run, capsys):
+    def work(*words, **more):
+        capsys.readouterr()
+        assert run.begin("train", *words, **more)
+        return capsys.readouterr().out.strip()
+
+    run.go(last=2)
+    first = work()
+    assert first and work() == first
+    other = work("train.lr=0.5")
+    assert other != first and work("train.lr=0.5") == other
+    assert work("train.lr=0.5", force=True) != other
+    run.main("finish", "train", *run.options(["train.lr=0.5"]))
+    assert work() not in (first, other)
+
+
 def test_a_stage_killed_while_it_ran_again_is_not_done(done):
     assert done.begin("train", force=True)
     with pytest.raises(ValueError, match=r"stage 3 \(train\) is not done; start with --stage 3"):
@@ -304,6 +320,7 @@ def test_a_damaged_marker_is_named_or_taken_as_not_done(done, text, name):
 def outlook(run, capsys, *words, first=0, last=8, force=False) -> str:
     """State of each stage, as one letter: r(un), u(p to date), n(ot asked for), x for any other."""
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    capsys.readouterr()
     argv = ["outlook", *run.options(words), "--first", first, "--last", last, *(["--force"] if force else [])]
     assert run.main(*argv) == 0
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before  # it only looks

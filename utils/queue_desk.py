@@ -67,9 +67,9 @@ class Desk:
         """
         if holder := self.folder.lock():
             raise UsageError(f"{holder} runs {self.request.log} already: wait for it, or stop it")
-        left = self.folder.read()
+        left, work = self.folder.read(), os.environ.get("DNF_WORK", "")
         if left is not None and left.status == "running":
-            if (left.arguments, left.cwd) == (arguments, os.getcwd()):
+            if (left.arguments, left.cwd, left.work) == (arguments, os.getcwd(), work):
                 return self.join(left)
             self.refuse_beside(left)
         elif left is not None and left.status == "cancelled":
@@ -78,7 +78,7 @@ class Desk:
         self.array.prepare_logs()
         name = re.sub(r"\W+", "_", os.path.basename(self.folder.path), flags=re.ASCII)
         run = f"{name if name[0].isalpha() else 'j' + name}-{secrets.token_hex(4)}"
-        self.call = Call(run, os.getcwd(), arguments, [task.number for task in self.array.waiting])
+        self.call = Call(run, os.getcwd(), arguments, work, [task.number for task in self.array.waiting])
         self.folder.begin(self.call)
 
     def join(self, left: Call) -> None:
@@ -99,12 +99,12 @@ class Desk:
         say(f"waiting for what an earlier call submitted (job {jobs})")
 
     def refuse_beside(self, left: Call) -> None:
-        """Another command with the same log: an error if the scheduler still has it."""
+        """Another command with the same log, or the same with other settings: an error if the scheduler still has it."""
         jobs = [job for job in left.submissions if job.job and not job.lost]
         if jobs and any(seen.kind in ("waiting", "running", "unheard") for seen in self.scheduler.look(jobs).values()):
             ids = [job.job for job in jobs]
             raise UsageError(
-                f"job {', '.join(ids)} of another command still writes {self.request.log}: cancel it "
+                f"job {', '.join(ids)} of another command, or with other settings, still writes {self.request.log}: cancel it "
                 f"({self.scheduler.cancel_command} {' '.join(ids)}) or wait for its end"
             )
 

@@ -49,6 +49,7 @@ class Call:
         run: name of the folder of this call.
         cwd: where the tasks run.
         arguments: of the runner, as given.
+        work: what these are part of: DNF_WORK, by which run.sh tells apart equal commands with other settings.
         tasks: numbers of the tasks that are to run.
         status: ``running``, ``cancelled`` or ``failed`` (a call that succeeded leaves no file).
         tries: how often each task has been submitted.
@@ -57,6 +58,7 @@ class Call:
     run: str
     cwd: str
     arguments: list[str]
+    work: str
     tasks: list[int]
     status: str = "running"
     tries: dict[int, int] = field(default_factory=dict)

@@ -14,6 +14,7 @@ import job_log
 import queue_conf
 import runner_options
 from job_array import JobArray, StatusLine, Task, say
+from parent import end_with
 from queue_desk import Desk, Held
 from runner_options import Request, UsageError
 from scheduler import HINTS, Scheduler, Seen, Silent, Verdict, judge
@@ -65,6 +66,8 @@ class QueueRunner:
     def run(self, arguments: list[str]) -> int:
         """Run all tasks that wait; the exit status."""
         self.wakeup = Wakeup()
+        if os.environ.get("DNF_RUN") == str(os.getppid()):
+            end_with(os.getppid(), signal.SIGKILL)  # its jobs go on: the next runner finds them
         self.desk.open(arguments, self.wakeup)
         while self.desk.busy():
             if self.wakeup.caught:
