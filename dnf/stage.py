@@ -189,6 +189,8 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
     """
     marker = layout.marker(name)
     started = marker.with_name(f".started.{name}")
+    if "time" not in read_started(started):
+        raise ValueError(f"{started}: nothing there: begin the stage before you finish it")
     record = {
         "key": key_of(name, config, layout, source, source_tables),
         "run": f"{time.time_ns():x}",

@@ -263,7 +263,7 @@ def test_tasks_share_the_utterances(computed):
     "work, jobs, again", [("one", 2, False), ("other", 2, True), ("one", 3, True), ("", 2, True)]
 )
 def test_a_finished_task_is_not_done_again_as_part_of_the_same_work(computed, small_config, tmp_path, work, jobs, again):
-    data = computed[0]
+    data = computed / "data"
     small_config().save(tmp_path / "config.yaml")
     compute = ["compute", str(data), str(tmp_path), "--job", "1"]
     assert features.main([*compute, "--jobs", "2", "--work", "one"]) == 0
@@ -272,11 +272,11 @@ def test_a_finished_task_is_not_done_again_as_part_of_the_same_work(computed, sm
     for ark in arks:
         ark.write_bytes(b"")
     assert features.main([*compute, "--jobs", str(jobs), *(["--work", work] if work else [])]) == 0
-    assert all(ark.stat().st_size > 0 for ark in arks) == again
+    assert any(ark.stat().st_size > 0 for ark in arks) == again
 
 
 def test_tasks_that_failed_a_check_are_done_again(computed, small_config, tmp_path):
-    data = computed[0]
+    data = computed / "data"
     small_config().save(tmp_path / "config.yaml")
     assert features.main(["compute", str(data), str(tmp_path), "--job", "1", "--jobs", "2", "--work", "one"]) == 0
     assert (tmp_path / "new/done.1").is_file()

@@ -1,6 +1,7 @@
 """utils/sge.py against a real Grid Engine with one host of two GPUs, and the failures of real clusters."""
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -92,7 +93,7 @@ class TestGridEngine(QueueBehaviour):
         runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", "60")
         site.wait_for("pid")
         site.cluster.call("qdel", site.job("a"))
-        assert "killed by signal" in site.end(runner, 1)
+        assert "killed by signal" in site.end(runner, 1, seconds=15)
 
     def test_codes_that_mean_something_to_the_queue(self, site):
         # 99 is "start it again" and 100 "error state" to Grid Engine.
@@ -115,7 +116,9 @@ class TestGridEngineDies:
         site.cluster.end("sge_execd")
         for process in site.cluster.strays():
             os.kill(process, 9)
-        said = site.end(runner, 1, seconds=120)
+        unheard = ("qstat", "-f", "-u", "*")
+        wait_for(lambda: re.search(r"^all\.q@.* \S*u\S*$", site.cluster.call(*unheard), re.M), 90, "state u of the host")
+        said = site.end(runner, 1, seconds=15)
         assert "node failure: Grid Engine hears nothing from all.q@" in said and "  there" in said
 
     def test_host_daemon_dies_and_the_task_does_not(self, site):

@@ -66,7 +66,7 @@ class TestSlurm(QueueBehaviour):
         runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", "60")
         site.wait_for("pid")
         site.cluster.call("scancel", site.job("a"))
-        assert "cancelled, not by this runner (Slurm: CANCELLED)" in site.end(runner, 1)
+        assert "cancelled, not by this runner (Slurm: CANCELLED)" in site.end(runner, 1, seconds=15)
 
     def test_dependency_never_satisfied(self, site):
         failed = site.cluster.call("sbatch", "-o", "/dev/null", "--wrap", "false").split()[-1]
@@ -155,6 +155,9 @@ class TestSlurmDies:
         first = site.wait_for("pids")
         node = site.cluster.call("squeue", "-h", "-o", "%N").strip()
         site.cluster.end(node)
+        job = site.job("a")
+        wait_for(lambda: "NODE_FAIL" in site.cluster.call("squeue", "-h", "-t", "all", "-j", job, "-o", "%T"), 60)
+        wait_for(lambda: (site.folder / "pids").read_text().count("\n") == 2, 15, "a second try")
         said = site.end(runner, seconds=120)
         assert "try 1 of 2 failed (node failure (Slurm: NODE_FAIL)" in said
         assert site.output("a.log") == "end\n" and (site.folder / "pids").read_text().count("\n") == 2

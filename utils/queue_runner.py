@@ -39,7 +39,7 @@ POLL = (0.5, 5.0)  # seconds between two questions to the scheduler, at first an
 BACK_OFF = (1.0, 10.0)  # the same, while it does not answer
 ASK_ACCOUNTS = 1.5  # seconds between two questions to the accounts about a task that is gone
 LIST = (0.1, 1.0)  # seconds between two looks into the folder
-DEAF = 12.0  # seconds without a sign of life after which a task on a node that does not answer is given up
+DEAF = 8.0  # seconds without a sign of life after which a task on a node that does not answer is given up
 
 
 class QueueRunner:

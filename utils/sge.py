@@ -24,7 +24,7 @@ INHERITED = re.compile(
     r"JOB_(ID|NAME|SCRIPT)|SGE_(TASK_.*|JOB_.*|STDO.*|STDERR.*|STDIN.*|CWD_PATH|ARCH|HGR_.*)|PE(_HOSTFILE)?"
     r"|N(SLOTS|HOSTS|QUEUES)|QUEUE|REQUEST|RESTARTED|TMPDIR|ARC|ENVIRONMENT"
 )
-CHECK_HOSTS = 5.0  # seconds between two looks at the hosts of running tasks
+CHECK_HOSTS = 2.0  # seconds between two looks at the hosts of running tasks
 
 
 class GridEngine(Scheduler):
