@@ -3,4 +3,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . ./path.sh
+[[ $# -gt 0 ]] || set -- -n 2 --dist loadfile  # much of the time goes to waiting for schedulers
 exec python3 -m pytest "$@"
