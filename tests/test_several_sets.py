@@ -10,6 +10,7 @@ import torch
 
 from dnf import checkpoint, latents, train
 from dnf.datadir import write_table
+from dnf.distributed import ALONE
 from dnf.score import Latents
 
 VIEWS = "{both: {sets: [test, far]}, low: {sets: [test], scores: [1, 2]}, cut: {sets: [far, test], seconds: 0.1}, \
@@ -154,7 +155,7 @@ def test_balanced_batches_are_drawn_from_all_training_sets(stores, small_config,
     config = small_config(
         "data.train=[one, dev, two]", "data.dev=[test, far]", "train.sampling=balanced", "train.batch_size=80"
     )
-    trainer = train.make_trainer(stores / "frames", tmp_path, config, ["en", "zh"], torch.device("cpu"))
+    trainer = train.make_trainer(stores / "frames", tmp_path, config, ["en", "zh"], ALONE)
     rows = torch.cat([trainer.sampler.batch(step) for step in range(trainer.sampler.steps_per_epoch)])
     assert len(trainer.train) == len(trainer.dev) == 400 and len(rows) == 400 == len(set(rows.tolist()))
     assert trainer.train.labels(rows).sum() == 200
