@@ -139,7 +139,13 @@ class Objective:
         return OfBatch(count, directions.to(prior.means.dtype), sums[-2] / count, angle)
 
     def of_part(
-        self, prior: ClassPrior, z: Tensor, labels: Tensor, logp: Tensor, logdet: Tensor, of_batch: OfBatch | None = None
+        self,
+        prior: ClassPrior,
+        z: Tensor,
+        labels: Tensor,
+        logp: Tensor,
+        logdet: Tensor,
+        of_batch: OfBatch | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of part of a batch, and figures of history.tsv: both sums over its frames.
 

@@ -5,14 +5,13 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from recipe_runs import ROOT, environment
 
 from dnf import checkpoint, train
-from dnf.distributed import ALONE, Ranks
+from dnf.distributed import Ranks
 from dnf.evaluate import evaluate
 from dnf.objective import LENGTH_ENTROPY, Objective, cross_entropy, excess_of_angle, lack_of_length, log_length
 from dnf.tables import read_tsv
@@ -118,7 +117,9 @@ def test_the_hybrid_gradient_is_that_of_the_plain_formula(new_trainer, sampling,
     trainer.objective = Objective(trainer.config, [50, 250])
     rows = trainer.sampler.batch(0)
     loss = plain_hybrid(trainer, rows, [p / sum(priors) for p in priors])
-    wanted = dict(zip(dict(trainer.model.named_parameters()), torch.autograd.grad(loss, list(trainer.model.parameters()))))
+    wanted = dict(
+        zip(dict(trainer.model.named_parameters()), torch.autograd.grad(loss, list(trainer.model.parameters())))
+    )
     figures, got = gradients(trainer, rows, 50)
     for name, gradient in wanted.items():
         torch.testing.assert_close(got[name], gradient, rtol=1e-6, atol=1e-8, msg=name)  # priors are float32

@@ -54,7 +54,9 @@ def test_what_is_shared_and_what_is_the_classs_own(cond_r, variances):
     assert (var[0, :4] != var[1, :4]).all() == (variances == "free")
     assert (var[0, 4:] != var[1, 4:]).all() == (variances == "free" and cond_r)
     assert len(var[0].unique()) == (2 if variances == "fixed" else 6)
-    names = {"means"} | ({"means_r"} if cond_r else set()) | ({"log_var_c", "log_var_r"} if variances != "fixed" else set())
+    names = (
+        {"means"} | ({"means_r"} if cond_r else set()) | ({"log_var_c", "log_var_r"} if variances != "fixed" else set())
+    )
     assert {name for name, _ in prior.named_parameters()} == names
 
 
@@ -115,7 +117,9 @@ def test_the_fixed_prior_has_the_weights_it_always_had():
 
 @pytest.mark.parametrize(("cond_r", "variances"), KINDS)
 def test_every_kind_trains_and_starts_at_the_means_of_its_latents(new_trainer, cond_r, variances):
-    trainer: Trainer = new_trainer(f"prior.cond_r={str(cond_r).lower()}", f"prior.variances={variances}", "train.lr=0.01")
+    trainer: Trainer = new_trainer(
+        f"prior.cond_r={str(cond_r).lower()}", f"prior.variances={variances}", "train.lr=0.01"
+    )
     rows = torch.arange(300)
     z, labels = trainer.model(trainer.train.gather(rows))[0].detach(), trainer.train.labels(rows)
     for k in range(2):
