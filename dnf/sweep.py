@@ -87,15 +87,13 @@ def rows_of(exp: Path) -> list[dict[str, str]]:
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:
-    """Values down, metric and set across."""
-    columns = list(
-        dict.fromkeys((row["metric"], row["set"]) for row in sorted(rows, key=lambda r: METRICS.index(r["metric"])))
-    )
-    cells = {(row["value"], row["metric"], row["set"]): row for row in rows}
-    lines = [["value", *(f"{metric} {name}" for metric, name in columns)]]
-    for value in dict.fromkeys(row["value"] for row in rows):
-        of_value = (cells.get((value, *column)) for column in columns)
-        lines.append([value, *(f"{float(row['figure']):.4f}" if row else "-" for row in of_value)])
+    """Metric and set down, values across."""
+    values = list(dict.fromkeys(row["value"] for row in rows))
+    cells = {(row["metric"], row["set"], row["value"]): f"{float(row['figure']):.4f}" for row in rows}
+    lines = [["metric", "set", *values]]
+    for metric in METRICS:
+        for name in dict.fromkeys(row["set"] for row in rows if row["metric"] == metric):
+            lines.append([metric, name, *(cells.get((metric, name, value), "-") for value in values)])
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

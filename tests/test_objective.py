@@ -10,10 +10,11 @@ import pytest
 import torch
 from recipe_runs import ROOT, environment
 
-from dnf import checkpoint, train
+from dnf import charts, checkpoint, train
 from dnf.distributed import Ranks
 from dnf.evaluate import evaluate
 from dnf.objective import LENGTH_ENTROPY, Objective, cross_entropy, excess_of_angle, lack_of_length, log_length
+from dnf.plots import read_history
 from dnf.tables import read_tsv
 from dnf.trainer import Trainer, backward
 
@@ -160,6 +161,9 @@ def test_history_and_checkpoints_hold_the_cross_entropy(new_trainer):
     wanted = evaluate(trainer.model, trainer.dev, log_priors=trainer.objective.log_priors)["ce"]
     assert best["step"] == 12 and best["dev"]["ce"] == pytest.approx(wanted)
     assert float(looks[-1]["dev_ce"]) == pytest.approx(wanted, rel=1e-5)
+    columns = read_history(trainer.out / "history.tsv")
+    titles = [axes.get_title() for axes in charts.curves(columns, "exp", True).axes if axes.get_visible()]
+    assert any(title.startswith("cross-entropy") for title in titles)
 
 
 def test_priors_of_the_posteriors_are_those_of_the_batches(new_trainer, small_config):
