@@ -11,6 +11,8 @@ Options:
   --stage N              first stage (default: 0)
   --stop-stage N         last stage (default: 8)
   --set KEY=VALUE        a setting of conf/default.yaml, e.g. train.lr=0.001; may be given again
+  --sweep KEY=V1,V2,...  run each experiment once for each value of a setting, as exp/<name>_<last word of KEY>=<value>,
+                         and plot figures against it
   --nj N                 tasks of a job array (default: processors)
   --cmd 'RUNNER ...'     how jobs are run (default: see cmd.sh)
   --seed N               of every random draw (default: 1)
@@ -22,7 +24,7 @@ Options:
   --dry-run [BOOL]       say what would run, and run nothing (default: false)
   --config FILE          shell assignments to these options"
 
-recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= seed= device=auto max_rejected= data=
+recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= sweep= seed= device=auto max_rejected= data=
 allow_pipes=false write_spliced=false force=false dry_run=false exp= set=() settings=()
 recipe_options=() recipe_help= left_out=()
 COMMAND_LINE="$0 $*"
@@ -44,8 +46,8 @@ help_message+=${recipe_help:+$'\n'"Options of recipe $recipe:"$'\n'$recipe_help}
 experiments=$(list_experiments)
 $dry_run || take_lock
 choose_device
-while IFS= read -r yaml <&3; do
-  choose_experiment "$yaml"
+while IFS=$'\t' read -r yaml value <&3; do
+  choose_experiment "$yaml" "$value"
   ! $dry_run || { show_outlook; continue; }
 
   if begin 0 data; then
@@ -92,4 +94,5 @@ while IFS= read -r yaml <&3; do
   fi
   [[ $stop_stage -lt 8 ]] || log "results: $exp_dir/results.txt, page: $exp_dir/report.html"
 done 3<<<"$experiments"
+[[ -z $sweep || $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf.sweep exp "${sweep%%=*}"
 report_left_out

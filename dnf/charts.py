@@ -20,7 +20,7 @@ def curves(history: Mapping[str, torch.Tensor], exp: str, accuracy: bool) -> Fig
 
     Args:
         history: columns of history.tsv, (rows,) float64, NaN where a row has no value; ``spikes`` and ``restores``
-            count from the start of training.
+            count from the start of training; ``ce`` and ``dev_ce`` where there is a cross-entropy.
         exp: experiment, for the title.
         accuracy: whether the model has classes to decide between.
     """
@@ -37,6 +37,8 @@ def curves(history: Mapping[str, torch.Tensor], exp: str, accuracy: bool) -> Fig
     ]
     if accuracy:
         panels.append(("frame accuracy", "share of frames", None, "dev_accuracy", "linear"))
+    if "dev_ce" in history:
+        panels.append(("cross-entropy of the class posteriors", "nats/frame", "ce", "dev_ce", "linear"))
     panels.append(("speed", "frames/s", "frames_per_s", None, "linear"))
     count = {name: int(columns[name].nan_to_num().max()) for name in ("spikes", "restores")}
     rows = math.ceil(len(panels) / 2)

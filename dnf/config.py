@@ -150,16 +150,36 @@ class Prior:
     cond_dim: int
     var_c: float
     var_r: float
+    cond_r: bool = False
+    variances: Literal["fixed", "tied", "free"] = "fixed"
 
     def __post_init__(self):
         not_negative(self, "cond_dim")
         positive(self, "var_c", "var_r")
+        if self.cond_r and not self.cond_dim:
+            raise ValueError("prior.cond_r: a flow with prior.cond_dim 0 knows no classes; give c some dims")
+
+
+@dataclass(frozen=True)
+class Gaussianality:
+    """Weights of the terms of Maximum Gaussianality training; ``dnf.objective`` says what they are."""
+
+    length: float
+    angle: float
+    class_length: float
+    class_angle: float
+
+    def __post_init__(self):
+        not_negative(self, "length", "angle", "class_length", "class_angle")
 
 
 @dataclass(frozen=True)
 class Train:
     epochs: int
     steps: int | None
+    objective: Literal["likelihood", "gaussianality"]
+    beta: float
+    label_smoothing: float
     batch_size: int
     micro_batch: int
     sampling: Literal["natural", "balanced"]
@@ -170,7 +190,7 @@ class Train:
     grad_clip: float
     precision: Literal["float32", "tf32", "bf16"]
     eval_steps: int
-    select: Literal["nll", "accuracy"]
+    select: Literal["nll", "accuracy", "ce", "loss"]
     spike_factor: float
     max_restores: int
     num_gpus: int
@@ -178,7 +198,13 @@ class Train:
 
     def __post_init__(self):
         positive(self, "num_gpus", "num_nodes", "epochs", "batch_size", "lr", "grad_clip", "spike_factor")
-        not_negative(self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay")
+        not_negative(self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay", "beta")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"train.label_smoothing must lie in 0..1, 1 left out, not {self.label_smoothing}")
+        if self.select in ("ce", "loss") and not self.beta:
+            raise ValueError(f"train.select: {self.select} goes with hybrid training; set train.beta or choose by nll")
+        if self.select == "loss" and self.objective == "gaussianality":
+            raise ValueError("train.select: loss is that of train.objective likelihood; choose by nll, accuracy or ce")
         if self.steps is not None:
             positive(self, "steps")
 
@@ -241,6 +267,7 @@ class Config:
     flow: Flow
     prior: Prior
     train: Train
+    gaussianality: Gaussianality
     latents: Latents
     plots: Plots
     score: Score
@@ -302,6 +329,8 @@ def from_saved(tree: Mapping[str, Any]) -> Config:
 def from_tree(tree: Mapping[str, Any]) -> Config:
     """The settings from a tree of plain values that names every one of them."""
     config = build(Config, tree, "")
+    if config.train.beta and config.prior.cond_dim == 0:
+        raise ValueError("train.beta: a flow with prior.cond_dim 0 has no class posteriors; train it with beta 0")
     if config.train.select == "accuracy" and config.prior.cond_dim == 0:
         raise ValueError("train.select: a flow with prior.cond_dim 0 decides nothing; choose it by nll")
     if config.prior.cond_dim > config.dim:

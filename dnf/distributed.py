@@ -59,6 +59,13 @@ class Ranks:
         dist.all_reduce(total)
         return total.tolist()
 
+    def sum_tensor(self, values: Tensor) -> Tensor:
+        """A tensor added up over the ranks, entry by entry: the same bits on every rank."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
     def mean(self, values: Sequence[float]) -> list[float]:
         """Each value's mean over the ranks; not a number on every rank if it is not on one."""
         return [value / self.size for value in self.sum(values)]

@@ -6,6 +6,7 @@ import torch
 
 from dnf.distributed import ALONE, Ranks
 from dnf.model import DNF
+from dnf.objective import cross_entropy
 from dnf.windows import Windows
 
 BATCH = 4000
@@ -21,7 +22,12 @@ def evenly_spaced(total: int, count: int) -> torch.Tensor:
 
 @torch.no_grad()
 def evaluate(
-    model: DNF, windows: Windows, rows: torch.Tensor | None = None, training: bool = False, ranks: Ranks = ALONE
+    model: DNF,
+    windows: Windows,
+    rows: torch.Tensor | None = None,
+    training: bool = False,
+    ranks: Ranks = ALONE,
+    log_priors: torch.Tensor | None = None,
 ) -> dict[str, float]:
     """Mean NLL, LogP and LogDet under the true class (nats per frame) and share of frames decided as it.
 
@@ -31,10 +37,11 @@ def evaluate(
         rows: which of them ``(N,)``; all by default.
         training: put the model in training mode, to hold evaluation mode against.
         ranks: processes that call this together, each for its part of the rows; all get the figures of the whole.
+        log_priors: of the classes ``(K,)``; with them, also the cross-entropy of the class posteriors ``ce``, nats.
     """
     model.train(training)
     n = len(windows) if rows is None else len(rows)
-    logp = logdet = right = 0.0
+    logp = logdet = right = ce = 0.0
     first, end = ranks.bounds(n)
     for start in range(first, end, BATCH):
         part = torch.arange(start, min(start + BATCH, end))
@@ -44,5 +51,8 @@ def evaluate(
         logp += scores.gather(1, labels[:, None]).double().sum().item()
         logdet += part_logdet.double().sum().item()
         right += (scores.argmax(1) == labels).sum().item()
-    logp, logdet, right = ranks.sum([logp, logdet, right])
-    return {"nll": -(logp + logdet) / n, "logp": logp / n, "logdet": logdet / n, "accuracy": right / n}
+        if log_priors is not None:
+            ce += cross_entropy(scores, labels, log_priors).double().sum().item()
+    logp, logdet, right, *ce = ranks.sum([logp, logdet, right] + ([] if log_priors is None else [ce]))
+    figures = {"nll": -(logp + logdet) / n, "logp": logp / n, "logdet": logdet / n, "accuracy": right / n}
+    return figures | {"ce": total / n for total in ce}

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -19,7 +20,7 @@ COLUMNS = (
 TAGS = {
     "nll": "NLL", "logp": "LogP", "logdet": "LogDet", "grad_norm": "gradient norm", "lr": "learning rate",
     "frames_per_s": "frames per s", "dev_nll": "dev NLL", "dev_logp": "dev LogP", "dev_logdet": "dev LogDet",
-    "dev_accuracy": "dev accuracy",
+    "dev_accuracy": "dev accuracy", "ce": "cross-entropy", "dev_ce": "dev cross-entropy",
 }  # fmt: skip
 
 
@@ -45,15 +46,17 @@ class History:
     Args:
         out: ``exp/<exp>``; gets ``history.tsv`` and ``tb/``.
         step: where the run goes on from; 0 begins anew.
+        more: columns that this objective adds.
     """
 
-    def __init__(self, out: Path, step: int):
+    def __init__(self, out: Path, step: int, more: Sequence[str] = ()):
         path, kept = out / "history.tsv", []
         if step and path.is_file():
             kept = [row for row in read_tsv(path) if None not in row.values() and int(row["step"]) <= step]
-        write_tsv(path, kept, COLUMNS)
+        columns = (*COLUMNS, *more)
+        write_tsv(path, kept, columns)
         self._file = path.open("a", encoding="utf-8", newline="")
-        self._writer = csv.DictWriter(self._file, COLUMNS, delimiter="\t", lineterminator="\n", restval="")
+        self._writer = csv.DictWriter(self._file, columns, delimiter="\t", lineterminator="\n", restval="")
         self._board = SummaryWriter(out / "tb", purge_step=step + 1)
         self._began = time.perf_counter() - (float(kept[-1]["seconds"]) if kept else 0.0)
         self._row_began = time.perf_counter()

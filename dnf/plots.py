@@ -31,6 +31,7 @@ HISTORY = (
     *("step", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
     *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
 )
+HYBRID = ("ce", "dev_ce")
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 
 
@@ -135,9 +136,12 @@ def read_config(path: Path) -> Config:
 
 
 def read_history(path: Path) -> dict[str, torch.Tensor]:
-    """Columns of history.tsv, (rows,) float64; NaN where a row has no evaluation."""
+    """Columns of history.tsv, (rows,) float64; NaN where a row has no evaluation. Those of a cross-entropy if it has them."""
     rows = read_table(path, 3, HISTORY, gaps=True)
-    return {column: torch.tensor([row[column] for row in rows], dtype=torch.float64) for column in HISTORY}
+    if "dev_ce" in rows[0]:
+        rows = read_table(path, 3, (*HISTORY, *HYBRID), gaps=True)
+    columns = [column for column in (*HISTORY, *HYBRID) if column in rows[0]]
+    return {column: torch.tensor([row[column] for row in rows], dtype=torch.float64) for column in columns}
 
 
 def read_shapes(path: Path, shown: Sequence[LatentSet]) -> list[tuple[str, list[dict]]]:

@@ -56,7 +56,7 @@ STAGES = {
     "train": Stage(
         3,
         "the flow",
-        ("seed", "data.train", "data.dev", "data.classes", "cmvn", "splice", "flow", "prior", "train"),
+        ("seed", "data.train", "data.dev", "data.classes", "cmvn", "splice", "flow", "prior", "train", "gaussianality"),
         ("frames",),
         "exp",
     ),

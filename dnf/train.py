@@ -1,4 +1,4 @@
-"""Stage 3: train a flow by maximum likelihood; ``best.pt`` is chosen on dev.
+"""Stage 3: train a flow, by maximum likelihood or another ``train.objective``; ``best.pt`` is chosen on dev.
 
 A run can be stopped at any point: started again with the same settings it goes on from ``last.pt`` and ends with the same
 weights. A step with a non-finite loss or gradient goes back to the state of ``last.pt`` with half the learning rate.
@@ -35,7 +35,7 @@ def run(trainer: Trainer) -> float:
     recent: list[dict[str, float]] = []
     hidden = not trainer.ranks.writes
     bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc=f"train {out.name}", unit="step", disable=hidden)
-    with NoHistory() if hidden else History(out, trainer.step) as history, bar:
+    with NoHistory() if hidden else History(out, trainer.step, trainer.objective.columns) as history, bar:
 
         def record(dev: dict[str, float]) -> None:
             row = {name: sum(f[name] for f in recent) / len(recent) for name in recent[0]} if recent else {}

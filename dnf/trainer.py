@@ -22,6 +22,7 @@ from dnf.distributed import ALONE, Ranks
 from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
 from dnf.model import DNF
 from dnf.monitor import SpikeMonitor
+from dnf.objective import Objective
 from dnf.sampler import Sampler
 from dnf.windows import Windows
 
@@ -51,9 +52,17 @@ def learning_rate(step: int, total: int, settings: Train) -> float:
 
 
 def backward(
-    model: nn.Module, windows: Windows, rows: Tensor, micro_batch: int, precision: str, count: float | None = None
+    model: nn.Module,
+    windows: Windows,
+    rows: Tensor,
+    micro_batch: int,
+    precision: str,
+    count: float | None = None,
+    objective: Objective | None = None,
 ) -> dict[str, Tensor]:
     """Gradients of the mean NLL of a batch, added up over micro-batches; its mean LogP and LogDet in nats per frame.
+
+    Of another objective: its gradients, and the means of what it adds.
 
     The gradients are exact: no layer looks across frames.
 
@@ -61,21 +70,33 @@ def backward(
         model: a ``DNF``, or one that ``Ranks.wrap`` returned; its gradients are then means over the ranks.
         count: what the sums over ``rows`` are divided by; the length of ``rows`` by default. With batch / ranks, also a
             fraction, the mean over the ranks is the mean over the batch, however unequal their shares.
+        objective: what to minimise; the NLL by default.
     """
     count = count or len(rows)
     own = model if isinstance(model, DNF) else model.module
     logp = logdet = torch.zeros((), device=windows.device, dtype=torch.float64)
+    more: dict[str, Tensor] = {}
     parts = rows.split(micro_batch)
+
+    def latents(part: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), matmul_precision(precision, windows.device):
+            return own(windows.gather(part))[0], windows.labels(part)
+
+    of_batch = objective.look(own.prior, map(latents, parts)) if objective and objective.looks else None
     for n, part in enumerate(parts, 1):
         x, labels = windows.gather(part), windows.labels(part)
         with contextlib.nullcontext() if model is own or n == len(parts) else model.no_sync():
             with matmul_precision(precision, windows.device):
                 z, part_logdet = model(x)
             part_logp = own.prior.of_class(z, labels)
-            (-(part_logp + part_logdet).sum() / count).backward()
+            loss, figures = -(part_logp + part_logdet).sum(), {}
+            if objective:
+                loss, figures = objective.of_part(own.prior, z, labels, part_logp, part_logdet, of_batch)
+            (loss / count).backward()
         logp = logp + part_logp.detach().sum()
         logdet = logdet + part_logdet.detach().sum()
-    return {"logp": logp / count, "logdet": logdet / count}
+        more = {name: more.get(name, 0.0) + value.detach().double() for name, value in figures.items()}
+    return {"logp": logp / count, "logdet": logdet / count} | {name: value / count for name, value in more.items()}
 
 
 def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
@@ -132,6 +153,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
+        self.objective = Objective(config, counts, ranks)
         self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
         self.monitor = SpikeMonitor(settings.spike_factor)
         self.step, self.restores, self.lr_scale = 0, 0, 1.0
@@ -174,7 +196,7 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         rows, count = self.sampler.batch(self.step, self.ranks), self.sampler.batch_size / self.ranks.size
-        mean = backward(self.parallel, self.train, rows, self.micro_batch, settings.precision, count)
+        mean = backward(self.parallel, self.train, rows, self.micro_batch, settings.precision, count, self.objective)
         mean["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
         figures = dict(zip(mean, self.ranks.mean([value.item() for value in mean.values()]))) | {"lr": rate}
         figures["nll"] = -(figures["logp"] + figures["logdet"])
@@ -212,8 +234,8 @@ class Trainer:
             record: takes the figures down before the checkpoints are written, so that a run killed in between makes
                 them again.
         """
-        figures = evaluate(self.model, self.dev, ranks=self.ranks)
-        value = figures["nll"] if self.config.train.select == "nll" else -figures["accuracy"]
+        figures = evaluate(self.model, self.dev, ranks=self.ranks, **self.objective.classifies)
+        value = self.objective.rank(figures)
         better = value < self.best
         if better:
             self.best, self.best_step = value, self.step

@@ -19,7 +19,19 @@ choose_device() {  # --device cuda:N: jobs see that GPU alone, whatever others t
   device=cuda
 }
 
-list_experiments() {  # YAML files, one a line
+list_experiments() {  # YAML files, one a line; with --sweep one for each value, after a tab
+  local values value yaml yamls
+  yamls=$(list_yamls) || exit 2
+  [[ -n $sweep ]] || { echo "$yamls"; return; }
+  [[ $sweep =~ ^[a-z_]+(\.[a-z_]+)?=[^,/[:space:]]+(,[^,/[:space:]]+)*$ ]] ||
+    { echo "run.sh: --sweep '$sweep': give KEY=V1,V2,... such as train.beta=0,1,10" >&2; exit 2; }
+  IFS=, read -ra values <<<"${sweep#*=}"
+  while IFS= read -r yaml; do
+    for value in "${values[@]}"; do echo "$yaml"$'\t'"$value"; done
+  done <<<"$yamls"
+}
+
+list_yamls() {
   local yaml=$RECIPE_DIR/conf/$exp.yaml
   if [[ $exp == all ]]; then
     ls "$RECIPE_DIR"/conf/*.yaml
@@ -33,13 +45,13 @@ list_experiments() {  # YAML files, one a line
   fi
 }
 
-choose_experiment() {  # sets the folders and settings of the experiment of one YAML file
-  local word
-  name=$(basename "$1" .yaml)
+choose_experiment() {  # YAML file, value of the sweep if there is one: sets the folders and settings of the experiment
+  local word key=${sweep%%=*}
+  name=$(basename "$1" .yaml)${sweep:+_${key##*.}=$2}
   data_dir=data feats_dir=exp/feats frames_dir=exp/frames exp_dir=exp/$name config=() prepare_options=() source="recipe $recipe" tables=()
   for word in "${settings[@]}"; do config+=(--set "$word"); done
   config+=(--config "$1")
-  for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"}; do
+  for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"} ${sweep:+"$key=$2"}; do
     config+=(--set "$word")
   done
   for word in "${recipe_options[@]}"; do

@@ -140,6 +140,29 @@ def two_classes() -> Callable:
 
 
 @pytest.fixture(scope="session")
+def problem(write_store, two_classes, tmp_path_factory) -> Path:
+    """Stores train (300 vectors, 6 speakers) and dev (100 vectors, 2 speakers) of en and zh, and classes.txt beside them."""
+    folder = tmp_path_factory.mktemp("small") / "frames"
+    write_store(folder / "train", two_classes(1))
+    write_store(folder / "dev", two_classes(2, utterances=2))
+    (folder.parent / "classes.txt").write_text("en\nzh\n")
+    return folder
+
+
+@pytest.fixture
+def new_trainer(problem, small_config, tmp_path) -> Callable:
+    """Make a trainer of ``problem`` with ``section.key=value`` words, alone or as one of several ranks."""
+    from dnf.distributed import ALONE
+    from dnf.train import make_trainer
+
+    def make(*words: str, out: str = "exp"):
+        (tmp_path / out).mkdir(exist_ok=True)
+        return make_trainer(problem, tmp_path / out, small_config(*words), ["en", "zh"], ALONE)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def voices(tmp_path_factory) -> dict[str, list]:
     """Synthetic speech for miniature corpora: class -> (speaker, gender, [int16 ``(T,)`` at 16 kHz]) of 8 speakers."""
     import subprocess
