@@ -118,11 +118,12 @@ def draw_spectrum(
     frequencies: Sequence[float],
     limits: tuple[float, float] | None = None,
     label: str = "log power",
+    colours: str = "magma",
 ) -> None:
     """Log-mel frames ``(N, F)`` from 0 to ``end``, with a colour bar; ``limits`` of the colours, else from the frames."""
     low, high = limits or np.quantile(spectrum, (0.01, 0.995))
     image = axes.imshow(
-        spectrum.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, interpolation="nearest",
+        spectrum.T, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest",
         extent=(0, end, -0.5, len(frequencies) - 0.5),
     )  # fmt: skip
     ticks = np.unique(np.linspace(0, len(frequencies) - 1, 6).round().astype(int))
