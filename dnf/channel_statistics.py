@@ -37,6 +37,7 @@ MOST = 2000  # utterances of each set
 GRID = np.arange(-10.0, 40.0, 0.05)  # of frame levels, for their quantiles
 LOST = 10 / DB  # the band is cut where the outermost bin lies 10 dB below the range of training ...
 EDGE = 6 / DB  # ... and the cut is where the bins come back to within 6 dB of the mean of training
+STEEP = 18 / DB  # an octave: a cut is steeper than that; else it is tilt
 GAP = 3 / DB  # a statistic is off where it lies 3 dB outside the range of training; tilt: 1 dB an octave
 FOLDS = 5  # of the speakers
 SCALARS = ("level", "range", "tilt")
@@ -145,11 +146,11 @@ class ChannelModel:
     def named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
         """Which statistics lie outside the range of training, in words; ``mean`` is that of the nearest set."""
         dim, low, high = len(self.frequencies), np.array(self.low), np.array(self.high)
-        lost, found = vector[:dim] < low[:dim] - LOST, []
-        below = vector[:dim] < mean[:dim] - EDGE
-        if lost[-1] and not below.all():
+        lost, below, found = vector[:dim] < low[:dim] - LOST, vector[:dim] < mean[:dim] - EDGE, []
+        gap, octaves = vector[:dim] - mean[:dim], np.log2(self.frequencies)
+        if lost[-1] and not below.all() and steep(gap[::-1], -octaves[::-1], run(below[::-1])):
             found.append(f"band limited to about {self.frequencies[dim - 1 - run(below[::-1])] / 1000:.1f} kHz")
-        if lost[0] and not below.all():
+        if lost[0] and not below.all() and steep(gap, octaves, run(below)):
             found.append(f"nothing below about {self.frequencies[run(below)]:.0f} Hz")
         for i, name in enumerate(SCALARS, dim):
             if name == "tilt" and found:  # follows from the missing band
@@ -188,6 +189,19 @@ def distances(vectors: np.ndarray, means: np.ndarray, precision: np.ndarray) -> 
     """Mahalanobis distances ``(U, sets)``."""
     gaps = vectors[:, None] - means
     return np.sqrt(np.maximum(0, np.einsum("usi,ij,usj->us", gaps, precision, gaps)))
+
+
+def steep(gap: np.ndarray, octaves: np.ndarray, edge: int) -> bool:
+    """Whether a spectrum falls off outwards of bin ``edge`` as a filter of several poles does, and no mere tilt.
+
+    Args:
+        gap: ``(F,)`` nepers above the mean of training, the outermost bin first.
+        octaves: ``(F,)`` ascending.
+        edge: the first bin that is not lost.
+    """
+    reach = octaves[edge] - octaves[:edge]
+    outer = np.flatnonzero(reach >= 1 / 3).max(initial=0)
+    return bool((gap[edge] - gap[outer]) / reach[outer] > STEEP)
 
 
 def run(marks: np.ndarray) -> int:

@@ -211,7 +211,7 @@ def test_channels_unlike_training_are_named(channel):
             lambda x: x + 0.02 * np.random.default_rng(1).standard_normal(len(x)),
             "range from noise floor to speech .* smaller",
         ),
-        (lambda x: 2 * np.convolve(x, [1, -0.9])[: len(x)], "tilt .* flatter"),
+        (lambda x: 0.4 * np.convolve(x, 0.8 ** np.arange(40))[: len(x)], "tilt .* steeper"),
     )
     for change, wanted in cases:
         off = ", ".join(model.judge(vector(100, change)).off)
