@@ -2,9 +2,9 @@
 
     python3 -m dnf.channel_statistics exp/frames exp/dnf120     (stage 4 does this)
 
-Fits, for each training set, the mean of its utterances' statistics, and one covariance within the sets (Ledoit-Wolf), and
+Fits the mean of the statistics of each training set's utterances, and one covariance within the sets (Ledoit-Wolf), and
 writes ``exp/dnf120/channel.json``. A recording is unlike training when its Mahalanobis distance to the nearest set is
-beyond what all but 1 % of the training utterances have, held against a fit to other speakers, or when one statistic lies
+beyond what all but 1 % of the training utterances have, held against a fit to other speakers, or when one statistic is
 well outside the range of the training utterances; such are named.
 
 All statistics are of log-mel frames before normalization, natural logarithms of power; 1 neper of power is 4.34 dB.

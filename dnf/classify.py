@@ -4,11 +4,11 @@
     ./utils/classify.sh exp/dnf120 --json --plot pictures a.wav
     ./utils/classify.sh exp/dnf120 --data-dir data/test
 
-Recordings have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With calibration.json
-the posteriors are calibrated, with open_set.json a recording may be none of the classes, with channel.json (or the frame
-stores of training, to make it from) a recording that does not sound as if it came over a channel of training has a
-warning. With cmvn.scope utterance or speaker, the normalization is that of the recording, as far as it is known: of a data
-directory the utterances of a speaker are normalized together where the model was trained so.
+Recordings have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With
+calibration.json the posteriors are calibrated, with open_set.json a recording may be none of the classes, with
+channel.json (or the frame stores of training, to make it from) a recording that does not sound as if it came over a
+channel of training has a warning. Where the model was trained with cmvn.scope speaker, a recording counts as a speaker,
+and of a data directory the utterances of a speaker that follow each other are normalized together.
 """
 
 from __future__ import annotations
@@ -266,8 +266,11 @@ def compare(item: Item, frames: Frames, model: Model, picture: timeline.Timeline
     if model.channel is not None:
         verdict = model.channel.judge(vector)
         record["channel"] = {
-            "distance": round(verdict.distance, 3), "limit": round(verdict.limit, 3), "nearest": verdict.set, "unlike": verdict.off,
-        }  # fmt: skip
+            "distance": round(verdict.distance, 3),
+            "limit": round(verdict.limit, 3),
+            "nearest": verdict.set,
+            "unlike": verdict.off,
+        }
         if verdict.off:
             said.append("unlike training: " + ", ".join(verdict.off))
     if frames.rate < settings.sampling_rate:

@@ -5,9 +5,9 @@
 
 The vectors x of class a become f^-1(f(x) + [mu_b - mu_a ; 0]) (Sun et al., "Deep generative factorization for speech
 signal", ICASSP 2021). Of each moved window the central frame is taken, so speech frames form a moved recording, which
-differs from the first in these frames alone. Whether the class has changed is asked a multilayer perceptron that has seen
-the training frames and nothing of the flow. It is asked twice: about the moved windows as the flow makes them, and about
-windows spliced anew from the moved frames, whose parts agree with each other as those of speech do. With no move, what
+differs from the first in these frames alone. Whether the class has changed is for a multilayer perceptron to say, which
+has seen the training frames and nothing of the flow. It is asked twice: about the moved windows as the flow makes them,
+and about windows spliced anew from the moved frames, whose parts agree with each other as those of speech do. With no move, what
 comes back must be what went in.
 
 Writes ``exp/dnf120/move/<what>_<a>_to_<b>.tsv`` and, with --plot, a picture of the recording before and after.
@@ -52,7 +52,7 @@ SHOWN = 400  # frames in the picture
 
 
 class Utterance(NamedTuple):
-    """Normalized frames ``(N, F)`` float32 of a recording, which of them are speech ``(N,)``, and its class (or empty)."""
+    """Normalized frames ``(N, F)`` float32 of a recording, which of them are speech ``(N,)``, and its class."""
 
     name: str
     label: str
@@ -114,7 +114,7 @@ def splice(frames: Tensor, centres: Tensor, config: Config) -> Tensor:
 
 @torch.no_grad()
 def move(utterance: Utterance, trained: Trained, source: str, target: str, scale: float = 1.0) -> Moved:
-    """Move the speech of an utterance from class ``source`` to ``target``, by ``scale`` times the way between their means."""
+    """Move the speech of an utterance from ``source`` to ``target``, by ``scale`` times the way between the means."""
     config, model, dim = trained.config, trained.model, utterance.frames.shape[1]
     kind, device = model.prior.means.dtype, model.prior.means.device
     a, b = (model.prior.means[trained.classes.index(name)] for name in (source, target))
@@ -198,7 +198,7 @@ def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, na
 def rows_of(
     moved: list[Moved], trained: Trained, judge: Judge, names: tuple[str, str], held_out: dict[str, Tensor]
 ) -> list[dict]:
-    """One row a figure: name, value and the windows it is over. ``held_out``: windows of dev by class, for comparison."""
+    """One row a figure: name, value, windows it is over. ``held_out``: windows of dev by class, to compare."""
     windows = {
         "before": torch.cat([m.before for m in moved]),
         "moved": torch.cat([m.windows for m in moved]),

@@ -1,4 +1,4 @@
-"""One recording of any length, read in blocks: the frames, speech marks, normalization and densities of stages 1, 2 and 4.
+"""One recording of any length, read in blocks: frames, speech marks, normalization and densities of stages 1, 2 and 4.
 
 What does not depend on the whole recording is done while it is read: mixing down, resampling, filter banks. Frames and
 log-energies are then left in a temporary folder, for the threshold of the VAD and the statistics of CMVN need all of
@@ -254,7 +254,7 @@ def normalization(stats: np.ndarray, config: Config) -> tuple[Tensor, Tensor] | 
 
 
 def spliced(frames: Frames, norm: tuple[Tensor, Tensor] | None, hop: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Centres ``(B,)`` and spliced vectors ``(B, D)`` of every ``hop``-th speech frame, the recording's ends repeated."""
+    """Centres ``(B,)`` and spliced vectors ``(B, D)`` of every ``hop``-th speech frame, the ends repeated."""
     left, right = frames.splice.left, frames.splice.right
     window, spoken = torch.arange(-left, right + 1), 0
     for first in range(0, frames.count, BLOCK_FRAMES):
@@ -273,7 +273,7 @@ def spliced(frames: Frames, norm: tuple[Tensor, Tensor] | None, hop: int) -> Ite
 
 @torch.no_grad()
 def score(frames: Frames, stats: np.ndarray, trained: Trained, device: torch.device) -> Iterator[Scored]:
-    """Latents and densities of the vectors of a recording, as stage 4 has them; ``stats``: of what CMVN normalizes by."""
+    """Latents and densities of the vectors of a recording, as stage 4 has them; ``stats``: those that CMVN goes by."""
     for centres, vectors in spliced(frames, normalization(stats, trained.config), trained.config.splice.hop):
         z, logdet = trained.model(vectors.to(device))
         logp = trained.model.prior.of_all(z)

@@ -120,7 +120,7 @@ def draw_spectrum(
     label: str = "log power",
     colours: str = "magma",
 ) -> None:
-    """Log-mel frames ``(N, F)`` from 0 to ``end``, with a colour bar; ``limits`` of the colours, else from the frames."""
+    """Log-mel frames from 0 to ``end``, ``(N, F)``, and a colour bar; ``limits`` of the colours, or from the frames."""
     low, high = limits or np.quantile(spectrum, (0.01, 0.995))
     image = axes.imshow(
         spectrum.T, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest",

@@ -1,4 +1,4 @@
-"""Speech moved from one class to another: exact without a move, and seen by a perceptron that does not know the flow."""
+"""Speech moved from one class to another: exact without a move, and seen by a perceptron that knows no flow."""
 
 import numpy as np
 import pytest
