@@ -7,8 +7,8 @@ The vectors x of class a become f^-1(f(x) + [mu_b - mu_a ; 0]) (Sun et al., "Dee
 signal", ICASSP 2021). Of each moved window the central frame is taken, so speech frames form a moved recording, which
 differs from the first in these frames alone. Whether the class has changed is for a multilayer perceptron to say, which
 has seen the training frames and nothing of the flow. It is asked twice: about the moved windows as the flow makes them,
-and about windows spliced anew from the moved frames, whose parts agree with each other as those of speech do. With no move, what
-comes back must be what went in.
+and about windows spliced anew from the moved frames, whose parts agree with each other as those of speech do.
+With no move, what comes back must be what went in.
 
 Writes ``exp/dnf120/move/<what>_<a>_to_<b>.tsv`` and, with --plot, a picture of the recording before and after.
 """
