@@ -256,12 +256,14 @@ def main(argv: list[str] | None = None) -> int:
     moved = [move(utterance, trained, *names, args.scale) for utterance in utterances]
     judge = Judge([learned[name] for name in names], config.seed)
     rows = rows_of(moved, trained, judge, names, vectors_of(config.data.dev, store_folder, config, names, TRAINING))
-    out = args.exp / "move" / f"{label}_{args.source}_to_{args.target}.tsv"
+    times = "" if args.scale == 1 else f"_x{args.scale:g}"
+    out = args.exp / "move" / f"{label}_{args.source}_to_{args.target}{times}.tsv"
     out.parent.mkdir(exist_ok=True)
     write_tsv(out, rows)
     print(out.read_text(encoding="utf-8"), end="")
     if args.plot:
         title = f"{args.exp.name}: {utterances[0].name} moved from {args.source} to {args.target}"
+        title += f", {args.scale:g} times as far" if times else ""
         figure = figure_of(utterances[0], moved[0], trained.config, title, names)
         figure.savefig(out.with_suffix(".png"), dpi=Config.load(args.exp / "config.yaml").plots.dpi)
     error = max(m.error for m in moved)
