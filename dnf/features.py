@@ -72,9 +72,12 @@ def fbank_and_energy(samples: np.ndarray, extractor: Fbank) -> tuple[np.ndarray,
     return np.ascontiguousarray(both[:, 1:]), both[:, 0]
 
 
-def energy_vad(log_energy: np.ndarray, settings: Vad) -> np.ndarray:
-    """Speech (1) or not (0) for each frame ``(N,)``: Kaldi's energy rule with a vote of the neighbouring frames."""
-    threshold = settings.energy_threshold + settings.energy_mean_scale * log_energy.mean()
+def energy_vad(log_energy: np.ndarray, settings: Vad, mean: float | None = None) -> np.ndarray:
+    """Speech (1) or not (0) for each frame ``(N,)``: Kaldi's energy rule with a vote of the neighbouring frames.
+
+    ``mean`` is the mean log-energy of the whole where ``log_energy`` is a part of it.
+    """
+    threshold = settings.energy_threshold + settings.energy_mean_scale * (log_energy.mean() if mean is None else mean)
     window = np.ones(2 * settings.frames_context + 1)
     centre = slice(settings.frames_context, settings.frames_context + len(log_energy))
     loud = np.convolve(log_energy > threshold, window)[centre]

@@ -18,6 +18,7 @@ from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from dnf import entry
+from dnf.channel_statistics import fit_experiment
 from dnf.checkpoint import Trained, load_model
 from dnf.classes import read_classes
 from dnf.config import Config
@@ -203,6 +204,7 @@ def main(argv: list[str] | None = None) -> int:
         [stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
     )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
+    fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / "channel.json")
     for path in (args.exp / "latents").glob("*"):
         if path.name not in dict(sets):
             shutil.rmtree(path)

@@ -1,0 +1,376 @@
+"""Class of recordings: a trained model's posteriors, whether it is none of the classes, and whether to believe it.
+
+    ./utils/classify.sh exp/dnf120 a.wav b.flac                one line a recording, tab separated, under a header
+    ./utils/classify.sh exp/dnf120 --json --plot pictures a.wav
+    ./utils/classify.sh exp/dnf120 --data-dir data/test
+
+Recordings have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With
+calibration.json the posteriors are calibrated, with open_set.json a recording may be none of the classes, with
+channel.json (or the frame stores of training, to make it from) a recording that does not sound as if it came over a
+channel of training has a warning. Where the model was trained with cmvn.scope speaker, a recording counts as a speaker,
+and of a data directory the utterances of a speaker that follow each other are normalized together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import logging
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lhotse import AudioSource, Recording
+
+from dnf import entry, timeline
+from dnf.channel_statistics import ChannelModel, fit_experiment, mel_frequencies, statistics
+from dnf.checkpoint import Trained, load_model
+from dnf.config import Config
+from dnf.datadir import read_table
+from dnf.environment import choose_device
+from dnf.features import truncated
+from dnf.streaming import Frames, Source, score
+from dnf.utterances import absolute
+
+log = logging.getLogger(__name__)
+
+LITTLE = 1.0  # seconds of speech below which there is a warning
+
+
+class Item(NamedTuple):
+    """What is classified: ``name`` stands in the output; items of a ``group`` are normalized together."""
+
+    name: str
+    source: Source
+    group: str
+
+
+class Model(NamedTuple):
+    """A trained model and what is known about its outputs.
+
+    Attributes:
+        trained: the model, on ``device``.
+        config: settings of the experiment.
+        calibration: ``dnf.calibration.Calibration``, or None.
+        open_set: ``dnf.open_set.OpenSet``, or None.
+        channel: channels of training, or None.
+        device: it computes on.
+    """
+
+    trained: Trained
+    config: Config
+    calibration: Any
+    open_set: Any
+    channel: ChannelModel | None
+    device: torch.device
+
+
+class Means(NamedTuple):
+    """Means over the ``rows`` vectors of a recording, float64.
+
+    Attributes:
+        logp: ``(K,)`` log prior density of z under each class, nats.
+        mixture: log of the classes' mean prior density, nats.
+        logdet: nats.
+        z: ``(D,)`` latents.
+        rows: vectors.
+    """
+
+    logp: np.ndarray
+    mixture: float
+    logdet: float
+    z: np.ndarray
+    rows: int
+
+    @property
+    def loglik(self) -> np.ndarray:
+        """log p(x | k) ``(K,)``, nats."""
+        return self.logp + self.logdet
+
+
+class Judgement(NamedTuple):
+    """Posterior ``(K,)`` of each class, whether it is calibrated, and whether it is none of them (None: not known)."""
+
+    posteriors: np.ndarray
+    calibrated: bool
+    none_of_these: bool | None
+
+
+def judge(model: Model, means: Means) -> Judgement:
+    """Posteriors and open-set flag of one recording."""
+    none_of_these = None
+    if model.open_set is not None:
+        from dnf.open_set import Summary
+
+        summary = Summary(
+            means.logp[None], np.array([means.mixture]), np.array([means.logdet]), means.z[None], np.array([means.rows])
+        )
+        none_of_these = bool(model.open_set.is_none_of_these(summary)[0])
+    if model.calibration is None:  # neighbouring windows overlap: as many observations as windows side by side
+        splice = model.trained.config.splice
+        weight = max(1.0, means.rows * splice.hop / (splice.left + 1 + splice.right))
+        return Judgement(softmax(weight * means.loglik), False, none_of_these)
+    from dnf.evidence import Evidence
+
+    rows = np.array([means.rows])
+    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
+    posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
+    return Judgement(posteriors, True, none_of_these)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    return np.exp(scores - np.logaddexp.reduce(scores))
+
+
+def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
+    """The model of an experiment's folder, with what there is to judge its outputs by."""
+    trained = load_model(exp / "best.pt", device)
+    if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
+        raise ValueError(f"{exp}: its model has no classes to decide between; give one with prior.cond_dim above 0")
+    config = Config.load(exp / "config.yaml")
+    calibration = open_set = None
+    if (exp / "calibration.json").is_file():
+        from dnf.calibration import Calibration
+
+        calibration = Calibration.load(exp / "calibration.json")
+    else:
+        log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
+    if (exp / "open_set.json").is_file():
+        from dnf.open_set import OpenSet
+
+        open_set = OpenSet.load(exp / "open_set.json")
+    return Model(trained, config, calibration, open_set, load_channel(exp, frames, trained), device)
+
+
+def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
+    """``channel.json``, made from the frame stores of training where it is not there."""
+    path, stores = exp / "channel.json", frames or exp.parent / "frames"
+    if path.is_file():
+        return ChannelModel.load(path)
+    if not all((stores / name / "meta.json").is_file() for name in trained.config.data.train):
+        log.warning("%s: neither it nor frame stores in %s (--frames): channels are not compared", path, stores)
+        return None
+    made = fit_experiment(stores, trained.config, trained.classes)
+    try:
+        made.save(path)
+    except OSError as error:
+        log.warning("%s is not kept: %s", path, entry.describe(error))
+    return made
+
+
+def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | None) -> list[Item]:
+    """The recordings named, then the utterances of a data directory."""
+    items = [Item(path, Source(path, channel), f"recording {path}") for path in recordings]
+    if data_dir is None:
+        return items
+    if not (data_dir / "wav.scp").is_file():
+        raise ValueError(f"--data-dir {data_dir}: no wav.scp in it; give a Kaldi data directory")
+    wavs = read_table(data_dir / "wav.scp")
+    segments = read_table(data_dir / "segments") if (data_dir / "segments").is_file() else {}
+    utt2spk = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
+    for utt, text in segments.items() if segments else ((utt, f"{utt} 0 -1") for utt in wavs):
+        recording, start, end = text.split()
+        path = wavs.get(recording)
+        if path is None:
+            raise ValueError(f"{data_dir / 'segments'}: recording {recording} of {utt} is not in wav.scp")
+        if path.rstrip().endswith("|"):
+            raise ValueError(f"{data_dir / 'wav.scp'}: {recording} is a command; write it to a file first")
+        last = float(end) if float(end) > 0 else None
+        source = Source(absolute(path, Path.cwd()), channel, float(start), last)
+        items.append(Item(utt, source, f"speaker {utt2spk[utt]}" if utt in utt2spk else f"recording {utt}"))
+    return items
+
+
+def classify(
+    items: Sequence[Item], model: Model, plots: Path | None = None, window: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """One record an item, in order, of plain values; what cannot be used has ``error`` instead of a class."""
+    scope, pictures = model.trained.config.cmvn.scope, picture_names(items)
+    together = (lambda item: item.group) if scope == "speaker" else (lambda item: item.name)
+    for _, group in itertools.groupby(items, together):
+        with tempfile.TemporaryDirectory(prefix="classify.") as folder:
+            read: list[tuple[Item, Frames | ValueError]] = []
+            for n, item in enumerate(group):
+                try:
+                    read.append((item, Frames(item.source, model.trained.config, Path(folder) / str(n))))
+                except ValueError as error:
+                    log.error("%s", error)
+                    read.append((item, error))
+            stats = sum((frames.stats for _, frames in read if isinstance(frames, Frames)), 0.0)
+            for item, frames in read:
+                if isinstance(frames, ValueError):
+                    yield {"recording": item.name, "error": str(frames)}
+                    continue
+                own = stats if scope == "speaker" else frames.stats
+                record, picture = classify_one(item, frames, own, model, plots is not None)
+                if plots is not None:
+                    record["picture"] = str(plots / f"{pictures[item]}.png")
+                    save_picture(record, picture, model, window)
+                yield record
+
+
+def classify_one(
+    item: Item, frames: Frames, stats: np.ndarray, model: Model, plot: bool
+) -> tuple[dict[str, Any], timeline.Timeline | None]:
+    """The record of one recording, and its timeline if asked for."""
+    classes, shift = model.trained.classes, model.trained.config.features.frame_shift
+    picture = timeline.Timeline(frames.count, frames.dim, classes, shift) if plot else None
+    sums, rows = [0.0, 0.0, 0.0, 0.0], 0
+    for block in score(frames, stats, model.trained, model.device):
+        logp, logdet = block.logp.double(), block.logdet.double()
+        mixture = logp.logsumexp(1) - math.log(len(classes))
+        parts = (part.sum(0).numpy() for part in (logp, mixture, logdet, block.z.double()))
+        sums, rows = [total + part for total, part in zip(sums, parts)], rows + len(logp)
+        if picture:
+            picture.add_scores(block.centres.numpy(), (logp + logdet[:, None]).numpy())
+    logp, mixture, logdet, z = (total / rows for total in sums)
+    means = Means(logp, float(mixture), float(logdet), z, rows)
+    judged = judge(model, means)
+    best = int(judged.posteriors.argmax())
+    record = {
+        "recording": item.name,
+        "class": classes[best],
+        "posteriors": {name: float(p) for name, p in zip(classes, judged.posteriors)},
+        "calibrated": judged.calibrated,
+        "open_set": judged.none_of_these,
+        "loglik": {name: float(value) for name, value in zip(classes, means.loglik)},
+        "seconds": round(frames.seconds, 3),
+        "speech_seconds": round(frames.speech * shift, 3),
+        "vectors": rows,
+        "sampling_rate": frames.rate,
+        "normalized_over": {"none": "nothing", "utterance": "recording"}.get(
+            model.trained.config.cmvn.scope, item.group.split()[0]
+        ),
+    }
+    return record | compare(item, frames, model, picture), picture
+
+
+def compare(item: Item, frames: Frames, model: Model, picture: timeline.Timeline | None) -> dict[str, Any]:
+    """What is said about the channel and other reasons for caution; fills the picture's spectrogram on the way."""
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first, part, speech in frames.blocks():
+            if picture:
+                picture.add_frames(first, part)
+            yield part, speech
+
+    settings, said, record = model.trained.config.features, [], {}
+    vector = statistics(blocks(), mel_frequencies(settings))
+    if model.channel is not None:
+        verdict = model.channel.judge(vector)
+        record["channel"] = {
+            "distance": round(verdict.distance, 3),
+            "limit": round(verdict.limit, 3),
+            "nearest": verdict.set,
+            "unlike": verdict.off,
+        }
+        if verdict.off:
+            said.append("unlike training: " + ", ".join(verdict.off))
+    if frames.rate < settings.sampling_rate:
+        said.append(f"sampled at {frames.rate} Hz, below the {settings.sampling_rate} Hz of the model")
+    if frames.speech * settings.frame_shift < LITTLE:
+        said.append(f"only {frames.speech * settings.frame_shift:.2f} s of speech")
+    file = AudioSource(type="file", channels=[0], source=item.source.path)
+    if truncated(Recording(item.name, [file], frames.rate, frames.count, frames.seconds)):
+        said.append("the file is shorter than its header says")
+    return record | {"warning": "; ".join(said)}
+
+
+def picture_names(items: Sequence[Item]) -> dict[Item, str]:
+    """Names of pictures: the file's, without its ending where that names one item only."""
+    stems = [Path(item.name).stem if item.group.startswith("recording") else item.name for item in items]
+    return {
+        item: stem if stems.count(stem) == 1 else item.name.strip("/").replace("/", "_")
+        for item, stem in zip(items, stems)
+    }
+
+
+def save_picture(record: dict[str, Any], picture: timeline.Timeline, model: Model, window: float | None) -> None:
+    best = record["class"]
+    title = f"{Path(record['recording']).name}: {best}, posterior {record['posteriors'][best]:.3f}"
+    title += "" if record["calibrated"] else " (uncalibrated)"
+    title += ", none of these" if record["open_set"] else ""
+    frequencies = mel_frequencies(model.trained.config.features).tolist()
+    reference = (model.trained.config.data.classes or model.trained.classes)[0]
+    figure = timeline.draw(picture, title, window, frequencies, reference, model.config.plots.colours)
+    Path(record["picture"]).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(record["picture"], dpi=model.config.plots.dpi)
+
+
+def row_of(record: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """A record as a line of the table."""
+    if "error" in record:
+        return {"recording": record["recording"], "warning": f"error: {record['error']}"}
+    flag = {True: "yes", False: "no", None: ""}
+    return {
+        "recording": record["recording"],
+        "class": record["class"],
+        **{f"posterior_{name}": f"{record['posteriors'][name]:.6f}" for name in classes},
+        "calibrated": flag[record["calibrated"]],
+        "open_set": flag[record["open_set"]],
+        "seconds": f"{record['seconds']:.2f}",
+        "speech_seconds": f"{record['speech_seconds']:.2f}",
+        "channel_distance": f"{record['channel']['distance']:.2f}" if "channel" in record else "",
+        "warning": record["warning"],
+    }
+
+
+def columns(classes: Sequence[str]) -> list[str]:
+    rest = ("calibrated", "open_set", "seconds", "speech_seconds", "channel_distance", "warning")
+    return ["recording", "class", *(f"posterior_{name}" for name in classes), *rest]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="utils/classify.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="folder of an experiment, with config.yaml and best.pt")
+    parser.add_argument("recordings", nargs="*", help="files of any format that libsndfile reads, and SPHERE")
+    parser.add_argument("--data-dir", type=Path, help="all utterances of this Kaldi data directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of the table")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="a timeline picture of each recording in DIR")
+    parser.add_argument(
+        "--window",
+        type=float,
+        help="seconds that a picture's evidence is averaged over (default: 3, more for long recordings)",
+    )
+    parser.add_argument(
+        "--channel",
+        type=int,
+        help="the channel to take of recordings with several, from 0; default: their mean, or as the model",
+    )
+    parser.add_argument("--frames", type=Path, help="frame stores of training (default: frames beside the model)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)"
+    )
+    args = parser.parse_intermixed_args(argv)
+    if not args.recordings and not args.data_dir:
+        parser.error("name recordings, or a data directory with --data-dir")
+    model = load(args.model, args.frames, choose_device(args.device))
+    features = model.trained.config.features
+    items = read_items(args.recordings, args.data_dir, features.channel if args.channel is None else args.channel)
+    if model.trained.config.cmvn.scope == "speaker" and args.recordings:
+        log.warning("%s: trained with normalization over speakers: each recording counts as a speaker", args.model)
+    classes, failed = model.trained.classes, False
+    writer = csv.DictWriter(sys.stdout, columns(classes), delimiter="\t", lineterminator="\n", restval="")
+    if not args.json:
+        writer.writeheader()
+    for record in classify(items, model, args.plot, args.window):
+        failed |= "error" in record
+        if args.json:
+            print(json.dumps(record))
+        else:
+            writer.writerow(row_of(record, classes))
+        sys.stdout.flush()
+    return int(failed)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,282 @@
+"""One recording of any length, read in blocks: frames, speech marks, normalization and densities of stages 1, 2 and 4.
+
+What does not depend on the whole recording is done while it is read: mixing down, resampling, filter banks. Frames and
+log-energies are then left in a temporary folder, for the threshold of the VAD and the statistics of CMVN need all of
+them before the first frame can be scored. Memory therefore depends on the size of a block, not on the recording; the
+folder takes about 100 bytes a frame (36 MB an hour).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import torch
+from lhotse.augmentation import Resample
+from lhotse.utils import compute_num_samples
+from torch import Tensor
+
+from dnf import entry, sphere
+from dnf.checkpoint import Trained
+from dnf.config import Config, Features
+from dnf.features import FULL_SCALE, cmvn_stats, energy_vad, fbank_and_energy, make_extractor
+
+BLOCK_SECONDS = 20.0
+BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
+
+
+class Source(NamedTuple):
+    """A recording, or seconds ``start`` to ``end`` of it; of several channels ``channel``, or with None their mean."""
+
+    path: str
+    channel: int | None = None
+    start: float = 0.0
+    end: float | None = None
+
+
+class Scored(NamedTuple):
+    """Vectors of one block.
+
+    Attributes:
+        centres: ``(B,)`` int64, the frames they are centred on.
+        z: ``(B, D)`` latents.
+        logp: ``(B, K)`` log prior density under each class, nats.
+        logdet: ``(B,)`` nats.
+    """
+
+    centres: Tensor
+    z: Tensor
+    logp: Tensor
+    logdet: Tensor
+
+
+# ---- samples -------------------------------------------------------------------------------------
+
+
+def read_blocks(source: Source, seconds: float) -> tuple[int, Iterator[np.ndarray]]:
+    """The rate of a recording, Hz, and its samples, one channel in -1..1, in blocks of about ``seconds``."""
+    path = source.path
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    if reason := sphere.refusal(path):
+        raise ValueError(f"{path}: {reason}")
+    try:
+        if sphere.compression(path):  # decoded by another program, as a whole
+            samples, rate = sphere.Sphere().read_audio(path)
+            return rate, cut([samples.T[round(source.start * rate) :]], source, rate)
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+    except Exception as error:  # what a damaged file raises depends on its format
+        raise ValueError(
+            f"{path}: cannot be read ({entry.describe(error)[:200]}); restore or convert the file"
+        ) from None
+    return rate, cut(file_blocks(path, max(1, round(seconds * rate)), round(source.start * rate)), source, rate)
+
+
+def file_blocks(path: str, size: int, first: int) -> Iterator[np.ndarray]:
+    """Blocks ``(size, channels)`` of a file from sample ``first``."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(min(first, file.frames))
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
+                yield block
+    except soundfile.SoundFileError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({entry.describe(error)[:200]}); restore or convert the file"
+        ) from None
+
+
+def cut(blocks: Iterable[np.ndarray], source: Source, rate: int) -> Iterator[np.ndarray]:
+    """One channel of ``blocks`` that start at the source's start, up to its end."""
+    left = math.inf if source.end is None else round(source.end * rate) - round(source.start * rate)
+    for block in blocks:
+        channel = 0 if block.shape[1] == 1 else source.channel
+        if channel is not None and not 0 <= channel < block.shape[1]:
+            raise ValueError(f"{source.path}: has no channel {channel}; it has {block.shape[1]}, counted from 0")
+        block = block[: min(len(block), left)]
+        if not np.isfinite(block).all():
+            raise ValueError(f"{source.path}: has samples that are not numbers; write it again as 16-bit PCM")
+        yield np.ascontiguousarray(block.mean(1) if channel is None else block[:, channel])
+        left -= len(block)
+        if left <= 0:
+            return
+
+
+def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
+    """Samples at another rate: those that Lhotse makes of the whole, for its filter reaches over few samples."""
+    if rate == wanted:
+        yield from blocks
+        return
+    common = math.gcd(rate, wanted)
+    old, new = rate // common, wanted // common
+    context = (2 + math.ceil(12 / min(old, new))) * old  # more than Lhotse's filters reach, with torchaudio or SciPy
+    transform = Resample(rate, wanted)
+    held, done, read, made = np.zeros(0, np.float32), 0, 0, 0  # the first ``done`` samples held are only context
+    for block in blocks:
+        held, read = np.concatenate([held, block]), read + len(block)
+        ready = (len(held) - done - context) // old * old
+        if ready > 0:
+            out = np.asarray(transform(held[None]))[0, done // old * new : (done + ready) // old * new]
+            yield out
+            made, drop = made + len(out), max(0, done + ready - context)
+            held, done = held[drop:], done + ready - drop
+    if len(held) > done:
+        out = np.asarray(transform(held[None]))[0, done // old * new :]
+        yield out[: compute_num_samples(read / rate, wanted) - made]
+
+
+# ---- frames --------------------------------------------------------------------------------------
+
+
+def fbank_blocks(blocks: Iterable[np.ndarray], settings: Features) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Log-mel ``(N, num_filters)`` and log-energy ``(N,)`` of samples; together they are those of the whole recording.
+
+    Without ``snip_edges`` the recording is mirrored at its two ends, as stage 1 does it, and nowhere else.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        extractor = make_extractor(dataclasses.replace(settings, snip_edges=True))
+    length = int(math.floor(settings.frame_length * settings.sampling_rate))
+    shift = int(math.floor(settings.frame_shift * settings.sampling_rate))
+    margin = 0 if settings.snip_edges else (length - shift) // 2
+    held = tail = np.zeros(0, np.float32)
+    total = made = 0
+    for block in blocks:
+        total, tail = total + len(block), np.concatenate([tail, block])[-length:]
+        held = np.concatenate([held, block])
+        if total < length:
+            continue
+        if total - len(block) < length:  # the first time that there is enough for a frame
+            held = np.concatenate([held[:margin][::-1], held])
+        count = (len(held) - length) // shift + 1
+        if count > 0:
+            yield fbank_and_energy(held[: (count - 1) * shift + length], extractor)
+            held, made = held[count * shift :], made + count
+    if total < length:
+        raise ValueError(f"{total / settings.sampling_rate:.3f} s is shorter than one frame")
+    if not settings.snip_edges:
+        count = (total + shift // 2) // shift - made
+        short = (count - 1) * shift + length - len(held)
+        if count > 0:
+            yield fbank_and_energy(np.concatenate([held, tail[len(tail) - max(0, short) :][::-1]]), extractor)
+
+
+class Frames:
+    """The frames of one recording in a folder, written once and read in blocks.
+
+    Attributes:
+        count: N.
+        seconds: of sound read.
+        speech: frames that the VAD calls speech.
+        stats: ``(2, F + 1)`` CMVN statistics of these.
+    """
+
+    def __init__(self, source: Source, config: Config, folder: Path, block_seconds: float = BLOCK_SECONDS):
+        """Read ``source`` and leave its frames in ``folder``; ``ValueError`` names the file that cannot be used."""
+        self.folder, self.dim, self.dtype = folder, config.features.num_filters, np.dtype(config.frames.dtype)
+        self.splice, self.hop_seconds = config.splice, config.features.frame_shift
+        rate, blocks = read_blocks(source, block_seconds)
+        self.count, self.rate, energy_sum = 0, rate, 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = config.features.sampling_rate
+        samples = self.counted(resampled(blocks, rate, wanted), wanted)
+        with (folder / "frames.bin").open("wb") as frames_file, (folder / "energy.bin").open("wb") as energy_file:
+            try:
+                for frames, energy in fbank_blocks(samples, config.features):
+                    stored = frames.astype(self.dtype)
+                    if not np.isfinite(stored).all():
+                        raise ValueError("has features that are not numbers")
+                    frames_file.write(stored.tobytes())
+                    energy_file.write(energy.tobytes())
+                    self.count, energy_sum = self.count + len(frames), energy_sum + energy.sum(dtype=np.float64)
+            except ValueError as error:
+                raise ValueError(f"{error}" if source.path in str(error) else f"{source.path}: {error}") from None
+        if not self.peak > 0:
+            raise ValueError(f"{source.path}: digital silence")
+        self.mark_speech(config, energy_sum / self.count)
+        if not self.speech:
+            raise ValueError(f"{source.path}: no frame is speech to the energy VAD")
+
+    def counted(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+        self.seconds = self.peak = 0.0
+        for block in blocks:
+            self.seconds += len(block) / rate
+            self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)) * FULL_SCALE)
+            yield block
+
+    def mark_speech(self, config: Config, mean_energy: float) -> None:
+        """Second pass: the VAD, whose threshold depends on the mean, and the statistics of what it calls speech."""
+        context, self.speech, self.stats = config.vad.frames_context, 0, np.zeros((2, self.dim + 1))
+        with (self.folder / "speech.bin").open("wb") as file:
+            for first in range(0, self.count, BLOCK_FRAMES):
+                last = min(first + BLOCK_FRAMES, self.count)
+                before, after = max(0, first - context), min(self.count, last + context)
+                energy = self.read("energy", np.float32, before, after)
+                speech = energy_vad(energy, config.vad, np.float32(mean_energy))[first - before : last - before] > 0
+                file.write(speech.astype(np.uint8).tobytes())
+                self.stats += cmvn_stats(self.frames(first, last)[speech])
+                self.speech += int(speech.sum())
+
+    def read(self, name: str, dtype: np.dtype | type, first: int, last: int, width: int = 1) -> np.ndarray:
+        size = np.dtype(dtype).itemsize * width
+        return np.fromfile(self.folder / f"{name}.bin", dtype, (last - first) * width, offset=first * size)
+
+    def frames(self, first: int, last: int) -> np.ndarray:
+        """Frames ``first : last`` as stored, ``(n, F)``."""
+        return self.read("frames", self.dtype, first, last, self.dim).reshape(-1, self.dim)
+
+    def marks(self, first: int, last: int) -> np.ndarray:
+        """Whether frames ``first : last`` are speech, ``(n,)``."""
+        return self.read("speech", np.uint8, first, last) > 0
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """First frame, frames and speech marks of each block."""
+        for first in range(0, self.count, BLOCK_FRAMES):
+            last = min(first + BLOCK_FRAMES, self.count)
+            yield first, self.frames(first, last), self.marks(first, last)
+
+
+def normalization(stats: np.ndarray, config: Config) -> tuple[Tensor, Tensor] | None:
+    """Mean and inverse standard deviation ``(F,)`` of CMVN statistics ``(2, F + 1)``; None without CMVN."""
+    if config.cmvn.scope == "none":
+        return None
+    count, first, second = stats[0, -1], torch.from_numpy(stats[0, :-1]), torch.from_numpy(stats[1, :-1])
+    mean, scale = first / count, torch.ones(len(first))
+    if config.cmvn.variance:
+        scale = (second / count - mean**2).clamp(min=1e-8).rsqrt().float()
+    return mean.float(), scale
+
+
+def spliced(frames: Frames, norm: tuple[Tensor, Tensor] | None, hop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Centres ``(B,)`` and spliced vectors ``(B, D)`` of every ``hop``-th speech frame, the ends repeated."""
+    left, right = frames.splice.left, frames.splice.right
+    window, spoken = torch.arange(-left, right + 1), 0
+    for first in range(0, frames.count, BLOCK_FRAMES):
+        last = min(first + BLOCK_FRAMES, frames.count)
+        centres = first + np.flatnonzero(frames.marks(first, last))
+        chosen, spoken = centres[(-spoken) % hop :: hop], spoken + len(centres)
+        if not len(chosen):
+            continue
+        before, after = max(0, first - left), min(frames.count, last + right)
+        held = torch.from_numpy(frames.frames(before, after)).float()
+        if norm is not None:
+            held = (held - norm[0]) * norm[1]
+        index = (torch.from_numpy(chosen)[:, None] + window).clamp(0, frames.count - 1) - before
+        yield torch.from_numpy(chosen), held[index].flatten(1)
+
+
+@torch.no_grad()
+def score(frames: Frames, stats: np.ndarray, trained: Trained, device: torch.device) -> Iterator[Scored]:
+    """Latents and densities of the vectors of a recording, as stage 4 has them; ``stats``: those that CMVN goes by."""
+    for centres, vectors in spliced(frames, normalization(stats, trained.config), trained.config.splice.hop):
+        z, logdet = trained.model(vectors.to(device))
+        logp = trained.model.prior.of_all(z)
+        if not (torch.isfinite(logp).all() and torch.isfinite(logdet).all()):
+            raise ValueError("a log density is not finite; the frames are far from those of training")
+        yield Scored(centres, z.cpu(), logp.cpu(), logdet.cpu())

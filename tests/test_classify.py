@@ -1,0 +1,247 @@
+"""Recordings classified by a trained model: the table, JSON, pictures, warnings, and the channels of training."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from recipe_runs import ROOT, environment
+
+from dnf import classify
+from dnf.channel_statistics import ChannelModel, mel_frequencies, statistics
+from dnf.checkpoint import config_tree, save
+from dnf.model import DNF
+from dnf.timeline import MOST, Timeline, draw
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
+WORDS = ("cmvn.scope=utterance", "frames.dtype=float32", "data.classes=[en, zh]")
+
+
+@pytest.fixture(scope="module")
+def make_exp(tmp_path_factory, small_config):
+    """An experiment's folder with a model that is not trained, but whose means are apart."""
+
+    def make(*words, means=((0.5,) * 6, (-0.5,) * 6), classes=("en", "zh")):
+        exp, config = tmp_path_factory.mktemp("exp"), small_config(*WORDS, *words)
+        torch.manual_seed(0)
+        model = DNF.from_config(config, len(classes))
+        with torch.no_grad():
+            model.prior.means.copy_(torch.tensor(means))
+            model.standardize.set(torch.zeros(4), torch.full((4,), 3.0))
+        config.save(exp / "config.yaml")
+        save(exp / "best.pt", {"config": config_tree(config), "classes": list(classes), "model": model.state_dict()})
+        return exp
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def wavs(tmp_path_factory, speech_like):
+    """The same sound as it is, at another rate in stereo, and as flac."""
+    folder = tmp_path_factory.mktemp("wavs")
+    sound = speech_like(2.0, 7)
+    soundfile.write(folder / "plain.wav", sound, 16000, subtype="FLOAT")
+    other = speech_like(2.0, 7, 44100)
+    soundfile.write(folder / "stereo.wav", np.stack([other, 0 * other], 1), 44100)
+    soundfile.write(folder / "plain.flac", sound, 16000)
+    return folder
+
+
+def run(capsys, *words) -> tuple[int, str]:
+    status = classify.main([str(word) for word in words])
+    return status, capsys.readouterr().out
+
+
+def test_a_table_has_a_line_for_each_recording(make_exp, wavs, capsys):
+    paths = [str(wavs / name) for name in ("plain.wav", "stereo.wav", "plain.flac")]
+    status, out = run(capsys, make_exp(), *paths)
+    rows = list(csv.DictReader(io.StringIO(out), delimiter="\t"))
+    assert status == 0 and [row["recording"] for row in rows] == paths
+    for row in rows:
+        posteriors = [float(row[f"posterior_{name}"]) for name in ("en", "zh")]
+        assert sum(posteriors) == pytest.approx(1, abs=1e-5)
+        assert row["class"] == ("en", "zh")[int(np.argmax(posteriors))]
+        assert row["calibrated"] == "no" and row["open_set"] == ""
+        assert float(row["seconds"]) == pytest.approx(2.0) and 0 < float(row["speech_seconds"]) <= 2.0
+    assert rows[0]["class"] == rows[2]["class"]
+
+
+def test_json_says_the_same_and_more(make_exp, wavs, capsys):
+    exp = make_exp()
+    (row,) = csv.DictReader(io.StringIO(run(capsys, exp, wavs / "plain.wav")[1]), delimiter="\t")
+    record = json.loads(run(capsys, exp, "--json", wavs / "plain.wav")[1])
+    assert record["class"] == row["class"] and record["posteriors"]["en"] == pytest.approx(
+        float(row["posterior_en"]), abs=1e-6
+    )
+    assert record["normalized_over"] == "recording" and record["open_set"] is None and record["calibrated"] is False
+    assert record["sampling_rate"] == 16000
+
+
+def test_the_class_is_that_of_the_higher_density_whatever_comes_first(make_exp, wavs, capsys):
+    for means, wanted in ((((9.0,) * 6, (0.0,) * 6), "zh"), (((0.0,) * 6, (9.0,) * 6), "en")):
+        assert json.loads(run(capsys, make_exp(means=means), "--json", wavs / "plain.wav")[1])["class"] == wanted
+
+
+def test_what_cannot_be_used_gets_a_line_and_a_status(make_exp, wavs, tmp_path, capsys):
+    (tmp_path / "bad.wav").write_text("no sound")
+    status, out = run(capsys, make_exp(), tmp_path / "bad.wav", wavs / "plain.wav")
+    bad, good = csv.DictReader(io.StringIO(out), delimiter="\t")
+    assert status == 1 and bad["class"] == "" and bad["warning"].startswith("error: ") and good["class"]
+    status, out = run(capsys, make_exp(), "--json", tmp_path / "bad.wav")
+    assert status == 1 and "bad.wav" in json.loads(out)["error"]
+
+
+def test_a_data_directory_and_its_speakers(make_exp, tmp_path, write_corpus, capsys):
+    write_corpus(tmp_path / "test")
+    exp = make_exp("cmvn.scope=speaker")
+    together = [
+        json.loads(line) for line in run(capsys, exp, "--json", "--data-dir", tmp_path / "test")[1].splitlines()
+    ]
+    assert [r["recording"] for r in together] == ["anna_en-0", "anna_en-1", "bert_zh-0", "bert_zh-1"]
+    assert {r["normalized_over"] for r in together} == {"speaker"}
+    wavs = sorted((tmp_path / "wav" / "test").glob("*.wav"))
+    alone = [json.loads(line) for line in run(capsys, exp, "--json", *wavs)[1].splitlines()]
+    assert {r["normalized_over"] for r in alone} == {"recording"}
+    assert all(abs(a["loglik"]["en"] - b["loglik"]["en"]) > 1e-6 for a, b in zip(together, alone))
+
+
+def test_segments_of_a_data_directory(make_exp, tmp_path, wavs, capsys):
+    (tmp_path / "wav.scp").write_text(f"rec {wavs / 'plain.wav'}\n")
+    (tmp_path / "segments").write_text("a-1 rec 0 1.2\na-2 rec 0.5 2.0\n")
+    first, second = map(json.loads, run(capsys, make_exp(), "--json", "--data-dir", tmp_path)[1].splitlines())
+    assert (first["recording"], first["seconds"]) == ("a-1", 1.2) and (second["recording"], second["seconds"]) == (
+        "a-2",
+        1.5,
+    )
+
+
+@pytest.mark.parametrize("classes", (("en", "zh"), ("en", "ja", "zh")))
+def test_pictures_are_drawn(make_exp, wavs, tmp_path, capsys, classes):
+    exp = make_exp(means=[[0.3 * k] * 6 for k in range(len(classes))], classes=classes)
+    run(capsys, exp, "--plot", tmp_path / "new", wavs / "plain.wav", wavs / "plain.flac", wavs / "stereo.wav")
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert len(names) == 3 and "stereo.png" in names  # the others would have one name
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "new").iterdir())
+
+
+def test_a_model_without_classes_is_refused(make_exp, wavs, capsys):
+    exp = make_exp("prior.cond_dim=0", means=torch.zeros(1, 0).tolist(), classes=("en",))
+    with pytest.raises(ValueError, match="no classes to decide between"):
+        classify.main([str(exp), str(wavs / "plain.wav")])
+
+
+def test_help_and_no_recordings(tmp_path):
+    script = ROOT / "utils" / "classify.sh"
+    variables = environment() | {"DNF_PYTHON": sys.executable}
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, env=variables)
+    assert done.returncode == 0 and "--data-dir" in done.stdout
+    done = subprocess.run([script, tmp_path], capture_output=True, text=True, env=variables)
+    assert done.returncode == 2 and "name recordings" in done.stderr
+
+
+# ---- timeline ------------------------------------------------------------------------------------
+
+
+def test_evidence_over_time_is_the_mean_of_the_window():
+    frames, rng = 500, np.random.default_rng(0)
+    loglik = rng.standard_normal((frames, 2))
+    timeline = Timeline(frames, 4, ["a", "b"], 0.01)
+    for first in range(0, frames, 77):
+        timeline.add_frames(first, rng.standard_normal((min(77, frames - first), 4)))
+        timeline.add_scores(np.arange(first, min(first + 77, frames)), loglik[first : first + 77])
+    evidence = timeline.evidence(0.2)
+    for place in (0, 5, 250, 499):
+        near = loglik[max(0, place - 10) : place + 11].mean(0)
+        np.testing.assert_allclose(evidence[place], [near[0] - near[1], near[1] - near[0]], atol=1e-12)
+
+
+def test_a_long_recordings_timeline_is_no_larger():
+    timeline = Timeline(10**7, 3, ["a", "b"], 0.01)
+    timeline.add_frames(10**7 - 5, np.ones((5, 3)))
+    timeline.add_scores(np.array([10**7 - 1]), np.array([[2.0, 1.0]]))
+    assert len(timeline.count) <= MOST and timeline.evidence(60)[-1, 0] == 1.0 and np.isnan(timeline.evidence(60)[0, 0])
+    timeline.count += 1
+    assert draw(timeline, "long", None, [100.0, 1000.0, 4000.0], "b", {}).axes[1].get_xlabel() == "time, minutes"
+
+
+# ---- channels ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def channel(speech_like):
+    """Frames of recordings over a channel that ``change`` makes of them, and the channels of forty plain ones."""
+    from dnf.config import resolve
+    from dnf.features import energy_vad, fbank_and_energy, make_extractor
+
+    config = resolve([])
+    extractor, frequencies = make_extractor(config.features), mel_frequencies(config.features)
+    rng = np.random.default_rng(0)
+
+    def vector(seed, change=lambda samples: samples):
+        samples = 0.5 * speech_like(3.0, 0) + rng.normal(0, 0.004) * speech_like(3.0, seed)
+        samples = samples + 1e-4 * np.random.default_rng(seed).standard_normal(len(samples))
+        frames, energy = fbank_and_energy(change(samples).astype(np.float32), extractor)
+        speech = energy_vad(energy, config.vad) > 0
+        return statistics([(frames[:90], speech[:90]), (frames[90:], speech[90:])], frequencies)
+
+    names = [f"s{n}" for n in range(20)]
+    vectors = np.stack([vector(seed) for seed in range(40)])
+    return vector, ChannelModel.fit(vectors, ["one"] * 40, names * 2, frequencies)
+
+
+def low_pass(samples):
+    from scipy import signal
+
+    return signal.sosfilt(signal.butter(10, 3400, fs=16000, output="sos"), samples)
+
+
+def test_channels_unlike_training_are_named(channel):
+    vector, model = channel
+    assert [o for seed in range(100, 110) for o in model.judge(vector(seed)).off] == []
+    cases = (
+        (low_pass, "band limited to about (3|4)"),
+        (lambda x: 0.01 * x, r"level 3\d\.\d dB quieter"),
+        (
+            lambda x: x + 0.02 * np.random.default_rng(1).standard_normal(len(x)),
+            "range from noise floor to speech .* smaller",
+        ),
+        (lambda x: 0.4 * np.convolve(x, 0.8 ** np.arange(40))[: len(x)], "tilt .* steeper"),
+    )
+    for change, wanted in cases:
+        off = ", ".join(model.judge(vector(100, change)).off)
+        assert re.search(wanted, off), (wanted, off)
+
+
+def test_statistics_do_not_depend_on_how_the_frames_come(channel):
+    rng = np.random.default_rng(0)
+    frames, speech, frequencies = rng.normal(10, 3, (200, 8)), rng.random(200) < 0.7, np.geomspace(100, 7000, 8)
+    whole = statistics([(frames, speech)], frequencies)
+    np.testing.assert_allclose(whole, statistics(zip(np.split(frames, 8), np.split(speech, 8)), frequencies), atol=1e-9)
+    np.testing.assert_allclose(whole[:8] - whole[:4].mean(), frames[speech].mean(0) - frames[speech][:, :4].mean())
+    assert whole[9] == pytest.approx(np.subtract(*np.quantile(frames.mean(1), (0.95, 0.05))), abs=0.15)
+
+
+def test_channels_of_training_are_kept_and_held_against(channel, make_exp, wavs, tmp_path, capsys):
+    vector, model = channel
+    model.save(tmp_path / "channel.json")
+    assert ChannelModel.load(tmp_path / "channel.json") == model
+    (tmp_path / "channel.json").write_text("{}")
+    with pytest.raises(ValueError, match="delete it"):
+        ChannelModel.load(tmp_path / "channel.json")
+
+
+def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, wavs, capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    stores = {f"s{n}-u": (f"s{n}", "en", rng.normal(10, 2, (80, 4)), np.ones(80)) for n in range(12)}
+    write_store(tmp_path / "frames" / "train", stores)
+    exp = make_exp()
+    record = json.loads(run(capsys, exp, "--json", "--frames", tmp_path / "frames", wavs / "plain.wav")[1])
+    assert (exp / "channel.json").is_file() and record["channel"]["nearest"] == "train"
+    assert record["channel"]["unlike"] and "unlike training" in record["warning"]
+    assert "channel" in json.loads(run(capsys, exp, "--json", wavs / "plain.wav")[1])
