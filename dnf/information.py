@@ -42,7 +42,7 @@ def pieces(latents: Latents, rows: int) -> list[tuple[str, str, str]]:
     for (speaker, true), parts in sorted(streams.items()):
         logp = np.concatenate(parts)
         count = len(logp) // rows
-        sums = logp[: count * rows].reshape(count, rows, -1).sum(1)
+        sums = logp[: count * rows].reshape(count, rows, len(latents.classes)).sum(1)
         found += [(speaker, true, latents.classes[k]) for k in sums.argmax(1)]
     return found
 

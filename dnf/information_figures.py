@@ -93,10 +93,10 @@ def fisher_figure(rows: list[dict], exp: str) -> Figure:
         left.set_yscale("log")
         left.set_xlim(0, 1)
         largest = max(float(line.get_ydata().max()) for line in left.lines)
-        left.set_ylim(largest * 1e-5, largest * 2)
-        left.legend(loc="lower left")
+        left.set_ylim(largest * 1e-5, largest * 30)  # room for the legend
+        left.legend(loc="upper right")
         bars = right.bar(names, means, color=[PARTS[part][0] for part in names], width=0.6)
-        right.bar_label(bars, [f"{mean:.4f}" for mean in means], padding=3)
+        right.bar_label(bars, [f"{mean:.2g}" for mean in means], padding=3)
         right.set(title="mean over dims", ylabel="Fisher ratio", xlim=(-0.7, len(names) - 0.3))
         right.margins(y=0.2)
     return figure
