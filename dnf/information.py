@@ -116,7 +116,7 @@ def summary(decisions: Sequence[dict], known: bool) -> dict:
 
 
 def fisher_summary(exp: Path) -> list[dict]:
-    """Rows of ``accuracy.tsv``: mean Fisher ratio over the dims of each part, and the share that the top tenth of them has."""
+    """Rows of ``results.tsv``: mean Fisher ratio over the dims of each part, and the share that the top tenth of them has."""
     path = exp / "fisher.tsv"
     groups: dict[tuple[str, str, str], list[float]] = {}
     for row in read_tsv(path) if path.is_file() else ():
@@ -145,8 +145,7 @@ def information_rows(exp: Path, config: Config) -> list[dict]:
     write_tsv(exp / "durations.tsv", [{k: v for k, v in r.items() if k != "metric"} for r in found], ("set", "class", "seconds", *ends))  # fmt: skip
     write_tsv(exp / "speakers.tsv", speakers, ("set", "class", "speaker", "accuracy", *columns[3:7]))
     write_tsv(exp / "by_score.tsv", scores, ("set", "class", "score", *columns))
-    rows = [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in found]
-    return rows + fisher_summary(exp)
+    return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in found]
 
 
 def lines(rows: list[dict]) -> list[str]:
@@ -185,7 +184,7 @@ def fisher_lines(rows: list[dict]) -> list[str]:
         part = r["metric"].removeprefix("fisher_")
         if r["metric"].startswith("fisher_") and not part.startswith("top_"):
             share = float(top[r["set"], r["class"], f"fisher_top_{part}"])
-            found.append(f"fisher {r['set']} {r['class']} {part}{r['total']} mean {float(r['value']):.5f} | top tenth of the dims {share:.3f} of the sum")  # fmt: skip
+            found.append(f"fisher {r['set']} {r['class']} {part}{r['total']} mean {float(r['value']):.3g} | top tenth of the dims {share:.3f} of the sum")  # fmt: skip
     return found
 
 
@@ -212,7 +211,7 @@ def sections(rows, exp: Path) -> list[Section]:
     for key, cells in ratios.items():
         for part in (p for p in "crx" if f"fisher_{p}" in cells):
             row, top = cells[f"fisher_{part}"], cells[f"fisher_top_{part}"]
-            body.append([*key, part, row["total"], f"{float(row['value']):.5f}", f"{float(top['value']):.3f}"])
+            body.append([*key, part, row["total"], f"{float(row['value']):.3g}", f"{float(top['value']):.3f}"])
     heads = ["set", "classes", "part", "dims", "mean Fisher ratio", "share of the top tenth"]
     words = "<p>Fisher ratio of a dimension: variance of the class means over variance within class. Part x is the input.</p>"
     made.append(Section("Which dimensions carry class", Html(words) + table(heads, body, keys=3) if body else Html("")))

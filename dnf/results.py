@@ -49,6 +49,7 @@ def collect(exp: Path) -> list[dict]:
             for name in GAUSSIANITY
             if row[name]
         ]
+    rows += information.fisher_summary(exp)
     agreement = json.loads((exp / "agreement.json").read_text(encoding="utf-8"))
     rows += [
         {"metric": f"training_{name}", "value": f"{agreement[f'training_{name}']:.6f}", "total": agreement["frames"]}
