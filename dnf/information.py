@@ -1,4 +1,4 @@
-"""Where the information is: accuracy against seconds of speech, by speaker and by expert score; class in each dimension.
+"""Where the information is: in which seconds of speech, speakers, expert scores and latent dimensions.
 
 All from what stages 4 and 7 left; the flow is not run again.
 """
@@ -48,7 +48,7 @@ def pieces(latents: Latents, rows: int) -> list[tuple[str, str, str]]:
 
 
 def duration_rows(name: str, latents: Latents, config: Config) -> list[dict]:
-    """Rows of ``durations.tsv`` for one set: accuracy of pieces of each of ``SECONDS``, by class and of all together."""
+    """Rows of ``durations.tsv`` for one set: accuracy of pieces of each of ``SECONDS``, by class and of all."""
     rows = []
     for seconds in SECONDS:
         length = round(seconds / seconds_per_row(config))
@@ -79,11 +79,14 @@ def durations(exp: Path, config: Config) -> list[dict]:
 
 
 def speaker_rows(name: str, decisions: Sequence[dict], known: Sequence[str]) -> list[dict]:
-    """Rows of ``speakers.tsv``: accuracy (empty for a class unseen) and log-likelihood ratio of each speaker's utterances."""
+    """Rows of ``speakers.tsv``: accuracy (empty for a class unseen) and log-likelihood ratio of each speaker."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in decisions:
         groups.setdefault((row["class"], row["speaker"]), []).append(row)
-    return [{"set": name, "class": true, "speaker": speaker} | summary(of, true in known) for (true, speaker), of in sorted(groups.items())]  # fmt: skip
+    return [
+        {"set": name, "class": true, "speaker": speaker} | summary(of, true in known)
+        for (true, speaker), of in sorted(groups.items())
+    ]
 
 
 def score_rows(name: str, decisions: Sequence[dict], known: Sequence[str], config: Config) -> list[dict]:
@@ -116,7 +119,7 @@ def summary(decisions: Sequence[dict], known: bool) -> dict:
 
 
 def fisher_summary(exp: Path) -> list[dict]:
-    """Rows of ``results.tsv``: mean Fisher ratio over the dims of each part, and the share that the top tenth of them has."""
+    """Rows of ``results.tsv``: mean Fisher ratio of each part, and the share of the sum its top tenth has."""
     path = exp / "fisher.tsv"
     groups: dict[tuple[str, str, str], list[float]] = {}
     for row in read_tsv(path) if path.is_file() else ():
@@ -142,7 +145,11 @@ def information_rows(exp: Path, config: Config) -> list[dict]:
             scores += score_rows(directory.name, decisions, known, config)
     columns = ("accuracy", "low", "high", "llr_mean", "llr_std", "utterances", "frames", "speakers")
     ends = ("value", "low", "high", "count", "total", "speakers")
-    write_tsv(exp / "durations.tsv", [{k: v for k, v in r.items() if k != "metric"} for r in found], ("set", "class", "seconds", *ends))  # fmt: skip
+    write_tsv(
+        exp / "durations.tsv",
+        [{k: v for k, v in r.items() if k != "metric"} for r in found],
+        ("set", "class", "seconds", *ends),
+    )
     write_tsv(exp / "speakers.tsv", speakers, ("set", "class", "speaker", "accuracy", *columns[3:7]))
     write_tsv(exp / "by_score.tsv", scores, ("set", "class", "score", *columns))
     return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in found]
@@ -167,12 +174,17 @@ def table_lines(exp: Path) -> list[str]:
     found = []
     for (name, true), of in groups.items():
         of = sorted(of, key=lambda row: (float(row["accuracy"]), row["speaker"]))
-        cells = (f"{word} {float(row['accuracy']):.4f} ({row['speaker']}, llr {float(row['llr_mean']):.3f})" for word, row in (("lowest", of[0]), ("median", of[len(of) // 2]), ("highest", of[-1])))  # fmt: skip
+        cells = (
+            f"{word} {float(row['accuracy']):.4f} ({row['speaker']}, llr {float(row['llr_mean']):.3f})"
+            for word, row in (("lowest", of[0]), ("median", of[len(of) // 2]), ("highest", of[-1]))
+        )
         found.append(f"speakers {name} {true} {' | '.join(cells)} [ {len(of)} speakers ]")
     for row in read_tsv(exp / "by_score.tsv") if (exp / "by_score.tsv").is_file() else ():
         accuracy = f"accuracy {float(row['accuracy']):.4f} " if row["accuracy"] else ""
         counts = f"{row['utterances']} utterances, {row['speakers']} speakers"
-        found.append(f"score {row['set']} {row['class']} {row['score']} {accuracy}llr {float(row['llr_mean']):.4f} [ {counts} ]")  # fmt: skip
+        found.append(
+            f"score {row['set']} {row['class']} {row['score']} {accuracy}llr {float(row['llr_mean']):.4f} [ {counts} ]"
+        )
     return found
 
 
@@ -184,7 +196,10 @@ def fisher_lines(rows: list[dict]) -> list[str]:
         part = r["metric"].removeprefix("fisher_")
         if r["metric"].startswith("fisher_") and not part.startswith("top_"):
             share = float(top[r["set"], r["class"], f"fisher_top_{part}"])
-            found.append(f"fisher {r['set']} {r['class']} {part}{r['total']} mean {float(r['value']):.3g} | top tenth of the dims {share:.3f} of the sum")  # fmt: skip
+            found.append(
+                f"fisher {r['set']} {r['class']} {part}{r['total']} mean {float(r['value']):.3g} "
+                f"| top tenth of the dims {share:.3f} of the sum"
+            )
     return found
 
 
@@ -213,7 +228,7 @@ def sections(rows, exp: Path) -> list[Section]:
             row, top = cells[f"fisher_{part}"], cells[f"fisher_top_{part}"]
             body.append([*key, part, row["total"], f"{float(row['value']):.3g}", f"{float(top['value']):.3f}"])
     heads = ["set", "classes", "part", "dims", "mean Fisher ratio", "share of the top tenth"]
-    words = "<p>Fisher ratio of a dimension: variance of the class means over variance within class. Part x is the input.</p>"
+    words = "<p>Fisher ratio of a dimension: class variance over variance within class. Part x is the input.</p>"
     made.append(Section("Which dimensions carry class", Html(words) + table(heads, body, keys=3) if body else Html("")))
     for name, title, keys in (("speakers", "By speaker", 3), ("by_score", "By expert score", 3)):
         path = exp / f"{name}.tsv"

@@ -66,7 +66,7 @@ def fisher_figure(rows: list[dict], exp: str) -> Figure:
     """Sorted Fisher ratios of each part, and their mean and the share of the top tenth; a row of panels a set.
 
     Args:
-        rows: of fisher.tsv; of a set with unseen classes, those of the classes the model knows come first and are shown.
+        rows: of fisher.tsv; of a set with unseen classes, those of the known classes come first and are shown.
         exp: experiment, for the title.
     """
     groups: dict[str, dict[str, dict[str, list[float]]]] = {}
@@ -74,7 +74,9 @@ def fisher_figure(rows: list[dict], exp: str) -> Figure:
         of_set = groups.setdefault(row["set"], {})
         of_set.setdefault(row["classes"], {}).setdefault(row["part"], []).append(float(row["fisher"]))
     shown = list(groups.items())[:MOST_PANELS]
-    figure = new_figure(f"{exp}: Fisher ratio of each dimension (class variance over variance within class)", 1.0 + 3.3 * len(shown))  # fmt: skip
+    figure = new_figure(
+        f"{exp}: Fisher ratio of each dimension (class variance over variance within class)", 1.0 + 3.3 * len(shown)
+    )
     grid = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(2.2, 1))
     for (left, right), (name, of_set) in zip(grid, shown):
         classes, parts = next(iter(of_set.items()))

@@ -1,24 +1,28 @@
-"""Open set: is an utterance of none of the classes the model knows? Fitted on training and dev utterances of known classes.
+"""Open set: is an utterance of none of the classes the model knows?
+
+Fitted on training and dev utterances of known classes.
 
 Four figures of an utterance, each larger for what is less like the known classes:
 
     density     - mean over frames of log p(x), the classes' densities weighted equally
-    typicality  how far mean log p(x), or the mean log prior density of z (which is the mean squared norm of z about its
-                class mean), lies from what dev has, on either side: data that are *too* likely are not typical either
-    distance    squared Mahalanobis distance of the utterance's mean latent from the nearest class, over what is expected at
-                its duration; the covariance is that of the mean latents of training utterances within class, shrunk
+    typicality  how far mean log p(x), or the mean log prior density of z (which is the mean squared norm of z about
+                its class mean), lies from what dev has, on either side: data that are *too* likely are not typical
+    distance    squared Mahalanobis distance of the utterance's mean latent from the nearest class, over what is
+                expected at its duration; the covariance is that of training utterances' mean latents within class,
+                shrunk
     gap         - |mean log p(x | best class) - mean log p(x | second)|: what is of no class lies between them
 
-``combined`` is the sum of typicality, distance and gap, each in standard deviations of dev. Density is left out of the sum:
-typicality holds it already, two-sided, and a flow may well give unseen data more density than what it was trained on. No
-utterance of an unseen class has a part in the fit, in the threshold or in the choice of the figures.
+``combined`` is the sum of typicality, distance and gap, each in standard deviations of dev. Density is left out of it:
+typicality holds it already, two-sided, and a flow may well give unseen data more density than what it was trained on.
+No utterance of an unseen class has a part in the fit or in the threshold.
 
 References:
     E. Nalisnick, A. Matsukawa, Y. W. Teh, B. Lakshminarayanan, "Detecting out-of-distribution inputs to deep generative
     models using typicality", arXiv:1906.02994, 2019.
     K. Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial attacks",
     arXiv:1807.03888, 2018 (Mahalanobis distance from the nearest class mean under a tied covariance).
-    O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate Analysis 88, 2004.
+    O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate
+    Analysis 88, 2004.
 """
 
 from __future__ import annotations
@@ -180,14 +184,22 @@ class OpenSet:
         inner = {name: Scale.fit(values, dev.frames) for name, values in likely.items()}
         squared = nearest(dev.z_mean, means, spread.precision_)
         model = cls(
-            list(classes), means, spread.precision_, against_frames(squared, dev.frames), inner, {}, settings.score, 0.0, settings.false_alarm
-        )  # fmt: skip
+            list(classes),
+            means,
+            spread.precision_,
+            against_frames(squared, dev.frames),
+            inner,
+            {},
+            settings.score,
+            0.0,
+            settings.false_alarm,
+        )
         scales = {name: Scale.fit(values, dev.frames) for name, values in model.figures(dev).items()}
         model = replace(model, scales=scales)
         return replace(model, threshold=threshold(model.score(dev), settings.false_alarm))
 
     def figures(self, of: Summary) -> dict[str, np.ndarray]:
-        """Density, typicality, distance and, with several classes, gap ``(U,)`` of each utterance, in units of their own."""
+        """Density, typicality, distance and, with several classes, gap ``(U,)``, in units of their own."""
         likely = of.mixture + of.logdet
         norm = self.inner["norm"](of.logp.max(1), of.frames)
         a, b = self.expected
@@ -202,7 +214,7 @@ class OpenSet:
         return found
 
     def score(self, of: Summary, name: str | None = None) -> np.ndarray:
-        """The score ``(U,)``, in standard deviations of dev utterances: larger for what is less like the known classes."""
+        """The score ``(U,)``, in standard deviations of dev: larger for what is less like the known classes."""
         found = self.figures(of)
         parts = [part for part in SCORES[name or self.score_name] if part in found]
         if not parts:
@@ -236,15 +248,22 @@ class OpenSet:
         with np.load(arrays) as found:
             means, precision = found["means"], found["precision"]
         return cls(
-            content["classes"], means, precision, tuple(content["expected"]), inner, scales, content["score"],
-            content["threshold"], content["false_alarm"],
-        )  # fmt: skip
+            content["classes"],
+            means,
+            precision,
+            tuple(content["expected"]),
+            inner,
+            scales,
+            content["score"],
+            content["threshold"],
+            content["false_alarm"],
+        )
 
 
 def threshold(scores: np.ndarray, false_alarm: float) -> float:
-    """The smallest of ``scores`` ``(U,)`` that a further one like them exceeds with probability ``false_alarm`` at most.
+    """The smallest of ``scores`` ``(U,)`` that one more exceeds with probability ``false_alarm`` at most.
 
-    That is the rank of split conformal prediction, ceil((U + 1)(1 - false_alarm)); the largest score where U is too small.
+    That is the rank of split conformal prediction, ceil((U + 1)(1 - false_alarm)); the largest where U is too small.
     """
     place = int(np.ceil((len(scores) + 1) * (1 - false_alarm)))
     return float(np.sort(scores)[min(place, len(scores)) - 1])

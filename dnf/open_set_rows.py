@@ -23,7 +23,7 @@ METRICS = ("open_set_auc", "open_set_detected", "open_set_false")
 
 
 class Scored(NamedTuple):
-    """One set: true class and speaker of each utterance, whether the model knows the class, score and flag, all ``(U,)``."""
+    """One set: true class and speaker of each utterance, whether the class is known, score and flag, all ``(U,)``."""
 
     classes: np.ndarray
     speakers: np.ndarray
@@ -181,7 +181,20 @@ def section(rows) -> Section:
         row = cells[metric]
         interval = f" ({float(row['low']):.4f} to {float(row['high']):.4f})" if row.get("low") else ""
         against = "all test sets" if against == KNOWN else against
-        body.append([names[metric], name, true, against, f"{float(row['value']):.4f}{interval}", f"{row['count']} / {row['total']}", row["speakers"]])  # fmt: skip
+        body.append(
+            [
+                names[metric],
+                name,
+                true,
+                against,
+                f"{float(row['value']):.4f}{interval}",
+                f"{row['count']} / {row['total']}",
+                row["speakers"],
+            ]
+        )
     heads = ["figure", "set", "class", "against the known classes of", "value (95 %)", "utterances", "speakers"]
-    words = "<p>None of these: utterances flagged as of no class the model knows. The score and its threshold were fitted on training and dev utterances of known classes alone. An AUC of 0.5 is chance.</p>"  # fmt: skip
+    words = (
+        "<p>None of these: utterances flagged as of no class the model knows. The score and its threshold were fitted "
+        "on training and dev utterances of known classes alone. An AUC of 0.5 is chance.</p>"
+    )
     return Section("Open set", Html(words) + table(heads, body, keys=4) if body else Html(""))

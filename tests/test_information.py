@@ -1,4 +1,4 @@
-"""Accuracy against seconds of speech, by speaker and score, Fisher ratios: counts by hand and Gaussians whose ratio is known."""
+"""Accuracy against seconds, by speaker and score, Fisher ratios: by hand, and Gaussians whose ratio is known."""
 
 import csv
 
@@ -15,10 +15,20 @@ from dnf.tables import write_tsv
 
 
 def latents_of(utterances: list[tuple[str, str, int]], right=lambda row: True) -> Latents:
-    """Utterances of (speaker, class, rows); ``right`` says of each row, counted over all, whether it is for its own class."""
+    """Utterances of (speaker, class, rows); ``right`` says of each row, of all, if it is for its class."""
     classes, utts, logp, first = ["ce", "en"], [], [], 0
     for n, (speaker, name, rows) in enumerate(utterances):
-        utts.append({"utt": f"{speaker}-{n}", "speaker": speaker, "class": name, "set": "s", "score": "", "first": first, "rows": rows})  # fmt: skip
+        utts.append(
+            {
+                "utt": f"{speaker}-{n}",
+                "speaker": speaker,
+                "class": name,
+                "set": "s",
+                "score": "",
+                "first": first,
+                "rows": rows,
+            }
+        )
         own = np.array([[float(right(first + i) == (name == c)) for c in classes] for i in range(rows)])
         logp.append(own)
         first += rows
@@ -98,7 +108,11 @@ def test_the_fisher_ratio_of_gaussians_is_the_known_one():
 
 def test_fisher_summary_by_hand(tmp_path):
     values = {"c": [1.0] + [0.1] * 9, "r": [0.0, 0.0]}
-    rows = [{"set": "test", "classes": "ce+en", "part": part, "dim_index": i, "fisher": value} for part, of in values.items() for i, value in enumerate(of)]  # fmt: skip
+    rows = [
+        {"set": "test", "classes": "ce+en", "part": part, "dim_index": i, "fisher": value}
+        for part, of in values.items()
+        for i, value in enumerate(of)
+    ]
     write_tsv(tmp_path / "fisher.tsv", rows)
     found = {row["metric"]: row for row in fisher_summary(tmp_path)}
     assert (found["fisher_c"]["value"], found["fisher_c"]["total"]) == ("0.19", 10)
@@ -115,7 +129,9 @@ def experiment(write_store, two_classes, small_config, tmp_path_factory):
     from dnf import decide, latents, score, train
 
     root = tmp_path_factory.mktemp("information")
-    unseen = {f"j{n}-u": (f"j{n}", "ja", x + 1, speech) for n, (_, _, x, speech) in enumerate(two_classes(5, 4).values())}  # fmt: skip
+    unseen = {
+        f"j{n}-u": (f"j{n}", "ja", x + 1, speech) for n, (_, _, x, speech) in enumerate(two_classes(5, 4).values())
+    }
     stores = {"train": two_classes(1, 8, 130), "dev": two_classes(2, 12, 130), "test": two_classes(3, 8, 130) | unseen}
     for name, utterances in stores.items():
         write_store(root / "frames" / name, utterances)
@@ -143,7 +159,9 @@ def test_mean_latents_and_moments_of_the_input_are_those_of_the_frames(experimen
     from dnf.windows import Windows
 
     root, config = experiment
-    windows = Windows([FrameStore(root / "frames" / "test")], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu"))  # fmt: skip
+    windows = Windows(
+        [FrameStore(root / "frames" / "test")], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu")
+    )
     rows = torch.arange(len(windows))
     x, segment = windows.gather(rows), windows.segment(rows)
     with torch.no_grad():
@@ -157,7 +175,11 @@ def test_mean_latents_and_moments_of_the_input_are_those_of_the_frames(experimen
     kurt = np.average([stats.kurtosis(of) for of in own], axis=0, weights=[len(of) for of in own]).mean()
     assert float(found["test", "en+zh", "x"]["kurt_within"]) == pytest.approx(kurt, rel=1e-4, abs=1e-4)
     assert found["test", "en+zh", "x"]["dim"] == "12" and ("test", "en+ja+zh", "x") in found
-    ratios = [float(r["fisher"]) for r in read(root / "exp" / "fisher.tsv") if (r["set"], r["classes"], r["part"]) == ("test", "en+zh", "x")]  # fmt: skip
+    ratios = [
+        float(r["fisher"])
+        for r in read(root / "exp" / "fisher.tsv")
+        if (r["set"], r["classes"], r["part"]) == ("test", "en+zh", "x")
+    ]
     a, b = own
     expected = ((a.mean(0) - b.mean(0)) / 2) ** 2 / ((a.var(0) + b.var(0)) / 2)
     np.testing.assert_allclose(ratios, expected, rtol=2e-4)

@@ -1,4 +1,4 @@
-"""The open-set score on latents whose answer is known: Gaussians, their AUC, the false-alarm rate and what each figure sees."""
+"""The open-set score on latents whose answer is known: AUC, false-alarm rate, and what each figure sees."""
 
 import csv
 import json
@@ -188,7 +188,9 @@ def experiment(tmp_path) -> SimpleNamespace:
     exp, config = tmp_path / "exp", resolve(["report.bootstrap=100", "data.classes=[en, ce]"])
     config.save(exp / "config.yaml")
     everyone = MEANS | {"je": 0.0}
-    for seed, (name, found) in enumerate({"train": everyone, "dev": everyone, "test": everyone, "other": {"en": 0.5}}.items()):  # fmt: skip
+    for seed, (name, found) in enumerate(
+        {"train": everyone, "dev": everyone, "test": everyone, "other": {"en": 0.5}}.items()
+    ):
         write_set(exp / "latents" / name, seed, found, speakers=8)
     return SimpleNamespace(exp=exp, config=config)
 
@@ -222,12 +224,13 @@ def test_an_experiment_gets_its_rows_column_and_file(experiment):
     )
     lines = open_set_rows.lines(rows)
     assert len(lines) == len(found)
-    start = f"open_set_auc test je (unseen) against known classes of all test sets {float(everyone['value']):.4f} [ 40 against 120, 95%"
+    start = "open_set_auc test je (unseen) against known classes of all test sets "
+    start += f"{float(everyone['value']):.4f} [ 40 against 120, 95%"
     assert sum(line.startswith(start) for line in lines) == 1
 
 
 def test_unseen_classes_have_no_part_in_the_fit(experiment):
-    """The same experiment with the unseen class moved far away in train and dev: score and threshold stay, bit for bit."""
+    """With the unseen class moved far away in train and dev, score and threshold stay, bit for bit."""
     before = open_set_rows.fit(experiment.exp, experiment.config)
     for name in ("train", "dev"):
         folder = experiment.exp / "latents" / name
