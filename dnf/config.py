@@ -246,6 +246,16 @@ class Decide:
 
 
 @dataclass(frozen=True)
+class OpenSet:
+    score: Literal["combined", "density", "typicality", "distance", "gap"]
+    false_alarm: float
+
+    def __post_init__(self):
+        if not 0 < self.false_alarm < 1:
+            raise ValueError(f"open_set.false_alarm must be between 0 and 1, not {self.false_alarm}")
+
+
+@dataclass(frozen=True)
 class Report:
     bootstrap: int
 
@@ -272,6 +282,7 @@ class Config:
     plots: Plots
     score: Score
     decide: Decide
+    open_set: OpenSet
     report: Report
 
     def __post_init__(self):

@@ -124,6 +124,13 @@ def accuracy_rows(name: str, decisions: list[dict], classes: list[str], resample
     return rows
 
 
+def more_rows(exp: Path, config: Config) -> list[dict]:
+    """Open-set figures, and those of where the information is; both read what was written before."""
+    from dnf import information, open_set_rows  # they read shares and intervals from here
+
+    return open_set_rows.open_set_rows(exp, config) + information.information_rows(exp, config)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.decide", description=__doc__)
     parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
@@ -147,6 +154,7 @@ def main(argv: list[str] | None = None) -> int:
         columns = [float(r["llr"]) for r in scored], [float(r["score"]) for r in scored], [r["speaker"] for r in scored]
         names = {"set": directory.name, "class": "+".join(sorted({r["class"] for r in scored})), "decided": reference}
         rows += correlation_rows(*columns, config.report.bootstrap, config.seed, **names) if scored else []
+    rows += more_rows(args.exp, config)
     write_tsv(args.exp / "accuracy.tsv", rows, COLUMNS)
     return 0
 

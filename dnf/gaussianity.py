@@ -147,6 +147,16 @@ class Moments:
         weight = weight / weight.sum()
         return Shape((weight * skew).sum(0), (weight * fourth).sum(0) - 3)
 
+    def fisher(self, classes: Sequence[int] | None = None) -> torch.Tensor:
+        """Fisher ratio of each dimension (D,) float64: variance of the class means over the mean variance within class.
+
+        Classes weigh the same, however many frames they have. NaN where there is no variance within class.
+        """
+        rows = self._rows(classes)
+        means = torch.stack([row.mean for row in rows])
+        within = torch.stack([row.m2 / row.count for row in rows]).mean(0)
+        return means.var(0, correction=0) / torch.where(within > 0, within, torch.nan)
+
     def _zeros(self) -> Sums:
         def zeros(*shape: int) -> torch.Tensor:
             return torch.zeros(*shape, dtype=torch.float64, device=self.device)

@@ -33,6 +33,7 @@ from dnf.windows import Windows
 
 log = logging.getLogger(__name__)
 
+FISHER = ("set", "classes", "part", "dim_index", "fisher")
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 MARDIA = ("mardia_frames", "mardia_skew", "mardia_skew_p", "mardia_kurt", "mardia_kurt_z", "mardia_kurt_p")
 
@@ -63,8 +64,10 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
 
 
 @torch.no_grad()
-def write_latents(trained: Trained, windows: Windows, all_classes: list[str], out: Path, save_frames: int) -> Moments:
-    """Run the flow over a set and write ``out``; the moments of its latents by true class.
+def write_latents(
+    trained: Trained, windows: Windows, all_classes: list[str], out: Path, save_frames: int
+) -> tuple[Moments, Moments]:
+    """Run the flow over a set and write ``out``; the moments of its latents, and of its vectors, by true class.
 
     Args:
         windows: all vectors of the set, of classes the model knows or not; at least one.
@@ -82,22 +85,29 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
     logp = open_memmap(temporary / "logp.npy", "w+", np.float32, (total, len(trained.classes)))
     logdet = open_memmap(temporary / "logdet.npy", "w+", np.float32, (total,))
     z_kept = open_memmap(temporary / "z.npy", "w+", np.float32, (len(kept), windows.dim))
-    moments = Moments(len(all_classes), windows.dim)
+    moments, of_input = (Moments(len(all_classes), windows.dim) for _ in range(2))
+    sums = torch.zeros(len(true), windows.dim, dtype=torch.float64)
     for start in tqdm(range(0, total, BATCH), desc=f"latents {out.name}", unit="batch"):
         rows = torch.arange(start, min(start + BATCH, total))
-        z, change = model(windows.gather(rows))
+        x = windows.gather(rows)
+        z, change = model(x)
         of_all = model.prior.of_all(z)
         if not (torch.isfinite(change).all() and torch.isfinite(of_all).all()):
             raise ValueError(
                 f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
             )
         logp[start : start + BATCH], logdet[start : start + BATCH] = of_all.cpu(), change.cpu()
-        moments.update(z, true[windows.segment(rows)])
+        segments = windows.segment(rows)
+        moments.update(z, true[segments])
+        of_input.update(x, true[segments])
+        sums.index_add_(0, segments, z.cpu().double())
         first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
         z_kept[first:last] = z[(kept[first:last] - start).to(z.device)].cpu()
     for array in (logp, logdet, z_kept):
         array.flush()
     np.save(temporary / "z_rows.npy", kept.numpy())
+    frames = torch.tensor([segment.rows for segment in windows.segments()])
+    np.save(temporary / "z_mean.npy", (sums / frames[:, None]).float().numpy())
     with (temporary / "utts.tsv").open("w", encoding="utf-8") as file:
         file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\n")
         for utt, speaker, name, of_set, score, first, rows in windows.segments():
@@ -113,7 +123,7 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
     (temporary / "meta.json").write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     temporary.replace(out)
-    return moments
+    return moments, of_input
 
 
 def groups_of_classes(moments: Moments, all_classes: list[str], model_classes: list[str]) -> Iterator[list[int]]:
@@ -180,6 +190,41 @@ def mardia_figures(z: torch.Tensor, labels: torch.Tensor, what: str) -> dict[str
     return {key: f"{value:.6g}" for key, value in zip(MARDIA, values)}
 
 
+def input_rows(
+    name: str, windows: Windows, moments: Moments, all_classes: list[str], model_classes: list[str], out: Path, mardia_frames: int
+) -> list[dict]:
+    """Rows of ``gaussianity.tsv`` of a set's vectors before the flow, part ``x``: the same frames as those of z."""
+    kept = torch.from_numpy(np.load(out / "z_rows.npy"))
+    of_segment = torch.tensor([all_classes.index(segment.name) for segment in windows.segments()])
+    true, rows = of_segment[windows.segment(kept)], []
+    for group in groups_of_classes(moments, all_classes, model_classes):
+        names = "+".join(all_classes[k] for k in group)
+        shapes = per_dim(moments.pooled(group), moments.within(group), slice(None))
+        chosen = torch.nonzero(torch.isin(true, torch.tensor(group)))[:, 0]
+        chosen = chosen[evenly_spaced(len(chosen), mardia_frames)]
+        row = {"set": name, "classes": names, "part": "x", "dim": moments.dim}
+        row["frames"] = int(sum(moments.count[k] for k in group))
+        row |= {key: f"{values.nanmean().item():.6g}" for key, values in shapes.items()}
+        rows.append(row | mardia_figures(windows.gather(kept[chosen]).cpu(), true[chosen], f"{name} {names} x"))
+    return rows
+
+
+def fisher_rows(name: str, moments: Moments, of_input: Moments, all_classes: list[str], trained: Trained) -> list[dict]:
+    """Rows of ``fisher.tsv`` for one set: Fisher ratio of every latent dim (part c or r) and of every input dim (part x)."""
+    rows, cond_dim = [], trained.config.prior.cond_dim
+    for group in groups_of_classes(moments, all_classes, trained.classes):
+        if len(group) < 2:
+            continue
+        names, of_z = "+".join(all_classes[k] for k in group), moments.fisher(group)
+        found = {part: of_z[columns] for part, columns in parts(moments.dim, cond_dim).items()}
+        for part, values in (found | {"x": of_input.fisher(group)}).items():
+            rows += [
+                {"set": name, "classes": names, "part": part, "dim_index": i, "fisher": f"{value:.6g}"}
+                for i, value in enumerate(values.tolist())
+            ]
+    return rows
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.latents", description=__doc__.split("\n\n")[0])
     parser.add_argument("frames", type=Path, help="folder of the frame stores")
@@ -208,7 +253,7 @@ def main(argv: list[str] | None = None) -> int:
     for path in (args.exp / "latents").glob("*"):
         if path.name not in dict(sets):
             shutil.rmtree(path)
-    rows, dims, empty = [], [], {}
+    rows, dims, fisher, empty = [], [], [], {}
     for name, view in sets:
         pieces = max(1, round(view.seconds / trained.config.features.frame_shift)) if view.seconds else None
         windows = Windows(
@@ -222,16 +267,18 @@ def main(argv: list[str] | None = None) -> int:
             )
             shutil.rmtree(out, ignore_errors=True)
             continue
-        moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
+        moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
         of_set = gaussianity_rows(name, out, windows, moments, all_classes, trained, config.latents.mardia_frames)
-        rows += of_set[0]
+        rows += of_set[0] + input_rows(name, windows, of_input, all_classes, trained.classes, out, config.latents.mardia_frames)
         dims += of_set[1]
+        fisher += fisher_rows(name, moments, of_input, all_classes, trained)
     why = reasons(left_out, args.classes.parent) | empty
     for name, reason in why.items():
         log.warning("%s: %s is left out: %s", args.exp, name, reason)
     write_tsv(args.exp / "left_out.tsv", [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))
     write_tsv(args.exp / "gaussianity.tsv", rows)
     write_tsv(args.exp / "gaussianity_dims.tsv", dims)
+    write_tsv(args.exp / "fisher.tsv", fisher, FISHER)
     return 0
 
 

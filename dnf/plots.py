@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from dnf import charts, entry, figures, score
 from dnf.config import Config
 from dnf.figures import LatentSet
+from dnf.information_figures import information_figures
 from dnf.sets import name_of
 from dnf.tables import read_tsv
 
@@ -61,6 +62,8 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
     with matplotlib.style.context(["default", figures.STYLE]):
         write("curves", charts.curves(read_history(exp / "history.tsv"), name, fit.decides))
         write("gaussianity", charts.gaussianity(read_shapes(exp / "gaussianity_dims.tsv", shown), name))
+        for stem, figure in information_figures(exp, config, name):
+            write(stem, figure)
         for latents in shown:
             logger.info(
                 "set %s: latents of %d frames, scores of %d utterances",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from dnf import entry
+from dnf import entry, information, open_set_rows
 from dnf.page import Html, Section, document, picture, table
 from dnf.stage import read_marker
 from dnf.tables import read_tsv
@@ -53,6 +53,10 @@ CAPTIONS = {
     "often speakers or recordings.",
     "llr_hist": "Log-likelihood ratios of utterances. Well separated classes lie on both sides of 0; an unseen "
     "class lies where the model puts it.",
+    "durations": "Accuracy against seconds of speech: it should rise and level off. Where it levels off below 1, more "
+    "speech of the same speaker does not help: what is wrong is the speaker or the channel, not the noise of frames.",
+    "fisher": "Which dimensions carry class, most first: c should hold it, r none. A steep curve is class in few dims; "
+    "the input's curve (x) says what a single dim had before the flow.",
     "loglik_hist": "Log-likelihood of utterances under a flow that knows no classes. Speech unlike the training "
     "data should lie further left, but a flow may also give it more.",
 }
@@ -236,7 +240,7 @@ def gaussianity(rows: Rows) -> Section:
 def shape_name(metric: str) -> str:
     """``kurt_within`` of ``kurt_within_c``; empty for a metric that is not about Gaussianity."""
     stem, _, part = metric.rpartition("_")
-    return stem if part in ("c", "r") and (stem in SHAPES or stem.startswith("mardia_")) else ""
+    return stem if part in ("c", "r", "x") and (stem in SHAPES or stem.startswith("mardia_")) else ""
 
 
 def training(rows: Rows) -> Section:
@@ -302,6 +306,8 @@ def page(exp: Path) -> str:
     sections = [
         accuracy(rows, (config.get("data") or {}).get("controls") or {}),
         certainty(rows),
+        open_set_rows.section(rows),
+        *information.sections(rows, exp),
         correlations(rows),
         *confusions(rows),
         densities(rows),

@@ -10,7 +10,7 @@ import json
 import logging
 from pathlib import Path
 
-from dnf import entry
+from dnf import entry, information, open_set_rows
 from dnf.config import Config, Data
 from dnf.decide import COLUMNS
 from dnf.sets import name_of
@@ -49,6 +49,7 @@ def collect(exp: Path) -> list[dict]:
             for name in GAUSSIANITY
             if row[name]
         ]
+    rows += information.fisher_summary(exp)
     agreement = json.loads((exp / "agreement.json").read_text(encoding="utf-8"))
     rows += [
         {"metric": f"training_{name}", "value": f"{agreement[f'training_{name}']:.6f}", "total": agreement["frames"]}
@@ -230,6 +231,9 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         if model_classes
         else [],
         "accuracy of utterances against their duration": duration_lines(rows, config.data),
+        "open set: none of the model's classes; AUC of unseen classes, and shares flagged": open_set_rows.lines(rows),
+        "accuracy against seconds of speech, a speaker's utterances cut to pieces": information.lines(rows),
+        "by speaker (all of them in speakers.tsv) and by expert score": information.table_lines(exp),
         f"near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances": near_tie_lines(
             rows
         ),
@@ -244,6 +248,7 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class": gaussianity_lines(
             exp
         ),
+        "Fisher ratio: variance of the class means over variance within class, mean over dims; x is the input": information.fisher_lines(rows),
         "training": [
             f"train_eval_difference {float(single['train_eval_difference']):.6f} nats per frame [ {count} frames ]",
             *(

@@ -203,7 +203,7 @@ def test_the_same_scores_give_the_same_bytes(scored):
 def test_gaussianity_names_the_classes_it_is_of(scored):
     found = {(row["set"], row["classes"], row["part"]): row for row in read(scored.exp / "gaussianity.tsv")}
     assert set(found) == {
-        (s, c, p) for s, c in (("train", "en+zh"), ("dev", "en+zh"), ("test", "en+zh"), ("other", "ja")) for p in "cr"
+        (s, c, p) for s, c in (("train", "en+zh"), ("dev", "en+zh"), ("test", "en+zh"), ("other", "ja")) for p in "crx"
     }
     _, z, *_ = direct(scored, "dev")
     row = found["dev", "en+zh", "c"]

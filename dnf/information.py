@@ -1,0 +1,245 @@
+"""Where the information is: in which seconds of speech, speakers, expert scores and latent dimensions.
+
+All from what stages 4 and 7 left; the flow is not run again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dnf.config import Config
+from dnf.decide import share_row
+from dnf.page import Html, Section, table
+from dnf.score import Latents, latent_sets
+from dnf.tables import read_tsv, write_tsv
+
+SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0)
+LEAST = 2  # speakers of a class below which a duration has no row
+TOP = 0.1  # share of the dims, those of highest Fisher ratio
+
+
+def seconds_per_row(config: Config) -> float:
+    """Seconds of speech that a row of the latents stands for."""
+    return config.features.frame_shift * config.splice.hop
+
+
+def pieces(latents: Latents, rows: int) -> list[tuple[str, str, str]]:
+    """Speaker, true class and decided class of every piece of ``rows`` rows.
+
+    A speaker's utterances of a class follow one another and are cut together, so that durations beyond that of an
+    utterance have pieces and each duration has the same speakers; what is left at the end is no piece.
+    """
+    streams: dict[tuple[str, str], list[np.ndarray]] = {}
+    for utt in latents.utts:
+        if utt["class"] in latents.classes:
+            part = latents.logp[utt["first"] : utt["first"] + utt["rows"]]
+            streams.setdefault((utt["speaker"], utt["class"]), []).append(np.asarray(part, np.float64))
+    found = []
+    for (speaker, true), parts in sorted(streams.items()):
+        logp = np.concatenate(parts)
+        count = len(logp) // rows
+        sums = logp[: count * rows].reshape(count, rows, len(latents.classes)).sum(1)
+        found += [(speaker, true, latents.classes[k]) for k in sums.argmax(1)]
+    return found
+
+
+def duration_rows(name: str, latents: Latents, config: Config) -> list[dict]:
+    """Rows of ``durations.tsv`` for one set: accuracy of pieces of each of ``SECONDS``, by class and of all."""
+    rows = []
+    for seconds in SECONDS:
+        length = round(seconds / seconds_per_row(config))
+        cut = pieces(latents, length) if length else []
+        present = sorted({true for _, true, _ in cut})
+        enough = [c for c in present if len({s for s, true, _ in cut if true == c}) >= LEAST]
+        for true in enough + (["all"] if len(enough) == len(present) > 1 else []):
+            hits = [(s, int(decided == t), 1) for s, t, decided in cut if true in ("all", t)]
+            names = {"set": name, "class": true, "seconds": f"{seconds:g}"}
+            rows.append(share_row("duration_accuracy", hits, config.report.bootstrap, config.seed, **names))
+    return rows
+
+
+def whole_sets(exp: Path, config: Config) -> list[Path]:
+    """``latents/<set>`` of the sets that are not cut to pieces already."""
+    cut = {name for name, view in config.data.views.items() if view.seconds}
+    return [directory for directory in latent_sets(exp) if directory.name not in cut]
+
+
+def durations(exp: Path, config: Config) -> list[dict]:
+    """Rows of ``durations.tsv`` of all sets; none where the model decides nothing."""
+    rows = []
+    for directory in whole_sets(exp, config):
+        latents = Latents.open(directory)
+        if latents.cond_dim and len(latents.classes) > 1:
+            rows += duration_rows(directory.name, latents, config)
+    return rows
+
+
+def speaker_rows(name: str, decisions: Sequence[dict], known: Sequence[str]) -> list[dict]:
+    """Rows of ``speakers.tsv``: accuracy (empty for a class unseen) and log-likelihood ratio of each speaker."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in decisions:
+        groups.setdefault((row["class"], row["speaker"]), []).append(row)
+    return [
+        {"set": name, "class": true, "speaker": speaker} | summary(of, true in known)
+        for (true, speaker), of in sorted(groups.items())
+    ]
+
+
+def score_rows(name: str, decisions: Sequence[dict], known: Sequence[str], config: Config) -> list[dict]:
+    """Rows of ``by_score.tsv``: the same for each expert score, rounded to an integer; none where nothing is scored."""
+    groups: dict[tuple[str, int], list[dict]] = {}
+    for row in decisions:
+        if row["score"]:
+            groups.setdefault((row["class"], math.floor(float(row["score"]) + 0.5)), []).append(row)
+    rows = []
+    for (true, score), of in sorted(groups.items()):
+        hits = [(row["speaker"], int(row["decision"] == true), 1) for row in of]
+        share = share_row("", hits, config.report.bootstrap, config.seed)
+        ends = {key: share[key] if true in known else "" for key in ("low", "high")}
+        row = {"set": name, "class": true, "score": score} | summary(of, true in known) | ends
+        rows.append(row | {"speakers": share["speakers"]})
+    return rows
+
+
+def summary(decisions: Sequence[dict], known: bool) -> dict:
+    """Accuracy, mean and standard deviation of the log-likelihood ratio (nats per frame), and counts."""
+    right = sum(row["decision"] == row["class"] for row in decisions)
+    llr = np.array([float(row["llr"]) for row in decisions])
+    return {
+        "accuracy": f"{right / len(decisions):.6f}" if known else "",
+        "llr_mean": f"{llr.mean():.6f}",
+        "llr_std": f"{llr.std():.6f}",
+        "utterances": len(decisions),
+        "frames": sum(int(row["frames"]) for row in decisions),
+    }
+
+
+def fisher_summary(exp: Path) -> list[dict]:
+    """Rows of ``results.tsv``: mean Fisher ratio of each part, and the share of the sum its top tenth has."""
+    path = exp / "fisher.tsv"
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for row in read_tsv(path) if path.is_file() else ():
+        groups.setdefault((row["set"], row["classes"], row["part"]), []).append(float(row["fisher"]))
+    rows = []
+    for (name, classes, part), values in groups.items():
+        ratios = np.sort(np.nan_to_num(values))[::-1]
+        top = ratios[: max(1, round(TOP * len(ratios)))].sum() / ratios.sum() if ratios.any() else 0.0
+        for metric, value in ((f"fisher_{part}", ratios.mean()), (f"fisher_top_{part}", top)):
+            names = {"metric": metric, "set": name, "class": classes}
+            rows.append(names | {"value": f"{value:.6g}", "total": len(ratios)})
+    return rows
+
+
+def information_rows(exp: Path, config: Config) -> list[dict]:
+    """Write durations.tsv, speakers.tsv and by_score.tsv; rows of ``accuracy.tsv``, with the seconds as ``decided``."""
+    found, speakers, scores = durations(exp, config), [], []
+    for directory in whole_sets(exp, config):
+        path = exp / "decisions" / f"{directory.name}.txt"
+        if path.is_file():
+            decisions, known = read_tsv(path), Latents.open(directory).classes
+            speakers += speaker_rows(directory.name, decisions, known)
+            scores += score_rows(directory.name, decisions, known, config)
+    columns = ("accuracy", "low", "high", "llr_mean", "llr_std", "utterances", "frames", "speakers")
+    ends = ("value", "low", "high", "count", "total", "speakers")
+    write_tsv(
+        exp / "durations.tsv",
+        [{k: v for k, v in r.items() if k != "metric"} for r in found],
+        ("set", "class", "seconds", *ends),
+    )
+    write_tsv(exp / "speakers.tsv", speakers, ("set", "class", "speaker", "accuracy", *columns[3:7]))
+    write_tsv(exp / "by_score.tsv", scores, ("set", "class", "score", *columns))
+    return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in found]
+
+
+def lines(rows: list[dict]) -> list[str]:
+    """Accuracy against seconds of speech, a line for each set and class."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for r in (r for r in rows if r["metric"] == "duration_accuracy"):
+        ends = f"{float(r['low']):.4f}-{float(r['high']):.4f}" if r["low"] else "no interval"
+        cell = f"{r['decided'].removesuffix('s')} s {float(r['value']):.4f} ({ends}) of {r['total']}"
+        found.setdefault((r["set"], r["class"]), []).append(cell)
+    return [f"seconds {name} {true} {' | '.join(cells)}" for (name, true), cells in found.items()]
+
+
+def table_lines(exp: Path) -> list[str]:
+    """Each set's and class's speakers of lowest, middle and highest accuracy, and figures by expert score."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in read_tsv(exp / "speakers.tsv") if (exp / "speakers.tsv").is_file() else ():
+        if row["accuracy"]:
+            groups.setdefault((row["set"], row["class"]), []).append(row)
+    found = []
+    for (name, true), of in groups.items():
+        of = sorted(of, key=lambda row: (float(row["accuracy"]), row["speaker"]))
+        cells = (
+            f"{word} {float(row['accuracy']):.4f} ({row['speaker']}, llr {float(row['llr_mean']):.3f})"
+            for word, row in (("lowest", of[0]), ("median", of[len(of) // 2]), ("highest", of[-1]))
+        )
+        found.append(f"speakers {name} {true} {' | '.join(cells)} [ {len(of)} speakers ]")
+    for row in read_tsv(exp / "by_score.tsv") if (exp / "by_score.tsv").is_file() else ():
+        accuracy = f"accuracy {float(row['accuracy']):.4f} " if row["accuracy"] else ""
+        counts = f"{row['utterances']} utterances, {row['speakers']} speakers"
+        found.append(
+            f"score {row['set']} {row['class']} {row['score']} {accuracy}llr {float(row['llr_mean']):.4f} [ {counts} ]"
+        )
+    return found
+
+
+def fisher_lines(rows: list[dict]) -> list[str]:
+    """Mean Fisher ratio of each part and what the top tenth of its dims has of the sum."""
+    top = {(r["set"], r["class"], r["metric"]): r["value"] for r in rows if r["metric"].startswith("fisher_top_")}
+    found = []
+    for r in rows:
+        part = r["metric"].removeprefix("fisher_")
+        if r["metric"].startswith("fisher_") and not part.startswith("top_"):
+            share = float(top[r["set"], r["class"], f"fisher_top_{part}"])
+            found.append(
+                f"fisher {r['set']} {r['class']} {part}{r['total']} mean {float(r['value']):.3g} "
+                f"| top tenth of the dims {share:.3f} of the sum"
+            )
+    return found
+
+
+def sections(rows, exp: Path) -> list[Section]:
+    """Tables of ``report.html``; ``rows`` are ``dnf.report.Rows``."""
+    found = rows.pivot((r for r in rows.left if r["metric"] == "duration_accuracy"), ("set", "class"), "decided")
+    heads = list(dict.fromkeys(f"{s:g}s" for s in SECONDS if any(f"{s:g}s" in cells for cells in found.values())))
+
+    def cell(row: dict | None) -> str:
+        if row is None:
+            return ""
+        return f"{float(row['value']):.3f}" + (
+            f" ({float(row['low']):.2f} to {float(row['high']):.2f})" if row["low"] else ""
+        )
+
+    body = [[*key, *(cell(cells.get(head)) for head in heads)] for key, cells in found.items()]
+    words = "<p>Seconds of speech: each speaker's utterances, one after another, cut to pieces of that length.</p>"
+    named = ["set", "class", *(head.replace("s", " s") for head in heads)]
+    made = [
+        Section("Accuracy against seconds of speech", Html(words) + table(named, body, keys=2) if body else Html(""))
+    ]
+    ratios = rows.pivot((r for r in rows.left if r["metric"].startswith("fisher_")), ("set", "class"))
+    body = []
+    for key, cells in ratios.items():
+        for part in (p for p in "crx" if f"fisher_{p}" in cells):
+            row, top = cells[f"fisher_{part}"], cells[f"fisher_top_{part}"]
+            body.append([*key, part, row["total"], f"{float(row['value']):.3g}", f"{float(top['value']):.3f}"])
+    heads = ["set", "classes", "part", "dims", "mean Fisher ratio", "share of the top tenth"]
+    words = "<p>Fisher ratio of a dimension: class variance over variance within class. Part x is the input.</p>"
+    made.append(Section("Which dimensions carry class", Html(words) + table(heads, body, keys=3) if body else Html("")))
+    for name, title, keys in (("speakers", "By speaker", 3), ("by_score", "By expert score", 3)):
+        path = exp / f"{name}.tsv"
+        of = read_tsv(path) if path.is_file() else []
+        heads = list(of[0]) if of else []
+        body = [[short(row[head]) for head in heads] for row in of]
+        made.append(Section(title, table([h.replace("_", " ") for h in heads], body, keys=keys) if body else Html("")))
+    return made
+
+
+def short(text: str) -> str:
+    """Decimals cut to four."""
+    whole, point, decimals = text.partition(".")
+    return f"{float(text):.4f}" if point and whole.lstrip("-").isdigit() and decimals.isdigit() else text

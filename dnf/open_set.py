@@ -1,0 +1,275 @@
+"""Open set: is an utterance of none of the classes the model knows?
+
+Fitted on training and dev utterances of known classes.
+
+Four figures of an utterance, each larger for what is less like the known classes:
+
+    density     - mean over frames of log p(x), the classes' densities weighted equally
+    typicality  how far mean log p(x), or the mean log prior density of z (which is the mean squared norm of z about
+                its class mean), lies from what dev has, on either side: data that are *too* likely are not typical
+    distance    squared Mahalanobis distance of the utterance's mean latent from the nearest class, over what is
+                expected at its duration; the covariance is that of training utterances' mean latents within class,
+                shrunk
+    gap         - |mean log p(x | best class) - mean log p(x | second)|: what is of no class lies between them
+
+``combined`` is the sum of typicality, distance and gap, each in standard deviations of dev. Density is left out of it:
+typicality holds it already, two-sided, and a flow may well give unseen data more density than what it was trained on.
+No utterance of an unseen class has a part in the fit or in the threshold.
+
+References:
+    E. Nalisnick, A. Matsukawa, Y. W. Teh, B. Lakshminarayanan, "Detecting out-of-distribution inputs to deep generative
+    models using typicality", arXiv:1906.02994, 2019.
+    K. Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial attacks",
+    arXiv:1807.03888, 2018 (Mahalanobis distance from the nearest class mean under a tied covariance).
+    O. Ledoit, M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate
+    Analysis 88, 2004.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import nnls
+from sklearn.covariance import LedoitWolf
+
+from dnf.config import OpenSet as Settings
+from dnf.score import Latents
+
+log = logging.getLogger(__name__)
+
+SCORES = {
+    "combined": ("typicality", "distance", "gap"),
+    "density": ("density",),
+    "typicality": ("typicality",),
+    "distance": ("distance",),
+    "gap": ("gap",),
+}
+MOST = 20000  # training utterances that the covariance is computed from
+LEAST = 8  # dev utterances below which no threshold is set
+
+
+class Summary(NamedTuple):
+    """What the open-set score reads of U utterances.
+
+    Attributes:
+        logp: ``(U, K)`` float64, mean over frames of the log prior density of z under each class, nats.
+        mixture: ``(U,)`` float64, mean over frames of the log of the classes' mean prior density, nats.
+        logdet: ``(U,)`` float64, mean over frames, nats.
+        z_mean: ``(U, D)`` mean latent.
+        frames: ``(U,)`` frames of each.
+    """
+
+    logp: np.ndarray
+    mixture: np.ndarray
+    logdet: np.ndarray
+    z_mean: np.ndarray
+    frames: np.ndarray
+
+    def rows(self, wanted: np.ndarray) -> Summary:
+        """Those of some utterances."""
+        return Summary(*(array[wanted] for array in self))
+
+
+def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summary:
+    """Of one utterance, from its frames.
+
+    Args:
+        logp: ``(N, K)`` log prior density of the frames' z under each class, nats.
+        logdet: ``(N,)`` nats.
+        z_mean: ``(D,)`` mean of z.
+    """
+    logp = np.asarray(logp, np.float64)
+    mixture = np.logaddexp.reduce(logp, axis=1).mean() - np.log(logp.shape[1])
+    means = logp.mean(0)[None], np.array([mixture]), np.array([np.mean(logdet, dtype=np.float64)])
+    return Summary(*means, np.asarray(z_mean, np.float64)[None], np.array([len(logp)]))
+
+
+def read(directory: Path) -> tuple[Latents, Summary] | None:
+    """Latents and summary of ``latents/<set>``; None where there are no mean latents, as for systems without a flow."""
+    path = directory / "z_mean.npy"
+    if not path.is_file():
+        return None
+    latents, z_mean = Latents.open(directory), np.load(path, mmap_mode="r")
+    if len(z_mean) != len(latents.utts):
+        raise ValueError(f"{path}: {len(z_mean)} rows for {len(latents.utts)} utterances; run stage 4 again")
+    parts = []
+    for utt, z in zip(latents.utts, z_mean):
+        rows = slice(utt["first"], utt["first"] + utt["rows"])
+        parts.append(summary_of(latents.logp[rows], latents.logdet[rows], z))
+    return latents, Summary(*(np.concatenate(arrays) for arrays in zip(*parts)))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of a figure at n frames: the variance is ``base + per_frame / n``."""
+
+    mean: float
+    base: float
+    per_frame: float
+
+    @classmethod
+    def fit(cls, values: np.ndarray, frames: np.ndarray) -> Scale:
+        mean = float(values.mean())
+        base, per_frame = against_frames((values - mean) ** 2, frames)
+        return cls(mean, base, per_frame)
+
+    def __call__(self, values: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        return (values - self.mean) / np.sqrt(self.base + self.per_frame / frames)
+
+
+def against_frames(values: np.ndarray, frames: np.ndarray) -> tuple[float, float]:
+    """a, b >= 0 such that a + b / frames is nearest to ``values`` ``(U,)``; never both zero."""
+    (a, b), _ = nnls(np.stack([np.ones(len(frames)), 1 / frames], axis=1), values)
+    return (float(a), float(b)) if a + b > 0 else (1e-12, 0.0)
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """A fitted score with its threshold.
+
+    Attributes:
+        classes: K names of the model's classes.
+        means: ``(K, D)`` mean latents of the classes.
+        precision: ``(D, D)`` inverse covariance of mean latents of utterances within class.
+        expected: a, b of the expected squared distance a + b / frames.
+        inner: scales of log p(x) and of the log prior density under the nearest class.
+        scales: of each figure.
+        score_name: the score that decides, one of ``SCORES``.
+        threshold: utterances whose score is above it are of none of the classes.
+        false_alarm: share of known-class utterances for which it was set.
+    """
+
+    classes: list[str]
+    means: np.ndarray
+    precision: np.ndarray
+    expected: tuple[float, float]
+    inner: dict[str, Scale]
+    scales: dict[str, Scale]
+    score_name: str
+    threshold: float
+    false_alarm: float
+
+    @classmethod
+    def fit(
+        cls, train: Summary, of_train: Sequence[str], dev: Summary, classes: Sequence[str], settings: Settings
+    ) -> OpenSet:
+        """Means and covariance from training utterances, scales and threshold from dev.
+
+        Args:
+            train: utterances of known classes, ``of_train`` their classes.
+            dev: utterances of known classes.
+            classes: the model's.
+            settings: the score and the false-alarm rate.
+
+        Raises:
+            ValueError: a class without training utterances, or too few dev utterances.
+        """
+        labels = np.asarray(of_train)
+        absent = [name for name in classes if not (labels == name).any()]
+        if absent:
+            raise ValueError(f"no training utterance of class {absent[0]}: no mean latent of it; check data.classes")
+        if len(dev.frames) < LEAST:
+            raise ValueError(f"{len(dev.frames)} dev utterances of known classes set no threshold; {LEAST} are needed")
+        means = np.stack([train.z_mean[labels == name].mean(0, dtype=np.float64) for name in classes])
+        index = np.array([list(classes).index(name) for name in labels])
+        chosen = np.linspace(0, len(index) - 1, min(MOST, len(index))).round().astype(int)
+        spread = LedoitWolf(assume_centered=True).fit(train.z_mean[chosen] - means[index[chosen]])
+        likely = {"density": dev.mixture + dev.logdet, "norm": dev.logp.max(1)}
+        inner = {name: Scale.fit(values, dev.frames) for name, values in likely.items()}
+        squared = nearest(dev.z_mean, means, spread.precision_)
+        model = cls(
+            list(classes),
+            means,
+            spread.precision_,
+            against_frames(squared, dev.frames),
+            inner,
+            {},
+            settings.score,
+            0.0,
+            settings.false_alarm,
+        )
+        scales = {name: Scale.fit(values, dev.frames) for name, values in model.figures(dev).items()}
+        model = replace(model, scales=scales)
+        return replace(model, threshold=threshold(model.score(dev), settings.false_alarm))
+
+    def figures(self, of: Summary) -> dict[str, np.ndarray]:
+        """Density, typicality, distance and, with several classes, gap ``(U,)``, in units of their own."""
+        likely = of.mixture + of.logdet
+        norm = self.inner["norm"](of.logp.max(1), of.frames)
+        a, b = self.expected
+        found = {
+            "density": -likely,
+            "typicality": np.maximum(np.abs(self.inner["density"](likely, of.frames)), np.abs(norm)),
+            "distance": nearest(of.z_mean, self.means, self.precision) / (a + b / of.frames),
+        }
+        if len(self.classes) > 1:
+            second, best = np.sort(of.logp, axis=1)[:, -2:].T
+            found["gap"] = second - best
+        return found
+
+    def score(self, of: Summary, name: str | None = None) -> np.ndarray:
+        """The score ``(U,)``, in standard deviations of dev: larger for what is less like the known classes."""
+        found = self.figures(of)
+        parts = [part for part in SCORES[name or self.score_name] if part in found]
+        if not parts:
+            raise ValueError(f"open_set.score {name or self.score_name}: a model of one class has no gap; use combined")
+        return sum(self.scales[part](found[part], of.frames) for part in parts)
+
+    def is_none_of_these(self, of: Summary) -> np.ndarray:
+        """Whether each utterance ``(U,)`` is flagged: its score is above the threshold."""
+        return self.score(of) > self.threshold
+
+    def save(self, path: Path) -> None:
+        """Write ``path`` (JSON) and, beside it, the arrays as ``.npz``."""
+        content = {"classes": self.classes, "score": self.score_name, "threshold": self.threshold}
+        content |= {"false_alarm": self.false_alarm, "expected": self.expected}
+        for name in ("inner", "scales"):
+            content[name] = {key: vars(scale) for key, scale in getattr(self, name).items()}
+        temporary = path.with_name(path.name + ".tmp.npz")
+        np.savez(temporary, means=self.means, precision=self.precision)
+        temporary.replace(path.with_suffix(".npz"))
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> OpenSet:
+        arrays = path.with_suffix(".npz")
+        if not path.is_file() or not arrays.is_file():
+            raise ValueError(f"{path}: no open-set score (or {arrays.name} is not beside it); run stage 7")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        inner, scales = ({key: Scale(**s) for key, s in content[name].items()} for name in ("inner", "scales"))
+        with np.load(arrays) as found:
+            means, precision = found["means"], found["precision"]
+        return cls(
+            content["classes"],
+            means,
+            precision,
+            tuple(content["expected"]),
+            inner,
+            scales,
+            content["score"],
+            content["threshold"],
+            content["false_alarm"],
+        )
+
+
+def threshold(scores: np.ndarray, false_alarm: float) -> float:
+    """The smallest of ``scores`` ``(U,)`` that one more exceeds with probability ``false_alarm`` at most.
+
+    That is the rank of split conformal prediction, ceil((U + 1)(1 - false_alarm)); the largest where U is too small.
+    """
+    place = int(np.ceil((len(scores) + 1) * (1 - false_alarm)))
+    return float(np.sort(scores)[min(place, len(scores)) - 1])
+
+
+def nearest(z_mean: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis distance ``(U,)`` of mean latents ``(U, D)`` from the nearest of ``means`` ``(K, D)``."""
+    factor = np.linalg.cholesky(precision)
+    return np.min([(((z_mean - mean) @ factor) ** 2).sum(1) for mean in means], axis=0)

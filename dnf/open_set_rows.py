@@ -1,0 +1,200 @@
+"""Open-set figures of an experiment: the score is fitted on dev, every set is scored, and each decision gets a flag."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnf.config import Config
+from dnf.decide import share_row
+from dnf.open_set import LEAST, SCORES, OpenSet, read
+from dnf.page import Html, Section, table
+from dnf.score import latent_sets
+from dnf.sets import name_of
+from dnf.tables import read_tsv, write_tsv
+
+log = logging.getLogger(__name__)
+
+KNOWN = "known"  # all utterances of known classes in the test sets
+METRICS = ("open_set_auc", "open_set_detected", "open_set_false")
+
+
+class Scored(NamedTuple):
+    """One set: true class and speaker of each utterance, whether the class is known, score and flag, all ``(U,)``."""
+
+    classes: np.ndarray
+    speakers: np.ndarray
+    known: np.ndarray
+    score: np.ndarray
+    flagged: np.ndarray
+
+
+def auc(unseen: list[np.ndarray], known: list[np.ndarray], resamples: int, seed: int) -> tuple[float, float, float]:
+    """Area under the ROC and its 95 % interval by bootstrap over speakers, those of unseen and known classes apart.
+
+    What a resample needs are the wins of each speaker of the one over each of the other, which are counted once.
+
+    Args:
+        unseen, known: the scores of each speaker; no interval (NaN) with fewer than two speakers on a side.
+    """
+    known = [np.sort(scores) for scores in known]
+    wins = np.array([[wins_over(mine, other) for other in known] for mine in unseen])
+    sizes = [np.array([len(scores) for scores in side], dtype=float) for side in (unseen, known)]
+    value = wins.sum() / (sizes[0].sum() * sizes[1].sum())
+    if min(map(len, sizes)) < 2:
+        return value, np.nan, np.nan
+    rng = np.random.default_rng(seed)
+    drawn = [rng.multinomial(len(s), np.full(len(s), 1 / len(s)), size=resamples).astype(float) for s in sizes]
+    areas = np.einsum("ru,uk,rk->r", drawn[0], wins, drawn[1], optimize=True)
+    low, high = np.percentile(areas / ((drawn[0] @ sizes[0]) * (drawn[1] @ sizes[1])), [2.5, 97.5])
+    return value, low, high
+
+
+def wins_over(scores: np.ndarray, others: np.ndarray) -> float:
+    """Pairs in which one of ``scores`` is above one of ``others``, which are sorted; ties count half."""
+    return (np.searchsorted(others, scores, "left") + np.searchsorted(others, scores, "right")).sum() / 2
+
+
+def by_speaker(scored: Scored, wanted: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of the wanted utterances, by speaker."""
+    return {s: scored.score[wanted & (scored.speakers == s)] for s in np.unique(scored.speakers[wanted])}
+
+
+def set_rows(name: str, scored: Scored, pools: dict[str, dict[str, np.ndarray]], config: Config) -> list[dict]:
+    """Rows of ``accuracy.tsv`` for one set; ``pools`` are known-class scores by speaker, by the name of the pool."""
+    resamples, seed, rows = config.report.bootstrap, config.seed, []
+    for true in np.unique(scored.classes):
+        of = scored.classes == true
+        known = bool(scored.known[of].all())
+        shares = [(speaker, int(flag), 1) for speaker, flag in zip(scored.speakers[of], scored.flagged[of])]
+        metric = "open_set_false" if known else "open_set_detected"
+        rows.append(share_row(metric, shares, resamples, seed, set=name, **{"class": str(true)}))
+        for pool, others in pools.items() if not known else ():
+            mine = by_speaker(scored, of)
+            value, low, high = auc(list(mine.values()), list(others.values()), resamples, seed)
+            row = {"metric": "open_set_auc", "set": name, "class": str(true), "decided": pool, "value": f"{value:.6f}"}
+            row |= {"low": f"{low:.6f}", "high": f"{high:.6f}"} if np.isfinite(low) else {"low": "", "high": ""}
+            total = int(of.sum()) + sum(map(len, others.values()))
+            rows.append(row | {"count": int(of.sum()), "total": total, "speakers": len(mine) + len(others)})
+    return rows
+
+
+def fit(exp: Path, config: Config) -> OpenSet | None:
+    """Fit the score and write ``open_set.json``; None, and no file, where there is nothing to fit it on."""
+    for old in ("open_set.json", "open_set.npz"):
+        (exp / old).unlink(missing_ok=True)
+    found = {role: read(exp / "latents" / name_of(config.data, role)) for role in ("train", "dev")}
+    if None in found.values():
+        log.warning("%s: no mean latents of train and dev, so no open-set score; run stage 4 again", exp)
+        return None
+    chosen = {}
+    for role, (latents, summary) in found.items():
+        names = np.array([utt["class"] for utt in latents.utts])
+        known = np.isin(names, latents.classes)
+        chosen[role] = summary.rows(known), names[known]
+    classes = found["train"][0].classes
+    if len(chosen["dev"][1]) < LEAST or not set(classes) <= set(chosen["train"][1]):
+        log.warning("%s: fewer than %d dev utterances of known classes, so no open-set score", exp, LEAST)
+        return None
+    model = OpenSet.fit(*chosen["train"], chosen["dev"][0], classes, config.open_set)
+    model.save(exp / "open_set.json")
+    return model
+
+
+def open_set_rows(exp: Path, config: Config) -> list[dict]:
+    """Fit, score all sets, add column ``open_set`` to ``decisions/<set>.txt``; rows of ``accuracy.tsv``."""
+    model = fit(exp, config)
+    if model is None:
+        return []
+    sets: dict[str, Scored] = {}
+    every: list[dict] = []
+    for directory in latent_sets(exp):
+        found = read(directory)
+        if found is None:
+            log.warning("%s: no mean latents, so no open-set score", directory)
+            continue
+        latents, summary = found
+        classes, speakers = (np.array([utt[name] for utt in latents.utts]) for name in ("class", "speaker"))
+        known, score = np.isin(classes, latents.classes), model.score(summary)
+        sets[directory.name] = Scored(classes, speakers, known, score, model.is_none_of_these(summary))
+        path = exp / "decisions" / f"{directory.name}.txt"
+        if path.is_file():
+            decisions = read_tsv(path)
+            for row, value, flag in zip(decisions, score, sets[directory.name].flagged):
+                row |= {"open_set": "yes" if flag else "no", "open_set_score": f"{value:.6f}"}
+            write_tsv(path, decisions)
+        scores = {name: model.score(summary, name) for name in SCORES if name != "gap" or len(model.classes) > 1}
+        for i, utt in enumerate(latents.utts):
+            row = {"set": directory.name, "utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"]}
+            every.append(row | {name: f"{values[i]:.6f}" for name, values in scores.items()})
+    write_tsv(exp / "open_set.tsv", every)
+    fitted = {name_of(config.data, role) for role in ("train", "dev")}
+    pool: dict[str, list[np.ndarray]] = {}
+    for name, scored in sets.items():
+        for speaker, scores in (
+            by_speaker(scored, scored.known).items() if name not in fitted | set(config.data.views) else ()
+        ):
+            pool.setdefault(speaker, []).append(scores)
+    everyone = {speaker: np.concatenate(scores) for speaker, scores in sorted(pool.items())}
+    rows = []
+    for name, scored in sets.items():
+        pools = {KNOWN: everyone} if everyone else {}
+        if scored.known.any() and name not in fitted:
+            pools[name] = by_speaker(scored, scored.known)
+        rows += set_rows(name, scored, pools, config)
+    return rows
+
+
+def lines(rows: list[dict]) -> list[str]:
+    """Rows of ``results.tsv`` as lines of ``results.txt``."""
+    found = []
+    for r in rows:
+        ends = f"95% {float(r['low']):.4f}-{float(r['high']):.4f}" if r.get("low") else "no interval"
+        if r["metric"] == "open_set_auc":
+            against = f"known classes of {r['decided']}" if r["decided"] != KNOWN else "known classes of all test sets"
+            counts = f"{r['count']} against {int(r['total']) - int(r['count'])}"
+            name = f"open_set_auc {r['set']} {r['class']} (unseen) against {against}"
+        elif r["metric"] in METRICS:
+            name = f"{r['metric']} {r['set']} {r['class']}" + (
+                " (unseen)" if r["metric"] == "open_set_detected" else ""
+            )
+            counts = f"{r['count']} / {r['total']}"
+        else:
+            continue
+        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends}, {r['speakers']} speakers ]")
+    return found
+
+
+def section(rows) -> Section:
+    """The table of ``report.html``; ``rows`` are ``dnf.report.Rows``."""
+    found = rows.pivot((r for r in rows.left if r["metric"] in METRICS), ("metric", "set", "class", "decided"))
+    names = {
+        "open_set_auc": "AUC",
+        "open_set_detected": "flagged, unseen class",
+        "open_set_false": "flagged, known class",
+    }
+    body = []
+    for (metric, name, true, against), cells in sorted(found.items(), key=lambda item: METRICS.index(item[0][0])):
+        row = cells[metric]
+        interval = f" ({float(row['low']):.4f} to {float(row['high']):.4f})" if row.get("low") else ""
+        against = "all test sets" if against == KNOWN else against
+        body.append(
+            [
+                names[metric],
+                name,
+                true,
+                against,
+                f"{float(row['value']):.4f}{interval}",
+                f"{row['count']} / {row['total']}",
+                row["speakers"],
+            ]
+        )
+    heads = ["figure", "set", "class", "against the known classes of", "value (95 %)", "utterances", "speakers"]
+    words = (
+        "<p>None of these: utterances flagged as of no class the model knows. The score and its threshold were fitted "
+        "on training and dev utterances of known classes alone. An AUC of 0.5 is chance.</p>"
+    )
+    return Section("Open set", Html(words) + table(heads, body, keys=4) if body else Html(""))

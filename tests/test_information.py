@@ -1,0 +1,208 @@
+"""Accuracy against seconds, by speaker and score, Fisher ratios: by hand, and Gaussians whose ratio is known."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from dnf import information, information_figures
+from dnf.config import resolve
+from dnf.gaussianity import Moments
+from dnf.information import duration_rows, fisher_lines, fisher_summary, lines, pieces, score_rows, speaker_rows
+from dnf.score import Latents
+from dnf.tables import write_tsv
+
+
+def latents_of(utterances: list[tuple[str, str, int]], right=lambda row: True) -> Latents:
+    """Utterances of (speaker, class, rows); ``right`` says of each row, of all, if it is for its class."""
+    classes, utts, logp, first = ["ce", "en"], [], [], 0
+    for n, (speaker, name, rows) in enumerate(utterances):
+        utts.append(
+            {
+                "utt": f"{speaker}-{n}",
+                "speaker": speaker,
+                "class": name,
+                "set": "s",
+                "score": "",
+                "first": first,
+                "rows": rows,
+            }
+        )
+        own = np.array([[float(right(first + i) == (name == c)) for c in classes] for i in range(rows)])
+        logp.append(own)
+        first += rows
+    return Latents(classes, 2, utts, np.concatenate(logp).astype(np.float32), np.zeros(first, dtype=np.float32))
+
+
+@pytest.mark.parametrize("rows, count", [(1, 45), (7, 5 + 1), (10, 3 + 1), (11, 3), (35, 1), (36, 0)])
+def test_pieces_are_counted_per_speaker_across_utterances(rows, count):
+    """Speaker a has 35 rows in three utterances, speaker b 10; a class unseen has no pieces."""
+    latents = latents_of([("a", "en", 20), ("b", "ce", 10), ("a", "en", 4), ("a", "en", 11), ("c", "je", 100)])
+    found = pieces(latents, rows)
+    assert len(found) == count
+    assert all(true == decided and speaker in "ab" for speaker, true, decided in found)
+
+
+def test_a_piece_is_decided_by_the_sum_of_its_rows():
+    latents = latents_of([("a", "en", 6)], right=lambda row: row in (0, 1, 5))  # 2 of 3 right, then 1 of 3
+    assert [decided for _, _, decided in pieces(latents, 3)] == ["en", "ce"]
+
+
+def test_longer_pieces_are_decided_better_where_rows_are_independent():
+    rng = np.random.default_rng(0)
+    good = rng.random(40 * 600) < 0.6
+    latents = latents_of([(f"s{n}", ("ce", "en")[n % 2], 600) for n in range(40)], right=lambda row: good[row])
+    rows = duration_rows("test", latents, resolve(["splice.hop=3", "report.bootstrap=50"]))
+    of_all = {float(row["seconds"]): row for row in rows if row["class"] == "all"}
+    assert list(of_all) == [0.5, 1, 2, 3, 5, 10]  # 600 rows of 0.03 s are 18 s
+    assert of_all[0.5]["total"] == 40 * (600 // 17) and of_all[10]["total"] == 40
+    values = [float(row["value"]) for row in of_all.values()]
+    assert 0.7 < values[0] < values[2] < values[-1] and values[-1] > 0.98
+    assert {row["class"] for row in rows} == {"all", "ce", "en"}
+    assert sum(row["total"] for row in rows if row["seconds"] == "5" and row["class"] != "all") == of_all[5]["total"]
+
+
+def test_a_class_of_one_speaker_has_no_row_and_then_there_is_no_total():
+    latents = latents_of([("a", "en", 200), ("b", "en", 200), ("c", "ce", 200)])
+    rows = duration_rows("test", latents, resolve(["report.bootstrap=20"]))
+    assert {row["class"] for row in rows} == {"en"}
+
+
+def decision(speaker: str, true: str, decided: str, llr: float, score: str = "") -> dict:
+    return {"speaker": speaker, "class": true, "decision": decided, "llr": f"{llr:.6f}", "score": score, "frames": "10"}
+
+
+def test_speakers_by_hand():
+    decisions = [decision("a", "en", "en", 1.0), decision("a", "en", "ce", -0.5), decision("b", "je", "ce", -2.0)]
+    a, b = speaker_rows("test", decisions, ["ce", "en"])
+    assert (a["speaker"], a["accuracy"], a["llr_mean"], a["llr_std"]) == ("a", "0.500000", "0.250000", "0.750000")
+    assert (a["utterances"], a["frames"]) == (2, 20)
+    assert (b["class"], b["accuracy"], b["llr_mean"]) == ("je", "", "-2.000000")
+
+
+def test_scores_by_hand():
+    decisions = [
+        *(decision(s, "ce", d, x, "2.4") for s, d, x in (("a", "ce", -1), ("b", "ce", -2), ("b", "en", 3))),
+        decision("a", "ce", "en", 1, "2.5"),
+        decision("a", "ce", "en", 1),
+    ]
+    two, three = score_rows("test", decisions, ["ce", "en"], resolve(["report.bootstrap=50"]))
+    assert (two["score"], two["utterances"], two["speakers"], two["accuracy"]) == (2, 3, 2, "0.666667")
+    assert two["llr_mean"] == "0.000000" and float(two["low"]) <= 2 / 3 <= float(two["high"])
+    assert (three["score"], three["accuracy"], three["low"]) == (3, "0.000000", "")
+
+
+def test_the_fisher_ratio_of_gaussians_is_the_known_one():
+    """Classes at +-m with variance v have ratio m^2 / v, however many frames each has."""
+    g = torch.Generator().manual_seed(0)
+    m, v = torch.tensor([0.0, 1.0, 2.0, 0.5]), torch.tensor([1.0, 1.0, 4.0, 0.25])
+    moments = Moments(3, 5)
+    for k, (sign, n) in enumerate(((1, 60000), (-1, 20000))):
+        z = sign * m + v.sqrt() * torch.randn(n, 4, generator=g)
+        moments.update(torch.cat([z, torch.full((n, 1), 3.0)], 1), torch.full((n,), k))
+    ratio = moments.fisher([0, 1])
+    torch.testing.assert_close(ratio[:4], torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=torch.float64), atol=0.03, rtol=0)
+    assert ratio[4].isnan()
+
+
+def test_fisher_summary_by_hand(tmp_path):
+    values = {"c": [1.0] + [0.1] * 9, "r": [0.0, 0.0]}
+    rows = [
+        {"set": "test", "classes": "ce+en", "part": part, "dim_index": i, "fisher": value}
+        for part, of in values.items()
+        for i, value in enumerate(of)
+    ]
+    write_tsv(tmp_path / "fisher.tsv", rows)
+    found = {row["metric"]: row for row in fisher_summary(tmp_path)}
+    assert (found["fisher_c"]["value"], found["fisher_c"]["total"]) == ("0.19", 10)
+    assert float(found["fisher_top_c"]["value"]) == pytest.approx(1 / 1.9, rel=1e-5)
+    assert found["fisher_r"]["value"] == found["fisher_top_r"]["value"] == "0"
+    texts = fisher_lines(list(found.values()))
+    assert texts[0] == "fisher test ce+en c10 mean 0.19 | top tenth of the dims 0.526 of the sum" and len(texts) == 2
+    assert fisher_summary(tmp_path / "nowhere") == []
+
+
+@pytest.fixture(scope="module")
+def experiment(write_store, two_classes, small_config, tmp_path_factory):
+    """Stages 3, 4, 6 and 7 on classes en and zh, with dev enough for an open-set threshold."""
+    from dnf import decide, latents, score, train
+
+    root = tmp_path_factory.mktemp("information")
+    unseen = {
+        f"j{n}-u": (f"j{n}", "ja", x + 1, speech) for n, (_, _, x, speech) in enumerate(two_classes(5, 4).values())
+    }
+    stores = {"train": two_classes(1, 8, 130), "dev": two_classes(2, 12, 130), "test": two_classes(3, 8, 130) | unseen}
+    for name, utterances in stores.items():
+        write_store(root / "frames" / name, utterances)
+    (root / "classes.txt").write_text("en\nja\nzh\n")
+    config = small_config("data.classes=[en, zh]", "train.lr=0.01", "report.bootstrap=50", "prior.cond_dim=8")
+    config.save(root / "exp" / "config.yaml")
+    argv = [str(root / "frames"), str(root / "exp"), "--classes", str(root / "classes.txt"), "--device", "cpu"]
+    for main in (train.main, latents.main):
+        assert main(argv) == 0
+    for main in (score.main, decide.main):
+        assert main([str(root / "exp")]) == 0
+    return root, config
+
+
+def read(path) -> list[dict]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_mean_latents_and_moments_of_the_input_are_those_of_the_frames(experiment):
+    from scipy import stats
+
+    from dnf.checkpoint import load_model
+    from dnf.frames import FrameStore
+    from dnf.windows import Windows
+
+    root, config = experiment
+    windows = Windows(
+        [FrameStore(root / "frames" / "test")], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu")
+    )
+    rows = torch.arange(len(windows))
+    x, segment = windows.gather(rows), windows.segment(rows)
+    with torch.no_grad():
+        z = load_model(root / "exp" / "best.pt").model(x)[0]
+    mean = np.load(root / "exp" / "latents" / "test" / "z_mean.npy")
+    assert mean.dtype == np.float32
+    np.testing.assert_allclose(mean, [z[segment == u].mean(0) for u in range(12)], atol=1e-5)
+    found = {(r["set"], r["classes"], r["part"]): r for r in read(root / "exp" / "gaussianity.tsv")}
+    true = np.array([s.name for s in windows.segments()])[segment]
+    own = [x[true == name].double().numpy() for name in ("en", "zh")]
+    kurt = np.average([stats.kurtosis(of) for of in own], axis=0, weights=[len(of) for of in own]).mean()
+    assert float(found["test", "en+zh", "x"]["kurt_within"]) == pytest.approx(kurt, rel=1e-4, abs=1e-4)
+    assert found["test", "en+zh", "x"]["dim"] == "12" and ("test", "en+ja+zh", "x") in found
+    ratios = [
+        float(r["fisher"])
+        for r in read(root / "exp" / "fisher.tsv")
+        if (r["set"], r["classes"], r["part"]) == ("test", "en+zh", "x")
+    ]
+    a, b = own
+    expected = ((a.mean(0) - b.mean(0)) / 2) ** 2 / ((a.var(0) + b.var(0)) / 2)
+    np.testing.assert_allclose(ratios, expected, rtol=2e-4)
+
+
+def test_an_experiment_gets_its_tables_and_rows(experiment):
+    root, _ = experiment
+    rows = read(root / "exp" / "accuracy.tsv")
+    seconds = {(r["set"], r["class"], r["decided"]) for r in rows if r["metric"] == "duration_accuracy"}
+    assert ("test", "all", "0.5s") in seconds and ("test", "all", "1s") in seconds and len(lines(rows)) == 9
+    parts = {r["metric"] for r in fisher_summary(root / "exp")}
+    assert parts == {f"fisher_{a}{b}" for a in ("", "top_") for b in "crx"}
+    assert len(read(root / "exp" / "speakers.tsv")) == 8 + 12 + 12 and read(root / "exp" / "by_score.tsv") == []
+    assert any(line.startswith("speakers test en lowest ") for line in information.table_lines(root / "exp"))
+
+
+def test_figures_show_every_set_and_part(experiment):
+    root, config = experiment
+    made = dict(information_figures.information_figures(root / "exp", config, "exp"))
+    assert set(made) == {"durations", "fisher"}
+    legend = [text.get_text() for text in made["durations"].legends[0].get_texts()]
+    assert legend == ["dev, en+zh", "test, en+zh", "train, en+zh"]
+    axes = made["fisher"].axes
+    assert [a.get_title() for a in axes[::2]] == ["train, en+zh", "dev, en+zh", "test, en+zh"]
+    assert [line.get_label().split(",")[0] for line in axes[0].lines] == ["c", "r", "x"]
+    assert (made["durations"].get_figwidth(), made["fisher"].get_figwidth()) == (12, 12)
