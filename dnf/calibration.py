@@ -11,8 +11,9 @@ Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 
 "Application-independent evaluation of speaker detection", Computer Speech and Language 20, 2006: every class weighs alike,
 so the result is a log-likelihood and no posterior of dev's class counts; and every speaker of a class weighs alike. log h
 has a normal prior around the logarithm of what an analysis of variance of dev gives, since dev may have utterances of
-about one length. Targets are Platt's, "Probabilistic outputs for support vector machines", 1999, with speakers as counts:
-S speakers of a class cannot vouch for odds above about S to 1, and separable classes leave the slope finite.
+about one length. Targets are drawn back as in Platt, "Probabilistic outputs for support vector machines", 1999, with speakers as counts and half
+of one (Jeffreys' prior) added to each class: S speakers cannot vouch for odds above 2 S + 1 to 1, and separable classes
+leave the slope finite.
 """
 
 from __future__ import annotations
