@@ -1,8 +1,9 @@
-"""Intervals by bootstrap over speakers: utterances of a speaker are not independent, so speakers are drawn, not utterances.
+"""Intervals by bootstrap over speakers, not utterances: those of one speaker are not independent.
 
 A resample is a number of times that each speaker is drawn; statistics take those numbers as weights ``(R, U)`` of the
-utterances, so R resamples cost a few matrix products. Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile intervals); drawing whole clusters:
-Davison & Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.
+utterances, so R resamples cost a few matrix products. Efron & Tibshirani, "An Introduction to the Bootstrap", 1993,
+chapter 13 (percentile intervals); drawing whole clusters: Davison & Hinkley, "Bootstrap Methods and their
+Application", 1997, section 3.8.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def share(weights: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> np.ndarr
 def draws(speakers: Sequence[str], strata: Sequence[str] | None, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Weights ``(R, U)`` of the utterances, in blocks of resamples: how often the speaker of each was drawn.
 
-    With ``strata`` as many speakers of each stratum are drawn as there are; one who is in several, such as a speaker of two
-    languages, is drawn among those who are in the same ones.
+    With ``strata`` as many speakers of each stratum are drawn as there are; one who is in several, such as a speaker of
+    two languages, is drawn among those who are in the same ones.
     """
     names, index = np.unique(np.asarray(speakers), return_inverse=True)
     groups = np.zeros(len(names), dtype=int)
@@ -95,9 +96,9 @@ def paired(
 ) -> tuple[float, float | None, float | None, float | None]:
     """Difference of a statistic between systems a and b on the same utterances, with its interval and p-value.
 
-    The same speakers are drawn for both, so what makes an utterance hard for both cancels. The p-value is two-sided: twice
-    the smaller share of resamples in which the difference is not above, or not below, 0 (Davison & Hinkley, section 4.4,
-    with 1 added to both counts so that it is never 0).
+    The same speakers are drawn for both, so what makes an utterance hard for both cancels. The p-value is two-sided:
+    twice the smaller share of resamples in which the difference is not above, or not below, 0 (Davison & Hinkley,
+    section 4.4, with 1 added to both counts so that it is never 0).
 
     Returns:
         Statistic of a minus that of b, low, high, p; the last three None where a stratum has fewer than two speakers.

@@ -1,19 +1,21 @@
 """Calibrated log-likelihoods of utterances: multi-class logistic regression on dev, with duration as a covariate.
 
-For the mean log-likelihoods m_k of an utterance, centred over the classes, and its n effective frames (``dnf.evidence``)
+For the mean log-likelihoods m_k of an utterance, centred over the classes, and its n effective frames
+(``dnf.evidence``)
 
     l_k = n / (n + h) * (slope * m_k + offset_k)
 
-Where the mean of an utterance varies by s_b^2 between utterances of a class (speaker, words, channel) and by s_w^2 / n
-for its frames, its log-likelihood ratio is of this form with h = s_w^2 / s_b^2: short utterances weigh by their frames,
-and long ones are no surer than one more utterance of the kind lets them be. The slope and offsets are fitted as in
-Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006, and Brummer & du Preez,
-"Application-independent evaluation of speaker detection", Computer Speech and Language 20, 2006: every class weighs alike,
-so the result is a log-likelihood and no posterior of dev's class counts; and every speaker of a class weighs alike. log h
-has a normal prior around the logarithm of what an analysis of variance of dev gives, since dev may have utterances of
-about one length. Targets are drawn back as in Platt, "Probabilistic outputs for support vector machines", 1999, with speakers as counts and half
-of one (Jeffreys' prior) added to each class: S speakers cannot vouch for odds above 2 S + 1 to 1, and separable classes
-leave the slope finite.
+Where the mean of an utterance varies by s_b^2 between utterances of a class (speaker, words, channel) and by s_w^2 /
+n for its frames, its log-likelihood ratio is of this form with h = s_w^2 / s_b^2: short utterances weigh by their
+frames, and long ones are no surer than one more utterance of the kind lets them be. The slope and offsets are fitted
+as in Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006, and Brummer & du Preez,
+"Application-independent evaluation of speaker detection", Computer Speech and Language 20, 2006: every class weighs
+alike, so the result is a log-likelihood and no posterior of dev's class counts; and every speaker of a class weighs
+alike. log h has a normal prior around the logarithm of what an analysis of variance of dev gives, since dev may have
+utterances of about one length. Targets are drawn back as in Platt, "Probabilistic outputs for support vector
+machines", 1999, with speakers as counts: p pseudo-speakers added to each class keep S speakers from vouching for odds
+above S / p + 1 to 1, and leave the slope finite where classes do not overlap. Of 0.01 to 3, p = 0.1 was chosen for
+the Cllr of speakers of dev left out of the fit.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class Calibration:
         slope: nats of log-likelihood per nat of mean frame log-likelihood, for very long utterances.
         offsets: K, nats.
         half: effective frames h of an utterance that weighs half as much as a very long one; None: all weigh alike.
-        covariance: autocovariance of the frames' log-likelihood ratio on dev from lag 0 on, nats squared; empty, or of lag 0
-            alone: frames count as independent.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev from lag 0 on, nats squared; empty, or of
+            lag 0 alone: frames count as independent.
         speakers: of dev, by class.
         utterances: of dev, by class.
     """
@@ -147,7 +149,7 @@ def prior_of(classes: list[str], priors: dict[str, float]) -> np.ndarray:
 
 
 def usual_half(mean: np.ndarray, labels: np.ndarray, frames: np.ndarray, covariance: np.ndarray) -> float:
-    """h = s_w^2 / s_b^2 by an analysis of variance: how far utterances of a class differ beyond what their frames explain.
+    """h = s_w^2 / s_b^2 by an analysis of variance: how utterances of a class differ beyond what frames explain.
 
     Args:
         mean: ``(U, K)`` centred mean log-likelihoods, nats.

@@ -1,7 +1,7 @@
 """Stage 7: decisions per utterance and frame, accuracy, near-ties, decided shares and correlation with expert scores.
 
-Also calibration on dev, and how well each system tells classes apart on every set and its control. All of the flow and of
-every baseline, with intervals by bootstrap over speakers.
+Also calibration on dev, and how well each system tells classes apart on every set and its control. All of the flow
+and of every baseline, with intervals by bootstrap over speakers.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
 
 
 def calibrated_columns(evidence: Evidence, calibration: Calibration | None, reference: str, priors: dict) -> list[dict]:
-    """Posteriors and the reference class's log-likelihood ratio against the mean density of the others, nats, of each utterance.
+    """Each utterance's posteriors and log-likelihood ratio of the reference class against the mean of the others, nats.
 
     Empty without a calibration.
     """
@@ -160,7 +160,7 @@ def calibrated_rows(name: str, judged: Judged, config: Config) -> list[dict]:
 
 
 def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dict], dict[str, Judged]]:
-    """Write the decisions of a system; its rows of ``accuracy.tsv``, and each set's utterances of known classes as judged."""
+    """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
     sets, out = latent_sets(folder), folder / "decisions"
     shutil.rmtree(out, ignore_errors=True)

@@ -1,11 +1,12 @@
 """Measures of detection: AUC, EER, minimum detection cost, Cllr and its minimum, DET points.
 
-Scores are log-likelihood ratios in nats, high for the target class. ``weights`` ``(R, U)`` count each utterance several
-times (``dnf.bootstrap``) and give R figures at once; without them the figure is a float.
+Scores are log-likelihood ratios in nats, high for the target class. ``weights`` ``(R, U)`` count each utterance
+several times (``dnf.bootstrap``) and give R figures at once; without them the figure is a float.
 
-Cllr: Brummer & du Preez, "Application-independent evaluation of speaker detection", Computer Speech and Language 20, 2006;
-several classes: Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006. Both are the cost in
-bits of not knowing the class, classes weighing alike: log2 K (1 bit for two classes) for scores that say nothing.
+Cllr: Brummer & du Preez, "Application-independent evaluation of speaker detection", Computer Speech and Language 20,
+2006; several classes: Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006. Both are
+the cost in bits of not knowing the class, classes weighing alike: log2 K (1 bit for two classes) for scores that say
+nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sklearn.metrics import det_curve
 
 
 def error_rates(scores: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Misses and false alarms ``(R, G + 1)`` of each threshold: below all scores, and above each of G distinct ones, rising."""
+    """Misses and false alarms ``(R, G + 1)`` of rising thresholds: below all scores, above each of G distinct ones."""
     order = np.argsort(scores, kind="stable")
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     rates = []
@@ -84,7 +85,7 @@ def min_dcf(
 
 
 def surprise(loglik: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """-log2 of the posterior of the true class under equal priors, ``(U,)`` bits; ``loglik`` and ``labels`` as for ``cllr``."""
+    """-log2 of the true class's posterior under equal priors, ``(U,)`` bits; ``loglik``, ``labels`` as for ``cllr``."""
     loglik, labels = np.asarray(loglik, dtype=float), np.asarray(labels)
     if loglik.ndim == 1:
         return np.logaddexp(0, np.where(labels.astype(bool), -loglik, loglik)) / np.log(2)
@@ -113,7 +114,7 @@ def cllr(loglik: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = No
 
 
 def min_cllr(scores: np.ndarray, target: np.ndarray) -> float:
-    """Cllr of the scores after the best monotone map, which pool-adjacent-violators finds: what calibration cannot lower."""
+    """Cllr of the scores after the best monotone map (pool adjacent violators): what calibration cannot lower."""
     scores, target, _, _ = checked(scores, target, None)
     weights = np.where(target, 0.5 / target.sum(), 0.5 / (~target).sum())
     posterior = IsotonicRegression(y_min=0, y_max=1).fit_transform(scores, target.astype(float), sample_weight=weights)

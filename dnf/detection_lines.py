@@ -1,4 +1,4 @@
-"""Lines of results.txt on calibration and detection: each system on each set, its control on the same line, and warnings."""
+"""Lines of results.txt on calibration and detection: systems on sets, controls on the same lines, and warnings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def calibration_lines(exp: Path, config: Config) -> list[str]:
 
 
 def detection_lines(exp: Path, rows: list[dict], config: Config) -> list[str]:
-    """Figures of each system, set and pair of classes, beside those with the set's control; then differences of systems."""
+    """Figures of each system, set and pair of classes, with those of the control; then differences of systems."""
     found = {(r["metric"], r["set"], r["class"], r["system"]): r for r in rows}
     if not any(r["metric"] in MEASURES for r in rows):
         return []
@@ -94,6 +94,7 @@ def warning_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
         if apart(row, beside):
             figures = f"{float(row['value']):.4f}, with control {controls.get(name, '')} {float(beside['value']):.4f}"
             lines.append(
-                f"warning: {metric} {name} {classes} {system} {figures}: their intervals do not meet, so channels may be told apart"
+                f"warning: {metric} {name} {classes} {system} {figures}: "
+                "their intervals do not meet, so channels may be told apart"
             )
     return lines

@@ -1,4 +1,4 @@
-"""Pictures of how well classes are told apart: DET curves and reliability of the posteriors, all systems of a set together."""
+"""How well classes are told apart, in pictures: DET curves and reliability of posteriors, all systems together."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def reliability_bins(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def reliability(axes: Axes, pair: Pair, colour: str, marker: str) -> None:
-    """What posteriors say against what is so; the bars are a binomial deviation each way, as if speakers were one each."""
+    """What posteriors say against what is so; bars: a binomial deviation, as if utterances were independent."""
     stated, seen, deviation = reliability_bins(pair)
     ends = np.array([np.minimum(deviation, seen), np.minimum(deviation, 1 - seen)])
     axes.errorbar(stated, seen, ends, color=colour, marker=marker, ms=6, lw=1.5, elinewidth=1, capsize=2)
@@ -92,7 +92,8 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Judged, Ju
     pairs = sorted({p for both in systems.values() for j in both if j for p in j.pairs()})
     order = next(iter(systems.values()))[0].classes
     pairs.sort(key=lambda pair: [order.index(c) for c in pair])
-    figure = new_figure(f"{exp}: {name}, one class told from another", 0.7 + len(pairs) * (6.0 + 0.44 * len(systems)))
+    entries = sum(1 for both in systems.values() for judged in both if judged)
+    figure = new_figure(f"{exp}: {name}, one class told from another", 0.6 + len(pairs) * (6.5 + 0.25 * entries))
     for row, (first, second) in zip(figure.subplots(len(pairs), 2, squeeze=False), pairs):
         drawn, handles = [], []
         for n, (system, both) in enumerate(systems.items()):

@@ -26,6 +26,7 @@ class Judged(NamedTuple):
         labels: ``(U,)`` true classes, as columns of ``loglik``.
         loglik: ``(U, K)`` log-likelihoods up to a constant of the utterance, nats.
         calibrated: whether ``loglik`` is; if not, it only ranks utterances.
+        control: classes whose utterances come from a control; None: there is no control.
     """
 
     classes: list[str]
@@ -34,6 +35,7 @@ class Judged(NamedTuple):
     labels: np.ndarray
     loglik: np.ndarray
     calibrated: bool
+    control: frozenset[str] | None = None
 
     def only(self, rows: np.ndarray) -> Judged:
         """Some utterances, by number."""
@@ -41,8 +43,10 @@ class Judged(NamedTuple):
         return self._replace(utts=utts, speakers=speakers, labels=self.labels[rows], loglik=self.loglik[rows])
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Pairs of classes that both have utterances."""
-        return list(itertools.combinations([c for k, c in enumerate(self.classes) if (self.labels == k).any()], 2))
+        """Pairs of classes that both have utterances; with a control, those of which it has one."""
+        present = [name for k, name in enumerate(self.classes) if (self.labels == k).any()]
+        pairs = itertools.combinations(present, 2)
+        return [pair for pair in pairs if self.control is None or self.control & set(pair)]
 
     def pair(self, first: str, second: str) -> Pair:
         """What tells two classes apart."""
@@ -53,7 +57,7 @@ class Judged(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two classes of a set: ``(U,)`` log-likelihood ratios of the first against the second, nats, and which are of the first."""
+    """Two classes: ``(U,)`` log-likelihood ratios of the first against the second, nats, and which are the first's."""
 
     name: str
     speakers: list[str]
@@ -82,8 +86,8 @@ def judge(evidence: Evidence, calibration: Calibration | None, order: Sequence[s
 def with_control(judged: Judged, control: Judged) -> Judged | None:
     """Utterances of the control, and of the set where it is of classes that the control has none of.
 
-    A control of the reference class alone is so held against the other classes of the set, and one of all classes stands
-    for itself. None for a control without classes that the model knows.
+    A control of the reference class alone is so held against the other classes of the set, and one of all classes
+    stands for itself. None for a control without classes that the model knows.
     """
     if not len(control.labels):
         return None
@@ -95,6 +99,7 @@ def with_control(judged: Judged, control: Judged) -> Judged | None:
         np.concatenate([control.labels, rest.labels]),
         np.concatenate([control.loglik, rest.loglik]),
         judged.calibrated,
+        frozenset(judged.classes[label] for label in control.labels),
     )
 
 
@@ -129,7 +134,7 @@ def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[st
 def detection_rows(
     judged: Judged, settings: Calibrate, resamples: int, seed: int, ending: str = "", **names: str
 ) -> list[dict]:
-    """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if there are more.
+    """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if more.
 
     Args:
         judged: utterances.
@@ -148,7 +153,7 @@ def detection_rows(
                 rows.append(row_of(measure(*arrays), ends, pair.speakers, metric=name + ending, **own))
         least = detection.min_cllr(*arrays)
         rows.append(row_of(least, None, pair.speakers, metric=f"min_cllr{ending}", **own))
-    if judged.calibrated and len(judged.pairs()) == len(judged.classes) * (len(judged.classes) - 1) / 2 > 1:
+    if judged.calibrated and len(set(judged.labels.tolist())) == len(judged.classes) > 2:
         arrays, draw = (
             (judged.loglik, judged.labels),
             {"strata": judged.labels.tolist(), "resamples": resamples, "seed": seed},
@@ -174,7 +179,8 @@ def difference_rows(
     """
     if flow.utts != other.utts or flow.classes != other.classes:
         raise ValueError(
-            f"{names['system']}: its utterances of set {names['set']} or its classes are not those of the flow; score it again"
+            f"{names['system']}: its utterances of set {names['set']} or its classes are not those of the flow; "
+            "score it again"
         )
     rows, draw = [], {"resamples": resamples, "seed": seed}
 

@@ -1,16 +1,16 @@
 """What the frames of an utterance say together: mean log-likelihoods, and how many independent frames they are worth.
 
-Neighbouring frames share a phone, and neighbouring vectors share frames where the windows overlap, so log-likelihoods of
-frames must not be added as if each were news. The mean of n frames whose log-likelihood ratio has autocovariance
+Neighbouring frames share a phone, and neighbouring vectors share frames where the windows overlap, so log-likelihoods
+of frames must not be added as if each were news. The mean of n frames whose log-likelihood ratio has autocovariance
 gamma_0, gamma_1, ... has the variance
 
     v(n) = (gamma_0 + 2 sum_{k=1}^{n-1} (1 - k/n) gamma_k) / n
 
-(Bartlett, "On the theoretical specification and sampling properties of autocorrelated time-series", JRSS Suppl. 8, 1946), so
-the utterance is worth gamma_0 / v(n) independent frames. The autocovariance is pooled over utterances, and cut off where
-the sum of a pair of neighbouring lags stops being positive: the initial positive sequence of Geyer, "Practical Markov chain
-Monte Carlo", Statistical Science 7, 1992, section 3.3. Each utterance's own mean is taken off first: what an utterance or
-its speaker has for good is no correlation of frames but the business of calibration.
+(Bartlett, "On the theoretical specification and sampling properties of autocorrelated time-series", JRSS Suppl. 8,
+1946), so the utterance is worth gamma_0 / v(n) independent frames. The autocovariance is pooled over utterances, and
+cut off where the sum of a pair of neighbouring lags stops being positive: the initial positive sequence of Geyer,
+"Practical Markov chain Monte Carlo", Statistical Science 7, 1992, section 3.3. Each utterance's own mean is taken off
+first: what an utterance or its speaker has for good is no correlation of frames but the business of calibration.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def autocovariance(series: list[np.ndarray], lags: int = LAGS) -> np.ndarray:
         x = loglik - loglik.mean(1, keepdims=True)
         spectrum = np.fft.rfft(x - x.mean(0), 2 * n, axis=0)
         reach = min(n, lags + 1)
-        # the mean over the K (K - 1) / 2 pairs of a product of differences is 2 / (K - 1) times the sum over centred classes
+        # the mean of a product of differences over K (K - 1) / 2 pairs is 2 / (K - 1) times its sum over centred classes
         sums[:reach] += 2 / (classes - 1) * np.fft.irfft(np.abs(spectrum) ** 2, axis=0)[:reach].sum(1)
         counts[:reach] += n - np.arange(reach)
     covariance = sums[counts > 0] / counts[counts > 0]

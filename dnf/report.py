@@ -61,9 +61,9 @@ CAPTIONS = {
     "often speakers or recordings.",
     "llr_hist": "Log-likelihood ratios of utterances. Well separated classes lie on both sides of 0; an unseen "
     "class lies where the model puts it.",
-    "detection": "Left, errors of each system at every threshold: lower is better, and a dashed line, the control, that lies far "
-    "above its solid one says that channels are told apart. Right, whether posteriors mean what they say: above the line "
-    "they are too low, below it too high.",
+    "detection": "Left, errors of each system at every threshold: lower is better, and a dashed line, the control, "
+    "that lies far above its solid one says that channels are told apart. Right, whether posteriors mean what they "
+    "say: above the line they are too low, below it too high.",
     "loglik_hist": "Log-likelihood of utterances under a flow that knows no classes. Speech unlike the training "
     "data should lie further left, but a flow may also give it more.",
 }
@@ -293,7 +293,8 @@ def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> 
         row = cells[metric]
         lines.append([name, classes, system, DIFFERENCES[metric], share(row)[0], number(row.get("p") or "", 4)])
     heads = ["set", "classes", "against", "of", "difference (95 %)", "p"]
-    return [*sections, Section("The flow minus each baseline (paired)", table(heads, lines, keys=4) if lines else Html(""))]
+    html = table(heads, lines, keys=4) if lines else Html("")
+    return [*sections, Section("The flow minus each baseline (paired)", html)]
 
 
 def baseline(name: str, own: list[dict], controls: dict[str, str]) -> list[Section]:

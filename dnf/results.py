@@ -231,7 +231,7 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
     )
     blocks = {
         "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
-        "calibration and detection: Cllr in bits, 1 for two classes says nothing; calibrated on dev, whose own figures are too good": [
+        "calibration and detection: Cllr in bits (two classes: 1 says nothing); dev, which it is fitted on, looks too good": [
             *detection_lines(exp, every_system, config),
             *warning_lines(every_system, config.data.controls),
         ],

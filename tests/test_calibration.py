@@ -1,4 +1,4 @@
-"""Evidence of correlated frames and calibration on dev, against formulas and simulated utterances whose truth is known."""
+"""Evidence of correlated frames, and calibration on dev, against formulas and simulated utterances of known truth."""
 
 import json
 from types import SimpleNamespace
@@ -32,8 +32,8 @@ def utterances(
 ):
     """Frame log-likelihoods of two classes ``(n, 2)`` of utterances: AR(1) frames around a mean of the utterance's own.
 
-    The log-likelihood ratio of the frames has mean ``bias`` +- ``shift``, deviation 1 within an utterance, and its utterance
-    means the deviation ``spread``, so the right log-likelihood ratio of an utterance is known.
+    The log-likelihood ratio of the frames has mean ``bias`` +- ``shift``, deviation 1 within an utterance, and its
+    means of utterances the deviation ``spread``, so the right log-likelihood ratio of an utterance is known.
     """
     rng, rows = np.random.default_rng(seed), []
     for n, length in enumerate(lengths):
@@ -199,7 +199,7 @@ def test_odds_do_not_exceed_what_the_speakers_of_dev_can_vouch_for(speakers):
     dev = evidence(latents(utterances(6, [50] * 80, speakers=speakers, shift=20)))
     loglik = Calibration.fit(dev, SETTINGS).loglik(dev)
     odds = np.exp(np.abs(loglik[:, 0] - loglik[:, 1]))
-    assert np.median(odds) == pytest.approx(speakers + 1, rel=0.3)  # half of the speakers are of each class
+    assert np.median(odds) == pytest.approx(speakers / 2 / 0.1 + 1, rel=0.3)  # half of the speakers are of each class
 
 
 def test_scores_that_tell_nothing_say_nothing(caplog):
@@ -367,6 +367,9 @@ def test_a_control_of_both_classes_stands_for_itself():
     )
     assert with_control(of_set, one).labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert with_control(of_set, both).utts == both.utts
+    assert with_control(of_set, one).pairs() == [("en", "ce")]
+    third = with_control(of_set._replace(classes=["en", "ce", "je"]), both._replace(classes=["en", "ce", "je"]))
+    assert third._replace(control=frozenset(["je"])).pairs() == []
     assert with_control(of_set, none) is None
 
 
