@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dnf.bootstrap import share_row
 from dnf.config import Config
-from dnf.decide import share_row
 from dnf.page import Html, Section, table
 from dnf.score import Latents, latent_sets
 from dnf.tables import read_tsv, write_tsv

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnf.bootstrap import share_row
 from dnf.config import Config
-from dnf.decide import share_row
 from dnf.open_set import LEAST, SCORES, OpenSet, read
 from dnf.page import Html, Section, table
 from dnf.score import latent_sets

@@ -34,6 +34,7 @@ HISTORY = (
 )
 HYBRID = ("ce", "dev_ce")
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
+LATER = ("detection_",)  # figures of later stages, which replace them themselves
 
 
 def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
@@ -80,7 +81,8 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
                     write(stem, figure)
     if sets is None:
         for path in sorted(set(folder.glob("*.png")) - set(written)):
-            path.unlink()
+            if not path.name.startswith(LATER):
+                path.unlink()
     logger.info("%d figures in %s", len(written), folder)
     return written
 

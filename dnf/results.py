@@ -13,8 +13,10 @@ from pathlib import Path
 from dnf import entry, information, open_set_rows
 from dnf.config import Config, Data
 from dnf.decide import COLUMNS
+from dnf.detection_lines import detection_lines, warning_lines
 from dnf.sets import name_of
 from dnf.stage import STAGES, read_marker
+from dnf.systems import FLOW
 from dnf.tables import read_tsv, write_tsv
 
 log = logging.getLogger(__name__)
@@ -34,12 +36,14 @@ def collect(exp: Path) -> list[dict]:
                 "nll": f"{-float(row['loglik']):.6f}"
             }
             rows += [
-                {"metric": name, "set": path.parent.name, "class": row["class"], "value": value, "total": row["frames"]}
+                {"system": FLOW, "metric": name, "set": path.parent.name, "class": row["class"]}
+                | {"value": value, "total": row["frames"]}
                 for name, value in figures.items()
             ]
     for row in read_tsv(exp / "gaussianity.tsv"):
         rows += [
             {
+                "system": FLOW,
                 "metric": f"{name}_{row['part']}",
                 "set": row["set"],
                 "class": row["classes"],
@@ -217,6 +221,7 @@ def header(exp: Path, config: Config) -> list[str]:
 
 def text(exp: Path, rows: list[dict], config: Config) -> str:
     """``results.txt``: one figure a line, each with its counts, so that ``grep`` and ``sort`` can read it."""
+    every_system, rows = rows, [row for row in rows if row["system"] in ("", FLOW)]
     model_classes = sorted({r["decided"] for r in rows if r["metric"] == "utt_share"})
     single = {r["metric"]: r["value"] for r in rows if not r["set"]}
     count = next(r["total"] for r in rows if r["metric"] == "train_eval_difference")
@@ -227,6 +232,10 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
     )
     blocks = {
         "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
+        "calibration and detection: Cllr in bits (two classes: 1 says nothing); dev, which it is fitted on, looks too good": [
+            *detection_lines(exp, every_system, config),
+            *warning_lines(every_system, config.data.controls),
+        ],
         "shares decided for classes the model has not seen": share_lines(rows, set(model_classes))
         if model_classes
         else [],
@@ -278,7 +287,7 @@ def compare(folder: Path) -> str:
     """A table of all experiments below a folder that have results: utterance accuracy of each set, and NLL of dev."""
     table: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("*/results.tsv")):
-        rows, exp = read_tsv(path), path.parent.name
+        rows, exp = [r for r in read_tsv(path) if r["system"] in ("", FLOW)], path.parent.name
         cells = {
             f"utt {r['set']}": f"{float(r['value']):.4f}"
             for r in rows
