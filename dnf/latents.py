@@ -15,18 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
 from dnf import entry
 from dnf.checkpoint import Trained, load_model
 from dnf.classes import read_classes
 from dnf.config import Config
 from dnf.environment import choose_device
-from dnf.evaluate import AGREEMENT_FRAMES, BATCH, evaluate, evenly_spaced
-from dnf.frames import FrameStore
+from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
 from dnf.gaussianity import Moments, Shape, mardia
-from dnf.sets import reasons, scored_sets
-from dnf.splits import check_speakers
+from dnf.scored import each_set, open_sets, write_scored, written_whole
+from dnf.sets import reasons
 from dnf.tables import write_tsv
 from dnf.windows import Windows
 
@@ -71,36 +69,11 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
         out: ``latents/<set>``, replaced as a whole.
         save_frames: vectors whose z is kept; 0 keeps all.
     """
-    model, total = trained.model, len(windows)
-    temporary = out.with_name(out.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    model = trained.model
     ids = {name: i for i, name in enumerate(all_classes)}
     true = torch.tensor([ids[segment.name] for segment in windows.segments()])
-    kept = evenly_spaced(total, save_frames)
-    logp = open_memmap(temporary / "logp.npy", "w+", np.float32, (total, len(trained.classes)))
-    logdet = open_memmap(temporary / "logdet.npy", "w+", np.float32, (total,))
-    z_kept = open_memmap(temporary / "z.npy", "w+", np.float32, (len(kept), windows.dim))
+    kept = evenly_spaced(len(windows), save_frames)
     moments = Moments(len(all_classes), windows.dim)
-    for start in tqdm(range(0, total, BATCH), desc=f"latents {out.name}", unit="batch"):
-        rows = torch.arange(start, min(start + BATCH, total))
-        z, change = model(windows.gather(rows))
-        of_all = model.prior.of_all(z)
-        if not (torch.isfinite(change).all() and torch.isfinite(of_all).all()):
-            raise ValueError(
-                f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
-            )
-        logp[start : start + BATCH], logdet[start : start + BATCH] = of_all.cpu(), change.cpu()
-        moments.update(z, true[windows.segment(rows)])
-        first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
-        z_kept[first:last] = z[(kept[first:last] - start).to(z.device)].cpu()
-    for array in (logp, logdet, z_kept):
-        array.flush()
-    np.save(temporary / "z_rows.npy", kept.numpy())
-    with (temporary / "utts.tsv").open("w", encoding="utf-8") as file:
-        file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\n")
-        for utt, speaker, name, of_set, score, first, rows in windows.segments():
-            file.write(f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\n")
     prior = trained.config.prior
     meta = {
         "classes": trained.classes,
@@ -109,9 +82,19 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
         "var_c": prior.var_c,
         "var_r": prior.var_r,
     }
-    (temporary / "meta.json").write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    temporary.replace(out)
+    with written_whole(out) as folder:
+        z_kept = open_memmap(folder / "z.npy", "w+", np.float32, (len(kept), windows.dim))
+
+        def density(rows: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            z, change = model(x)
+            moments.update(z, true[windows.segment(rows)])
+            first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
+            z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
+            return model.prior.of_all(z), change
+
+        write_scored(folder, windows, meta, density, f"latents {out}")
+        z_kept.flush()
+        np.save(folder / "z_rows.npy", kept.numpy())
     return moments
 
 
@@ -194,37 +177,27 @@ def main(argv: list[str] | None = None) -> int:
         read_classes(args.classes),
     )
     trained = load_model(args.exp / "best.pt", device, all_classes)
-    present = {path.parent.name for path in args.frames.glob("*/meta.json")}
-    sets, left_out = scored_sets(config.data, present)
-    stores = {name: FrameStore(args.frames / name) for name in sorted({s for _, view in sets for s in view.sets})}
-    check_speakers(stores, config.data)
+    opened = open_sets(args.frames, config)
     splice, cmvn = trained.config.splice, trained.config.cmvn
     train = Windows(
-        [stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
+        [opened.stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
     )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
     for path in (args.exp / "latents").glob("*"):
-        if path.name not in dict(sets):
+        if path.name not in dict(opened.sets):
             shutil.rmtree(path)
     rows, dims, empty = [], [], {}
-    for name, view in sets:
-        pieces = max(1, round(view.seconds / trained.config.features.frame_shift)) if view.seconds else None
-        windows = Windows(
-            [stores[s] for s in view.sets], splice, cmvn, trained.classes, True, device, view.scores, pieces
-        )
+    for name, windows, reason in each_set(opened, trained.config, trained.classes, device):
         out = args.exp / "latents" / name
-        scored = any(score is not None for s in view.sets for score in stores[s].scores)
-        if not len(windows) or view.scores and not scored:
-            empty[name] = (
-                "its sets have no expert scores" if view.scores and not scored else "no utterance of it is left"
-            )
+        if windows is None:
+            empty[name] = reason
             shutil.rmtree(out, ignore_errors=True)
             continue
         moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
         of_set = gaussianity_rows(name, out, windows, moments, all_classes, trained, config.latents.mardia_frames)
         rows += of_set[0]
         dims += of_set[1]
-    why = reasons(left_out, args.classes.parent) | empty
+    why = reasons(opened.left_out, args.classes.parent) | empty
     for name, reason in why.items():
         log.warning("%s: %s is left out: %s", args.exp, name, reason)
     write_tsv(args.exp / "left_out.tsv", [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))
