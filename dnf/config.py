@@ -242,6 +242,26 @@ class Decide:
 
 
 @dataclass(frozen=True)
+class Calibrate:
+    enabled: bool
+    priors: dict[str, float]
+    effective_frames: bool
+    duration: bool
+    pseudo_speakers: float
+    dcf_prior: float
+    dcf_cost_miss: float
+    dcf_cost_false: float
+
+    def __post_init__(self):
+        positive(self, "pseudo_speakers", "dcf_prior", "dcf_cost_miss", "dcf_cost_false")
+        if not self.dcf_prior < 1:
+            raise ValueError(f"calibrate.dcf_prior must be below 1, not {self.dcf_prior}")
+        for name, prior in self.priors.items():
+            if not prior > 0:
+                raise ValueError(f"calibrate.priors: that of {name} must be above 0, not {prior}")
+
+
+@dataclass(frozen=True)
 class Report:
     bootstrap: int
 
@@ -268,6 +288,7 @@ class Config:
     plots: Plots
     score: Score
     decide: Decide
+    calibrate: Calibrate
     report: Report
 
     def __post_init__(self):

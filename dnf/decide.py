@@ -1,6 +1,7 @@
 """Stage 7: decisions per utterance and frame, accuracy, near-ties, decided shares and correlation with expert scores.
 
-All with intervals by bootstrap over speakers.
+Also calibration on dev, and how well each system tells classes apart on every set and its control. All of the flow and of
+every baseline, with intervals by bootstrap over speakers.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
-from dnf import entry
+from dnf import bootstrap, detection_plots, entry
+from dnf.calibration import Calibration, absent_classes, prior_of
 from dnf.config import Config
 from dnf.correlation import correlation_rows
+from dnf.detection_rows import Judged, detection_rows, difference_rows, judge, right, with_control
+from dnf.evidence import Evidence, evidence
 from dnf.score import Latents, latent_sets, utterance_loglik
+from dnf.sets import name_of
+from dnf.systems import FLOW, systems
 from dnf.tables import write_tsv
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
+COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers", "p")
 
 
 def decide(latents: Latents, reference: str, window: float, near_tie: float) -> list[dict]:
@@ -57,25 +62,6 @@ def decide(latents: Latents, reference: str, window: float, near_tie: float) -> 
     return rows
 
 
-def speaker_interval(
-    hits: dict[str, float], totals: dict[str, float], resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """95 % percentile interval of sum(hits) / sum(totals) by bootstrap over speakers; None for fewer than two speakers."""
-    if len(totals) < 2:
-        return None
-    pairs = np.array([(hits.get(speaker, 0), totals[speaker]) for speaker in sorted(totals)], dtype=float).T
-    result = stats.bootstrap(
-        tuple(pairs),
-        lambda hit, total, axis: hit.sum(axis) / total.sum(axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=resamples,
-        rng=np.random.default_rng(seed),
-    )
-    return result.confidence_interval.low, result.confidence_interval.high
-
-
 def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int, seed: int, **names: str) -> dict:
     """A share with its interval from ``(speaker, hits, total)`` of each utterance."""
     hits, totals = {}, {}
@@ -83,7 +69,8 @@ def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int,
         hits[speaker] = hits.get(speaker, 0) + hit
         totals[speaker] = totals.get(speaker, 0) + total
     count, total = sum(hits.values()), sum(totals.values())
-    interval = speaker_interval(hits, totals, resamples, seed)
+    pairs = np.array([(hits[speaker], totals[speaker]) for speaker in totals], dtype=float).T
+    interval = bootstrap.interval(bootstrap.share, list(totals), *pairs, resamples=resamples, seed=seed)
     low, high = (f"{end:.6f}" for end in interval) if interval else ("", "")
     figures = {
         "value": f"{count / total:.6f}",
@@ -124,30 +111,114 @@ def accuracy_rows(name: str, decisions: list[dict], classes: list[str], resample
     return rows
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.decide", description=__doc__)
-    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
-    args = parser.parse_args(argv)
-    config = Config.load(args.exp / "config.yaml")
+def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None:
+    """Fit a system's calibration on dev and write ``calibration.json``; None, and no file, if it is off or cannot be.
+
+    Args:
+        folder: of the system.
+        dev: its evidence of the dev set.
+        config: settings.
+    """
+    path = folder / "calibration.json"
+    path.unlink(missing_ok=True)
+    missing = absent_classes(dev)
+    if missing:
+        log.warning("%s: no calibration: dev has no utterance of class %s", folder, ", ".join(missing))
+    if missing or not config.calibrate.enabled:
+        return None
+    made = Calibration.fit(dev, config.calibrate)
+    made.save(path)
+    return made
+
+
+def calibrated_columns(evidence: Evidence, calibration: Calibration | None, reference: str, priors: dict) -> list[dict]:
+    """Posteriors and the reference class's log-likelihood ratio against the mean density of the others, nats, of each utterance.
+
+    Empty without a calibration.
+    """
+    names = [f"posterior_{name}" for name in evidence.classes] + ["llr_calibrated"]
+    if calibration is None:
+        return [dict.fromkeys(names, "") for _ in evidence.utts]
+    loglik, place = calibration.loglik(evidence), evidence.classes.index(reference)
+    others = np.delete(loglik, place, axis=1)
+    ratios = loglik[:, place] - np.logaddexp.reduce(others, axis=1) + np.log(others.shape[1])
+    table = np.column_stack([calibration.posteriors(evidence, priors), ratios])
+    return [dict(zip(names, (f"{value:.6f}" for value in values))) for values in table]
+
+
+def calibrated_rows(name: str, judged: Judged, config: Config) -> list[dict]:
+    """Accuracy of a set when the class of highest posterior is decided, by true class and of all."""
+    hits, rows = right(judged, config.calibrate), []
+    groups = {c: np.flatnonzero(judged.labels == k) for k, c in enumerate(judged.classes)}
+    groups = {c: group for c, group in sorted(groups.items()) if len(group)} | {"all": np.arange(len(hits))}
+    for true, group in groups.items():
+        if len(group):
+            cells = [(judged.speakers[u], int(hits[u]), 1) for u in group]
+            draw = (config.report.bootstrap, config.seed)
+            rows.append(share_row("utt_accuracy_calibrated", cells, *draw, set=name, **{"class": true}))
+    return rows
+
+
+def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dict], dict[str, Judged]]:
+    """Write the decisions of a system; its rows of ``accuracy.tsv``, and each set's utterances of known classes as judged."""
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
-    sets, out = latent_sets(args.exp), args.exp / "decisions"
+    sets, out = latent_sets(folder), folder / "decisions"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    rows = []
-    for directory in sets:
-        latents = Latents.open(directory)
-        if latents.cond_dim == 0 or len(latents.classes) < 2:
-            log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", directory)
-            continue
-        reference = next((c for c in config.data.classes if c in latents.classes), latents.classes[0])
-        decisions = decide(latents, reference, window, config.decide.near_tie)
-        write_tsv(out / f"{directory.name}.txt", decisions)
-        rows += accuracy_rows(directory.name, decisions, latents.classes, config.report.bootstrap, config.seed)
+    (folder / "calibration.json").unlink(missing_ok=True)
+    rows, all_judged = [], {}
+    opened = {directory.name: Latents.open(directory) for directory in sets}
+    model = next(iter(opened.values()))
+    if len(model.classes) < 2 or is_flow and model.cond_dim == 0:
+        log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", folder)
+        return [], {}
+    order = [c for c in config.data.classes if c in model.classes]
+    order += [c for c in model.classes if c not in order]
+    prior_of(order, config.calibrate.priors)
+    dev = evidence(Latents.open(folder / "latents" / name_of(config.data, "dev")))
+    calibration = calibrate(folder, dev, config)
+    draw = (config.report.bootstrap, config.seed)
+    for name, latents in opened.items():
+        found = evidence(latents, dev.covariance)
+        decisions = decide(latents, order[0], window, config.decide.near_tie)
+        columns = calibrated_columns(found, calibration, order[0], config.calibrate.priors)
+        written = [row | more | {"open_set": ""} for row, more in zip(decisions, columns)]
+        write_tsv(out / f"{name}.txt", written)
+        rows += accuracy_rows(name, decisions, latents.classes, *draw)
+        judged = all_judged[name] = judge(found, calibration, order)
+        rows += calibrated_rows(name, judged, config) if calibration else []
+        rows += detection_rows(judged, config.calibrate, *draw, set=name)
         scored = [r for r in decisions if r["score"]]
         columns = [float(r["llr"]) for r in scored], [float(r["score"]) for r in scored], [r["speaker"] for r in scored]
-        names = {"set": directory.name, "class": "+".join(sorted({r["class"] for r in scored})), "decided": reference}
-        rows += correlation_rows(*columns, config.report.bootstrap, config.seed, **names) if scored else []
+        names = {"set": name, "class": "+".join(sorted({r["class"] for r in scored})), "decided": order[0]}
+        rows += correlation_rows(*columns, *draw, **names) if scored else []
+    for name, control in controls(all_judged, config.data.controls).items():
+        rows += detection_rows(control, config.calibrate, *draw, ending="_control", set=name)
+    return rows, all_judged
+
+
+def controls(judged: dict[str, Judged], names: dict[str, str]) -> dict[str, Judged]:
+    """Each set with a control, its classes taken from the control where that has them."""
+    pairs = {name: with_control(judged[name], judged[c]) for name, c in names.items() if name in judged and c in judged}
+    return {name: control for name, control in pairs.items() if control}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.decide", description=__doc__.split("\n\n")[0])
+    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
+    args = parser.parse_args(argv)
+    config, rows, judged = Config.load(args.exp / "config.yaml"), [], {}
+    for system, folder in systems(args.exp).items():
+        found, judged[system] = decide_system(folder, config, system == FLOW)
+        rows += [{"system": system} | row for row in found]
+    for system, sets in judged.items():
+        for name in sorted(sets.keys() & judged[FLOW].keys()) if system != FLOW else ():
+            draw = (config.report.bootstrap, config.seed)
+            ours = judged[FLOW][name]
+            rows += difference_rows(ours, sets[name], config.calibrate, *draw, system=system, set=name)
     write_tsv(args.exp / "accuracy.tsv", rows, COLUMNS)
+    beside = {system: controls(sets, config.data.controls) for system, sets in judged.items()}
+    detection_plots.make_plots(args.exp, judged, beside, config)
     return 0
 
 

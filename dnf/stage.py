@@ -63,7 +63,7 @@ STAGES = {
     "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "data.views", "data.controls", "data.shared_speakers", "latents", "baselines"), ("train",), "exp"),
     "plots": Stage(5, "plots", ("seed", "plots"), ("latents",), "exp"),
     "score": Stage(6, "scores", ("score",), ("latents",), "exp"),
-    "decide": Stage(7, "decisions", ("seed", "data.classes", "decide", "report"), ("score",), "exp"),
+    "decide": Stage(7, "decisions", ("seed", "data.classes", "decide", "calibrate", "report"), ("score",), "exp"),
     "report": Stage(8, "results.txt, results.tsv, report.html", ("data.controls",), ("plots", "decide"), "exp"),
 }
 

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-
 import recipe_runs
-from dnf.tables import read_tsv
 from queues import Cluster, wait_for
+
+from dnf.tables import read_tsv
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "utils"))
@@ -230,22 +230,11 @@ class QueueBehaviour:
         assert " refused it: " in said and not (site.folder / "a.log").exists()
 
     def test_progress_on_a_terminal(self, site):
-        ours, theirs = os.openpty()
         command = [site.runner, "JOB=1:2", "a.JOB.log", "sleep", "2"]
-        runner = subprocess.Popen(
-            command, cwd=site.folder, env=site.cluster.environment, stderr=theirs, stdin=subprocess.DEVNULL
-        )
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 4096):
-                shown += chunk
-        except OSError:
-            pass  # the end of a terminal
-        os.close(ours)
-        assert runner.wait(timeout=60) == 0
-        assert b"\rdone 0 / running 0 / failed 0 / waiting 2" in shown and b"done 0 / running 2 / failed 0" in shown
-        assert b"\n" not in shown
+        status, shown = recipe_runs.on_terminal(command, site.folder, site.cluster.environment)
+        assert status == 0
+        assert "\rdone 0 / running 0 / failed 0 / waiting 2" in shown and "done 0 / running 2 / failed 0" in shown
+        assert "\n" not in shown
 
     @pytest.mark.slow
     def test_recipe_has_the_same_results_as_on_one_machine(self, site, tmp_path_factory):

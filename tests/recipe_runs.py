@@ -42,3 +42,18 @@ def results(folder: Path, exp: str) -> list[dict[str, str]]:
 def environment() -> dict[str, str]:
     """For running modules of the project directly."""
     return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def on_terminal(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Status of a command that has a terminal as its stderr, and what it showed there."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=theirs, stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            shown += chunk
+    except OSError:
+        pass  # the end of a terminal
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from recipe_runs import on_terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "utils/run.py")
@@ -254,6 +255,7 @@ def test_smallest_limit_wins(run):
         "ls",
         "-d",
         "run.*",
+        "2>/dev/null",  # a folder may go while it looks
         "|",
         "wc",
         "-l",
@@ -459,23 +461,8 @@ def test_second_signal_kills(run):
     assert "(code 137; signal 9)" in (run.folder / "a.log").read_text()
 
 
-def on_terminal(folder, *arguments):
-    """Runs the runner with a terminal as its stderr; status and what it showed."""
-    ours, theirs = pty.openpty()
-    runner = subprocess.Popen([RUN, *arguments], cwd=folder, env=environment(), stderr=theirs, stdin=subprocess.DEVNULL)
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            shown += chunk
-    except OSError:
-        pass  # the end of a terminal
-    os.close(ours)
-    return runner.wait(timeout=10), shown.decode()
-
-
 def test_status_line_of_an_array(tmp_path):
-    status, shown = on_terminal(tmp_path, "-tc", "1", "JOB=1:3", "a.JOB.log", "sleep", "0.3")
+    status, shown = on_terminal([RUN, "-tc", "1", "JOB=1:3", "a.JOB.log", "sleep", "0.3"], tmp_path, environment())
     assert status == 0
     assert "\rdone 0 / running 1 / failed 0 / waiting 2\r" in shown
     assert re.search(r"\rdone 1 / running 1 / failed 0 / waiting 1, 0:0[0-9] left", shown)
@@ -484,7 +471,7 @@ def test_status_line_of_an_array(tmp_path):
 
 def test_status_line_of_one_job(tmp_path):
     (tmp_path / "bar.sh").write_text("printf '10%%|# |'; sleep 1; printf '\\r50%%|## |'; sleep 1; exit 4")
-    status, shown = on_terminal(tmp_path, "a.log", "bash", "bar.sh")
+    status, shown = on_terminal([RUN, "a.log", "bash", "bar.sh"], tmp_path, environment())
     assert status == 1
     assert "\r10%|# |" in shown and "\r50%|## |" in shown
     assert shown.endswith("\r        \rrun.py: job failed, log is in a.log\r\n  50%|## |\r\n")

@@ -53,7 +53,11 @@ def test_views_follow_the_sets_in_their_order():
     assert dict(found)["low"] == View(["a"], [1.0, 2.0]) and dict(found)["z+a"].sets == ["z", "a"]
 
 
-@pytest.mark.parametrize("present", [set(c) for n in range(4) for c in itertools.combinations("abc", n)], ids="".join)
+@pytest.mark.parametrize(
+    "present",
+    [set(c) for n in range(4) for c in itertools.combinations("abc", n)],
+    ids=lambda present: "".join(sorted(present)),
+)
 def test_a_view_is_scored_when_all_its_sets_are_there_and_left_out_otherwise(present):
     settings = data("test=[a, b]", "views={ab: {sets: [a, b]}, cb: {sets: [c, b]}, c1: {sets: [c], seconds: 1}}")
     made_of = {"a": "a", "b": "b", "ab": "ab", "cb": "cb", "c1": "c"}

@@ -13,16 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from dnf import checkpoint, latents, train, trainer as trainer_module
+from dnf import checkpoint, latents, train
+from dnf import trainer as trainer_module
+from dnf.distributed import ALONE
 from dnf.evaluate import evaluate, evenly_spaced
 from dnf.history import COLUMNS
 from dnf.monitor import SpikeMonitor
-from dnf.distributed import ALONE
 from dnf.train import make_trainer
 from dnf.trainer import CPU_MICRO_BATCH, Trainer, backward, learning_rate
 from dnf.windows import Windows
-
-
 
 # ---- spikes --------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import job_log
+import runner_options
 from runner_options import Request, UsageError
 
 PICKS = ("all", "failed", "incomplete")
@@ -20,6 +21,25 @@ QUIET = 30.0  # seconds between two lines of progress where there is no terminal
 def say(text: str) -> None:
     """One line on stderr, after the name of the runner."""
     print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
+
+
+def command_line(arguments: list[str], usage: str, run: Callable[[Request], int]) -> int:
+    """What every runner does with its command line: hand it to ``run``, or say in one line what is wrong. The status."""
+    if arguments in (["--help"], ["-h"]):
+        print(usage)
+        return 0
+    try:
+        request = runner_options.parse(arguments)
+        for warning in request.warnings:
+            say(warning)
+        return run(request)
+    except UsageError as error:
+        say(f"{error}; see --help")
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        say("interrupted before the first task")
+    return 2
 
 
 class Task:

@@ -12,8 +12,7 @@ import time
 
 import job_log
 import queue_conf
-import runner_options
-from job_array import JobArray, StatusLine, Task, say
+from job_array import JobArray, StatusLine, Task, command_line, say
 from parent import end_with
 from queue_desk import Desk, Held
 from runner_options import Request, UsageError
@@ -253,20 +252,11 @@ def submit_options(request: Request, conf: queue_conf.QueueConf) -> list[str]:
 
 
 def main(arguments: list[str], scheduler: Scheduler, usage: str) -> int:
-    if arguments in (["--help"], ["-h"]):
-        print(usage.rstrip() + "\n" + OPTIONS.format(scheduler.conf_name))
-        return 0
-    try:
-        request = runner_options.parse(arguments)
-        for warning in request.warnings:
-            say(warning)
-        return QueueRunner(request, scheduler).run(arguments)
-    except UsageError as error:
-        say(f"{error}; see --help")
-    except Silent as silence:
-        say(f"{scheduler.name} does not answer: {silence}")
-    except OSError as error:
-        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        say("interrupted before the first task")
-    return 2
+    def run(request: Request) -> int:
+        try:
+            return QueueRunner(request, scheduler).run(arguments)
+        except Silent as silence:
+            say(f"{scheduler.name} does not answer: {silence}")
+            return 2
+
+    return command_line(arguments, usage.rstrip() + "\n" + OPTIONS.format(scheduler.conf_name), run)

@@ -31,11 +31,10 @@ import time
 from collections.abc import Iterable, Iterator
 
 import job_log
-import runner_options
-from job_array import JobArray, StatusLine, Task, say
+from job_array import JobArray, StatusLine, Task, command_line, say
 from local_slots import Slot, Slots, cpu_slots, find_devices
 from parent import end_with
-from runner_options import Request, UsageError
+from runner_options import Request
 from wakeup import Wakeup
 
 GRACE = 10.0  # seconds the tasks have to end after a signal, before they are killed
@@ -211,21 +210,7 @@ def group_lives(group: int) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments in (["--help"], ["-h"]):
-        print(__doc__)
-        return 0
-    try:
-        request = runner_options.parse(arguments)
-        for warning in request.warnings:
-            say(warning)
-        return LocalRunner(request).run()
-    except UsageError as error:
-        say(f"{error}; see --help")
-    except OSError as error:
-        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        say("interrupted before the first task")
-    return 2
+    return command_line(arguments, __doc__, lambda request: LocalRunner(request).run())
 
 
 if __name__ == "__main__":

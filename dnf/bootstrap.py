@@ -1,0 +1,116 @@
+"""Intervals by bootstrap over speakers: utterances of a speaker are not independent, so speakers are drawn, not utterances.
+
+A resample is a number of times that each speaker is drawn; statistics take those numbers as weights ``(R, U)`` of the
+utterances, so R resamples cost a few matrix products. Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile intervals); drawing whole clusters:
+Davison & Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+CELLS = 2_000_000  # weights held at once
+ENDS = (0.025, 0.975)
+
+Statistic = Callable[..., np.ndarray]  # (weights (R, U), *arrays) -> (R,)
+
+
+def share(weights: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """sum(hits) / sum(totals) of each resample: an accuracy of utterances, or of frames."""
+    return (weights @ hits) / (weights @ totals)
+
+
+def draws(speakers: Sequence[str], strata: Sequence[str] | None, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Weights ``(R, U)`` of the utterances, in blocks of resamples: how often the speaker of each was drawn.
+
+    With ``strata`` as many speakers of each stratum are drawn as there are; one who is in several, such as a speaker of two
+    languages, is drawn among those who are in the same ones.
+    """
+    names, index = np.unique(np.asarray(speakers), return_inverse=True)
+    groups = np.zeros(len(names), dtype=int)
+    if strata is not None:
+        labels, label = np.unique(np.asarray(strata), return_inverse=True)
+        member = np.zeros((len(names), len(labels)), dtype=bool)
+        member[index, label] = True
+        groups = np.unique(member, axis=0, return_inverse=True)[1].ravel()
+    rng, block = np.random.default_rng(seed), max(1, CELLS // max(1, len(index)))
+    for first in range(0, resamples, block):
+        size = min(block, resamples - first)
+        counts = np.zeros((size, len(names)))
+        for group in range(groups.max() + 1):
+            own = np.flatnonzero(groups == group)
+            counts[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size)
+        yield counts[:, index]
+
+
+def fewest(speakers: Sequence[str], strata: Sequence[str] | None) -> int:
+    """Number of speakers of the stratum that has the fewest."""
+    pairs = set(zip(strata, speakers)) if strata is not None else {("", speaker) for speaker in speakers}
+    counts: dict[str, int] = {}
+    for stratum, _ in pairs:
+        counts[stratum] = counts.get(stratum, 0) + 1
+    return min(counts.values(), default=0)
+
+
+def quantiles(values: np.ndarray) -> tuple[float, float] | None:
+    """The ends of the interval of resampled values; None where most are not defined."""
+    values = values[np.isfinite(values)] if np.isfinite(values).sum() >= len(values) / 2 else values[:0]
+    return tuple(float(end) for end in np.quantile(values, ENDS)) if len(values) else None
+
+
+def interval(
+    statistic: Statistic,
+    speakers: Sequence[str],
+    *arrays: np.ndarray,
+    strata: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 1,
+) -> tuple[float, float] | None:
+    """95 % percentile interval; None where a stratum has fewer than two speakers.
+
+    Args:
+        statistic: of weights ``(R, U)`` and the arrays, ``(R,)``.
+        speakers: of each of U utterances.
+        arrays: what the statistic needs of the utterances.
+        strata: classes of the utterances, where a resample must have every class; None draws among all speakers.
+        resamples: how many.
+        seed: of the draws.
+    """
+    if fewest(speakers, strata) < 2:
+        return None
+    values = [statistic(weights, *arrays) for weights in draws(speakers, strata, resamples, seed)]
+    return quantiles(np.concatenate(values))
+
+
+def paired(
+    statistic: Statistic,
+    speakers: Sequence[str],
+    a_arrays: Sequence[np.ndarray],
+    b_arrays: Sequence[np.ndarray],
+    strata: Sequence[str] | None = None,
+    resamples: int = 1000,
+    seed: int = 1,
+) -> tuple[float, float | None, float | None, float | None]:
+    """Difference of a statistic between systems a and b on the same utterances, with its interval and p-value.
+
+    The same speakers are drawn for both, so what makes an utterance hard for both cancels. The p-value is two-sided: twice
+    the smaller share of resamples in which the difference is not above, or not below, 0 (Davison & Hinkley, section 4.4,
+    with 1 added to both counts so that it is never 0).
+
+    Returns:
+        Statistic of a minus that of b, low, high, p; the last three None where a stratum has fewer than two speakers.
+    """
+    once = np.ones((1, len(speakers)))
+    difference = float((statistic(once, *a_arrays) - statistic(once, *b_arrays))[0])
+    if fewest(speakers, strata) < 2:
+        return difference, None, None, None
+    values = np.concatenate(
+        [statistic(w, *a_arrays) - statistic(w, *b_arrays) for w in draws(speakers, strata, resamples, seed)]
+    )
+    ends, defined = quantiles(values), values[np.isfinite(values)]
+    if ends is None:
+        return difference, None, None, None
+    tail = min((defined <= 0).sum(), (defined >= 0).sum())
+    return difference, *ends, float(min(1.0, 2 * (tail + 1) / (len(defined) + 1)))

@@ -1,0 +1,188 @@
+"""Rows of ``accuracy.tsv`` on detection and calibration: each with its interval, on a set and on its control."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from dnf import detection
+from dnf.bootstrap import interval, paired
+from dnf.calibration import Calibration, prior_of
+from dnf.config import Calibrate
+from dnf.evidence import Evidence
+
+
+class Judged(NamedTuple):
+    """Utterances of classes that a model knows, as it scored them.
+
+    Attributes:
+        classes: K names, the reference class first.
+        utts: names of the utterances.
+        speakers: of each utterance.
+        labels: ``(U,)`` true classes, as columns of ``loglik``.
+        loglik: ``(U, K)`` log-likelihoods up to a constant of the utterance, nats.
+        calibrated: whether ``loglik`` is; if not, it only ranks utterances.
+    """
+
+    classes: list[str]
+    utts: list[str]
+    speakers: list[str]
+    labels: np.ndarray
+    loglik: np.ndarray
+    calibrated: bool
+
+    def only(self, rows: np.ndarray) -> Judged:
+        """Some utterances, by number."""
+        utts, speakers = ([names[row] for row in rows] for names in (self.utts, self.speakers))
+        return self._replace(utts=utts, speakers=speakers, labels=self.labels[rows], loglik=self.loglik[rows])
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Pairs of classes that both have utterances."""
+        return list(itertools.combinations([c for k, c in enumerate(self.classes) if (self.labels == k).any()], 2))
+
+    def pair(self, first: str, second: str) -> Pair:
+        """What tells two classes apart."""
+        a, b = self.classes.index(first), self.classes.index(second)
+        rows = np.flatnonzero((self.labels == a) | (self.labels == b))
+        loglik, speakers = self.loglik[rows], [self.speakers[row] for row in rows]
+        return Pair(f"{first}+{second}", speakers, loglik[:, a] - loglik[:, b], self.labels[rows] == a, self.calibrated)
+
+
+class Pair(NamedTuple):
+    """Two classes of a set: ``(U,)`` log-likelihood ratios of the first against the second, nats, and which are of the first."""
+
+    name: str
+    speakers: list[str]
+    llr: np.ndarray
+    target: np.ndarray
+    calibrated: bool
+
+
+def judge(evidence: Evidence, calibration: Calibration | None, order: Sequence[str]) -> Judged:
+    """The utterances of known classes; without a calibration, scored by mean log-likelihood times effective frames.
+
+    Args:
+        evidence: of a set.
+        calibration: of the system.
+        order: classes, the reference class first.
+    """
+    loglik = calibration.loglik(evidence) if calibration else evidence.effective[:, None] * evidence.mean
+    columns = [evidence.classes.index(name) for name in order]
+    rows = [u for u, utt in enumerate(evidence.utts) if utt["class"] in order]
+    utts = [evidence.utts[u] for u in rows]
+    labels = np.array([order.index(utt["class"]) for utt in utts], dtype=int)
+    names = [utt["utt"] for utt in utts], [utt["speaker"] for utt in utts]
+    return Judged(list(order), *names, labels, loglik[rows][:, columns], calibration is not None)
+
+
+def with_control(judged: Judged, control: Judged) -> Judged | None:
+    """Utterances of the control, and of the set where it is of classes that the control has none of.
+
+    A control of the reference class alone is so held against the other classes of the set, and one of all classes stands
+    for itself. None for a control without classes that the model knows.
+    """
+    if not len(control.labels):
+        return None
+    rest = judged.only(np.flatnonzero(~np.isin(judged.labels, control.labels)))
+    return Judged(
+        judged.classes,
+        control.utts + rest.utts,
+        control.speakers + rest.speakers,
+        np.concatenate([control.labels, rest.labels]),
+        np.concatenate([control.loglik, rest.loglik]),
+        judged.calibrated,
+    )
+
+
+def measures(settings: Calibrate) -> dict:
+    """The figures of a pair that have intervals, as functions of scores, targets and weights."""
+    costs = (settings.dcf_prior, settings.dcf_cost_miss, settings.dcf_cost_false)
+
+    def min_dcf(scores, target, weights=None):
+        return detection.min_dcf(scores, target, *costs, weights=weights)
+
+    return {"auc": detection.auc, "eer": detection.eer, "min_dcf": min_dcf, "cllr": detection.cllr}
+
+
+def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """A measure as a statistic of ``dnf.bootstrap``."""
+    return measure(scores, target, weights)
+
+
+def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[str], **names: str) -> dict:
+    """A row of ``accuracy.tsv``."""
+    low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
+    figures = {"value": f"{value:.6f}", "low": low, "high": high, "total": len(speakers), "speakers": len(set(speakers))}
+    return names | figures
+
+
+def detection_rows(judged: Judged, settings: Calibrate, resamples: int, seed: int, ending: str = "", **names: str) -> list[dict]:
+    """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if there are more.
+
+    Args:
+        judged: utterances.
+        settings: priors and costs.
+        resamples, seed: of the intervals over speakers, drawn within each class.
+        ending: of the names of the metrics.
+        names: more columns.
+    """
+    rows = []
+    for pair in (judged.pair(*both) for both in judged.pairs()):
+        arrays, draw = (pair.llr, pair.target), {"strata": pair.target.tolist(), "resamples": resamples, "seed": seed}
+        own = names | {"class": pair.name}
+        for name, measure in measures(settings).items():
+            if name != "cllr" or pair.calibrated:
+                ends = interval(partial(weighted, measure), pair.speakers, *arrays, **draw)
+                rows.append(row_of(measure(*arrays), ends, pair.speakers, metric=name + ending, **own))
+        least = detection.min_cllr(*arrays)
+        rows.append(row_of(least, None, pair.speakers, metric=f"min_cllr{ending}", **own))
+    if judged.calibrated and len(judged.pairs()) == len(judged.classes) * (len(judged.classes) - 1) / 2 > 1:
+        arrays, draw = (judged.loglik, judged.labels), {"strata": judged.labels.tolist(), "resamples": resamples, "seed": seed}
+        ends = interval(partial(weighted, detection.cllr), judged.speakers, *arrays, **draw)
+        own = names | {"metric": f"cllr{ending}", "class": "+".join(judged.classes)}
+        rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, **own))
+    return rows
+
+
+def right(judged: Judged, settings: Calibrate) -> np.ndarray:
+    """Which utterances ``(U,)`` are of the class of highest posterior."""
+    return (judged.loglik + np.log(prior_of(judged.classes, settings.priors))).argmax(1) == judged.labels
+
+
+def difference_rows(
+    flow: Judged, other: Judged, settings: Calibrate, resamples: int, seed: int, **names: str
+) -> list[dict]:
+    """Figures of the flow minus those of another system on the same utterances, with intervals and p-values.
+
+    Raises:
+        ValueError: the utterances are not the same.
+    """
+    if flow.utts != other.utts or flow.classes != other.classes:
+        raise ValueError(
+            f"{names['system']}: its utterances of set {names['set']} or its classes are not those of the flow; score it again"
+        )
+    rows, draw = [], {"resamples": resamples, "seed": seed}
+
+    def add(statistic, speakers, a, b, strata=None, **more: str) -> None:
+        value, low, high, p = paired(statistic, speakers, a, b, strata, **draw)
+        row = row_of(value, None if low is None else (low, high), speakers, **names, **more)
+        rows.append(row | {"p": "" if p is None else f"{p:.6f}"})
+
+    def accuracy(weights, hits):
+        return weights @ hits / weights.sum(1)
+
+    for both in flow.pairs():
+        a, b = flow.pair(*both), other.pair(*both)
+        for name, measure in measures(settings).items():
+            if name == "auc" or name == "cllr" and a.calibrated and b.calibrated:
+                statistic, ours, theirs = partial(weighted, measure), (a.llr, a.target), (b.llr, b.target)
+                more = {"metric": f"{name}_difference", "class": a.name}
+                add(statistic, a.speakers, ours, theirs, a.target.tolist(), **more)
+    if flow.calibrated and other.calibrated and len(flow.labels):
+        hits = [(right(judged, settings).astype(float),) for judged in (flow, other)]
+        add(accuracy, flow.speakers, *hits, **{"metric": "utt_accuracy_calibrated_difference", "class": "all"})
+    return rows
