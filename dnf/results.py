@@ -11,10 +11,12 @@ import logging
 from pathlib import Path
 
 from dnf import entry
+from dnf.compare import experiments, system_lines
 from dnf.config import Config, Data
 from dnf.decide import COLUMNS
 from dnf.sets import name_of
 from dnf.stage import STAGES, read_marker
+from dnf.systems import FLOW
 from dnf.tables import read_tsv, write_tsv
 
 log = logging.getLogger(__name__)
@@ -216,6 +218,7 @@ def header(exp: Path, config: Config) -> list[str]:
 
 def text(exp: Path, rows: list[dict], config: Config) -> str:
     """``results.txt``: one figure a line, each with its counts, so that ``grep`` and ``sort`` can read it."""
+    every_system, rows = rows, [row for row in rows if row["system"] in ("", FLOW)]
     model_classes = sorted({r["decided"] for r in rows if r["metric"] == "utt_share"})
     single = {r["metric"]: r["value"] for r in rows if not r["set"]}
     count = next(r["total"] for r in rows if r["metric"] == "train_eval_difference")
@@ -226,6 +229,7 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
     )
     blocks = {
         "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
+        "all systems side by side, on the same frames and utterances": system_lines(every_system),
         "shares decided for classes the model has not seen": share_lines(rows, set(model_classes))
         if model_classes
         else [],
@@ -269,38 +273,6 @@ def write(exp: Path) -> None:
     log.info("%s", exp / "results.txt")
 
 
-def compare(folder: Path) -> str:
-    """A table of all experiments below a folder that have results: utterance accuracy of each set, and NLL of dev."""
-    table: dict[str, dict[str, str]] = {}
-    for path in sorted(folder.glob("*/results.tsv")):
-        rows, exp = read_tsv(path), path.parent.name
-        cells = {
-            f"utt {r['set']}": f"{float(r['value']):.4f}"
-            for r in rows
-            if r["metric"] == "utt_accuracy" and r["class"] == "all"
-        }
-        dev = name_of(Config.load(path.parent / "config.yaml").data, "dev")
-        cells |= {
-            f"NLL {dev}": f"{float(r['value']):.2f}"
-            for r in rows
-            if r["metric"] == "nll" and r["set"] == dev and r["class"] == "all"
-        }
-        cells |= {"parameters": r["value"] for r in rows if r["metric"] == "parameters"}
-        table[exp] = cells
-    if not table:
-        raise ValueError(
-            f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name the folder of the experiments"
-        )
-    columns = sorted({name for cells in table.values() for name in cells})
-    widths = [max(map(len, table))] + [max(len(name), 7) for name in columns]
-    lines = [
-        ["experiment", *columns],
-        *([exp, *(cells.get(name, "-") for name in columns)] for exp, cells in table.items()),
-    ]
-    widths[0] = max(widths[0], len("experiment"))
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.results", description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, help="an experiment to write results of, or the folder of all to compare")
@@ -308,7 +280,7 @@ def main(argv: list[str] | None = None) -> int:
     if (args.folder / "config.yaml").is_file():
         write(args.folder)
     else:
-        print(compare(args.folder))
+        print(experiments(args.folder))
     return 0
 
 
