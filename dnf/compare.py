@@ -107,8 +107,9 @@ class Decided(NamedTuple):
     Attributes:
         utts, speakers, labels: of each of U utterances.
         hits: ``(U,)`` 1 where the decision is right.
-        llr: ``(U,)`` log-likelihood ratio of the reference class against the others, calibrated if there is a calibration.
-        calibrated: whether it is.
+        llr: ``(U,)`` log-likelihood ratio of the reference class against the others, mean over frames: what the AUC ranks
+            by. The calibrated one knows the duration, which tells corpora apart where one has the longer utterances.
+        calibrated: ``(U,)`` the same after calibration, for Cllr; None where there is none.
     """
 
     utts: list[str]
@@ -116,24 +117,23 @@ class Decided(NamedTuple):
     labels: list[str]
     hits: np.ndarray
     llr: np.ndarray
-    calibrated: bool
+    calibrated: np.ndarray | None
 
     def part(self, rows: Sequence[int]) -> Decided:
         """Some utterances, by number."""
         lists = ([names[row] for row in rows] for names in (self.utts, self.speakers, self.labels))
-        return Decided(*lists, self.hits[rows], self.llr[rows], self.calibrated)
+        calibrated = None if self.calibrated is None else self.calibrated[rows]
+        return Decided(*lists, self.hits[rows], self.llr[rows], calibrated)
 
     def and_rest(self, other: Decided) -> Decided:
         """Utterances of this set, and of another one those of classes that this one has none of."""
         rest = other.part([i for i, label in enumerate(other.labels) if label not in self.labels])
-        return Decided(
-            self.utts + rest.utts,
-            self.speakers + rest.speakers,
-            self.labels + rest.labels,
-            np.concatenate([self.hits, rest.hits]),
-            np.concatenate([self.llr, rest.llr]),
-            self.calibrated,
+        names = (mine + more for mine, more in zip(self[:3], rest[:3]))
+        arrays = (
+            None if mine is None or more is None else np.concatenate([mine, more])
+            for mine, more in zip(self[3:], rest[3:])
         )
+        return Decided(*names, *arrays)
 
 
 def experiment_of(folder: Path) -> Path:
@@ -146,8 +146,10 @@ def read_decided(path: Path) -> tuple[Decided, list[str]]:
     rows = read_tsv(path)
     classes = [name.removeprefix("logp_") for name in rows[0] if name.startswith("logp_")]
     known = [row for row in rows if row["class"] in classes]
-    calibrated = bool(known) and all(row.get("llr_calibrated") for row in known)
-    llr = np.array([float(row["llr_calibrated" if calibrated else "llr"]) for row in known])
+    llr = np.array([float(row["llr"]) for row in known])
+    calibrated = None
+    if known and all(row.get("llr_calibrated") for row in known):
+        calibrated = np.array([float(row["llr_calibrated"]) for row in known])
     hits = np.array([float(row["decision"] == row["class"]) for row in known])
     names = ([row[column] for row in known] for column in ("utt", "speaker", "class"))
     return Decided(*names, hits, llr, calibrated), classes
@@ -178,8 +180,8 @@ def paired_rows(
     if target.any() and not target.all():
         strata = target.tolist()
         statistics["auc"] = (lambda w, x, t: detection.auc(x, t, w), lambda s: (s.llr, target), strata)
-        if two_classes and a.calibrated and b.calibrated:
-            statistics["cllr"] = (lambda w, x, t: detection.cllr(x, t, w), lambda s: (s.llr, target), strata)
+        if two_classes and a.calibrated is not None and b.calibrated is not None:
+            statistics["cllr"] = (lambda w, x, t: detection.cllr(x, t, w), lambda s: (s.calibrated, target), strata)
     for metric, (statistic, arrays, strata) in statistics.items():
         values = [float(statistic(once, *arrays(s))[0]) for s in (a, b)]
         found = bootstrap.paired(statistic, a.speakers, arrays(a), arrays(b), strata, *draw)

@@ -105,7 +105,7 @@ def decided(shift: float, noise: float, speakers: int = 20, utterances: int = 4,
     labels = [("en", "ce")[k] for k in label]
     hits = (llr > 0) == (label == 0)
     names = [f"s{i // utterances}" for i in range(n)]
-    return Decided([f"{s}-{i}" for i, s in enumerate(names)], names, labels, hits.astype(float), llr, True)
+    return Decided([f"{s}-{i}" for i, s in enumerate(names)], names, labels, hits.astype(float), llr, 2 * llr)
 
 
 def test_figures_and_differences_are_those_of_each_system():
@@ -140,13 +140,13 @@ def test_utterances_are_matched_by_name_and_others_are_an_error():
 
 def test_ratios_without_calibration_have_no_cllr_and_one_class_has_no_auc():
     a = decided(1.0, 0.3)
-    assert [r[0] for r in paired_rows(a, a._replace(calibrated=False), "en", True, 50, 1)] == ["utt_accuracy", "auc"]
+    assert [r[0] for r in paired_rows(a, a._replace(calibrated=None), "en", True, 50, 1)] == ["utt_accuracy", "auc"]
     english = a.part([i for i, label in enumerate(a.labels) if label == "en"])
     assert [r[0] for r in paired_rows(english, english, "en", True, 50, 1)] == ["utt_accuracy"]
 
 
 def table(decided: Decided, calibrated: bool = True) -> list[dict]:
-    """Rows of ``decisions/<set>.txt``; ``llr`` is another scale, and one utterance is of a class the model does not know."""
+    """Rows of ``decisions/<set>.txt``; one utterance is of a class the model does not know."""
     rows = []
     for utt, speaker, label, hit, llr in zip(*decided[:5]):
         other = "ce" if label == "en" else "en"
@@ -155,9 +155,11 @@ def table(decided: Decided, calibrated: bool = True) -> list[dict]:
             "speaker": speaker,
             "class": label,
             "decision": label if hit else other,
-            "llr": f"{llr / 9}",
+            "llr": f"{llr}",
         }
-        rows.append(made | {"logp_ce": 0, "logp_en": 0, "logdet": 0, "llr_calibrated": f"{llr}" if calibrated else ""})
+        rows.append(
+            made | {"logp_ce": 0, "logp_en": 0, "logdet": 0, "llr_calibrated": f"{2 * llr}" if calibrated else ""}
+        )
     return rows + [rows[0] | {"utt": "x-1", "speaker": "x", "class": "je"}]
 
 
@@ -166,9 +168,11 @@ def test_decisions_are_read_without_utterances_of_unknown_classes(tmp_path, cali
     a = decided(1.0, 0.3)
     write_tsv(tmp_path / "test.txt", table(a, calibrated))
     found, classes = read_decided(tmp_path / "test.txt")
-    assert classes == ["ce", "en"] and found.calibrated == calibrated and found[:3] == a[:3]
+    assert classes == ["ce", "en"] and (found.calibrated is not None) == calibrated and found[:3] == a[:3]
     np.testing.assert_array_equal(found.hits, a.hits)
-    np.testing.assert_allclose(found.llr, a.llr if calibrated else a.llr / 9)
+    np.testing.assert_allclose(found.llr, a.llr)
+    if calibrated:
+        np.testing.assert_allclose(found.calibrated, 2 * a.llr)
 
 
 @pytest.fixture
@@ -181,7 +185,9 @@ def exp(small_config, tmp_path):
         whole = decided(shift, 0.3, seed=seed)
         write_tsv(place / "decisions" / "test.txt", table(whole))
         english = whole.part([i for i, label in enumerate(whole.labels) if label == "en"])
-        far = english._replace(utts=[f"far-{utt}" for utt in english.utts], llr=english.llr - 1)
+        far = english._replace(
+            utts=[f"far-{utt}" for utt in english.utts], llr=english.llr - 1, calibrated=english.calibrated - 2
+        )
         write_tsv(place / "decisions" / "far.txt", table(far))
     write_tsv(tmp_path / "decisions" / "dev.txt", table(decided(1.0, 0.3)))
     return tmp_path
