@@ -33,6 +33,7 @@ from dnf.evidence import Evidence, effective_frames
 log = logging.getLogger(__name__)
 
 HALF = (1e-2, 1e5)  # effective frames, the least and the most h
+DOUBT = 0.5  # deviation of the prior of log h
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ class Calibration:
         """
         missing = absent_classes(evidence)
         if missing:
-            raise ValueError(f"dev has no utterance of class {missing[0]}: log-likelihood ratios cannot be calibrated on it")
+            raise ValueError(
+                f"dev has no utterance of class {missing[0]}: log-likelihood ratios cannot be calibrated on it"
+            )
         covariance = evidence.covariance if settings.effective_frames else evidence.covariance[:1]
         known = [u for u, utt in enumerate(evidence.utts) if utt["class"] in evidence.classes]
         labels = np.array([evidence.classes.index(evidence.utts[u]["class"]) for u in known])
@@ -171,7 +174,7 @@ def regress(
         labels: ``(U,)`` columns of their classes.
         speakers: of each utterance.
         frames: ``(U,)`` effective.
-        half: median of the prior of h, whose logarithm has deviation 1; None: no h.
+        half: median of the prior of h; None: no h.
         pseudo: speakers added to the counts of each class, as evidence against certainty.
     """
     classes = mean.shape[1]
@@ -195,12 +198,14 @@ def regress(
         gradient = [(part * x).sum(), *part.sum(0)]
         if half is not None:
             far = theta[-1] - np.log(half)
-            value += 0.5 * far**2
-            gradient.append(-((gap * score).sum(1) * weight * (1 - weight)).sum() + far)
+            value += 0.5 * (far / DOUBT) ** 2
+            gradient.append(-((gap * score).sum(1) * weight * (1 - weight)).sum() + far / DOUBT**2)
         return value, np.array(gradient)
 
     start = np.array([1.0, *np.zeros(classes)] + ([] if half is None else [np.log(half)]))
     bounds = [(0, None)] + [(None, None)] * classes + ([] if half is None else [tuple(np.log(HALF))])
-    found = optimize.minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8, "ftol": 1e-13})
+    found = optimize.minimize(
+        cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8, "ftol": 1e-13}
+    )
     offsets = found.x[1 : 1 + classes]
     return float(found.x[0] / scale), offsets - offsets.mean(), None if half is None else float(np.exp(found.x[-1]))

@@ -17,10 +17,18 @@ from dnf import detection
 from dnf.config import Config
 from dnf.detection_rows import Judged, Pair
 from dnf.figures import STYLE, new_figure
+from dnf.plots import save
 
 log = logging.getLogger(__name__)
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of Okabe and Ito, for the colour-blind too
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)  # of Okabe and Ito, for the colour-blind too
 MARKERS = "osD^vP"
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
 KIND = "detection"  # of the files
@@ -31,7 +39,9 @@ def det(axes: Axes, pair: Pair, colour: str, line: str) -> None:
     false, miss = detection.det_points(pair.llr, pair.target)
     least = 0.5 / min(pair.target.sum(), (~pair.target).sum())  # half an utterance, where there is no error
     at = np.argsort(miss, kind="stable")
-    axes.plot(*(special.ndtri(np.clip(rates[at], least, 1 - least)) for rates in (false, miss)), color=colour, ls=line, lw=1.8)
+    axes.plot(
+        *(special.ndtri(np.clip(rates[at], least, 1 - least)) for rates in (false, miss)), color=colour, ls=line, lw=1.8
+    )
     rate = special.ndtri(np.clip(detection.eer(pair.llr, pair.target), least, 1 - least))
     axes.plot(rate, rate, color=colour, marker="o", ms=6, mfc="white" if line != "-" else colour)
 
@@ -82,7 +92,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Judged, Ju
     pairs = sorted({p for both in systems.values() for j in both if j for p in j.pairs()})
     order = next(iter(systems.values()))[0].classes
     pairs.sort(key=lambda pair: [order.index(c) for c in pair])
-    figure = new_figure(f"{exp}: {name}, one class told from another", 1.6 + 5.2 * len(pairs) + 0.3 * len(systems))
+    figure = new_figure(f"{exp}: {name}, one class told from another", 0.7 + len(pairs) * (6.0 + 0.44 * len(systems)))
     for row, (first, second) in zip(figure.subplots(len(pairs), 2, squeeze=False), pairs):
         drawn, handles = [], []
         for n, (system, both) in enumerate(systems.items()):
@@ -110,7 +120,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Judged, Ju
             shown = [handle for handle in side if handle]
             axes.set_aspect("equal")
             if shown:
-                axes.legend(handles=shown, loc="upper right" if axes is row[0] else "upper left", fontsize=11, frameon=True)
+                axes.legend(handles=shown, loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=11)
             else:
                 axes.text(0.5, 0.9, "not calibrated", transform=axes.transAxes, ha="center")
     return figure
@@ -127,8 +137,6 @@ def make_plots(
         beside: those with the set's control, by system and set.
         config: settings.
     """
-    from dnf.plots import save
-
     folder, written = exp / "plots", []
     folder.mkdir(exist_ok=True)
     with matplotlib.style.context(["default", STYLE]):

@@ -116,11 +116,19 @@ def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarra
 def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[str], **names: str) -> dict:
     """A row of ``accuracy.tsv``."""
     low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
-    figures = {"value": f"{value:.6f}", "low": low, "high": high, "total": len(speakers), "speakers": len(set(speakers))}
+    figures = {
+        "value": f"{value:.6f}",
+        "low": low,
+        "high": high,
+        "total": len(speakers),
+        "speakers": len(set(speakers)),
+    }
     return names | figures
 
 
-def detection_rows(judged: Judged, settings: Calibrate, resamples: int, seed: int, ending: str = "", **names: str) -> list[dict]:
+def detection_rows(
+    judged: Judged, settings: Calibrate, resamples: int, seed: int, ending: str = "", **names: str
+) -> list[dict]:
     """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if there are more.
 
     Args:
@@ -141,7 +149,10 @@ def detection_rows(judged: Judged, settings: Calibrate, resamples: int, seed: in
         least = detection.min_cllr(*arrays)
         rows.append(row_of(least, None, pair.speakers, metric=f"min_cllr{ending}", **own))
     if judged.calibrated and len(judged.pairs()) == len(judged.classes) * (len(judged.classes) - 1) / 2 > 1:
-        arrays, draw = (judged.loglik, judged.labels), {"strata": judged.labels.tolist(), "resamples": resamples, "seed": seed}
+        arrays, draw = (
+            (judged.loglik, judged.labels),
+            {"strata": judged.labels.tolist(), "resamples": resamples, "seed": seed},
+        )
         ends = interval(partial(weighted, detection.cllr), judged.speakers, *arrays, **draw)
         own = names | {"metric": f"cllr{ending}", "class": "+".join(judged.classes)}
         rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, **own))

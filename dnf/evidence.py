@@ -92,7 +92,9 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
         latents: of the set.
         covariance: autocovariance of the frames' log-likelihood ratio, as found on dev; None finds it on this set.
     """
-    mean = np.array([latents.loglik(utt).mean(0) if utt["rows"] else np.zeros(len(latents.classes)) for utt in latents.utts])
+    mean = np.array(
+        [latents.loglik(utt).mean(0) if utt["rows"] else np.zeros(len(latents.classes)) for utt in latents.utts]
+    )
     if covariance is None:
         covariance = autocovariance([latents.loglik(utt) for utt in latents.utts])
     frames = np.array([utt["rows"] for utt in latents.utts], dtype=np.int64)

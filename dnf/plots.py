@@ -32,6 +32,7 @@ HISTORY = (
     *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
 )
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
+LATER = ("detection_",)  # figures of later stages, which replace them themselves
 
 
 def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
@@ -76,7 +77,8 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
                     write(stem, figure)
     if sets is None:
         for path in sorted(set(folder.glob("*.png")) - set(written)):
-            path.unlink()
+            if not path.name.startswith(LATER):
+                path.unlink()
     logger.info("%d figures in %s", len(written), folder)
     return written
 

@@ -17,8 +17,10 @@ from pathlib import Path
 import yaml
 
 from dnf import entry
+from dnf.detection_lines import warning_lines
 from dnf.page import Html, Section, document, picture, table
 from dnf.stage import read_marker
+from dnf.systems import FLOW
 from dnf.tables import read_tsv
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,12 @@ TRAINING = {
     "parameters": "trainable numbers of the model",
     "frames": "training frames",
 }
+DETECTION = {"auc": "AUC", "eer": "EER", "min_dcf": "minDCF", "cllr": "Cllr, bits", "min_cllr": "minCllr, bits"}
+DIFFERENCES = {
+    "auc_difference": "AUC",
+    "cllr_difference": "Cllr, bits",
+    "utt_accuracy_calibrated_difference": "utterance accuracy",
+}
 CAPTIONS = {
     "curves": "Training curves. LogLL should rise and level off; dev should follow train, and the gap between them "
     "is overfitting. Vertical lines are spikes and restores: there should be none.",
@@ -53,6 +61,9 @@ CAPTIONS = {
     "often speakers or recordings.",
     "llr_hist": "Log-likelihood ratios of utterances. Well separated classes lie on both sides of 0; an unseen "
     "class lies where the model puts it.",
+    "detection": "Left, errors of each system at every threshold: lower is better, and a dashed line, the control, that lies far "
+    "above its solid one says that channels are told apart. Right, whether posteriors mean what they say: above the line "
+    "they are too low, below it too high.",
     "loglik_hist": "Log-likelihood of utterances under a flow that knows no classes. Speech unlike the training "
     "data should lie further left, but a flow may also give it more.",
 }
@@ -69,6 +80,9 @@ READING = (
     "its mean and scale, say whether the latents are Gaussian. Mardia's test looks at all dimensions together.",
     "A near-tie is an utterance whose margin between the two best classes is within its own standard error: its "
     "decision may as well have been the other one.",
+    "Cllr is the cost in bits of using the log-likelihood ratios as they are: 0 if they are right and sure, 1 if they "
+    "say nothing, more if they mislead; its minimum is what the best calibration would leave. They are calibrated on "
+    "dev, so figures of dev itself are too good.",
     "An unseen class has no right answer: its table says how the model decides when it must.",
 )
 
@@ -117,14 +131,17 @@ def speakers(cells: dict[str, dict]) -> str:
 
 def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
     """Accuracy of utterances and frames per set and class, with the control's beside it."""
-    found = rows.pivot((r for r in rows.left if r["metric"] in ("utt_accuracy", "frame_accuracy")), ("set", "class"))
+    metrics = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy")
+    found = rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class"))
     body = []
     for (name, true), cells in found.items():
         control = found.get((controls.get(name, ""), true), {}).get("utt_accuracy") if true != "all" else None
         beside = f"{control['set']}: {number(control['value'], 4)}" if control else ""
-        ends = [*share(cells.get("utt_accuracy")), beside, *share(cells.get("frame_accuracy")), speakers(cells)]
-        body.append([name, true, *ends])
-    heads = ["set", "class", "utterances (95 %)", "right / all", "control", "frames (95 %)", "right / all", "speakers"]
+        calibrated = share(cells.get("utt_accuracy_calibrated"))[0]
+        ends = [*share(cells.get("utt_accuracy")), beside, calibrated, *share(cells.get("frame_accuracy"))]
+        body.append([name, true, *ends, speakers(cells)])
+    heads = ["set", "class", "utterances (95 %)", "right / all", "control", "calibrated (95 %)", "frames (95 %)"]
+    heads += ["right / all", "speakers"]
     controlled = any(row[4] for row in body)
     if not controlled:
         heads, body = [h for h in heads if h != "control"], [row[:4] + row[5:] for row in body]
@@ -249,6 +266,43 @@ def training(rows: Rows) -> Section:
     return Section("Training", table(["figure", "value", "meaning"], body, keys=1) if body else Html(""))
 
 
+def is_detection(metric: str) -> bool:
+    """Whether a metric is of the tables that hold all systems together."""
+    return metric.removesuffix("_control") in DETECTION or metric in DIFFERENCES
+
+
+def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> list[Section]:
+    """How well each system tells classes apart on each set, and on its control; what separates systems."""
+    body = []
+    found = rows.pivot((r for r in rows.left if r["metric"] not in DIFFERENCES), ("set", "class", "system"))
+    for (name, classes, system), cells in found.items():
+        for ending, place in (("", name), ("_control", f"{name}, control {controls.get(name, '')}")):
+            own = {metric: cells.get(metric + ending) for metric in DETECTION}
+            if any(own.values()):
+                ends = (share(own[metric])[0] for metric in DETECTION)
+                body.append([place, classes, system, *ends, speakers({m: r for m, r in own.items() if r})])
+    heads = ["set", "classes", "system", *(f"{title} (95 %)" for title in DETECTION.values()), "speakers"]
+    body.sort(key=lambda line: line[:2])
+    html = table(heads, body, keys=3) if body else Html("")
+    for line in warnings:
+        html += Html(f"<p><b>{escape(line)}</b></p>")
+    sections = [Section("Detection and calibration", html)]
+    lines = []
+    found = rows.pivot((r for r in rows.left if r["metric"] in DIFFERENCES), ("set", "class", "system", "metric"))
+    for (name, classes, system, metric), cells in found.items():
+        row = cells[metric]
+        lines.append([name, classes, system, DIFFERENCES[metric], share(row)[0], number(row.get("p") or "", 4)])
+    heads = ["set", "classes", "against", "of", "difference (95 %)", "p"]
+    return [*sections, Section("The flow minus each baseline (paired)", table(heads, lines, keys=4) if lines else Html(""))]
+
+
+def baseline(name: str, own: list[dict], controls: dict[str, str]) -> list[Section]:
+    """The tables of another system, those of detection left out."""
+    rows = Rows([row for row in own if not is_detection(row["metric"])])
+    made = [accuracy(rows, controls), certainty(rows), correlations(rows), *confusions(rows), other(rows)]
+    return [Section(f"{name}: {section.title}", section.html) for section in made]
+
+
 def other(rows: Rows) -> Section:
     """What no table above has shown, as it stands in results.tsv."""
     if not rows.left:
@@ -294,20 +348,28 @@ def page(exp: Path) -> str:
         ) from None
     trained = read_marker(exp / ".done.train")
     facts = {"data": trained["source"], **facts} if trained else facts
-    rows = Rows(read)
+    rows = Rows([row for row in read if row.get("system", "") in ("", FLOW)])
+    others = {row["system"]: [] for row in read if row.get("system", "") not in ("", FLOW)}
+    for row in read:
+        others.get(row.get("system", ""), []).append(row)
+    all_detection = Rows([row for row in read if is_detection(row["metric"])])
+    rows.left = [row for row in rows.left if not is_detection(row["metric"])]
     seed = {"seed": config["seed"]} if "seed" in config else {}
     head = [
         [str(key), value if isinstance(value, str) else json.dumps(value)] for key, value in {**seed, **facts}.items()
     ]
+    controls = (config.get("data") or {}).get("controls") or {}
     sections = [
-        accuracy(rows, (config.get("data") or {}).get("controls") or {}),
+        accuracy(rows, controls),
+        *detection(all_detection, controls, warning_lines(read, controls)),
         certainty(rows),
         correlations(rows),
         *confusions(rows),
         densities(rows),
         gaussianity(rows),
         training(rows),
-        other(rows),
+        *(section for name, own in others.items() for section in baseline(name, own, controls)),
+        other(Rows([*rows.left, *all_detection.left])),
         pictures(exp / "plots"),
         Section("How to read this", Html("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in READING) + "</ul>")),
         Section("Settings", Html(f"<pre>{escape(config_text)}</pre>") if config_text else Html("")),

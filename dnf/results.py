@@ -14,6 +14,7 @@ from dnf import entry
 from dnf.compare import experiments, system_lines
 from dnf.config import Config, Data
 from dnf.decide import COLUMNS
+from dnf.detection_lines import detection_lines, warning_lines
 from dnf.sets import name_of
 from dnf.stage import STAGES, read_marker
 from dnf.systems import FLOW
@@ -36,12 +37,14 @@ def collect(exp: Path) -> list[dict]:
                 "nll": f"{-float(row['loglik']):.6f}"
             }
             rows += [
-                {"metric": name, "set": path.parent.name, "class": row["class"], "value": value, "total": row["frames"]}
+                {"system": FLOW, "metric": name, "set": path.parent.name, "class": row["class"]}
+                | {"value": value, "total": row["frames"]}
                 for name, value in figures.items()
             ]
     for row in read_tsv(exp / "gaussianity.tsv"):
         rows += [
             {
+                "system": FLOW,
                 "metric": f"{name}_{row['part']}",
                 "set": row["set"],
                 "class": row["classes"],
@@ -230,6 +233,10 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
     blocks = {
         "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
         "all systems side by side, on the same frames and utterances": system_lines(every_system),
+        "calibration and detection: Cllr in bits, 1 for two classes says nothing; calibrated on dev, whose own figures are too good": [
+            *detection_lines(exp, every_system, config),
+            *warning_lines(every_system, config.data.controls),
+        ],
         "shares decided for classes the model has not seen": share_lines(rows, set(model_classes))
         if model_classes
         else [],

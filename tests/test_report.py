@@ -217,3 +217,24 @@ def test_bad_input_is_one_line_with_a_remedy(exp, spoil, message):
 def test_tables_escape_text_and_leave_html_alone():
     html = table(["<h>"], [["a<b"], [Html("<i>x</i>")]], keys=1)
     assert "&lt;h&gt;" in html and "a&lt;b" in html and "<i>x</i>" in html
+
+
+def test_detection_of_all_systems_stands_in_one_table_with_its_control(tmp_path):
+    def of(system: str, metric: str, value: float, **cells) -> dict:
+        ends = {"low": value - 0.01, "high": value + 0.01, "total": 324, "speakers": 84}
+        return row(metric, set="test", true="en+ce", value=value, system=system, **(ends | cells))
+
+    figures = [of("dnf", "auc", 0.9712), of("dnf", "auc_control", 0.5713), of("lda", "auc", 0.9614), of("lda", "cllr", 0.3115)]
+    figures.append(of("lda", "auc_difference", 0.0116, p=0.0117))
+    figures += [row("utt_accuracy", set="test", true="en", value=0.8118, system="lda", count=81, total=100, speakers=9)]
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    columns = ("system", *COLUMNS, "p")
+    lines = [columns, *([str(r.get(column, "")) for column in columns] for r in figures)]
+    (exp / "results.tsv").write_text("\n".join("\t".join(line) for line in lines) + "\n")
+    (exp / "config.yaml").write_text("data: {controls: {test: test_mic}}\n")
+    page = report.page(exp)
+    assert "warning: auc test en+ce dnf 0.9712, with control test_mic 0.5713" in page
+    assert "test, control test_mic" in page and "lda: Accuracy" in page and "(paired)" in page
+    for figure in ("0.9712 (0.9612 to 0.9812)", "0.5713", "0.9614", "0.3115", "0.0116", "0.0117", "0.8118"):
+        assert figure in page

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dnf import checkpoint, decide, latents, score, train
-from dnf.decide import accuracy_rows, share_row, speaker_interval
+from dnf.decide import accuracy_rows, share_row
 from dnf.frames import FrameStore
 from dnf.score import Latents, mean_densities, utterance_loglik, write_scores
 from dnf.windows import Windows
@@ -184,6 +184,8 @@ def test_intervals_of_the_experiment_contain_their_values(scored):
     rows = read(scored.exp / "accuracy.tsv")
     assert len(rows) > 20
     for row in rows:
+        if row["metric"].startswith(("min_cllr", "cllr")):
+            continue  # the first has no interval, the second no upper bound
         assert 0 <= float(row["low"]) <= float(row["value"]) <= float(row["high"]) <= 1
 
 
@@ -358,40 +360,6 @@ def test_an_interval_contains_its_value_and_shrinks_with_more_speakers(seed):
         assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
         widths.append(float(row["high"]) - float(row["low"]))
     assert widths[1] > 1.3 * widths[2] > 1.3**2 * widths[3]
-
-
-def test_an_interval_is_over_speakers_not_utterances():
-    """A hundred utterances of each of few, unlike speakers do not make the figure surer."""
-    few = [(f"s{n}", int(n % 2), 1) for n in range(6) for _ in range(100)]
-    low, high = speaker_interval(*sums(few), 1000, 1)
-    assert high - low > 0.5
-
-
-def sums(rows) -> tuple[dict, dict]:
-    hits, totals = {}, {}
-    for speaker, hit, total in rows:
-        hits[speaker], totals[speaker] = hits.get(speaker, 0) + hit, totals.get(speaker, 0) + total
-    return hits, totals
-
-
-def test_an_interval_covers_the_truth_about_as_often_as_it_says():
-    covered = 0
-    for seed in range(100):
-        low, high = speaker_interval(*sums(simulated(40, seed, utterances=5, spread=0.1)), 300, 1)
-        covered += low <= 0.7 <= high
-    assert 86 <= covered <= 100
-
-
-def test_intervals_weigh_speakers_by_their_frames_and_follow_the_seed():
-    hits, totals = {"a": 90, "b": 0, "c": 5}, {"a": 100, "b": 10, "c": 10}
-    interval = speaker_interval(hits, totals, 400, 1)
-    assert interval == speaker_interval(dict(reversed(hits.items())), dict(reversed(totals.items())), 400, 1)
-    assert interval != speaker_interval(hits, totals, 400, 2)
-    rng = np.random.default_rng(1)
-    drawn = rng.integers(0, 3, (4000, 3))
-    h, t = np.array([90, 0, 5]), np.array([100, 10, 10])
-    wanted = np.percentile(h[drawn].sum(1) / t[drawn].sum(1), [2.5, 97.5])
-    np.testing.assert_allclose(interval, wanted, atol=0.05)
 
 
 def test_a_perfect_score_has_an_interval_of_no_width():

@@ -1,0 +1,99 @@
+"""Lines of results.txt on calibration and detection: each system on each set, its control on the same line, and warnings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dnf.calibration import Calibration
+from dnf.config import Config
+from dnf.systems import systems
+
+MEASURES = ("auc", "cllr", "min_cllr", "eer", "min_dcf")
+
+
+def ends(row: dict) -> str:
+    """The interval of a row; ``to`` between ends of which one may be negative."""
+    if not row["low"]:
+        return "no interval"
+    between = " to " if row["metric"].endswith("_difference") else "-"
+    return f"95% {float(row['low']):.4f}{between}{float(row['high']):.4f}"
+
+
+def cell(row: dict) -> str:
+    """A figure as ``0.9741 [ 95% 0.9512-0.9903, 324 utterances, 84 speakers ]``."""
+    return f"{float(row['value']):.4f} [ {ends(row)}, {row['total']} utterances, {row['speakers']} speakers ]"
+
+
+def share_cell(row: dict) -> str:
+    """A share as ``0.9431 [ 116 / 123, 95% 0.9012-0.9720, 8 speakers ]``."""
+    return f"{float(row['value']):.4f} [ {row['count']} / {row['total']}, {ends(row)}, {row['speakers']} speakers ]"
+
+
+def calibration_lines(exp: Path, config: Config) -> list[str]:
+    """What each system's calibration is, or that it has none."""
+    lines = []
+    for name, folder in systems(exp).items():
+        path = folder / "calibration.json"
+        if not path.is_file():
+            why = "dev lacks a class" if config.calibrate.enabled else "calibrate.enabled is false"
+            lines.append(f"calibration {name} none: {why}; its scores rank utterances and mean no probability")
+            continue
+        made = Calibration.load(path)
+        half = "any duration weighs alike" if made.half is None else f"half weight at {made.half:.1f} effective frames"
+        counts = ", ".join(f"{c} {made.utterances[c]} utterances of {made.speakers[c]} speakers" for c in made.classes)
+        offsets = " ".join(f"{c} {offset:.3f}" for c, offset in zip(made.classes, made.offsets))
+        lines.append(f"calibration {name} slope {made.slope:.3f} offsets {offsets} {half} [ dev: {counts} ]")
+    return lines
+
+
+def detection_lines(exp: Path, rows: list[dict], config: Config) -> list[str]:
+    """Figures of each system, set and pair of classes, beside those with the set's control; then differences of systems."""
+    found = {(r["metric"], r["set"], r["class"], r["system"]): r for r in rows}
+    if not any(r["metric"] in MEASURES for r in rows):
+        return []
+    lines = calibration_lines(exp, config)
+    places = dict.fromkeys((r["set"], r["class"]) for r in rows if r["metric"].removesuffix("_control") in MEASURES)
+    names = dict.fromkeys(r["system"] for r in rows if r["metric"] in MEASURES)
+    for metric in MEASURES:
+        for name, classes in places:
+            for system in names:
+                row = found.get((metric, name, classes, system))
+                beside = found.get((f"{metric}_control", name, classes, system))
+                parts = [cell(row)] if row else []
+                parts += [f"control {config.data.controls.get(name, '')} {cell(beside)}"] if beside else []
+                lines += [f"{metric} {name} {classes} {system} {' | '.join(parts)}"] if parts else []
+    for r in rows:
+        if r["metric"] == "utt_accuracy_calibrated":
+            row = found.get((r["metric"], config.data.controls.get(r["set"], ""), r["class"], r["system"]))
+            beside = f" | control {row['set']} {share_cell(row)}" if row and r["class"] != "all" else ""
+            lines.append(f"{r['metric']} {r['set']} {r['class']} {r['system']} {share_cell(r)}{beside}")
+    for r in rows:
+        if r["metric"].endswith("_difference") and r["system"]:
+            p = f" p {float(r['p']):.4f}" if r["p"] else ""
+            lines.append(f"{r['metric']} {r['set']} {r['class']} flow minus {r['system']} {cell(r)}{p}")
+    return lines
+
+
+def apart(a: dict | None, b: dict | None) -> bool:
+    """Whether two figures have intervals that do not meet."""
+    if not a or not b or not a.get("low") or not b.get("low"):
+        return False
+    return float(a["high"]) < float(b["low"]) or float(b["high"]) < float(a["low"])
+
+
+def warning_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
+    """Where a figure of a set and that of its control differ by more than their intervals."""
+    found = {(r["metric"], r["set"], r["class"], r.get("system", "")): r for r in rows}
+    lines = []
+    for (metric, name, classes, system), row in found.items():
+        beside = None
+        if metric in ("auc", "cllr"):
+            beside = found.get((f"{metric}_control", name, classes, system))
+        elif metric in ("utt_accuracy", "utt_accuracy_calibrated") and classes != "all":
+            beside = found.get((metric, controls.get(name, ""), classes, system))
+        if apart(row, beside):
+            figures = f"{float(row['value']):.4f}, with control {controls.get(name, '')} {float(beside['value']):.4f}"
+            lines.append(
+                f"warning: {metric} {name} {classes} {system} {figures}: their intervals do not meet, so channels may be told apart"
+            )
+    return lines

@@ -1,0 +1,404 @@
+"""Evidence of correlated frames and calibration on dev, against formulas and simulated utterances whose truth is known."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import signal, special
+from sklearn.linear_model import LogisticRegression
+
+from dnf import decide, detection, results
+from dnf.calibration import Calibration, prior_of, usual_half
+from dnf.config import resolve
+from dnf.detection_lines import warning_lines
+from dnf.detection_rows import judge, with_control
+from dnf.evidence import Evidence, autocovariance, effective_frames, evidence
+from dnf.score import Latents
+from dnf.systems import systems
+
+SETTINGS = resolve([]).calibrate
+
+
+def ar1(rng, frames: int, rho: float) -> np.ndarray:
+    """A stationary AR(1) series of variance 1."""
+    noise = np.sqrt(1 - rho**2) * rng.standard_normal(frames)
+    noise[0] = rng.standard_normal()
+    return signal.lfilter([1], [1, -rho], noise)
+
+
+def utterances(
+    seed, lengths, speakers=20, rho=0.6, shift=0.5, spread=0.4, classes=("en", "ce"), bias=0.0, bilingual=False
+):
+    """Frame log-likelihoods of two classes ``(n, 2)`` of utterances: AR(1) frames around a mean of the utterance's own.
+
+    The log-likelihood ratio of the frames has mean ``bias`` +- ``shift``, deviation 1 within an utterance, and its utterance
+    means the deviation ``spread``, so the right log-likelihood ratio of an utterance is known.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for n, length in enumerate(lengths):
+        true = n % 2
+        ratio = bias + (shift, -shift)[true] + spread * rng.standard_normal() + ar1(rng, length, rho)
+        level = rng.standard_normal((length, 1))
+        speaker = f"s{n // (2 if bilingual else 1) % speakers:02}"
+        rows.append((classes[true], speaker, level + np.stack([ratio / 2, -ratio / 2], 1)))
+    return rows
+
+
+def latents(rows, classes=("en", "ce"), cond_dim: int = 4) -> Latents:
+    first, utts = 0, []
+    for n, (true, speaker, loglik) in enumerate(rows):
+        row = {"utt": f"{speaker}-{n:04}", "speaker": speaker, "class": true, "set": "a", "score": ""}
+        utts.append(row | {"first": first, "rows": len(loglik)})
+        first += len(loglik)
+    logp = np.concatenate([loglik for *_, loglik in rows]).astype(np.float32)
+    return Latents(list(classes), cond_dim, utts, logp - 5, np.full(first, 5, np.float32))
+
+
+def true_llr(found: Evidence, rho=0.6, shift=0.5, spread=0.4, bias=0.0) -> np.ndarray:
+    """The log-likelihood ratio of the means of ``utterances``, in closed form."""
+    n = found.frames
+    inflation = np.array([1 + 2 * ((1 - np.arange(1, k) / k) * rho ** np.arange(1, k)).sum() for k in n])
+    return 2 * shift * (found.mean[:, 0] - found.mean[:, 1] - bias) / (spread**2 + inflation / n)
+
+
+def targets(found: Evidence) -> np.ndarray:
+    return np.array([utt["class"] == "en" for utt in found.utts])
+
+
+# ---- evidence ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rho", (0.0, 0.5, 0.8))
+def test_correlated_frames_count_as_the_formula_of_ar1_says(rho):
+    found = evidence(latents(utterances(1, [300] * 60, rho=rho)))
+    wanted = 300 / (1 + 2 * ((1 - np.arange(1, 300) / 300) * rho ** np.arange(1, 300)).sum())
+    np.testing.assert_allclose(found.effective, wanted, rtol=0.15)
+    assert found.covariance[0] == pytest.approx(1, rel=0.1)
+    assert (found.effective <= 300).all()
+
+
+def test_the_mean_of_effective_frames_varies_as_it_should():
+    rng = np.random.default_rng(2)
+    for n in (1, 2, 5, 50):
+        means = [ar1(rng, n, 0.7).mean() for _ in range(6000)]
+        effective = effective_frames(np.array([n]), 0.7 ** np.arange(60))
+        assert np.var(means) == pytest.approx(1 / effective[0], rel=0.08)
+
+
+def test_autocovariance_by_hand_with_pairs_of_classes():
+    rng = np.random.default_rng(3)
+    series = [signal.lfilter([1, 1, 1, 1], [1], rng.standard_normal((n, 3)), axis=0) for n in (40, 25)]
+    products, counts = np.zeros(2), np.zeros(2)
+    for x in series:
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            ratio = x[:, a] - x[:, b] - (x[:, a] - x[:, b]).mean()
+            for lag in range(2):
+                products[lag] += (ratio[: len(ratio) - lag] * ratio[lag:]).sum() / 3
+                counts[lag] += (len(ratio) - lag) / 3
+    np.testing.assert_allclose(autocovariance(series)[:2], products / counts)
+
+
+def test_what_an_utterance_has_for_good_is_no_correlation_of_frames():
+    found = evidence(latents(utterances(4, [200] * 40, rho=0.0, spread=30)))
+    np.testing.assert_allclose(found.effective, 200, rtol=0.15)
+
+
+@pytest.mark.parametrize("covariance", ([], [1.0], [0.0], [1.0, -0.4]))
+def test_frames_that_are_not_correlated_count_each(covariance):
+    assert effective_frames(np.array([0, 1, 7]), np.array(covariance)).tolist() == [1, 1, 7]
+
+
+def test_evidence_of_an_utterance_of_one_frame_and_of_one_class():
+    found = evidence(latents([("en", "a", np.array([[1.0, 2.0]])), ("ce", "b", np.array([[3.0, 5.0]]))]))
+    np.testing.assert_allclose(found.mean, [[1, 2], [3, 5]], atol=1e-5)
+    assert found.effective.tolist() == [1, 1] and found.frames.tolist() == [1, 1]
+    plain = evidence(latents([("en", "a", np.ones((4, 1)))], classes=("en",)))
+    assert plain.mean.shape == (1, 1) and plain.effective.tolist() == [4]
+
+
+def test_the_autocovariance_of_dev_serves_other_sets():
+    dev = evidence(latents(utterances(5, [300] * 40, rho=0.8)))
+    one = evidence(latents(utterances(6, [50], rho=0.0)), dev.covariance)
+    assert one.effective[0] == effective_frames(np.array([50]), dev.covariance)[0] < 12
+
+
+# ---- calibration ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lengths() -> np.ndarray:
+    return np.random.default_rng(9).integers(60, 400, 400)
+
+
+def test_calibrated_ratios_are_the_true_ones(lengths):
+    """Slope, offset and half weight of utterances made from the model behind the form of the calibration."""
+    dev = evidence(latents(utterances(1, lengths, speakers=400, bias=0.7)))
+    made = Calibration.fit(dev, SETTINGS)
+    test = evidence(latents(utterances(2, [12, 100, 600] * 300, bias=0.7)), dev.covariance)
+    loglik, right = made.loglik(test), true_llr(test, bias=0.7)
+    llr = loglik[:, 0] - loglik[:, 1]
+    assert made.half == pytest.approx(1 / 0.4**2, rel=0.35)
+    assert np.polyfit(right, llr, 1) == pytest.approx([1, 0], abs=0.25)
+    assert np.corrcoef(right, llr)[0, 1] > 0.99
+    for length in (12, 100, 600):
+        own = test.frames == length
+        assert detection.cllr(llr[own], targets(test)[own]) < detection.cllr(right[own], targets(test)[own]) + 0.03
+
+
+def test_cllr_of_calibrated_scores_is_near_its_minimum_where_sums_are_far(lengths):
+    dev, test = (evidence(latents(utterances(seed, lengths, speakers=400, bias=0.3))) for seed in (1, 2))
+    loglik, target = Calibration.fit(dev, SETTINGS).loglik(test), targets(test)
+    llr, sums = loglik[:, 0] - loglik[:, 1], test.frames * (test.mean[:, 0] - test.mean[:, 1])
+    assert detection.cllr(llr, target) < detection.cllr(true_llr(test, bias=0.3), target) + 0.015
+    assert detection.cllr(llr, target) < 1.15 * detection.min_cllr(llr, target)
+    assert detection.cllr(sums, target) > 3
+    assert detection.auc(llr, target) >= detection.auc(sums, target)
+
+
+def test_duration_as_a_covariate_keeps_short_utterances_modest(lengths):
+    dev = evidence(latents(utterances(1, lengths)))
+    short = evidence(latents(utterances(2, [5] * 600)), dev.covariance)
+    costs = {}
+    for duration in (True, False):
+        made = Calibration.fit(dev, resolve([f"calibrate.duration={str(duration).lower()}"]).calibrate)
+        loglik = made.loglik(short)
+        costs[duration] = detection.cllr(loglik[:, 0] - loglik[:, 1], targets(short))
+        assert (made.half is None) is not duration
+    assert costs[True] < costs[False] - 0.1 and costs[True] < 1
+
+
+def test_without_duration_it_is_logistic_regression_of_scikit_learn():
+    """Frames independent, one utterance a speaker, next to no pseudo-speakers: nothing is left but the regression."""
+    rows = utterances(3, [40] * 120, speakers=120)
+    rows += utterances(4, [40] * 60, speakers=60)[::2]  # more of one class
+    rows = [(true, f"{n}", loglik) for n, (true, _, loglik) in enumerate(rows)]
+    dev = evidence(latents(rows))
+    made = Calibration.fit(dev, resolve(["calibrate.duration=false", "calibrate.pseudo_speakers=1e-9"]).calibrate)
+    model = LogisticRegression(C=1e9, class_weight="balanced", tol=1e-10)
+    ratio = dev.mean[:, 0] - dev.mean[:, 1]
+    model.fit(ratio[:, None], targets(dev))
+    assert made.slope == pytest.approx(model.coef_[0, 0], rel=1e-3)
+    assert made.offsets[0] - made.offsets[1] == pytest.approx(model.intercept_[0], abs=1e-3)
+    assert sum(made.offsets) == pytest.approx(0, abs=1e-9)
+
+
+def test_copies_of_a_speakers_utterances_change_nothing():
+    rows = utterances(5, [60] * 40, speakers=40)
+    once = evidence(latents(rows))
+    more = evidence(latents(rows + 5 * rows[:2]), once.covariance)
+    fitted = [Calibration.fit(found, resolve(["calibrate.duration=false"]).calibrate) for found in (once, more)]
+    assert fitted[0].slope == pytest.approx(fitted[1].slope, rel=1e-4)
+    np.testing.assert_allclose(fitted[0].offsets, fitted[1].offsets, atol=1e-4)
+    assert fitted[1].speakers == fitted[0].speakers == {"en": 20, "ce": 20} and fitted[1].utterances["en"] == 25
+
+
+@pytest.mark.parametrize("speakers", (4, 20))
+def test_odds_do_not_exceed_what_the_speakers_of_dev_can_vouch_for(speakers):
+    """Classes that never overlap leave a plain regression without end."""
+    dev = evidence(latents(utterances(6, [50] * 80, speakers=speakers, shift=20)))
+    loglik = Calibration.fit(dev, SETTINGS).loglik(dev)
+    odds = np.exp(np.abs(loglik[:, 0] - loglik[:, 1]))
+    assert np.median(odds) == pytest.approx(speakers + 1, rel=0.3)  # half of the speakers are of each class
+
+
+def test_scores_that_tell_nothing_say_nothing(caplog):
+    rows = utterances(7, [50] * 60, speakers=60)
+    turned = [(true, speaker, loglik[:, ::-1]) for true, speaker, loglik in rows]
+    loglik = Calibration.fit(evidence(latents(turned)), SETTINGS).loglik(evidence(latents(rows)))
+    assert np.abs(loglik[:, 0] - loglik[:, 1]).max() < 0.3
+    assert "do not tell" in caplog.text
+
+
+def test_three_classes_and_their_posteriors_under_priors(tmp_path):
+    rng, rows, names = np.random.default_rng(8), [], ("ce", "en", "je")
+    for n in range(150):
+        mean = 0.5 * rng.standard_normal(3) + np.eye(3)[n % 3]
+        rows.append((names[n % 3], f"s{n:03}", mean + rng.standard_normal((80, 3))))
+    dev = evidence(latents(rows, names))
+    made = Calibration.fit(dev, SETTINGS)
+    labels = np.array([names.index(utt["class"]) for utt in dev.utts])
+    assert detection.cllr(made.loglik(dev), labels) < 0.8 * np.log2(3)
+    equal, moved = made.posteriors(dev, {}), made.posteriors(dev, {"ce": 1, "en": 8, "je": 1})
+    np.testing.assert_allclose(equal, special.softmax(made.loglik(dev), 1))
+    np.testing.assert_allclose(moved.sum(1), 1)
+    ratio = np.log(moved / equal)
+    np.testing.assert_allclose(ratio[:, 1] - ratio[:, 0], np.log(8))
+    made.save(tmp_path / "calibration.json")
+    loaded = Calibration.load(tmp_path / "calibration.json")
+    assert loaded == made
+    np.testing.assert_array_equal(loaded.posteriors(dev, {}), equal)
+
+
+def test_fits_and_reads_that_cannot_be_are_refused_in_a_line(tmp_path):
+    dev = evidence(latents(utterances(1, [30] * 10)))
+    only = evidence(latents([row for row in utterances(1, [30] * 10) if row[0] == "en"]))
+    with pytest.raises(ValueError, match="dev has no utterance of class ce"):
+        Calibration.fit(only, SETTINGS)
+    with pytest.raises(ValueError, match="calibrated for classes en ce, not ce en"):
+        Calibration.fit(dev, SETTINGS).loglik(dev._replace(classes=["ce", "en"]))
+    with pytest.raises(ValueError, match="calibrate.priors: no prior for class ce"):
+        prior_of(["en", "ce"], {"en": 0.5})
+    with pytest.raises(ValueError, match="run stage 7"):
+        Calibration.load(tmp_path / "calibration.json")
+    (tmp_path / "calibration.json").write_text("{}")
+    with pytest.raises(ValueError, match="not a calibration; run stage 7 again"):
+        Calibration.load(tmp_path / "calibration.json")
+    for word in ("calibrate.dcf_prior=1.5", "calibrate.pseudo_speakers=0", "calibrate.priors={en: -1}"):
+        with pytest.raises(ValueError, match="calibrate"):
+            resolve([word])
+
+
+def test_unseen_classes_of_dev_do_not_count():
+    rows = utterances(2, [40] * 30)
+    strange = [("je", "x", 9 * np.ones((40, 2)) * [1, -1])]
+    a, b = evidence(latents(rows)), evidence(latents(rows))
+    b = evidence(latents(rows + strange), a.covariance)
+    assert Calibration.fit(a, SETTINGS) == Calibration.fit(b, SETTINGS)
+
+
+def test_variance_components_give_the_usual_half_weight():
+    found = evidence(latents(utterances(3, [200] * 400, spread=0.5, rho=0.5)))
+    labels = (~targets(found)).astype(int)
+    half = usual_half(found.mean - found.mean.mean(1, keepdims=True), labels, found.effective, found.covariance)
+    assert half == pytest.approx(1 / 0.5**2, rel=0.25)
+
+
+# ---- stage 7 with two systems --------------------------------------------------------------------
+
+
+def write_latents(folder, found: Latents) -> None:
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text(json.dumps({"classes": found.classes, "cond_dim": found.cond_dim}))
+    lines = ["\t".join(found.utts[0]), *("\t".join(map(str, utt.values())) for utt in found.utts)]
+    (folder / "utts.tsv").write_text("\n".join(lines) + "\n")
+    np.save(folder / "logp.npy", found.logp)
+    np.save(folder / "logdet.npy", found.logdet)
+
+
+@pytest.fixture(scope="module")
+def two_systems(tmp_path_factory):
+    """A flow and a baseline that is a little worse; the control of ``test`` is speakers of en who sound like ce."""
+    exp = tmp_path_factory.mktemp("two") / "exp"
+    words = [
+        "data.train=[train]",
+        "data.dev=[dev]",
+        "data.classes=[en, ce]",
+        "data.controls={test: other}",
+        "plots.dpi=50",
+    ]
+    config = resolve([*words, "report.bootstrap=200"])
+    config.save(exp / "config.yaml")
+    for folder, cond_dim in ((exp, 4), (exp / "baselines" / "lda", 0)):
+        for seed, (name, rows) in enumerate(
+            {
+                "train": utterances(1, [60] * 40),
+                "dev": utterances(2, [60] * 60, speakers=30),
+                "test": utterances(3, [60] * 80, speakers=40),
+                "other": [row for row in utterances(4, [60] * 40, shift=-0.7) if row[0] == "en"],
+            }.items()
+        ):
+            noise = np.random.default_rng(seed)
+            extra = 0 if folder == exp else 1.0
+            moved = [(c, s, loglik + extra * noise.standard_normal((1, 2))) for c, s, loglik in rows]
+            write_latents(folder / "latents" / name, latents(moved, cond_dim=cond_dim))
+    assert decide.main([str(exp)]) == 0
+    (exp / "baselines" / "not_scored_yet").mkdir()
+    return SimpleNamespace(exp=exp, config=config, rows=results.read_tsv(exp / "accuracy.tsv"))
+
+
+def test_systems_are_the_flow_and_the_baselines_that_have_latents(two_systems):
+    assert systems(two_systems.exp) == {"dnf": two_systems.exp, "lda": two_systems.exp / "baselines" / "lda"}
+
+
+def test_every_figure_of_every_system_has_its_row_and_interval(two_systems):
+    found = {(r["system"], r["metric"], r["set"], r["class"]): r for r in two_systems.rows if not r["decided"]}
+    for system, metric in ((s, m) for s in ("dnf", "lda") for m in ("auc", "eer", "min_dcf", "cllr")):
+        row, beside = found[system, metric, "test", "en+ce"], found[system, f"{metric}_control", "test", "en+ce"]
+        assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+        assert (row["total"], row["speakers"], beside["total"]) == ("80", "40", "60")
+    assert (system, "utt_accuracy", "other", "en") in found and ("dnf", "auc", "other", "en+ce") not in found
+    row = found["lda", "auc_difference", "test", "en+ce"]
+    values = [float(found[s, "auc", "test", "en+ce"]["value"]) for s in ("dnf", "lda")]
+    assert float(row["value"]) == pytest.approx(values[0] - values[1], abs=2e-6) and 0 < float(row["p"]) <= 1
+    assert {r["system"] for r in two_systems.rows} == {"dnf", "lda"}
+
+
+def test_decisions_have_the_posteriors_of_the_calibration(two_systems):
+    for system, folder in systems(two_systems.exp).items():
+        made = Calibration.load(folder / "calibration.json")
+        found = evidence(Latents.open(folder / "latents" / "test"))
+        rows = results.read_tsv(folder / "decisions" / "test.txt")
+        posteriors = made.posteriors(found, {})
+        for k, name in enumerate(("en", "ce")):
+            np.testing.assert_allclose([float(r[f"posterior_{name}"]) for r in rows], posteriors[:, k], atol=1e-6)
+        llr = [float(r["llr_calibrated"]) for r in rows]
+        np.testing.assert_allclose(llr, np.log(posteriors[:, 0] / posteriors[:, 1]), atol=1e-5)
+        accuracy = np.mean([r["class"] == ("en", "ce")[int(v < 0)] for r, v in zip(rows, llr)])
+        row = next(
+            r for r in two_systems.rows
+            if (r["system"], r["metric"], r["set"], r["class"]) == (system, "utt_accuracy_calibrated", "test", "all")
+        )  # fmt: skip
+        assert float(row["value"]) == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_a_control_that_falls_is_warned_of(two_systems):
+    lines = warning_lines(two_systems.rows, two_systems.config.data.controls)
+    assert any(line.startswith("warning: auc test en+ce dnf ") for line in lines)
+    assert any(line.startswith("warning: utt_accuracy test en dnf ") for line in lines)
+    same = [row | {"low": "0.0", "high": "1.0"} for row in two_systems.rows]
+    assert warning_lines(same, two_systems.config.data.controls) == []
+
+
+def test_pictures_are_there(two_systems):
+    names = {path.name for path in (two_systems.exp / "plots").glob("*.png")}
+    assert names == {"detection_train.png", "detection_dev.png", "detection_test.png"}
+
+
+def test_a_control_of_both_classes_stands_for_itself():
+    of_set, one, both, none = (
+        judge(evidence(latents(rows)), None, ["en", "ce"])
+        for rows in (
+            utterances(1, [10] * 8),
+            [row for row in utterances(2, [10] * 6) if row[0] == "en"],
+            utterances(3, [10] * 4),
+            [("je", "x", np.ones((3, 2)))],
+        )
+    )
+    assert with_control(of_set, one).labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert with_control(of_set, both).utts == both.utts
+    assert with_control(of_set, none) is None
+
+
+@pytest.mark.parametrize("word", ("calibrate.enabled=false", None))
+def test_without_calibration_scores_still_rank(tmp_path, word):
+    """Calibration switched off, or a dev set of one class: no Cllr, no posteriors, and a reason."""
+    exp = tmp_path / "exp"
+    words = ["data.train=[train]", "data.dev=[dev]", "data.classes=[en, ce]", "report.bootstrap=20", "plots.dpi=50"]
+    config = resolve(words + ([word] if word else []))
+    config.save(exp / "config.yaml")
+    rows = utterances(1, [30] * 20)
+    write_latents(exp / "latents" / "dev", latents(rows if word else [row for row in rows if row[0] == "en"]))
+    write_latents(exp / "latents" / "test", latents(rows))
+    (exp / "calibration.json").write_text("of an earlier run")
+    decide.main([str(exp)])
+    assert not (exp / "calibration.json").exists()
+    found = {r["metric"] for r in results.read_tsv(exp / "accuracy.tsv") if r["set"] == "test"}
+    assert {"auc", "eer", "min_dcf", "min_cllr"} <= found and not {"cllr", "utt_accuracy_calibrated"} & found
+    decisions = results.read_tsv(exp / "decisions" / "test.txt")
+    assert {row["posterior_en"] for row in decisions} == {row["llr_calibrated"] for row in decisions} == {""}
+    lines = results.detection_lines(exp, results.read_tsv(exp / "accuracy.tsv"), config)
+    assert lines[0].startswith(
+        "calibration dnf none: " + ("calibrate.enabled is false" if word else "dev lacks a class")
+    )
+
+
+def test_a_baseline_of_other_utterances_is_refused(two_systems, tmp_path):
+    import shutil
+
+    exp = tmp_path / "exp"
+    shutil.copytree(two_systems.exp, exp)
+    shutil.rmtree(exp / "baselines" / "lda" / "latents" / "test")
+    write_latents(exp / "baselines" / "lda" / "latents" / "test", latents(utterances(3, [60] * 79), cond_dim=0))
+    with pytest.raises(ValueError, match="lda: its utterances of set test .* score it again"):
+        decide.main([str(exp)])
