@@ -73,6 +73,8 @@ while IFS=$'\t' read -r yaml value <&3; do
   if begin 4 latents; then
     $cuda_cmd "$exp_dir/log/latents.log" \
       python3 -m dnf.latents "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
+    $cuda_cmd "$exp_dir/log/baselines.log" \
+      python3 -m dnf.baselines "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
     finish latents
   fi
   if begin 5 plots; then

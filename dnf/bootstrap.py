@@ -125,8 +125,8 @@ def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int,
         totals[speaker] = totals.get(speaker, 0) + total
     count, total = sum(hits.values()), sum(totals.values())
     pairs = np.array([(hits[speaker], totals[speaker]) for speaker in totals], dtype=float).T
-    interval = interval(share, list(totals), *pairs, resamples=resamples, seed=seed)
-    low, high = (f"{end:.6f}" for end in interval) if interval else ("", "")
+    ends = interval(share, list(totals), *pairs, resamples=resamples, seed=seed)
+    low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
     figures = {
         "value": f"{count / total:.6f}",
         "low": low,

@@ -221,6 +221,28 @@ class Latents:
 
 
 @dataclass(frozen=True)
+class Baselines:
+    enabled: bool
+    systems: list[Literal["lda", "gmm", "mlp"]]
+    max_frames: int
+    gmm_components: int
+    mlp_hidden: int
+    mlp_layers: int
+    mlp_dropout: float
+    mlp_epochs: int
+    mlp_lr: float
+    mlp_weight_decay: float
+
+    def __post_init__(self):
+        positive(self, "max_frames", "gmm_components", "mlp_hidden", "mlp_layers", "mlp_epochs", "mlp_lr")
+        not_negative(self, "mlp_weight_decay")
+        if len(set(self.systems)) < len(self.systems):
+            raise ValueError(f"baselines.systems must name each once, not {self.systems}")
+        if not 0 <= self.mlp_dropout < 1:
+            raise ValueError(f"baselines.mlp_dropout must be from 0 to below 1, not {self.mlp_dropout}")
+
+
+@dataclass(frozen=True)
 class Plots:
     colours: dict[str, str]
     max_points: int
@@ -299,6 +321,7 @@ class Config:
     train: Train
     gaussianality: Gaussianality
     latents: Latents
+    baselines: Baselines
     plots: Plots
     score: Score
     decide: Decide

@@ -193,14 +193,15 @@ def main(argv: list[str] | None = None) -> int:
     for system, folder in systems(args.exp).items():
         found, judged[system] = decide_system(folder, config, system == FLOW)
         rows += [{"system": system} | row for row in found]
-    for system, sets in judged.items():
-        for name in sorted(sets.keys() & judged[FLOW].keys()) if system != FLOW else ():
-            draw = (config.report.bootstrap, config.seed)
-            ours = judged[FLOW][name]
-            rows += difference_rows(ours, sets[name], config.calibrate, *draw, system=system, set=name)
+    beside = {system: controls(sets, config.data.controls) for system, sets in judged.items()}
+    draw = (config.report.bootstrap, config.seed)
+    for ending, of_each in (("", judged), ("_control", beside)):
+        for system, sets in of_each.items():
+            for name in sorted(sets.keys() & of_each[FLOW].keys()) if system != FLOW else ():
+                ours = of_each[FLOW][name], sets[name]
+                rows += difference_rows(*ours, config.calibrate, *draw, ending, system=system, set=name)
     rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *information_rows(args.exp, config))]
     write_tsv(args.exp / "accuracy.tsv", rows, COLUMNS)
-    beside = {system: controls(sets, config.data.controls) for system, sets in judged.items()}
     detection_plots.make_plots(args.exp, judged, beside, config)
     return 0
 

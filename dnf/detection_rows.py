@@ -170,9 +170,11 @@ def right(judged: Judged, settings: Calibrate) -> np.ndarray:
 
 
 def difference_rows(
-    flow: Judged, other: Judged, settings: Calibrate, resamples: int, seed: int, **names: str
+    flow: Judged, other: Judged, settings: Calibrate, resamples: int, seed: int, ending: str = "", **names: str
 ) -> list[dict]:
     """Figures of the flow minus those of another system on the same utterances, with intervals and p-values.
+
+    ``ending`` is that of the metrics' names.
 
     Raises:
         ValueError: the utterances are not the same.
@@ -197,9 +199,9 @@ def difference_rows(
         for name, measure in measures(settings).items():
             if name == "auc" or name == "cllr" and a.calibrated and b.calibrated:
                 statistic, ours, theirs = partial(weighted, measure), (a.llr, a.target), (b.llr, b.target)
-                more = {"metric": f"{name}_difference", "class": a.name}
+                more = {"metric": f"{name}{ending}_difference", "class": a.name}
                 add(statistic, a.speakers, ours, theirs, a.target.tolist(), **more)
     if flow.calibrated and other.calibrated and len(flow.labels):
         hits = [(right(judged, settings).astype(float),) for judged in (flow, other)]
-        add(accuracy, flow.speakers, *hits, **{"metric": "utt_accuracy_calibrated_difference", "class": "all"})
+        add(accuracy, flow.speakers, *hits, **{"metric": f"utt_accuracy_calibrated{ending}_difference", "class": "all"})
     return rows

@@ -9,13 +9,11 @@ import argparse
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
 from dnf import entry
 from dnf.channel_statistics import fit_experiment
@@ -23,20 +21,15 @@ from dnf.checkpoint import Trained, load_model
 from dnf.classes import read_classes
 from dnf.config import Config
 from dnf.environment import choose_device
-from dnf.evaluate import AGREEMENT_FRAMES, BATCH, evaluate, evenly_spaced
-from dnf.frames import FrameStore
-from dnf.gaussianity import Moments, Shape, mardia
-from dnf.sets import reasons, scored_sets
-from dnf.splits import check_speakers
+from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
+from dnf.gaussianity import Moments
+from dnf.moment_rows import FISHER, fisher_rows, gaussianity_rows, input_rows
+from dnf.scored import each_set, open_sets, write_scored, written_whole
+from dnf.sets import reasons
 from dnf.tables import write_tsv
 from dnf.windows import Windows
 
 log = logging.getLogger(__name__)
-
-FISHER = ("set", "classes", "part", "dim_index", "fisher")
-SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
-MARDIA = ("mardia_frames", "mardia_skew", "mardia_skew_p", "mardia_kurt", "mardia_kurt_z", "mardia_kurt_p")
-
 
 def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float) -> None:
     """Score the sample of training frames that training scored with these weights; a large difference is an error.
@@ -75,43 +68,12 @@ def write_latents(
         out: ``latents/<set>``, replaced as a whole.
         save_frames: vectors whose z is kept; 0 keeps all.
     """
-    model, total = trained.model, len(windows)
-    temporary = out.with_name(out.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    model = trained.model
     ids = {name: i for i, name in enumerate(all_classes)}
     true = torch.tensor([ids[segment.name] for segment in windows.segments()])
-    kept = evenly_spaced(total, save_frames)
-    logp = open_memmap(temporary / "logp.npy", "w+", np.float32, (total, len(trained.classes)))
-    logdet = open_memmap(temporary / "logdet.npy", "w+", np.float32, (total,))
-    z_kept = open_memmap(temporary / "z.npy", "w+", np.float32, (len(kept), windows.dim))
+    kept = evenly_spaced(len(windows), save_frames)
     moments, of_input = (Moments(len(all_classes), windows.dim) for _ in range(2))
     sums = torch.zeros(len(true), windows.dim, dtype=torch.float64)
-    for start in tqdm(range(0, total, BATCH), desc=f"latents {out.name}", unit="batch"):
-        rows = torch.arange(start, min(start + BATCH, total))
-        x = windows.gather(rows)
-        z, change = model(x)
-        of_all = model.prior.of_all(z)
-        if not (torch.isfinite(change).all() and torch.isfinite(of_all).all()):
-            raise ValueError(
-                f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
-            )
-        logp[start : start + BATCH], logdet[start : start + BATCH] = of_all.cpu(), change.cpu()
-        segments = windows.segment(rows)
-        moments.update(z, true[segments])
-        of_input.update(x, true[segments])
-        sums.index_add_(0, segments, z.cpu().double())
-        first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
-        z_kept[first:last] = z[(kept[first:last] - start).to(z.device)].cpu()
-    for array in (logp, logdet, z_kept):
-        array.flush()
-    np.save(temporary / "z_rows.npy", kept.numpy())
-    frames = torch.tensor([segment.rows for segment in windows.segments()])
-    np.save(temporary / "z_mean.npy", (sums / frames[:, None]).float().numpy())
-    with (temporary / "utts.tsv").open("w", encoding="utf-8") as file:
-        file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\n")
-        for utt, speaker, name, of_set, score, first, rows in windows.segments():
-            file.write(f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\n")
     prior = trained.config.prior
     meta = {
         "classes": trained.classes,
@@ -120,109 +82,25 @@ def write_latents(
         "var_c": prior.var_c,
         "var_r": prior.var_r,
     }
-    (temporary / "meta.json").write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    temporary.replace(out)
+    with written_whole(out) as folder:
+        z_kept = open_memmap(folder / "z.npy", "w+", np.float32, (len(kept), windows.dim))
+
+        def density(rows: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            z, change = model(x)
+            segments = windows.segment(rows)
+            moments.update(z, true[segments])
+            of_input.update(x, true[segments])
+            sums.index_add_(0, segments, z.cpu().double())
+            first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
+            z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
+            return model.prior.of_all(z), change
+
+        write_scored(folder, windows, meta, density, f"latents {out}")
+        z_kept.flush()
+        np.save(folder / "z_rows.npy", kept.numpy())
+        frames = torch.tensor([segment.rows for segment in windows.segments()])
+        np.save(folder / "z_mean.npy", (sums / frames[:, None]).float().numpy())
     return moments, of_input
-
-
-def groups_of_classes(moments: Moments, all_classes: list[str], model_classes: list[str]) -> Iterator[list[int]]:
-    """Class ids whose frames are judged together: those the model knows, then with the others where there are any."""
-    present = [k for k in range(len(all_classes)) if moments.count[k] > 0]
-    seen = [k for k in present if all_classes[k] in model_classes]
-    if seen:
-        yield seen
-    if seen != present:
-        yield present
-
-
-def parts(dim: int, cond_dim: int) -> dict[str, slice]:
-    """Columns of c and of r; what is empty is left out."""
-    both = {"c": slice(0, cond_dim), "r": slice(cond_dim, dim)}
-    return {name: columns for name, columns in both.items() if columns.start < columns.stop}
-
-
-def gaussianity_rows(
-    name: str,
-    out: Path,
-    windows: Windows,
-    moments: Moments,
-    all_classes: list[str],
-    trained: Trained,
-    mardia_frames: int,
-) -> tuple[list[dict], list[dict]]:
-    """Rows of ``gaussianity.tsv`` and ``gaussianity_dims.tsv`` for one set; ``out`` is its ``latents/<set>``."""
-    z = torch.from_numpy(np.load(out / "z.npy", mmap_mode="c"))
-    of_segment = torch.tensor([all_classes.index(segment.name) for segment in windows.segments()])
-    true = of_segment[windows.segment(torch.from_numpy(np.load(out / "z_rows.npy")))]
-    rows, dims = [], []
-    for group in groups_of_classes(moments, all_classes, trained.classes):
-        names = "+".join(all_classes[k] for k in group)
-        pooled, within = moments.pooled(group), moments.within(group)
-        chosen = torch.nonzero(torch.isin(true, torch.tensor(group)))[:, 0]
-        chosen = chosen[evenly_spaced(len(chosen), mardia_frames)]
-        for part, columns in parts(moments.dim, trained.config.prior.cond_dim).items():
-            shapes = per_dim(pooled, within, columns)
-            test = mardia_figures(z[chosen, columns], true[chosen], f"{name} {names} {part}")
-            row = {"set": name, "classes": names, "part": part, "dim": columns.stop - columns.start}
-            row["frames"] = int(sum(moments.count[k] for k in group))
-            rows.append(row | {key: f"{values.nanmean().item():.6g}" for key, values in shapes.items()} | test)
-            for i, values in enumerate(zip(*(values.tolist() for values in shapes.values()))):
-                dims.append(
-                    {"set": name, "classes": names, "part": part, "dim_index": i}
-                    | {k: f"{v:.6g}" for k, v in zip(SHAPES, values)}
-                )
-    return rows, dims
-
-
-def per_dim(pooled: Shape, within: Shape, columns: slice) -> dict[str, torch.Tensor]:
-    return dict(zip(SHAPES, (pooled.skew[columns], pooled.kurt[columns], within.skew[columns], within.kurt[columns])))
-
-
-def mardia_figures(z: torch.Tensor, labels: torch.Tensor, what: str) -> dict[str, str]:
-    """Mardia's test as table cells; empty ones where there are too few frames for it."""
-    try:
-        test = mardia(z, labels)
-    except ValueError as error:
-        log.warning("%s: no multivariate test: %s", what, error)
-        return dict.fromkeys(MARDIA, "")
-    values = (len(z), test.skew, test.skew_p, test.kurt, test.kurt_z, test.kurt_p)
-    return {key: f"{value:.6g}" for key, value in zip(MARDIA, values)}
-
-
-def input_rows(
-    name: str, windows: Windows, moments: Moments, all_classes: list[str], model_classes: list[str], out: Path, mardia_frames: int
-) -> list[dict]:
-    """Rows of ``gaussianity.tsv`` of a set's vectors before the flow, part ``x``: the same frames as those of z."""
-    kept = torch.from_numpy(np.load(out / "z_rows.npy"))
-    of_segment = torch.tensor([all_classes.index(segment.name) for segment in windows.segments()])
-    true, rows = of_segment[windows.segment(kept)], []
-    for group in groups_of_classes(moments, all_classes, model_classes):
-        names = "+".join(all_classes[k] for k in group)
-        shapes = per_dim(moments.pooled(group), moments.within(group), slice(None))
-        chosen = torch.nonzero(torch.isin(true, torch.tensor(group)))[:, 0]
-        chosen = chosen[evenly_spaced(len(chosen), mardia_frames)]
-        row = {"set": name, "classes": names, "part": "x", "dim": moments.dim}
-        row["frames"] = int(sum(moments.count[k] for k in group))
-        row |= {key: f"{values.nanmean().item():.6g}" for key, values in shapes.items()}
-        rows.append(row | mardia_figures(windows.gather(kept[chosen]).cpu(), true[chosen], f"{name} {names} x"))
-    return rows
-
-
-def fisher_rows(name: str, moments: Moments, of_input: Moments, all_classes: list[str], trained: Trained) -> list[dict]:
-    """Rows of ``fisher.tsv`` for one set: Fisher ratio of every latent dim (part c or r) and of every input dim (part x)."""
-    rows, cond_dim = [], trained.config.prior.cond_dim
-    for group in groups_of_classes(moments, all_classes, trained.classes):
-        if len(group) < 2:
-            continue
-        names, of_z = "+".join(all_classes[k] for k in group), moments.fisher(group)
-        found = {part: of_z[columns] for part, columns in parts(moments.dim, cond_dim).items()}
-        for part, values in (found | {"x": of_input.fisher(group)}).items():
-            rows += [
-                {"set": name, "classes": names, "part": part, "dim_index": i, "fisher": f"{value:.6g}"}
-                for i, value in enumerate(values.tolist())
-            ]
-    return rows
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -240,39 +118,30 @@ def main(argv: list[str] | None = None) -> int:
         read_classes(args.classes),
     )
     trained = load_model(args.exp / "best.pt", device, all_classes)
-    present = {path.parent.name for path in args.frames.glob("*/meta.json")}
-    sets, left_out = scored_sets(config.data, present)
-    stores = {name: FrameStore(args.frames / name) for name in sorted({s for _, view in sets for s in view.sets})}
-    check_speakers(stores, config.data)
+    opened = open_sets(args.frames, config)
     splice, cmvn = trained.config.splice, trained.config.cmvn
     train = Windows(
-        [stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
+        [opened.stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
     )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
     fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / "channel.json")
     for path in (args.exp / "latents").glob("*"):
-        if path.name not in dict(sets):
+        if path.name not in dict(opened.sets):
             shutil.rmtree(path)
     rows, dims, fisher, empty = [], [], [], {}
-    for name, view in sets:
-        pieces = max(1, round(view.seconds / trained.config.features.frame_shift)) if view.seconds else None
-        windows = Windows(
-            [stores[s] for s in view.sets], splice, cmvn, trained.classes, True, device, view.scores, pieces
-        )
+    for name, windows, reason in each_set(opened, trained.config, trained.classes, device):
         out = args.exp / "latents" / name
-        scored = any(score is not None for s in view.sets for score in stores[s].scores)
-        if not len(windows) or view.scores and not scored:
-            empty[name] = (
-                "its sets have no expert scores" if view.scores and not scored else "no utterance of it is left"
-            )
+        if windows is None:
+            empty[name] = reason
             shutil.rmtree(out, ignore_errors=True)
             continue
         moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
         of_set = gaussianity_rows(name, out, windows, moments, all_classes, trained, config.latents.mardia_frames)
-        rows += of_set[0] + input_rows(name, windows, of_input, all_classes, trained.classes, out, config.latents.mardia_frames)
+        rows += of_set[0]
+        rows += input_rows(name, windows, of_input, all_classes, trained.classes, out, config.latents.mardia_frames)
         dims += of_set[1]
         fisher += fisher_rows(name, moments, of_input, all_classes, trained)
-    why = reasons(left_out, args.classes.parent) | empty
+    why = reasons(opened.left_out, args.classes.parent) | empty
     for name, reason in why.items():
         log.warning("%s: %s is left out: %s", args.exp, name, reason)
     write_tsv(args.exp / "left_out.tsv", [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))

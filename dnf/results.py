@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 
 from dnf import entry, information, open_set_rows
+from dnf.compare import experiments, system_lines
 from dnf.config import Config, Data
 from dnf.decide import COLUMNS
 from dnf.detection_lines import detection_lines, warning_lines
@@ -232,6 +233,7 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
     )
     blocks = {
         "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
+        "all systems side by side, on the same frames and utterances": system_lines(every_system),
         "calibration and detection: Cllr in bits (two classes: 1 says nothing); dev, which it is fitted on, looks too good": [
             *detection_lines(exp, every_system, config),
             *warning_lines(every_system, config.data.controls),
@@ -283,38 +285,6 @@ def write(exp: Path) -> None:
     log.info("%s", exp / "results.txt")
 
 
-def compare(folder: Path) -> str:
-    """A table of all experiments below a folder that have results: utterance accuracy of each set, and NLL of dev."""
-    table: dict[str, dict[str, str]] = {}
-    for path in sorted(folder.glob("*/results.tsv")):
-        rows, exp = [r for r in read_tsv(path) if r["system"] in ("", FLOW)], path.parent.name
-        cells = {
-            f"utt {r['set']}": f"{float(r['value']):.4f}"
-            for r in rows
-            if r["metric"] == "utt_accuracy" and r["class"] == "all"
-        }
-        dev = name_of(Config.load(path.parent / "config.yaml").data, "dev")
-        cells |= {
-            f"NLL {dev}": f"{float(r['value']):.2f}"
-            for r in rows
-            if r["metric"] == "nll" and r["set"] == dev and r["class"] == "all"
-        }
-        cells |= {"parameters": r["value"] for r in rows if r["metric"] == "parameters"}
-        table[exp] = cells
-    if not table:
-        raise ValueError(
-            f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name the folder of the experiments"
-        )
-    columns = sorted({name for cells in table.values() for name in cells})
-    widths = [max(map(len, table))] + [max(len(name), 7) for name in columns]
-    lines = [
-        ["experiment", *columns],
-        *([exp, *(cells.get(name, "-") for name in columns)] for exp, cells in table.items()),
-    ]
-    widths[0] = max(widths[0], len("experiment"))
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.results", description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, help="an experiment to write results of, or the folder of all to compare")
@@ -322,7 +292,7 @@ def main(argv: list[str] | None = None) -> int:
     if (args.folder / "config.yaml").is_file():
         write(args.folder)
     else:
-        print(compare(args.folder))
+        print(experiments(args.folder))
     return 0
 
 

@@ -60,7 +60,7 @@ STAGES = {
         ("frames",),
         "exp",
     ),
-    "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "data.views", "data.controls", "data.shared_speakers", "latents"), ("train",), "exp"),
+    "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "data.views", "data.controls", "data.shared_speakers", "latents", "baselines"), ("train",), "exp"),
     "plots": Stage(5, "plots", ("seed", "plots", "report"), ("latents",), "exp"),
     "score": Stage(6, "scores", ("score",), ("latents",), "exp"),
     "decide": Stage(7, "decisions", ("seed", "data.classes", "decide", "calibrate", "open_set", "report"), ("score",), "exp"),
