@@ -17,7 +17,7 @@ import torch
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from dnf import entry
+from dnf import channel, entry
 from dnf.checkpoint import Trained, load_model
 from dnf.classes import read_classes
 from dnf.config import Config
@@ -62,7 +62,14 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
 
 
 @torch.no_grad()
-def write_latents(trained: Trained, windows: Windows, all_classes: list[str], out: Path, save_frames: int) -> Moments:
+def write_latents(
+    trained: Trained,
+    windows: Windows,
+    all_classes: list[str],
+    out: Path,
+    save_frames: int,
+    correction: channel.Correction | None = None,
+) -> Moments:
     """Run the flow over a set and write ``out``; the moments of its latents by true class.
 
     Args:
@@ -70,8 +77,11 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
         all_classes: classes of the corpus, by whose ids the moments are kept.
         out: ``latents/<set>``, replaced as a whole.
         save_frames: vectors whose z is kept; 0 keeps all.
+        correction: against the channel; what is written are corrected latents and their densities.
     """
     model, total = trained.model, len(windows)
+    prior = correction.prior(model.prior) if correction else model.prior
+    shifts = correction.shifts(model, windows) if correction else None
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -85,7 +95,8 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
     for start in tqdm(range(0, total, BATCH), desc=f"latents {out.name}", unit="batch"):
         rows = torch.arange(start, min(start + BATCH, total))
         z, change = model(windows.gather(rows))
-        of_all = model.prior.of_all(z)
+        z = channel.centred(z, shifts, windows.segment(rows))
+        of_all = prior.of_all(z)
         if not (torch.isfinite(change).all() and torch.isfinite(of_all).all()):
             raise ValueError(
                 f"{out}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
@@ -101,13 +112,13 @@ def write_latents(trained: Trained, windows: Windows, all_classes: list[str], ou
         file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\n")
         for utt, speaker, name, of_set, score, first, rows in windows.segments():
             file.write(f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\n")
-    prior = trained.config.prior
+    settings = trained.config.prior
     meta = {
         "classes": trained.classes,
         "dim": windows.dim,
-        "cond_dim": prior.cond_dim,
-        "var_c": prior.var_c,
-        "var_r": prior.var_r,
+        "cond_dim": settings.cond_dim,
+        "var_c": settings.var_c,
+        "var_r": settings.var_r,
     }
     (temporary / "meta.json").write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
@@ -203,6 +214,7 @@ def main(argv: list[str] | None = None) -> int:
         [stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
     )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
+    correction = channel.fit(config.channel, trained.model, train, args.exp)
     for path in (args.exp / "latents").glob("*"):
         if path.name not in dict(sets):
             shutil.rmtree(path)
@@ -220,7 +232,7 @@ def main(argv: list[str] | None = None) -> int:
             )
             shutil.rmtree(out, ignore_errors=True)
             continue
-        moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
+        moments = write_latents(trained, windows, all_classes, out, config.latents.save_frames, correction)
         of_set = gaussianity_rows(name, out, windows, moments, all_classes, trained, config.latents.mardia_frames)
         rows += of_set[0]
         dims += of_set[1]
