@@ -1,28 +1,31 @@
 """Channel augmentation: training windows as another room, microphone and line would have given them.
 
-It works on log-mel frames (natural log of power) while a batch is gathered from the frame store, so nothing is recorded, computed
-or stored twice. What sound passes on its way is applied in that order:
+It works on log-mel frames (natural log of power) while a batch is gathered from the frame store, so nothing is
+recorded, computed or stored twice. What sound passes on its way is applied in that order:
 
     room         reverberation, then background noise
     microphone   equalization (EQ) and tilt over the mel bins
     line         a band limit, whose lost bins fall to a floor of line noise
 
-**Where it stands to CMVN.** It acts on raw frames, before CMVN, since noise and floors have levels. CMVN then takes away a mean
-that is that of the *augmented* utterance: a few speech frames of the utterance, the probes, go through the same channel, and
-the stored mean moves by their mean change (the standard deviation by the ratio of theirs). A change that is the same for all
-frames, which EQ and tilt are, is then taken away exactly, as CMVN does with a real microphone; noise, floors and reverberation
-are not. With ``augment.renormalize: false`` the stored statistics stay those of the clean utterance, and EQ and tilt are left
-in the vectors as offsets that a model has to learn to ignore. With ``cmvn.scope: none`` they are left in either way.
+**Where it stands to CMVN.** It acts on raw frames, before CMVN, since noise and floors have levels. CMVN then takes
+away a mean that is that of the *augmented* utterance: a few speech frames of the utterance, the probes, go through
+the same channel, and the stored mean moves by their mean change (the standard deviation by the ratio of theirs). A
+change that is the same for all frames, which EQ and tilt are, is then taken away exactly, as CMVN does with a real
+microphone; noise, floors and reverberation are not. With ``augment.renormalize: false`` the stored statistics stay
+those of the clean utterance, and EQ and tilt are left in the vectors as offsets that a model has to learn to ignore.
+With ``cmvn.scope: none`` they are left in either way.
 
 **Draws** are one for each window, not for each utterance: the loss is a sum over windows and looks at none beside
-another, so a channel that is the same for all windows of an utterance would only make the channels of a batch fewer. They are
-a function of (seed, step, row of the training vectors) alone: a batch is the same however it is cut into micro-batches or
-shared out over processes, and a run that broke off goes on with the same draws. No generator has a state to keep.
+another, so a channel that is the same for all windows of an utterance would only make the channels of a batch fewer.
+They are a function of (seed, step, row of the training vectors) alone: a batch is the same however it is cut into
+micro-batches or shared out over processes, and a run that broke off goes on with the same draws. No generator has a
+state to keep.
 
-**Why not the wave.** Lhotse perturbs waves (``Cut.perturb_volume``, ``.reverb_rir``, ``CutSet.mix`` with noise, ``.compress``,
-``.narrowband``). New draws every epoch would need the wave read, changed and turned into features for each of some millions of
-windows; a frame store mapped from disk holds one version. Copies made beforehand are possible with Lhotse in stage 0 of a recipe,
-and are sets like any other; here each window gets a new channel each time it is drawn, for a share of a training step.
+**Why not the wave.** Lhotse perturbs waves (``Cut.perturb_volume``, ``.reverb_rir``, ``CutSet.mix`` with noise,
+``.compress``, ``.narrowband``). New draws every epoch would need the wave read, changed and turned into features for
+each of some millions of windows; a frame store mapped from disk holds one version. Copies made beforehand are
+possible with Lhotse in stage 0 of a recipe, and are sets like any other; here each window gets a new channel each
+time it is drawn, for a tenth (EQ) to two thirds (noise, band limits) of the processor time of a small training step.
 """
 
 from __future__ import annotations
@@ -90,7 +93,7 @@ def eq_curve(draws: Tensor, decibels: float, bins: int) -> Tensor:
 def tilt_curve(draws: Tensor, decibels: float, bins: int) -> Tensor:
     """Straight lines over mel bins ``(N, F)``, nats, 0 in the middle, from normal draws ``(N, 1)``.
 
-    ``decibels`` is the deviation of the step from the lowest bin to the highest: some five octaves, so a fifth of it an octave.
+    ``decibels`` is the deviation of the step from the lowest bin to the highest, which are some five octaves apart.
     """
     return draws * torch.linspace(-0.5, 0.5, bins, device=draws.device) * (decibels * NEPERS)
 
@@ -98,7 +101,7 @@ def tilt_curve(draws: Tensor, decibels: float, bins: int) -> Tensor:
 def band_curve(draws: Tensor, share: float, bins: int) -> Tensor:
     """Attenuation of band limits ``(N, F)``, nats, at most 0, from uniform draws ``(N, 2)``.
 
-    Up to ``share`` of the bins is lost at the lower end and up to ``share`` at the upper; the way down is half a cosine.
+    Up to ``share`` of the bins is lost at the lower end and up to ``share`` at the upper, along half a cosine.
     """
     low, high = (draws[:, :1] * share * bins, draws[:, 1:] * share * bins)
     place = torch.arange(bins, device=draws.device) + 0.5
@@ -109,9 +112,9 @@ def band_curve(draws: Tensor, share: float, bins: int) -> Tensor:
 def reverberate(frames: Tensor, decay: Tensor, tail: Tensor) -> Tensor:
     """Frames ``(N, T, F)`` with an exponential tail of the frames before each.
 
-    The energy in each mel bin is that of the frame plus what is left of the earlier ones. It approximates diffuse reverberation whose
-    time is longer than a frame: energies add, so phases and the comb of early reflections (which EQ stands for) are left out, and so is
-    the dependence of the decay on frequency.
+    The energy in each mel bin is that of the frame plus what is left of the earlier ones. It approximates diffuse
+    reverberation whose time is longer than a frame: energies add, so phases and the comb of early reflections (which
+    EQ stands for) are left out, and so is the dependence of the decay on frequency.
 
     Args:
         decay: ``(N, 1)``, share of the energy left after each frame, below 1.
@@ -126,7 +129,12 @@ def reverberate(frames: Tensor, decay: Tensor, tail: Tensor) -> Tensor:
 
 
 def tails(probes: Tensor, decay: Tensor, tail: Tensor) -> Tensor:
-    """What ``reverberate`` makes of single frames ``(N, P, F)``, from ``probes`` ``(N, P, L, F)``: they and frames at ``Augmenter.lags``."""
+    """What ``reverberate`` makes of single frames ``(N, P, F)``.
+
+    Args:
+        probes: ``(N, P, L, F)``, the frames and those ``Augmenter.lags`` before each.
+        decay, tail: as for ``reverberate``.
+    """
     after = torch.arange(probes.shape[2] - 1, device=probes.device) * STRIDE
     weights = tail * (1 - decay**STRIDE) * decay**after
     weights = torch.cat([torch.ones_like(tail), weights], 1).log().clamp(min=-80)
@@ -136,8 +144,8 @@ def tails(probes: Tensor, decay: Tensor, tail: Tensor) -> Tensor:
 def add_floor(frames: Tensor, floor: Tensor, wobble: Tensor) -> Tensor:
     """Frames ``(N, T, F)`` with steady noise of mean log power ``floor`` ``(N, F)``, nats.
 
-    ``wobble`` ``(N, T, F)`` are standard normal draws. Without them bins below the floor would be constants, on which the density of a
-    flow has no bound.
+    ``wobble`` ``(N, T, F)`` are standard normal draws. Without them bins below the floor would be constants, on which
+    the density of a flow has no bound.
     """
     deviation = torch.linspace(*FLUCTUATION, frames.shape[2], device=frames.device)
     return torch.logaddexp(frames, floor[:, None] + deviation * wobble)
@@ -159,7 +167,7 @@ class Augmenter:
     Attributes:
         history: frames before a window that reverberation needs.
         probes: speech frames of the utterance that are to come with a window.
-        lags: ``(L,)``, how many frames before a probe are those that are to come with it: itself, then some of its past.
+        lags: ``(L,)``, how many frames before a probe those are that come with it: itself, then some earlier.
     """
 
     probes = PROBES
@@ -180,7 +188,8 @@ class Augmenter:
             probes: ``(N, P, L, F)`` speech frames of the utterance of each window, and those at ``lags`` before each.
 
         Returns:
-            ``(N, T, F)`` frames; ``(N, F)`` change of the mean of the utterance; ``(N, F)`` ratio of its deviation to that before.
+            ``(N, T, F)`` frames; ``(N, F)`` change of the mean of each one's utterance; ``(N, F)`` ratio of its deviation
+            to that before.
         """
         keys = window_keys(rows, self.seed, self.step).to(frames.device)
         chosen = uniform(keys, 0, 1) < self.settings.probability
@@ -228,13 +237,14 @@ class Augmenter:
 
     @staticmethod
     def wobble(keys: Tensor, stream: int, frames: int, bins: int) -> Tensor:
-        """Draws for the frames ``(N, T + P, F)`` of each window and its probes; only their mean counts, so all windows' are alike."""
+        """Draws ``(N, T + P, F)`` for the frames of each window and for its probes, of which only the mean counts: all
+        windows have the same."""
         of_probes = normal(torch.zeros_like(keys[:1]), stream, PROBES, bins).expand(len(keys), -1, -1)
         return torch.cat([normal(keys, stream, frames, bins), of_probes], 1)
 
 
 class Augmented:
-    """Training vectors as they are drawn in one step: what ``backward`` asks of ``Windows``, through an ``Augmenter``."""
+    """Training vectors as drawn in one step: what ``backward`` asks of ``Windows``, through an ``Augmenter``."""
 
     def __init__(self, windows: Windows, augmenter: Augmenter):
         self.windows, self.augmenter, self.device = windows, augmenter, windows.device

@@ -1,46 +1,53 @@
-r"""Channel correction of latents when scoring: centring of each utterance, speaker or set, and nuisance attribute projection.
+r"""Channel correction of latents when scoring: centring of each utterance, speaker or set, and nuisance attribute
+projection.
 
 **What a shift can do.** With one isotropic variance v for all classes,
 
     log p(c | a) - log p(c | b) = (mu_a - mu_b) . (c - (mu_a + mu_b) / 2) / v,
 
-so a channel that adds s to the latents of an utterance moves decisions by the part of s in the span W of the differences of the
-class means, K - 1 dims, and by nothing else. Two plain ways of centring fail:
+so a channel that adds s to the latents of an utterance moves decisions by the part of s in the span W of the
+differences of the class means, K - 1 dims, and by nothing else. Two plain ways of centring fail:
 
 - To remove the part of the mean latent *outside* W changes every class's log p by the same: no decision changes.
-- To remove the part *inside* W that the classes do not explain needs to know which class it is. The residual weighted by
-  posteriors, m - sum_k gamma_k mu_k, presumes the answer: classes of frames overlap, so gamma is near the prior, the residual is
-  nearly all of m, and the class goes with the channel. The same holds for the mean of a set that has one class in it.
+- To remove the part *inside* W that the classes do not explain needs to know which class it is. The residual weighted
+  by posteriors, m - sum_k gamma_k mu_k, presumes the answer: classes of frames overlap, so gamma is near the prior,
+  the residual is nearly all of m, and the class goes with the channel. The same holds for the mean of a set that has
+  one class in it.
 
-**Centring.** What tells the two apart is how utterances of *one* class differ in training. Let m be the mean latent of a unit (an
-utterance, a speaker or a set), V the complement of W, and S the covariance of unit means within classes. The class is in W only; the
-shift is in both, and correlated. Its part in W is predicted from the part that holds no class,
+**Centring.** What tells the two apart is how utterances of *one* class differ in training. Let m be the mean latent
+of a unit (an utterance, a speaker or a set), V the complement of W, and S the covariance of unit means within
+classes. The class is in W only; the shift is in both, and correlated. Its part in W is predicted from the part that
+holds no class,
 
     s_W = S_WV S_VV^-1 (m_V - mean_V),      c' = c - s_W,
 
-the conditional mean of a Gaussian, and taken away. What the classes differ by is left whole: a move of m along W moves c' as much. For
-the mean over the unit's own frames the ratio above then is Fisher's linear discriminant with S (WCCN: Hatch, Kajarekar & Stolcke,
-"Within-class covariance normalization for SVM-based speaker recognition", Interspeech 2006), times a constant. The part in V stays:
-it decides nothing, and it is what tells that a recording is unlike training.
-S comes from training: of utterances for ``centre: utterance``, of speakers for ``speaker`` and ``set`` (whose own covariance two or
-three training sets cannot give), with Ledoit and Wolf's shrinkage, without which a hundred dims need thousands of speakers.
-Units are taken as they come; for ``speaker`` and ``set`` a decision therefore depends on the other recordings in the set.
+the conditional mean of a Gaussian, and taken away (with what mean_W, all classes alike, differs by from the middle of
+the mu_k: a model trained on augmented windows has its middle elsewhere). What the classes differ by is left whole: a
+move of m along W moves c' as much. For the mean over the unit's own frames the ratio above then is Fisher's linear
+discriminant with S (WCCN: Hatch, Kajarekar & Stolcke, "Within-class covariance normalization for SVM-based speaker
+recognition", Interspeech 2006), times a constant. The part in V stays: it decides nothing, and it is what tells that
+a recording is unlike training. S comes from training: of utterances for ``centre: utterance``, of speakers for
+``speaker`` and ``set`` (whose own covariance two or three training sets cannot give), with Ledoit and Wolf's
+shrinkage, without which a hundred dims need thousands of speakers. Units are taken as they come; for ``speaker`` and
+``set`` a decision therefore depends on the other recordings in the set.
 
-**NAP** (nuisance attribute projection: Solomonoff, Campbell & Boardman, "Advances in channel compensation for SVM speaker recognition",
-ICASSP 2005). In the ``nap`` directions N in which speakers of a class differ most in training, classes are made not to differ:
+**NAP** (nuisance attribute projection: Solomonoff, Campbell & Boardman, "Advances in channel compensation for SVM
+speaker recognition", ICASSP 2005). In the ``nap`` directions N in which speakers of a class differ most in training,
+classes are made not to differ:
 
     mu_k' = mean + (I - N N^T) (mu_k - mean),
 
-that is, z stays, and the density of those directions becomes that of a class-independent part, like r. Speakers differ by voice as well as
-by microphone, and both are nuisances here.
+that is, z stays, and the density of those directions becomes that of a class-independent part, like r. Speakers
+differ by voice as well as by microphone, and both are nuisances here.
 
-**What neither can do.** Where each class has one corpus, mu_a - mu_b *contains* the difference of the corpora's channels, and nothing
-within classes tells that part from the accent. For the same reason there is no adversarial training against the corpus here
-(gradient reversal, Ganin et al., JMLR 2016): a classifier of corpora is a classifier of classes, and to fool it is to unlearn them.
-Against speakers *within* classes it would be sound; NAP is the linear case of that, and needs no training.
+**What neither can do.** Where each class has one corpus, mu_a - mu_b *contains* the difference of the corpora's
+channels, and nothing within classes tells that part from the accent. For the same reason there is no adversarial
+training against the corpus here (gradient reversal, Ganin et al., JMLR 2016): a classifier of corpora is a classifier
+of classes, and to fool it is to unlearn them. Against speakers *within* classes it would be sound; NAP is the linear
+case of that, and needs no training.
 
-With variances that are not the same for all classes, directions outside W hold evidence too, and both corrections are then
-approximations.
+With variances that are not the same for all classes, directions outside W hold evidence too, and both corrections are
+then approximations.
 """
 
 from __future__ import annotations
@@ -118,12 +125,14 @@ class Correction:
     Attributes:
         centre: unit of centring, or none.
         reference: ``(C,)`` mean latent of a unit, classes weighted alike.
+        offset: ``(C,)``, by what the reference differs, between the classes, from the middle of the class means.
         predict: ``(C, C)``, takes the distance of a unit's mean from it to its shift.
         nuisance: ``(C, nap)`` orthonormal directions.
     """
 
     centre: str
     reference: np.ndarray
+    offset: np.ndarray
     predict: np.ndarray
     nuisance: np.ndarray
 
@@ -161,7 +170,7 @@ class Correction:
         nuisance = np.zeros((dim, 0))
         if settings.nap:
             nuisance = np.linalg.eigh(within_covariance(*units("speaker")))[1][:, ::-1][:, : settings.nap].copy()
-        reference, predict = np.zeros(dim), np.zeros((dim, dim))
+        reference, offset, predict = np.zeros(dim), np.zeros(dim), np.zeros((dim, dim))
         if settings.centre != "none":
             means, classes = units("utterance" if settings.centre == "utterance" else "speaker")
             reference = np.mean([means[classes == k].mean(0) for k in np.unique(classes)], 0)
@@ -169,7 +178,8 @@ class Correction:
             inside, outside = class_span(project(prior_means, nuisance))
             gain = np.linalg.solve(outside.T @ covariance @ outside, outside.T @ covariance @ inside)
             predict = inside @ gain.T @ outside.T
-        return cls(settings.centre, reference, predict, nuisance)
+            offset = inside @ inside.T @ (reference - prior_means.mean(0))
+        return cls(settings.centre, reference, offset, predict, nuisance)
 
     def save(self, path: Path) -> None:
         temporary = path.with_name("tmp." + path.name)
@@ -179,7 +189,7 @@ class Correction:
     @classmethod
     def load(cls, path: Path) -> Correction:
         with np.load(path) as file:
-            return cls(str(file["centre"]), *(file[name] for name in ("reference", "predict", "nuisance")))
+            return cls(str(file["centre"]), *(file[name] for name in ("reference", "offset", "predict", "nuisance")))
 
     def prior(self, prior: ClassPrior) -> ClassPrior:
         """A copy of ``prior`` whose classes do not differ in the nuisance directions."""
@@ -198,7 +208,7 @@ class Correction:
 
     def shift(self, means: np.ndarray) -> Tensor:
         """Shift between the classes ``(U, C)`` float32 of units with mean latents ``(U, C)``."""
-        return torch.from_numpy((means - self.reference) @ self.predict.T).float()
+        return torch.from_numpy(self.offset + (means - self.reference) @ self.predict.T).float()
 
 
 def project(means: np.ndarray, nuisance: np.ndarray) -> np.ndarray:
@@ -216,7 +226,7 @@ def centred(z: Tensor, shifts: Tensor | None, segment: Tensor) -> Tensor:
 
 
 def fit(settings: Channel, model: DNF, train: Windows, exp: Path) -> Correction | None:
-    """The correction that the settings ask for, kept in ``exp/channel.npz``; None, and no file, where they ask for none."""
+    """The correction that the settings ask for, kept in ``exp/channel.npz``; without any, None and no file."""
     path = exp / FILE
     if settings.centre == "none" and not settings.nap:
         path.unlink(missing_ok=True)

@@ -59,6 +59,20 @@ def test_a_move_between_the_classes_is_no_shift():
     torch.testing.assert_close(moved, correction.shift(means), atol=1e-5, rtol=0)
 
 
+def test_decisions_are_balanced_where_the_model_has_its_middle_elsewhere():
+    settings = resolve(["channel.centre=utterance"]).channel
+    sums, counts, segments, labels = units(1)
+    one = Correction.fit(settings, MEANS, sums, counts, segments, labels)
+    other = Correction.fit(settings, MEANS, sums + 10 * 3 * (MEANS[0] - MEANS[1]), counts, segments, labels)
+    means = sums / 10
+    torch.testing.assert_close(
+        other.shift(means + 3 * (MEANS[0] - MEANS[1])),
+        one.shift(means) + torch.tensor(3 * (MEANS[0] - MEANS[1])).float(),
+        atol=1e-4,
+        rtol=0,
+    )
+
+
 def test_a_set_recorded_elsewhere_is_brought_back():
     correction = fitted("channel.centre=set")
     sums, counts, segments, labels = units(4)
@@ -178,7 +192,7 @@ def test_a_correction_is_read_back_as_it_was_written(exp):
     assert one.centre == "speaker" and one.nuisance.shape == (6, 2)
     one.save(path)
     two = Correction.load(path)
-    for name in ("reference", "predict", "nuisance"):
+    for name in ("reference", "offset", "predict", "nuisance"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     assert json.loads((exp / "exp" / "latents" / "dev" / "meta.json").read_text())["cond_dim"] == 6
 
