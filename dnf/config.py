@@ -84,6 +84,37 @@ class Cmvn:
 
 
 @dataclass(frozen=True)
+class Augment:
+    probability: float
+    eq: float
+    tilt: float
+    band_limit: float
+    reverb: float
+    noise: list[float]
+    renormalize: bool
+
+    def __post_init__(self):
+        not_negative(self, "probability", "eq", "tilt", "band_limit", "reverb")
+        if self.probability > 1 or self.band_limit > 0.5:
+            raise ValueError(
+                f"augment.probability {self.probability} must be at most 1, band_limit {self.band_limit} at most 0.5"
+            )
+        if self.noise and (len(self.noise) != 2 or self.noise[0] > self.noise[1]):
+            raise ValueError(f"augment.noise must be [] or [lowest, highest] in dB, not {self.noise}")
+        if self.probability and not (self.eq or self.tilt or self.band_limit or self.reverb or self.noise):
+            raise ValueError("augment.probability: nothing to augment by; set one of eq, tilt, band_limit, reverb, noise")
+
+
+@dataclass(frozen=True)
+class Channel:
+    centre: Literal["none", "set", "speaker", "utterance"]
+    nap: int
+
+    def __post_init__(self):
+        not_negative(self, "nap")
+
+
+@dataclass(frozen=True)
 class Splice:
     left: int
     right: int
@@ -314,6 +345,8 @@ class Config:
     vad: Vad
     frames: Frames
     cmvn: Cmvn
+    augment: Augment
+    channel: Channel
     splice: Splice
     data: Data
     flow: Flow
@@ -388,12 +421,30 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
         raise ValueError("train.beta: a flow with prior.cond_dim 0 has no class posteriors; train it with beta 0")
     if config.train.select == "accuracy" and config.prior.cond_dim == 0:
         raise ValueError("train.select: a flow with prior.cond_dim 0 decides nothing; choose it by nll")
+    check_channel(config)
     if config.prior.cond_dim > config.dim:
         raise ValueError(
             f"prior.cond_dim {config.prior.cond_dim} is more than the {config.dim} dims of a vector "
             f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.num_filters})"
         )
     return config
+
+
+def check_channel(config: Config) -> None:
+    """Raise ``ValueError`` where means against the channel would do nothing or could not work."""
+    augment, channel = config.augment, config.channel
+    only_curves = not (augment.band_limit or augment.reverb or augment.noise)
+    if augment.probability and augment.renormalize and only_curves and config.cmvn.scope != "none":
+        raise ValueError(
+            f"augment: cmvn.scope {config.cmvn.scope} takes EQ and tilt away again, whole; add noise, reverb or band_limit, or "
+            "set augment.renormalize=false to leave them in"
+        )
+    if augment.probability and config.features.use_fft_mag:
+        raise ValueError("augment: adds powers, and features.use_fft_mag makes magnitudes; set one of them to off")
+    if (channel.nap or channel.centre != "none") and config.prior.cond_dim < 2:
+        raise ValueError(f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes")
+    if channel.nap and channel.nap >= config.prior.cond_dim:
+        raise ValueError(f"channel.nap {channel.nap} must be below prior.cond_dim {config.prior.cond_dim}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from dnf import entry
+from dnf import channel, entry
 from dnf.channel_statistics import fit_experiment
 from dnf.checkpoint import Trained, load_model
 from dnf.classes import read_classes
@@ -58,7 +58,12 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
 
 @torch.no_grad()
 def write_latents(
-    trained: Trained, windows: Windows, all_classes: list[str], out: Path, save_frames: int
+    trained: Trained,
+    windows: Windows,
+    all_classes: list[str],
+    out: Path,
+    save_frames: int,
+    correction: channel.Correction | None = None,
 ) -> tuple[Moments, Moments]:
     """Run the flow over a set and write ``out``; the moments of its latents, and of its vectors, by true class.
 
@@ -67,20 +72,23 @@ def write_latents(
         all_classes: classes of the corpus, by whose ids the moments are kept.
         out: ``latents/<set>``, replaced as a whole.
         save_frames: vectors whose z is kept; 0 keeps all.
+        correction: against the channel; what is written are corrected latents and their densities.
     """
     model = trained.model
+    prior = correction.prior(model.prior) if correction else model.prior
+    shifts = correction.shifts(model, windows) if correction else None
     ids = {name: i for i, name in enumerate(all_classes)}
     true = torch.tensor([ids[segment.name] for segment in windows.segments()])
     kept = evenly_spaced(len(windows), save_frames)
     moments, of_input = (Moments(len(all_classes), windows.dim) for _ in range(2))
     sums = torch.zeros(len(true), windows.dim, dtype=torch.float64)
-    prior = trained.config.prior
+    settings = trained.config.prior
     meta = {
         "classes": trained.classes,
         "dim": windows.dim,
-        "cond_dim": prior.cond_dim,
-        "var_c": prior.var_c,
-        "var_r": prior.var_r,
+        "cond_dim": settings.cond_dim,
+        "var_c": settings.var_c,
+        "var_r": settings.var_r,
     }
     with written_whole(out) as folder:
         z_kept = open_memmap(folder / "z.npy", "w+", np.float32, (len(kept), windows.dim))
@@ -88,12 +96,13 @@ def write_latents(
         def density(rows: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             z, change = model(x)
             segments = windows.segment(rows)
+            z = channel.centred(z, shifts, segments)
             moments.update(z, true[segments])
             of_input.update(x, true[segments])
             sums.index_add_(0, segments, z.cpu().double())
             first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
             z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
-            return model.prior.of_all(z), change
+            return prior.of_all(z), change
 
         write_scored(folder, windows, meta, density, f"latents {out}")
         z_kept.flush()
@@ -125,6 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
     fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / "channel.json")
+    correction = channel.fit(config.channel, trained.model, train, args.exp)
     for path in (args.exp / "latents").glob("*"):
         if path.name not in dict(opened.sets):
             shutil.rmtree(path)
@@ -135,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
             empty[name] = reason
             shutil.rmtree(out, ignore_errors=True)
             continue
-        moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames)
+        moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames, correction)
         of_set = gaussianity_rows(name, out, windows, moments, all_classes, trained, config.latents.mardia_frames)
         rows += of_set[0]
         rows += input_rows(name, windows, of_input, all_classes, trained.classes, out, config.latents.mardia_frames)

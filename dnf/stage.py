@@ -56,11 +56,11 @@ STAGES = {
     "train": Stage(
         3,
         "the flow",
-        ("seed", "data.train", "data.dev", "data.classes", "cmvn", "splice", "flow", "prior", "train", "gaussianality"),
+        ("seed", "data.train", "data.dev", "data.classes", "cmvn", "augment", "splice", "flow", "prior", "train", "gaussianality"),
         ("frames",),
         "exp",
     ),
-    "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "data.views", "data.controls", "data.shared_speakers", "latents", "baselines"), ("train",), "exp"),
+    "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "data.views", "data.controls", "data.shared_speakers", "channel", "latents", "baselines"), ("train",), "exp"),
     "plots": Stage(5, "plots", ("seed", "plots", "report"), ("latents",), "exp"),
     "score": Stage(6, "scores", ("score",), ("latents",), "exp"),
     "decide": Stage(7, "decisions", ("seed", "data.classes", "decide", "calibrate", "open_set", "report"), ("score",), "exp"),

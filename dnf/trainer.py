@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dnf import checkpoint
+from dnf import augment, checkpoint
 from dnf.config import Config, Train
 from dnf.distributed import ALONE, Ranks
 from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
@@ -196,7 +196,8 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         rows, count = self.sampler.batch(self.step, self.ranks), self.sampler.batch_size / self.ranks.size
-        mean = backward(self.parallel, self.train, rows, self.micro_batch, settings.precision, count, self.objective)
+        windows = augment.at_step(self.train, self.config, self.step)
+        mean = backward(self.parallel, windows, rows, self.micro_batch, settings.precision, count, self.objective)
         mean["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
         figures = dict(zip(mean, self.ranks.mean([value.item() for value in mean.values()]))) | {"lr": rate}
         figures["nll"] = -(figures["logp"] + figures["logdet"])

@@ -18,6 +18,7 @@ from torch import Tensor
 from dnf.config import Cmvn, Splice
 
 if TYPE_CHECKING:
+    from dnf.augment import Augmenter
     from dnf.frames import FrameStore
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Windows:
         counts = torch.cat([part.rows for part in self.parts])
         self._ends = counts.cumsum(0)
         self._segments = torch.tensor([0] + [len(part.rows) for part in self.parts]).cumsum(0)
-        self._hop = splice.hop
+        self._hop, self._variance = splice.hop, cmvn.variance
         self._window = torch.arange(-splice.left, splice.right + 1, device=device)
         self._frames = place([store.frames for store in self.stores], device)
         self._of_class: dict[int, tuple[Tensor, Tensor]] = {}
@@ -123,33 +124,50 @@ class Windows:
         """Class ids ``(B,)`` of vectors ``rows`` ``(B,)``, on the device."""
         return self._labels[self.segment(rows)].to(self.device)
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """Vectors ``rows`` ``(B,)`` as ``(B, D)`` float32 on the device."""
+    def gather(self, rows: Tensor, augmenter: Augmenter | None = None) -> Tensor:
+        """Vectors ``rows`` ``(B,)`` as ``(B, D)`` float32 on the device; frames pass through ``augmenter`` before CMVN."""
         segment = self.segment(rows)
         nth = rows - (self._ends[segment] - self._rows_of(segment))
         if len(self.parts) == 1:
-            return self._gather(0, segment, nth)
+            return self._gather(0, segment, nth, rows, augmenter)
         vectors = torch.empty(len(rows), self.dim, device=self.device)
         for i in range(len(self.parts)):
             mine = torch.nonzero((segment >= self._segments[i]) & (segment < self._segments[i + 1]))[:, 0]
             if len(mine):
-                vectors[mine.to(self.device)] = self._gather(i, segment[mine] - self._segments[i], nth[mine])
+                vectors[mine.to(self.device)] = self._gather(
+                    i, segment[mine] - self._segments[i], nth[mine], rows[mine], augmenter
+                )
         return vectors
 
     def _rows_of(self, segment: Tensor) -> Tensor:
         return self._ends[segment] - torch.where(segment > 0, self._ends[segment - 1], 0)
 
-    def _gather(self, i: int, segment: Tensor, nth: Tensor) -> Tensor:
+    def _gather(self, i: int, segment: Tensor, nth: Tensor, rows: Tensor, augmenter: Augmenter | None) -> Tensor:
         part, frames = self.parts[i], self._frames[i]
+        window = self._window
+        if augmenter:
+            window = torch.arange(int(window[0]) - augmenter.history, int(window[-1]) + 1)
         centre = part.store.centres[part.spoken[segment] + nth * self._hop]
         bounds = torch.stack([centre, part.begin[segment], part.end[segment] - 1]).to(frames.device)
-        index = bounds[0][:, None] + self._window.to(frames.device)
+        index = bounds[0][:, None] + window.to(frames.device)
         index = torch.clamp(index, bounds[1][:, None], bounds[2][:, None])
         vectors = frames.index_select(0, index.flatten()).to(self.device).float().view(*index.shape, frames.shape[1])
+        shift, ratio = 0.0, 1.0
+        if augmenter:
+            vectors, shift, ratio = augmenter(rows, vectors, self._probes(i, segment, augmenter.probes, augmenter.lags))
         if part.mean is not None:
             segment = segment.to(self.device)
-            vectors = (vectors - part.mean[segment][:, None]) * part.scale[segment][:, None]
+            scale = part.scale[segment] if not self._variance else part.scale[segment] / ratio
+            vectors = (vectors - (part.mean[segment] + shift)[:, None]) * scale[:, None]
         return vectors.flatten(1)
+
+    def _probes(self, i: int, segment: Tensor, count: int, lags: Tensor) -> Tensor:
+        """``count`` evenly spaced speech frames of each segment ``(B,)`` and those ``lags`` ``(L,)`` before: ``(B, count, L, F)``."""
+        part, frames = self.parts[i], self._frames[i]
+        nth = (torch.arange(count) * part.rows[segment][:, None] // count) * self._hop
+        index = part.store.centres[part.spoken[segment][:, None] + nth][:, :, None] - lags
+        index = torch.maximum(index, part.begin[segment][:, None, None]).to(frames.device)
+        return frames.index_select(0, index.flatten()).to(self.device).float().view(*index.shape, frames.shape[1])
 
     def class_counts(self, classes: Sequence[str]) -> dict[str, int]:
         """Vectors of each class of the model."""
