@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise ValueError(f"{path}: no checkpoint; run stage 3")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except OSError:
-        raise
-    except Exception:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise ValueError(f"{path}: not a readable checkpoint; delete it and run stage 3 again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of this program (format {FORMAT}); train again with --stage 3 --force")

@@ -141,7 +141,7 @@ def test_no_record_is_no_success():
 
 def test_superseded_submissions():
     jobs = [queue_folder.Submission(1, "a-1", [1, 2], "7"), queue_folder.Submission(2, "a-2", [2], "8")]
-    call = queue_folder.Call("a", "/", [], [1, 2], submissions=jobs)
+    call = queue_folder.Call("a", "/", [], "", [1, 2], submissions=jobs)
     assert call.is_current(1, 1) and not call.is_current(1, 2) and call.is_current(2, 2)
     jobs[1].lost = True
     assert not call.is_current(2, 2)
