@@ -3,12 +3,13 @@
 For the mean log-likelihoods m_k of an utterance, centred over the classes, and its n effective frames
 (``dnf.evidence``)
 
-    l_k = n / (n + h) * (slope * m_k + offset_k)
+    l_k = n / (n + h) * slope * (m_k - middle_k) + offset_k
 
 Where the mean of an utterance varies by s_b^2 between utterances of a class (speaker, words, channel) and by s_w^2 /
 n for its frames, its log-likelihood ratio is of this form with h = s_w^2 / s_b^2: short utterances weigh by their
-frames, and long ones are no surer than one more utterance of the kind lets them be. The slope and offsets are fitted
-as in Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006, and Brummer & du Preez,
+frames, and long ones are no surer than one more utterance of the kind lets them be. middle_k is what m_k is on the
+average of the classes, so that duration by itself says nothing: an offset within the weight would let a corpus of
+longer utterances be told by their length. The slope and offsets are fitted as in Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006, and Brummer & du Preez,
 "Application-independent evaluation of speaker detection", Computer Speech and Language 20, 2006: every class weighs
 alike, so the result is a log-likelihood and no posterior of dev's class counts; and every speaker of a class weighs
 alike. log h has a normal prior around the logarithm of what an analysis of variance of dev gives, since dev may have
@@ -23,6 +24,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,7 @@ class Calibration:
     Attributes:
         classes: K names.
         slope: nats of log-likelihood per nat of mean frame log-likelihood, for very long utterances.
+        middle: K, mean over the classes of the mean of m_k, nats.
         offsets: K, nats.
         half: effective frames h of an utterance that weighs half as much as a very long one; None: all weigh alike.
         covariance: autocovariance of the frames' log-likelihood ratio on dev from lag 0 on, nats squared; empty, or of
@@ -55,6 +58,7 @@ class Calibration:
 
     classes: list[str]
     slope: float
+    middle: list[float]
     offsets: list[float]
     half: float | None
     covariance: list[float]
@@ -82,12 +86,17 @@ class Calibration:
         mean = mean - mean.mean(1, keepdims=True)
         counts = {k: len({s for s, label in zip(speakers, labels) if label == k}) for k in range(len(evidence.classes))}
         start = usual_half(mean, labels, frames, covariance) if settings.duration else None
-        slope, offsets, half = regress(mean, labels, speakers, frames, start, settings.pseudo_speakers)
+        weights = speaker_weights(labels, speakers, len(evidence.classes))
+        middle = weights @ mean / weights.sum()
+        slope, offsets, half = regress(
+            mean - middle, labels, weights, list(counts.values()), frames, start, settings.pseudo_speakers
+        )
         if slope == 0:
             log.warning("dev: mean log-likelihoods do not tell its classes apart; calibrated ones say nothing")
         return cls(
             list(evidence.classes),
             slope,
+            middle.tolist(),
             offsets.tolist(),
             half,
             [float(value) for value in covariance],
@@ -107,7 +116,7 @@ class Calibration:
         if self.half is not None:
             frames = effective_frames(evidence.frames, np.array(self.covariance))
             weight = np.where(evidence.frames > 0, frames / (frames + self.half), 0.0)
-        return weight[:, None] * (self.slope * mean + np.array(self.offsets))
+        return weight[:, None] * self.slope * (mean - np.array(self.middle)) + np.array(self.offsets)
 
     def posteriors(self, evidence: Evidence, priors: dict[str, float]) -> np.ndarray:
         """Posteriors ``(U, K)`` of the classes under priors by class; none given: equal ones."""
@@ -166,24 +175,36 @@ def usual_half(mean: np.ndarray, labels: np.ndarray, frames: np.ndarray, covaria
     return float(np.clip(covariance[0] / between, *HALF))
 
 
+def speaker_weights(labels: np.ndarray, speakers: list[str], classes: int) -> np.ndarray:
+    """Weights ``(U,)`` by which every class counts alike, and within it every speaker; they add up to the pairs of both."""
+    pairs = list(zip(labels.tolist(), speakers))
+    of_pair = Counter(pairs)
+    of_class = np.bincount([k for k, _ in of_pair], minlength=classes)
+    return np.array([len(of_pair) / (classes * of_class[k] * of_pair[k, s]) for k, s in pairs])
+
+
 def regress(
-    mean: np.ndarray, labels: np.ndarray, speakers: list[str], frames: np.ndarray, half: float | None, pseudo: float
+    mean: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    of_class: list[int],
+    frames: np.ndarray,
+    half: float | None,
+    pseudo: float,
 ) -> tuple[float, np.ndarray, float | None]:
     """Slope, offsets ``(K,)`` and h of greatest posterior density.
 
     Args:
-        mean: ``(U, K)`` centred mean log-likelihoods, nats.
+        mean: ``(U, K)`` mean log-likelihoods, centred over the classes and around their middle, nats.
         labels: ``(U,)`` columns of their classes.
-        speakers: of each utterance.
+        weights: ``(U,)`` how much each counts.
+        of_class: number of speakers of each class.
         frames: ``(U,)`` effective.
         half: median of the prior of h; None: no h.
         pseudo: speakers added to the counts of each class, as evidence against certainty.
     """
     classes = mean.shape[1]
-    pairs = list(zip(labels.tolist(), speakers))
-    of_pair = {pair: pairs.count(pair) for pair in set(pairs)}
-    of_class = np.bincount([k for k, _ in of_pair], minlength=classes)
-    weights = np.array([len(of_pair) / (classes * of_class[k] * of_pair[k, s]) for k, s in pairs])
+    of_class = np.array(of_class)
     targets = np.full((len(mean), classes), pseudo)
     targets[np.arange(len(mean)), labels] += of_class[labels]
     targets /= (of_class[labels] + classes * pseudo)[:, None]
@@ -191,13 +212,12 @@ def regress(
     x = mean / scale
 
     def cost(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        score = theta[0] * x + theta[1 : 1 + classes]
+        score = theta[0] * x
         weight = np.ones(len(x)) if half is None else frames / (frames + np.exp(theta[-1]))
-        logits = weight[:, None] * score
+        logits = weight[:, None] * score + theta[1 : 1 + classes]
         gap = weights[:, None] * (special.softmax(logits, axis=1) - targets)
         value = -(weights[:, None] * targets * special.log_softmax(logits, axis=1)).sum()
-        part = gap * weight[:, None]
-        gradient = [(part * x).sum(), *part.sum(0)]
+        gradient = [(gap * weight[:, None] * x).sum(), *gap.sum(0)]
         if half is not None:
             far = theta[-1] - np.log(half)
             value += 0.5 * (far / DOUBT) ** 2

@@ -179,7 +179,8 @@ def test_without_duration_it_is_logistic_regression_of_scikit_learn():
     ratio = dev.mean[:, 0] - dev.mean[:, 1]
     model.fit(ratio[:, None], targets(dev))
     assert made.slope == pytest.approx(model.coef_[0, 0], rel=1e-3)
-    assert made.offsets[0] - made.offsets[1] == pytest.approx(model.intercept_[0], abs=1e-3)
+    shift = np.array(made.offsets) - made.slope * np.array(made.middle)
+    assert shift[0] - shift[1] == pytest.approx(model.intercept_[0], abs=1e-3)
     assert sum(made.offsets) == pytest.approx(0, abs=1e-9)
 
 
@@ -208,6 +209,18 @@ def test_scores_that_tell_nothing_say_nothing(caplog):
     loglik = Calibration.fit(evidence(latents(turned)), SETTINGS).loglik(evidence(latents(rows)))
     assert np.abs(loglik[:, 0] - loglik[:, 1]).max() < 0.3
     assert "do not tell" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_length_of_utterances_does_not_tell_their_class(seed):
+    """Scores that are alike for all classes but of longer utterances in one of them, and far from 0."""
+    lengths = [(300, 40)[n % 2] for n in range(80)]
+    dev = evidence(latents(utterances(seed, lengths, shift=0.0, spread=0.1, bias=1.0)))
+    calibrated = Calibration.fit(dev, SETTINGS).loglik(dev)
+    ratio = calibrated[:, 0] - calibrated[:, 1]
+    assert detection.cllr(ratio, targets(dev)) > 0.9
+    found, of_length = detection.auc(ratio, targets(dev)), detection.auc(dev.frames, targets(dev))
+    assert of_length == 1 and found < 0.7
 
 
 def test_three_classes_and_their_posteriors_under_priors(tmp_path):
