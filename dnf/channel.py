@@ -69,7 +69,7 @@ from dnf.windows import Segment, Windows
 
 log = logging.getLogger(__name__)
 
-FILE = "channel.npz"
+FILE = "correction.npz"
 SPANNED = 1e-6  # share of the largest difference of class means below which a direction is not one of them
 
 
@@ -225,8 +225,13 @@ def centred(z: Tensor, shifts: Tensor | None, segment: Tensor) -> Tensor:
     return torch.cat([z[:, : taken.shape[1]] - taken, z[:, taken.shape[1] :]], 1)
 
 
+def load(exp: Path) -> Correction | None:
+    """The correction of an experiment, if it has one."""
+    return Correction.load(exp / FILE) if (exp / FILE).is_file() else None
+
+
 def fit(settings: Channel, model: DNF, train: Windows, exp: Path) -> Correction | None:
-    """The correction that the settings ask for, kept in ``exp/channel.npz``; without any, None and no file."""
+    """The correction that the settings ask for, kept in ``exp/correction.npz``; without any, None and no file."""
     path = exp / FILE
     if settings.centre == "none" and not settings.nap:
         path.unlink(missing_ok=True)

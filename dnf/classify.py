@@ -29,13 +29,17 @@ import numpy as np
 import torch
 from lhotse import AudioSource, Recording
 
-from dnf import entry, timeline
+from dnf import channel, entry, timeline
+from dnf.calibration import Calibration
+from dnf.channel import Correction
 from dnf.channel_statistics import ChannelModel, fit_experiment, mel_frequencies, statistics
 from dnf.checkpoint import Trained, load_model
 from dnf.config import Config
 from dnf.datadir import read_table
 from dnf.environment import choose_device
+from dnf.evidence import Evidence
 from dnf.features import truncated
+from dnf.open_set import OpenSet, Summary
 from dnf.streaming import Frames, Source, score
 from dnf.utterances import absolute
 
@@ -58,17 +62,19 @@ class Model(NamedTuple):
     Attributes:
         trained: the model, on ``device``.
         config: settings of the experiment.
-        calibration: ``dnf.calibration.Calibration``, or None.
-        open_set: ``dnf.open_set.OpenSet``, or None.
+        calibration: of the utterances' log-likelihoods, or None.
+        open_set: what tells that a recording is of none of the classes, or None.
         channel: channels of training, or None.
+        correction: against the channel, or None.
         device: it computes on.
     """
 
     trained: Trained
     config: Config
-    calibration: Any
-    open_set: Any
+    calibration: Calibration | None
+    open_set: OpenSet | None
     channel: ChannelModel | None
+    correction: Correction | None
     device: torch.device
 
 
@@ -107,8 +113,6 @@ def judge(model: Model, means: Means) -> Judgement:
     """Posteriors and open-set flag of one recording."""
     none_of_these = None
     if model.open_set is not None:
-        from dnf.open_set import Summary
-
         summary = Summary(
             means.logp[None], np.array([means.mixture]), np.array([means.logdet]), means.z[None], np.array([means.rows])
         )
@@ -117,8 +121,6 @@ def judge(model: Model, means: Means) -> Judgement:
         splice = model.trained.config.splice
         weight = max(1.0, means.rows * splice.hop / (splice.left + 1 + splice.right))
         return Judgement(softmax(weight * means.loglik), False, none_of_these)
-    from dnf.evidence import Evidence
-
     rows = np.array([means.rows])
     evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
     posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
@@ -137,16 +139,12 @@ def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
     config = Config.load(exp / "config.yaml")
     calibration = open_set = None
     if (exp / "calibration.json").is_file():
-        from dnf.calibration import Calibration
-
         calibration = Calibration.load(exp / "calibration.json")
     else:
         log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
     if (exp / "open_set.json").is_file():
-        from dnf.open_set import OpenSet
-
         open_set = OpenSet.load(exp / "open_set.json")
-    return Model(trained, config, calibration, open_set, load_channel(exp, frames, trained), device)
+    return Model(trained, config, calibration, open_set, load_channel(exp, frames, trained), channel.load(exp), device)
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
@@ -223,7 +221,7 @@ def classify_one(
     classes, shift = model.trained.classes, model.trained.config.features.frame_shift
     picture = timeline.Timeline(frames.count, frames.dim, classes, shift) if plot else None
     sums, rows = [0.0, 0.0, 0.0, 0.0], 0
-    for block in score(frames, stats, model.trained, model.device):
+    for block in score(frames, stats, model.trained, model.device, model.correction):
         logp, logdet = block.logp.double(), block.logdet.double()
         mixture = logp.logsumexp(1) - math.log(len(classes))
         parts = (part.sum(0).numpy() for part in (logp, mixture, logdet, block.z.double()))

@@ -23,6 +23,7 @@ from lhotse.utils import compute_num_samples
 from torch import Tensor
 
 from dnf import entry, sphere
+from dnf.channel import Correction, centred
 from dnf.checkpoint import Trained
 from dnf.config import Config, Features
 from dnf.features import FULL_SCALE, cmvn_stats, energy_vad, fbank_and_energy, make_extractor
@@ -272,11 +273,26 @@ def spliced(frames: Frames, norm: tuple[Tensor, Tensor] | None, hop: int) -> Ite
 
 
 @torch.no_grad()
-def score(frames: Frames, stats: np.ndarray, trained: Trained, device: torch.device) -> Iterator[Scored]:
-    """Latents and densities of the vectors of a recording, as stage 4 has them; ``stats``: those that CMVN goes by."""
+def score(
+    frames: Frames, stats: np.ndarray, trained: Trained, device: torch.device, correction: Correction | None = None
+) -> Iterator[Scored]:
+    """Latents and densities of the vectors of a recording, as stage 4 has them.
+
+    Args:
+        stats: those that CMVN goes by.
+        correction: against the channel; centring takes the recording for its unit, and a pass more to see its mean.
+    """
+    prior, shifts = trained.model.prior, None
+    if correction and correction.centre != "none":
+        total, count = 0.0, 0
+        for _, z, *_ in score(frames, stats, trained, device):
+            total, count = total + z[:, : prior.cond_dim].double().sum(0), count + len(z)
+        shifts = correction.shift((total / count).numpy()[None]).to(device)
+    prior = correction.prior(prior) if correction else prior
     for centres, vectors in spliced(frames, normalization(stats, trained.config), trained.config.splice.hop):
         z, logdet = trained.model(vectors.to(device))
-        logp = trained.model.prior.of_all(z)
+        z = centred(z, shifts, torch.zeros(len(z), dtype=torch.long))
+        logp = prior.of_all(z)
         if not (torch.isfinite(logp).all() and torch.isfinite(logdet).all()):
             raise ValueError("a log density is not finite; the frames are far from those of training")
         yield Scored(centres, z.cpu(), logp.cpu(), logdet.cpu())

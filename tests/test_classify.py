@@ -6,9 +6,11 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import recipe_runs
 import soundfile
 import torch
 from recipe_runs import ROOT, environment
@@ -17,6 +19,7 @@ from dnf import classify
 from dnf.channel_statistics import ChannelModel, mel_frequencies, statistics
 from dnf.checkpoint import config_tree, save
 from dnf.model import DNF
+from dnf.tables import read_tsv
 from dnf.timeline import MOST, Timeline, draw
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
@@ -245,3 +248,28 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
     assert (exp / "channel.json").is_file() and record["channel"]["nearest"] == "train"
     assert record["channel"]["unlike"] and "unlike training" in record["warning"]
     assert "channel" in json.loads(run(capsys, exp, "--json", wavs / "plain.wav")[1])
+
+
+# ---- as the recipe decides -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypatch):
+    """Calibration, open set and corrections against the channel are those of stages 4 and 7."""
+    words = ("channel.centre=utterance", "channel.nap=1", "cmvn.scope=utterance")
+    sizes = ("--train-speakers", "--dev-speakers", "--test-speakers", "--other-speakers")
+    counts = [word for size in sizes for word in (size, "4" if "train" in size or "dev" in size else "2")]
+    recipe_runs.run(tmp_path, *counts, "--utterances", "4", *(word for setting in words for word in ("--set", setting)))
+    monkeypatch.chdir(tmp_path)
+    status, said = run(capsys, "exp/dnf120", "--data-dir", "data/test")
+    assert status == 0
+    decisions = {row["utt"]: row for row in read_tsv(Path("exp/dnf120/decisions/test.txt"))}
+    rows = list(csv.DictReader(said.splitlines(), delimiter="\t"))
+    assert {row["recording"] for row in rows} == decisions.keys()
+    for row in rows:
+        wanted = decisions[row["recording"]]
+        assert (row["calibrated"], row["open_set"]) == ("yes", wanted["open_set"])
+        posteriors = [name for name in row if name.startswith("posterior_")]
+        assert len(posteriors) > 1
+        for name in posteriors:
+            assert float(row[name]) == pytest.approx(float(wanted[name]), abs=2e-3)
