@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dnf.calibration import Calibration
 from dnf.config import Config
-from dnf.systems import systems
+from dnf.sets import name_of
+from dnf.systems import FLOW, systems
 
 MEASURES = ("auc", "cllr", "min_cllr", "eer", "min_dcf")
 
@@ -47,28 +48,29 @@ def calibration_lines(exp: Path, config: Config) -> list[str]:
 
 
 def detection_lines(exp: Path, rows: list[dict], config: Config) -> list[str]:
-    """Figures of each system, set and pair of classes, with those of the control; then differences of systems."""
+    """Figures of the flow on each set and pair of classes, with those of the control; then its differences from others.
+
+    Those of the other systems stand side by side with the flow's in ``dnf.compare.system_lines``.
+    """
     found = {(r["metric"], r["set"], r["class"], r["system"]): r for r in rows}
     if not any(r["metric"] in MEASURES for r in rows):
         return []
     lines = calibration_lines(exp, config)
     places = dict.fromkeys((r["set"], r["class"]) for r in rows if r["metric"].removesuffix("_control") in MEASURES)
-    names = dict.fromkeys(r["system"] for r in rows if r["metric"] in MEASURES)
     for metric in MEASURES:
         for name, classes in places:
-            for system in names:
-                row = found.get((metric, name, classes, system))
-                beside = found.get((f"{metric}_control", name, classes, system))
-                parts = [cell(row)] if row else []
-                parts += [f"control {config.data.controls.get(name, '')} {cell(beside)}"] if beside else []
-                lines += [f"{metric} {name} {classes} {system} {' | '.join(parts)}"] if parts else []
+            row = found.get((metric, name, classes, FLOW))
+            beside = found.get((f"{metric}_control", name, classes, FLOW))
+            parts = [cell(row)] if row else []
+            parts += [f"control {config.data.controls.get(name, '')} {cell(beside)}"] if beside else []
+            lines += [f"{metric} {name} {classes} {FLOW} {' | '.join(parts)}"] if parts else []
     for r in rows:
-        if r["metric"] == "utt_accuracy_calibrated":
+        if r["metric"] == "utt_accuracy_calibrated" and r["system"] == FLOW:
             row = found.get((r["metric"], config.data.controls.get(r["set"], ""), r["class"], r["system"]))
             beside = f" | control {row['set']} {share_cell(row)}" if row and r["class"] != "all" else ""
             lines.append(f"{r['metric']} {r['set']} {r['class']} {r['system']} {share_cell(r)}{beside}")
     for r in rows:
-        if r["metric"].endswith("_difference") and r["system"]:
+        if r["metric"].endswith("_difference") and r["system"] and r["set"] != name_of(config.data, "train"):
             p = f" p {float(r['p']):.4f}" if r["p"] else ""
             lines.append(f"{r['metric']} {r['set']} {r['class']} flow minus {r['system']} {cell(r)}{p}")
     return lines

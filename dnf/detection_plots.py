@@ -93,7 +93,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Judged, Ju
     order = next(iter(systems.values()))[0].classes
     pairs.sort(key=lambda pair: [order.index(c) for c in pair])
     entries = sum(1 for both in systems.values() for judged in both if judged)
-    figure = new_figure(f"{exp}: {name}, one class told from another", 0.6 + len(pairs) * (6.5 + 0.25 * entries))
+    figure = new_figure(f"{exp}: {name}, one class told from another", 0.6 + len(pairs) * (6.5 + 0.31 * entries))
     for row, (first, second) in zip(figure.subplots(len(pairs), 2, squeeze=False), pairs):
         drawn, handles = [], []
         for n, (system, both) in enumerate(systems.items()):
