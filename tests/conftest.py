@@ -151,13 +151,13 @@ def problem(write_store, two_classes, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def new_trainer(problem, small_config, tmp_path) -> Callable:
-    """Make a trainer of ``problem`` with ``section.key=value`` words, alone or as one of several ranks."""
+    """Make a trainer of ``problem``, or other stores, with ``section.key=value`` words."""
     from dnf.distributed import ALONE
     from dnf.train import make_trainer
 
-    def make(*words: str, out: str = "exp"):
+    def make(*words: str, out: str = "exp", stores: Path = problem):
         (tmp_path / out).mkdir(exist_ok=True)
-        return make_trainer(problem, tmp_path / out, small_config(*words), ["en", "zh"], ALONE)
+        return make_trainer(stores, tmp_path / out, small_config(*words), ["en", "zh"], ALONE)
 
     return make
 
@@ -170,23 +170,14 @@ def voices(tmp_path_factory) -> dict[str, list]:
 
     import soundfile
     from lhotse import SupervisionSet
+    from recipe_runs import counts
 
     data = tmp_path_factory.mktemp("voices")
-    counts = (
-        "--train-speakers",
-        "8",
-        "--dev-speakers",
-        "1",
-        "--test-speakers",
-        "1",
-        "--other-speakers",
-        "1",
-        "--utterances",
-        "3",
-    )
     prepare = Path(__file__).parent.parent / "egs" / "mini" / "local" / "prepare_data.py"
     path = os.environ | {"PYTHONPATH": str(prepare.parents[3])}
-    subprocess.run([sys.executable, prepare, data, "--nj", "2", *counts], check=True, env=path, capture_output=True)
+    subprocess.run(
+        [sys.executable, prepare, data, "--nj", "2", *counts(8, 1, 1, 1, 3)], check=True, env=path, capture_output=True
+    )
     spoken: dict[str, dict[tuple[str, str], list]] = {}
     for s in sorted(SupervisionSet.from_file(data / "train" / "supervisions.jsonl.gz"), key=lambda s: s.id):
         samples, _ = soundfile.read(data / "wav" / "train" / s.speaker / f"{s.id}.wav", dtype="int16")

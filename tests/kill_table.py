@@ -28,13 +28,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from recipe_runs import command
+from recipe_runs import command, counts
 
 EXP = "dnf120"
 STEPS = 800
 OPTIONS = (
-    "--train-speakers", "2", "--dev-speakers", "2", "--test-speakers", "2", "--other-speakers", "2",
-    "--utterances", "3", "--exp", EXP, "--set", f"train.steps={STEPS}", "--set", "train.eval_steps=50",
+    *counts(2, 2, 2, 2, 3), "--exp", EXP, "--set", f"train.steps={STEPS}", "--set", "train.eval_steps=50",
 )  # fmt: skip
 STAGES = ("data", "features", "frames", "train", "latents", "plots", "score", "decide", "report")
 VICTIMS = ("everything", "run.sh", "runner", "task")

@@ -238,18 +238,7 @@ class QueueBehaviour:
 
     @pytest.mark.slow
     def test_recipe_has_the_same_results_as_on_one_machine(self, site, tmp_path_factory):
-        counts = (
-            "--train-speakers",
-            "3",
-            "--dev-speakers",
-            "2",
-            "--test-speakers",
-            "2",
-            "--other-speakers",
-            "2",
-            "--utterances",
-            "4",
-        )
+        counts = recipe_runs.counts(3, 2, 2, 2, 4)
         alone = tmp_path_factory.getbasetemp() / "alone"  # made once for both
         if not alone.exists():
             recipe_runs.run(alone, *counts)

@@ -1,4 +1,4 @@
-"""Running a recipe as a user does, with tiny settings."""
+"""Running a recipe as a user does, with tiny settings, and single stages in this process."""
 
 import csv
 import os
@@ -11,6 +11,27 @@ TINY = (
     "latents.save_frames=600", "latents.mardia_frames=600", "plots.tsne_points=60", "plots.tsne_perplexity=5", "report.bootstrap=50",
     "baselines.mlp_epochs=1", "baselines.mlp_hidden=16", "baselines.gmm_components=2",
 )  # fmt: skip
+
+
+def counts(train: int, dev: int, test: int, other: int, utterances: int) -> tuple[str, ...]:
+    """Options of ``egs/mini``: speakers of each set, and utterances of each speaker."""
+    sizes = {"train-speakers": train, "dev-speakers": dev, "test-speakers": test, "other-speakers": other}
+    return tuple(word for name, n in (sizes | {"utterances": utterances}).items() for word in (f"--{name}", str(n)))
+
+
+def stage_arguments(root: Path, exp: Path | None = None) -> list[str]:
+    """What stages 3 and 4 are given: ``root/frames``, the experiment (``root/exp``) and ``root/classes.txt``."""
+    return [str(root / "frames"), str(exp or root / "exp"), "--classes", str(root / "classes.txt"), "--device", "cpu"]
+
+
+def run_stages(root: Path) -> None:
+    """Stages 3, 4, 6 and 7 of ``root/exp``, which has its settings."""
+    from dnf import decide, latents, score, train
+
+    for main in (train.main, latents.main):
+        assert main(stage_arguments(root)) == 0
+    for main in (score.main, decide.main):
+        assert main([str(root / "exp")]) == 0
 
 
 def command(*options: str, tiny: bool = True) -> list[str]:
@@ -45,16 +66,22 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
+def until_it_ends(terminal: int) -> bytes:
+    """What a terminal shows until nothing writes to it any more; it is closed then."""
+    shown = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    except OSError:
+        pass  # the end of a terminal
+    os.close(terminal)
+    return shown
+
+
 def on_terminal(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
     """Status of a command that has a terminal as its stderr, and what it showed there."""
     ours, theirs = os.openpty()
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=theirs, stdin=subprocess.DEVNULL)
     os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            shown += chunk
-    except OSError:
-        pass  # the end of a terminal
-    os.close(ours)
-    return process.wait(timeout=60), shown.decode()
+    shown = until_it_ends(ours).decode()
+    return process.wait(timeout=60), shown

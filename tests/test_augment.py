@@ -9,8 +9,7 @@ import torch
 from dnf import augment, train
 from dnf.augment import Augmented, Augmenter, at_step
 from dnf.config import resolve
-from dnf.distributed import ALONE, Ranks
-from dnf.train import make_trainer
+from dnf.distributed import Ranks
 from dnf.trainer import Trainer, backward
 from dnf.windows import Windows
 
@@ -24,25 +23,6 @@ ALL = (
     "augment.noise=[0, 20]",
 )
 KEYS = torch.arange(2000)
-
-
-@pytest.fixture(scope="module")
-def frames(write_store, two_classes, tmp_path_factory):
-    """Stores train (300 vectors) and dev (100 vectors) of en and zh, and classes.txt."""
-    folder = tmp_path_factory.mktemp("problem") / "frames"
-    write_store(folder / "train", two_classes(1))
-    write_store(folder / "dev", two_classes(2, utterances=2))
-    (folder.parent / "classes.txt").write_text("en\nzh\n")
-    return folder
-
-
-@pytest.fixture
-def new_trainer(frames, small_config, tmp_path):
-    def make(*words: str, out: str = "exp") -> Trainer:
-        (tmp_path / out).mkdir(exist_ok=True)
-        return make_trainer(frames, tmp_path / out, small_config(*words), ["en", "zh"], ALONE)
-
-    return make
 
 
 @pytest.fixture

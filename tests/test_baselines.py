@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from recipe_runs import stage_arguments
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
@@ -41,8 +42,7 @@ def root(write_store, two_classes, tmp_path_factory):
 def run(root, small_config):
     def run(exp, *words: str):
         small_config(*SMALL, *words).save(exp / "config.yaml")
-        argv = [str(root / "frames"), str(exp), "--classes", str(root / "classes.txt"), "--device", "cpu"]
-        assert baselines.main(argv) == 0
+        assert baselines.main(stage_arguments(root, exp)) == 0
         return exp
 
     return run
@@ -206,16 +206,8 @@ def test_a_class_with_hardly_a_frame_is_an_error_that_names_it(write_store, two_
         write_store(tmp_path / "frames" / name, part)
     (tmp_path / "classes.txt").write_text("en\nja\nzh\n")
     small_config().save(tmp_path / "exp" / "config.yaml")
-    argv = [
-        str(tmp_path / "frames"),
-        str(tmp_path / "exp"),
-        "--classes",
-        str(tmp_path / "classes.txt"),
-        "--device",
-        "cpu",
-    ]
     with pytest.raises(ValueError, match="class ja has 1 frames in train, too few for baselines"):
-        baselines.main(argv)
+        baselines.main(stage_arguments(tmp_path))
 
 
 @pytest.mark.parametrize(

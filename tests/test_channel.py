@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from recipe_runs import stage_arguments
 
 from dnf import channel, latents, train
 from dnf.channel import Correction, class_span, project, segment_sums, unit_means
@@ -134,7 +135,7 @@ def exp(write_store, two_classes, small_config, tmp_path_factory):
     write_store(folder / "frames" / "far", two_classes(3, utterances=4, offset=2.0))
     (folder / "classes.txt").write_text("en\nzh\n")
     small_config().save(folder / "exp" / "config.yaml")
-    assert train.main([str(folder / "frames"), str(folder / "exp"), "--classes", str(folder / "classes.txt")]) == 0
+    assert train.main(stage_arguments(folder)) == 0
     return folder
 
 
@@ -145,15 +146,7 @@ def stage_4(folder, *words: str) -> tuple[dict[str, Latents], dict[str, np.ndarr
     plain = Config.load(path)
     resolve([path, *words]).save(path)
     try:
-        argv = [
-            str(folder / "frames"),
-            str(folder / "exp"),
-            "--classes",
-            str(folder / "classes.txt"),
-            "--device",
-            "cpu",
-        ]
-        assert latents.main(argv) == 0
+        assert latents.main(stage_arguments(folder)) == 0
     finally:
         plain.save(path)
     found = {p.name: p for p in (folder / "exp" / "latents").iterdir()}

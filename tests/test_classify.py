@@ -257,9 +257,8 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
 def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypatch):
     """Calibration, open set and corrections against the channel are those of stages 4 and 7."""
     words = ("channel.centre=utterance", "channel.nap=1", "cmvn.scope=utterance")
-    sizes = ("--train-speakers", "--dev-speakers", "--test-speakers", "--other-speakers")
-    counts = [word for size in sizes for word in (size, "4" if "train" in size or "dev" in size else "2")]
-    recipe_runs.run(tmp_path, *counts, "--utterances", "4", *(word for setting in words for word in ("--set", setting)))
+    counts = recipe_runs.counts(4, 4, 2, 2, 4)
+    recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)))
     monkeypatch.chdir(tmp_path)
     status, said = run(capsys, "exp/dnf120", "--data-dir", "data/test")
     assert status == 0

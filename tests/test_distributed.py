@@ -436,8 +436,7 @@ def test_a_node_that_falls_silent_is_noticed_and_one_that_is_done_is_not(tmp_pat
 
 # ---- the recipe ----------------------------------------------------------------------------------
 
-SPEAKERS = ("--train-speakers", "--dev-speakers", "--test-speakers", "--other-speakers")
-COUNTS = (*(word for option in SPEAKERS for word in (option, "2")), "--utterances", "3")
+COUNTS = recipe_runs.counts(2, 2, 2, 2, 3)
 
 
 def test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes(tmp_path):

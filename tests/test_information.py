@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+from recipe_runs import run_stages
 
 from dnf import information, information_figures
 from dnf.config import resolve
@@ -126,8 +127,6 @@ def test_fisher_summary_by_hand(tmp_path):
 @pytest.fixture(scope="module")
 def experiment(write_store, two_classes, small_config, tmp_path_factory):
     """Stages 3, 4, 6 and 7 on classes en and zh, with dev enough for an open-set threshold."""
-    from dnf import decide, latents, score, train
-
     root = tmp_path_factory.mktemp("information")
     unseen = {
         f"j{n}-u": (f"j{n}", "ja", x + 1, speech) for n, (_, _, x, speech) in enumerate(two_classes(5, 4).values())
@@ -138,11 +137,7 @@ def experiment(write_store, two_classes, small_config, tmp_path_factory):
     (root / "classes.txt").write_text("en\nja\nzh\n")
     config = small_config("data.classes=[en, zh]", "train.lr=0.01", "report.bootstrap=50", "prior.cond_dim=8")
     config.save(root / "exp" / "config.yaml")
-    argv = [str(root / "frames"), str(root / "exp"), "--classes", str(root / "classes.txt"), "--device", "cpu"]
-    for main in (train.main, latents.main):
-        assert main(argv) == 0
-    for main in (score.main, decide.main):
-        assert main([str(root / "exp")]) == 0
+    run_stages(root)
     return root, config
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import recipe_runs
-from recipe_runs import ROOT, command, environment, results
+from recipe_runs import ROOT, command, counts, environment, results
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "egs/mini/conf").glob("*.yaml"))
-COUNTS = ("--train-speakers", "2", "--dev-speakers", "2", "--test-speakers", "2", "--other-speakers", "2", "--utterances", "3")
+COUNTS = counts(2, 2, 2, 2, 3)
 
 
 def run(folder: Path, *options: str, **more) -> str:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from recipe_runs import on_terminal
+from recipe_runs import on_terminal, until_it_ends
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "utils/run.py")
@@ -414,13 +414,7 @@ def test_control_c_on_a_terminal(tmp_path):
         os.execv(RUN, [RUN, "JOB=1:2", "a.JOB.log", "touch", "up.JOB;", "sleep", "60"])
     wait_for(lambda: (tmp_path / "up.1").exists() and (tmp_path / "up.2").exists())
     os.write(terminal, b"\x03")
-    shown = b""
-    try:
-        while chunk := os.read(terminal, 4096):
-            shown += chunk
-    except OSError:
-        pass  # the end of a terminal
-    os.close(terminal)
+    shown = until_it_ends(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(runner, 0)[1]) == 2
     assert b"interrupted by SIGINT: 2 stopped" in shown
     assert [job_log.read_state(tmp_path / f"a.{n}.log") for n in (1, 2)] == ["failed", "failed"]

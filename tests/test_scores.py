@@ -9,8 +9,9 @@ import kaldiio
 import numpy as np
 import pytest
 import torch
+from recipe_runs import run_stages
 
-from dnf import checkpoint, decide, latents, score, train
+from dnf import checkpoint, decide, score
 from dnf.bootstrap import share_row
 from dnf.decide import accuracy_rows
 from dnf.frames import FrameStore
@@ -33,11 +34,7 @@ def scored(write_store, two_classes, small_config, tmp_path_factory):
     (root / "classes.txt").write_text("en\nja\nzh\n")
     config = small_config("data.classes=[en, zh]", "train.lr=0.01", "latents.save_frames=50", "report.bootstrap=200")
     config.save(root / "exp" / "config.yaml")
-    argv = [str(root / "frames"), str(root / "exp"), "--classes", str(root / "classes.txt"), "--device", "cpu"]
-    for main in (train.main, latents.main):
-        assert main(argv) == 0
-    for main in (score.main, decide.main):
-        assert main([str(root / "exp")]) == 0
+    run_stages(root)
     return SimpleNamespace(root=root, exp=root / "exp", config=config)
 
 
@@ -223,21 +220,10 @@ def test_a_set_that_is_gone_leaves_no_scores(scored, small_config, write_store, 
     for name, seed in (("train", 1), ("dev", 2), ("old", 3)):
         write_store(tmp_path / "frames" / name, two_classes(seed))
     (tmp_path / "classes.txt").write_text("en\nzh\n")
-    argv = [
-        str(tmp_path / "frames"),
-        str(tmp_path / "exp"),
-        "--classes",
-        str(tmp_path / "classes.txt"),
-        "--device",
-        "cpu",
-    ]
 
     def run(words=()):
         small_config("report.bootstrap=20", "train.steps=3", *words).save(tmp_path / "exp" / "config.yaml")
-        for main in (train.main, latents.main):
-            main(argv)
-        for main in (score.main, decide.main):
-            main([str(tmp_path / "exp")])
+        run_stages(tmp_path)
         return {row["set"] for row in read(tmp_path / "exp" / "accuracy.tsv")}
 
     assert run() == {"train", "dev", "old"}
@@ -255,18 +241,7 @@ def test_a_plain_flow_has_densities_and_decides_nothing(write_store, two_classes
         write_store(tmp_path / "frames" / name, two_classes(seed))
     (tmp_path / "classes.txt").write_text("en\nzh\n")
     small_config("prior.cond_dim=0", "train.steps=3", "data.classes=[en]").save(tmp_path / "exp" / "config.yaml")
-    argv = [
-        str(tmp_path / "frames"),
-        str(tmp_path / "exp"),
-        "--classes",
-        str(tmp_path / "classes.txt"),
-        "--device",
-        "cpu",
-    ]
-    for main in (train.main, latents.main):
-        main(argv)
-    for main in (score.main, decide.main):
-        main([str(tmp_path / "exp")])
+    run_stages(tmp_path)
     opened = Latents.open(tmp_path / "exp" / "latents" / "dev")
     assert opened.classes == ["en"] and opened.cond_dim == 0 and opened.logp.shape == (300, 1)
     densities = {row["class"]: row for row in read(tmp_path / "exp" / "scores" / "dev" / "densities.tsv")}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from recipe_runs import stage_arguments
 
 from dnf import checkpoint, latents, train
 from dnf.datadir import write_table
@@ -38,7 +39,7 @@ def run_stages(stores, small_config):
     def run(exp, *words: str) -> SimpleNamespace:
         config = small_config("data.train=[one, two]", "data.dev=dev", "latents.save_frames=0", *words)
         config.save(exp / "config.yaml")
-        argv = [str(stores / "frames"), str(exp), "--classes", str(stores / "classes.txt"), "--device", "cpu"]
+        argv = stage_arguments(stores, exp)
         assert train.main(argv) == 0 and latents.main(argv) == 0
         opened = {path.name: Latents.open(path) for path in sorted((exp / "latents").iterdir())}
         with (exp / "left_out.tsv").open(newline="") as file:

@@ -5,24 +5,13 @@ from pathlib import Path
 
 import pytest
 import recipe_runs
-from recipe_runs import command, environment
+from recipe_runs import command, counts, environment
 
 from dnf.sweep import finished, main, picture, rows_of, setting
 from dnf.tables import read_tsv, write_tsv
 
 RESULTS = ("metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
-COUNTS = (
-    "--train-speakers",
-    "2",
-    "--dev-speakers",
-    "2",
-    "--test-speakers",
-    "2",
-    "--other-speakers",
-    "2",
-    "--utterances",
-    "3",
-)
+COUNTS = counts(2, 2, 2, 2, 3)
 
 
 @pytest.fixture

@@ -113,25 +113,6 @@ def test_a_run_shorter_than_its_warm_up_has_a_learning_rate(small_config):
 # ---- a small problem -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def frames(write_store, two_classes, tmp_path_factory) -> Path:
-    """Stores train (300 vectors, 6 speakers) and dev (100 vectors, 2 speakers) of en and zh, and classes.txt."""
-    folder = tmp_path_factory.mktemp("problem") / "frames"
-    write_store(folder / "train", two_classes(1))
-    write_store(folder / "dev", two_classes(2, utterances=2))
-    (folder.parent / "classes.txt").write_text("en\nzh\n")
-    return folder
-
-
-@pytest.fixture
-def new_trainer(frames, small_config, tmp_path):
-    def make(*words: str, out: str = "exp", stores: Path = frames) -> Trainer:
-        (tmp_path / out).mkdir(exist_ok=True)
-        return make_trainer(stores, tmp_path / out, small_config(*words), ["en", "zh"], ALONE)
-
-    return make
-
-
 def weights(of) -> torch.Tensor:
     state = of if isinstance(of, dict) else of.state_dict()
     return torch.cat([tensor.flatten() for tensor in state.values()])
@@ -581,7 +562,7 @@ BROKEN = [5, 25, 28, 29]
 
 
 @pytest.fixture(scope="module")
-def killed(frames, small_config, tmp_path_factory):
+def killed(problem, small_config, tmp_path_factory):
     """The experiment of each entry of DEATHS, brought to its end in processes that were killed with SIGKILL."""
     root = tmp_path_factory.mktemp("killed")
     config = small_config("train.steps=60", "train.eval_steps=21", "train.lr=0.003")
@@ -589,7 +570,7 @@ def killed(frames, small_config, tmp_path_factory):
     for n, (name, deaths) in enumerate(DEATHS.items()):
         config.save(root / str(n) / "config.yaml")
         plan.append((str(root / str(n)), BROKEN if "broken" in name else [], deaths))
-    argv = [sys.executable, "-c", KILLER, str(frames), str(frames.parent / "classes.txt"), json.dumps(plan)]
+    argv = [sys.executable, "-c", KILLER, str(problem), str(problem.parent / "classes.txt"), json.dumps(plan)]
     done = subprocess.run(argv, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: root / str(n) for n, name in enumerate(DEATHS)}
@@ -643,8 +624,8 @@ def test_seconds_of_a_killed_run_go_on(killed):
 
 
 @pytest.fixture
-def run_main(frames, small_config, tmp_path):
-    def run(*words: str, options=(), stores: Path = frames, classes="en\nzh\n") -> dict:
+def run_main(problem, small_config, tmp_path):
+    def run(*words: str, options=(), stores: Path = problem, classes="en\nzh\n") -> dict:
         (tmp_path / "classes.txt").write_text(classes)
         small_config(*words).save(tmp_path / "exp" / "config.yaml")
         argv = [
@@ -789,9 +770,9 @@ def test_evaluation_is_the_mean_over_frames_of_their_own_class(new_trainer, monk
 
 
 @pytest.fixture
-def run_latents(frames, tmp_path):
+def run_latents(problem, tmp_path):
     def run() -> dict:
-        argv = [str(frames), str(tmp_path / "exp"), "--classes", str(tmp_path / "classes.txt"), "--device", "cpu"]
+        argv = [str(problem), str(tmp_path / "exp"), "--classes", str(tmp_path / "classes.txt"), "--device", "cpu"]
         assert latents.main(argv) == 0
         return json.loads((tmp_path / "exp" / "agreement.json").read_text())
 
@@ -843,7 +824,7 @@ def test_a_changed_weight_fails_stage_4_in_one_line(run_main, run_latents, tmp_p
     assert "\n" not in str(caught.value) and "run stage 3 again" in str(caught.value)
 
 
-def test_other_training_frames_fail_stage_4(run_main, run_latents, write_store, two_classes, frames, tmp_path):
+def test_other_training_frames_fail_stage_4(run_main, run_latents, write_store, two_classes, tmp_path):
     run_main("train.lr=0.01")
     for name, seed in (("train", 1), ("dev", 2)):
         write_store(tmp_path / "other" / name, two_classes(seed, offset=1.0))
