@@ -117,6 +117,20 @@ def paired(
     return difference, *ends, float(min(1.0, 2 * (tail + 1) / (len(defined) + 1)))
 
 
+def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[str], **names: str) -> dict:
+    """A row of ``accuracy.tsv``: a figure of U utterances with the ends of its interval, empty where it has none.
+
+    Args:
+        value: the figure.
+        ends: of its interval.
+        speakers: of each utterance.
+        names: more columns: metric, set, class ...
+    """
+    low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
+    figures = {"value": f"{value:.6f}", "low": low, "high": high, "total": len(speakers), "speakers": len(set(speakers))}
+    return names | figures
+
+
 def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int, seed: int, **names: str) -> dict:
     """A share with its interval from ``(speaker, hits, total)`` of each utterance."""
     hits, totals = {}, {}
@@ -126,13 +140,4 @@ def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int,
     count, total = sum(hits.values()), sum(totals.values())
     pairs = np.array([(hits[speaker], totals[speaker]) for speaker in totals], dtype=float).T
     ends = interval(share, list(totals), *pairs, resamples=resamples, seed=seed)
-    low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
-    figures = {
-        "value": f"{count / total:.6f}",
-        "low": low,
-        "high": high,
-        "count": count,
-        "total": total,
-        "speakers": len(totals),
-    }
-    return {"metric": metric, **names, **figures}
+    return row_of(count / total, ends, list(totals), metric=metric, **names) | {"count": count, "total": total}

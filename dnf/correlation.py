@@ -1,45 +1,64 @@
-"""Correlation of the utterances' log-likelihood ratio with expert scores, with intervals over speakers."""
+"""Correlation of the utterances' log-likelihood ratio with expert scores, with intervals over speakers.
+
+Weights ``(R, U)`` count each utterance several times (``dnf.bootstrap``) and give R coefficients at once; a coefficient of
+a constant is NaN.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
-COEFFICIENTS = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
-LEAST = 3  # points below which a correlation says nothing
+from dnf.bootstrap import interval, row_of
+
+LEAST = 3  # points, and speakers, below which a correlation says nothing
 
 
-def coefficient(name: str, x: np.ndarray, y: np.ndarray) -> float | None:
-    """Pearson's r or Spearman's rho of ``x`` and ``y`` ``(N,)``; None for too few points or a constant."""
-    if len(x) < LEAST or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return float(COEFFICIENTS[name](x, y).statistic)
+def varies(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Whether what a resample drew of ``values`` ``(U,)`` differs, ``(R,)`` bool."""
+    drawn = weights > 0
+    return np.where(drawn, values, -np.inf).max(1) > np.where(drawn, values, np.inf).min(1)
+
+
+def moments(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pearson's r ``(R,)`` of values ``(U,)`` or, of each resample its own, ``(R, U)``; both vary."""
+    total = weights.sum(1, keepdims=True)
+    x, y = (values - (weights * values).sum(1, keepdims=True) / total for values in (x, y))
+    squares = (weights * x * x).sum(1) * (weights * y * y).sum(1)
+    return np.clip((weights * x * y).sum(1) / np.sqrt(squares), -1, 1)
+
+
+def ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Ranks ``(R, U)`` of values ``(U,)`` among those that each resample drew, from 0; equal ones share their mean rank."""
+    distinct, index = np.unique(values, return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    equal = np.add.reduceat(weights[:, order], np.searchsorted(index[order], np.arange(len(distinct))), axis=1)
+    return (np.cumsum(equal, axis=1) - (equal + 1) / 2)[:, index]
+
+
+def pearson(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pearson's r of ``x`` and ``y`` ``(U,)`` in each resample, ``(R,)``; NaN for a constant."""
+    found, usable = np.full(len(weights), np.nan), varies(weights, x) & varies(weights, y)
+    found[usable] = moments(weights[usable], x, y)
+    return found
+
+
+def spearman(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's rho of ``x`` and ``y`` ``(U,)`` in each resample, ``(R,)``; NaN for a constant."""
+    found, usable = np.full(len(weights), np.nan), varies(weights, x) & varies(weights, y)
+    found[usable] = moments(weights[usable], ranks(weights[usable], x), ranks(weights[usable], y))
+    return found
+
+
+COEFFICIENTS = {"pearson": pearson, "spearman": spearman}
 
 
 def by_speaker(
     ratios: np.ndarray, scores: np.ndarray, speakers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each speaker's mean ratio and mean score, and the speakers, sorted."""
+    """Mean ratio and mean score ``(S,)`` of each speaker, and the S speakers, sorted; from utterances ``(U,)``."""
     names, index = np.unique(speakers, return_inverse=True)
     count = np.bincount(index)
     return np.bincount(index, ratios) / count, np.bincount(index, scores) / count, names
-
-
-def interval(
-    name: str, ratios: np.ndarray, scores: np.ndarray, speakers: np.ndarray, resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """95 % percentile interval by bootstrap over speakers; None where most resamples have no correlation."""
-    rows = [np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)]
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(resamples):
-        chosen = np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])
-        value = coefficient(name, ratios[chosen], scores[chosen])
-        if value is not None:
-            found.append(value)
-    if len(rows) < LEAST or len(found) < resamples / 2:
-        return None
-    low, high = np.quantile(found, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def correlation_rows(
@@ -48,18 +67,18 @@ def correlation_rows(
     """Rows of ``accuracy.tsv``: both coefficients at utterance and at speaker level; none where there is no correlation.
 
     Args:
-        ratios, scores, speakers: of each scored utterance.
+        ratios, scores, speakers: of each scored utterance; ratios in nats.
+        resamples, seed: of the intervals.
         names: set and class, for the rows.
     """
     utterances = np.array(ratios), np.array(scores), np.array(speakers)
     rows = []
     for level, (x, y, who) in {"utt": utterances, "speaker": by_speaker(*utterances)}.items():
-        for name in COEFFICIENTS:
-            value = coefficient(name, x, y)
-            if value is None:
+        enough = len(np.unique(who)) >= LEAST
+        for name, coefficient in COEFFICIENTS.items() if len(x) >= LEAST else ():
+            value = coefficient(np.ones((1, len(x))), x, y)[0]
+            if np.isnan(value):
                 continue
-            ends = interval(name, x, y, who, resamples, seed)
-            low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
-            row = {"metric": f"{level}_{name}", **names, "value": f"{value:.6f}", "low": low, "high": high}
-            rows.append(row | {"total": len(x), "speakers": len(np.unique(who))})
+            ends = interval(coefficient, who, x, y, resamples=resamples, seed=seed) if enough else None
+            rows.append(row_of(value, ends, who, metric=f"{level}_{name}", **names))
     return rows

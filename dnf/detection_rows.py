@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf import detection
-from dnf.bootstrap import interval, paired
+from dnf.bootstrap import interval, paired, row_of
 from dnf.calibration import Calibration, prior_of
 from dnf.config import Calibrate
 from dnf.evidence import Evidence
@@ -116,19 +116,6 @@ def measures(settings: Calibrate) -> dict:
 def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarray) -> np.ndarray:
     """A measure as a statistic of ``dnf.bootstrap``."""
     return measure(scores, target, weights)
-
-
-def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[str], **names: str) -> dict:
-    """A row of ``accuracy.tsv``."""
-    low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
-    figures = {
-        "value": f"{value:.6f}",
-        "low": low,
-        "high": high,
-        "total": len(speakers),
-        "speakers": len(set(speakers)),
-    }
-    return names | figures
 
 
 def detection_rows(

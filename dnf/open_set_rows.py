@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dnf.bootstrap import share_row
+from dnf import detection
+from dnf.bootstrap import interval, row_of, share_row
 from dnf.config import Config
+from dnf.detection_rows import weighted
 from dnf.open_set import LEAST, SCORES, OpenSet, read
 from dnf.page import Html, Section, table
 from dnf.score import latent_sets
@@ -32,53 +35,46 @@ class Scored(NamedTuple):
     flagged: np.ndarray
 
 
-def auc(unseen: list[np.ndarray], known: list[np.ndarray], resamples: int, seed: int) -> tuple[float, float, float]:
-    """Area under the ROC and its 95 % interval by bootstrap over speakers, those of unseen and known classes apart.
+class Pool(NamedTuple):
+    """Utterances that unseen classes are held against, or the unseen ones: speakers and open-set scores, ``(U,)``."""
 
-    What a resample needs are the wins of each speaker of the one over each of the other, which are counted once.
+    speakers: np.ndarray
+    score: np.ndarray
+
+
+def pool_of(scored: Scored, wanted: np.ndarray) -> Pool:
+    """The wanted utterances, ``(U,)`` bool."""
+    return Pool(scored.speakers[wanted], scored.score[wanted])
+
+
+def auc_row(unseen: Pool, known: Pool, resamples: int, seed: int, **names: str) -> dict:
+    """Row of ``accuracy.tsv`` with the chance that an unseen utterance scores above a known one; a tie counts half.
 
     Args:
-        unseen, known: the scores of each speaker; no interval (NaN) with fewer than two speakers on a side.
+        unseen, known: at least one utterance each; no interval with fewer than two speakers of either.
+        resamples, seed: of the interval over speakers, those of unseen and of known utterances drawn apart.
+        names: more columns.
     """
-    known = [np.sort(scores) for scores in known]
-    wins = np.array([[wins_over(mine, other) for other in known] for mine in unseen])
-    sizes = [np.array([len(scores) for scores in side], dtype=float) for side in (unseen, known)]
-    value = wins.sum() / (sizes[0].sum() * sizes[1].sum())
-    if min(map(len, sizes)) < 2:
-        return value, np.nan, np.nan
-    rng = np.random.default_rng(seed)
-    drawn = [rng.multinomial(len(s), np.full(len(s), 1 / len(s)), size=resamples).astype(float) for s in sizes]
-    areas = np.einsum("ru,uk,rk->r", drawn[0], wins, drawn[1], optimize=True)
-    low, high = np.percentile(areas / ((drawn[0] @ sizes[0]) * (drawn[1] @ sizes[1])), [2.5, 97.5])
-    return value, low, high
+    speakers, score = (np.concatenate(both) for both in zip(unseen, known))
+    target = np.arange(len(score)) < len(unseen.score)
+    strata, statistic = target.tolist(), partial(weighted, detection.auc)
+    ends = interval(statistic, speakers, score, target, strata=strata, resamples=resamples, seed=seed)
+    value = detection.auc(score, target)
+    return row_of(value, ends, speakers, metric="open_set_auc", **names) | {"count": len(unseen.score)}
 
 
-def wins_over(scores: np.ndarray, others: np.ndarray) -> float:
-    """Pairs in which one of ``scores`` is above one of ``others``, which are sorted; ties count half."""
-    return (np.searchsorted(others, scores, "left") + np.searchsorted(others, scores, "right")).sum() / 2
-
-
-def by_speaker(scored: Scored, wanted: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of the wanted utterances, by speaker."""
-    return {s: scored.score[wanted & (scored.speakers == s)] for s in np.unique(scored.speakers[wanted])}
-
-
-def set_rows(name: str, scored: Scored, pools: dict[str, dict[str, np.ndarray]], config: Config) -> list[dict]:
-    """Rows of ``accuracy.tsv`` for one set; ``pools`` are known-class scores by speaker, by the name of the pool."""
-    resamples, seed, rows = config.report.bootstrap, config.seed, []
+def set_rows(name: str, scored: Scored, pools: dict[str, Pool], config: Config) -> list[dict]:
+    """Rows of ``accuracy.tsv`` for one set; ``pools`` are utterances of known classes, by the name of the pool."""
+    draw, rows = (config.report.bootstrap, config.seed), []
     for true in np.unique(scored.classes):
         of = scored.classes == true
         known = bool(scored.known[of].all())
         shares = [(speaker, int(flag), 1) for speaker, flag in zip(scored.speakers[of], scored.flagged[of])]
         metric = "open_set_false" if known else "open_set_detected"
-        rows.append(share_row(metric, shares, resamples, seed, set=name, **{"class": str(true)}))
+        names = {"set": name, "class": str(true)}
+        rows.append(share_row(metric, shares, *draw, **names))
         for pool, others in pools.items() if not known else ():
-            mine = by_speaker(scored, of)
-            value, low, high = auc(list(mine.values()), list(others.values()), resamples, seed)
-            row = {"metric": "open_set_auc", "set": name, "class": str(true), "decided": pool, "value": f"{value:.6f}"}
-            row |= {"low": f"{low:.6f}", "high": f"{high:.6f}"} if np.isfinite(low) else {"low": "", "high": ""}
-            total = int(of.sum()) + sum(map(len, others.values()))
-            rows.append(row | {"count": int(of.sum()), "total": total, "speakers": len(mine) + len(others)})
+            rows.append(auc_row(pool_of(scored, of), others, *draw, decided=pool, **names))
     return rows
 
 
@@ -132,18 +128,12 @@ def open_set_rows(exp: Path, config: Config) -> list[dict]:
             every.append(row | {name: f"{values[i]:.6f}" for name, values in scores.items()})
     write_tsv(exp / "open_set.tsv", every)
     fitted = {name_of(config.data, role) for role in ("train", "dev")}
-    pool: dict[str, list[np.ndarray]] = {}
-    for name, scored in sets.items():
-        for speaker, scores in (
-            by_speaker(scored, scored.known).items() if name not in fitted | set(config.data.views) else ()
-        ):
-            pool.setdefault(speaker, []).append(scores)
-    everyone = {speaker: np.concatenate(scores) for speaker, scores in sorted(pool.items())}
+    own = {name: pool_of(scored, scored.known) for name, scored in sets.items() if scored.known.any()}
+    tested = [pool for name, pool in own.items() if name not in fitted | set(config.data.views)]
+    everyone = {KNOWN: Pool(*map(np.concatenate, zip(*tested)))} if tested else {}
     rows = []
     for name, scored in sets.items():
-        pools = {KNOWN: everyone} if everyone else {}
-        if scored.known.any() and name not in fitted:
-            pools[name] = by_speaker(scored, scored.known)
+        pools = everyone | ({name: own[name]} if name in own and name not in fitted else {})
         rows += set_rows(name, scored, pools, config)
     return rows
 

@@ -5,8 +5,9 @@ import pytest
 from scipy import stats
 
 from dnf import results
+from dnf.bootstrap import interval
 from dnf.config import resolve
-from dnf.correlation import by_speaker, correlation_rows, interval
+from dnf.correlation import COEFFICIENTS, by_speaker, correlation_rows, pearson
 from dnf.decide import accuracy_rows, decide
 from dnf.score import Latents
 
@@ -108,11 +109,23 @@ def test_correlations_are_scipys_at_both_levels():
     assert float(rows["utt_pearson"]["low"]) < float(rows["utt_pearson"]["value"]) < float(rows["utt_pearson"]["high"])
 
 
+@pytest.mark.parametrize(("name", "wanted"), (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)))
+def test_a_resample_has_scipys_correlation_of_what_it_drew(name, wanted):
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal(40), rng.integers(1, 6, 40).astype(float)  # scores have many ties
+    weights = rng.integers(0, 4, (30, 40)).astype(float)
+    weights[0], weights[1] = (y == 3), np.eye(40)[5] * 40  # only one score; only one utterance
+    found = COEFFICIENTS[name](weights, x, y)
+    assert np.isnan(found[:2]).all()
+    for row, value in zip(weights[2:].astype(int), found[2:]):
+        assert value == pytest.approx(wanted(np.repeat(x, row), np.repeat(y, row)).statistic, abs=1e-12)
+
+
 def test_interval_resamples_speakers_not_utterances():
     """Many utterances of few speakers are no more certain than their speakers are."""
     ratios, scores, who = scored(2, 1.0, speakers=6, each=200)
     own = np.array([f"u{n}" for n in range(len(who))])
-    wide, narrow = (np.diff(interval("pearson", ratios, scores, names, 200, 1))[0] for names in (who, own))
+    wide, narrow = (np.diff(interval(pearson, names, ratios, scores, resamples=200, seed=1))[0] for names in (who, own))
     assert wide > 3 * narrow
 
 
@@ -120,6 +133,8 @@ def test_no_correlation_of_constants_or_of_two_points():
     names = {"set": "a", "class": "ce"}
     assert correlation_rows([1.0, 2.0, 3.0], [4.0, 4.0, 4.0], ["a", "b", "c"], 20, 1, **names) == []
     assert correlation_rows([1.0, 2.0], [4.0, 5.0], ["a", "b"], 20, 1, **names) == []
+    few = correlation_rows([1.0, 2.0, 4.0], [4.0, 5.0, 5.0], ["a", "b", "b"], 20, 1, **names)
+    assert [(row["metric"], row["low"]) for row in few] == [("utt_pearson", ""), ("utt_spearman", "")]
 
 
 def test_mean_of_a_speaker_weighs_its_utterances_alike():
