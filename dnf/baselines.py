@@ -7,7 +7,6 @@ vectors as the flow does; the MLP gives them up to a constant common to the clas
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import shutil
@@ -192,13 +191,7 @@ def why_none(config: Config, classes: list[str]) -> str | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.baselines", description=__doc__.split("\n\n")[0])
-    parser.add_argument("frames", type=Path, help="folder of the frame stores")
-    parser.add_argument("exp", type=Path, help="folder of the experiment; its config.yaml holds the settings")
-    parser.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)"
-    )
+    parser = entry.model_parser("dnf.baselines", __doc__)
     args = parser.parse_args(argv)
     config, root = Config.load(args.exp / "config.yaml"), args.exp / "baselines"
     classes = choose_classes(read_classes(args.classes), config.data.classes, args.classes)

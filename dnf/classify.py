@@ -23,167 +23,22 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from lhotse import AudioSource, Recording
 
-from dnf import channel, entry, timeline
-from dnf.calibration import Calibration
-from dnf.channel import Correction
-from dnf.channel_statistics import ChannelModel, fit_experiment, mel_frequencies, statistics
-from dnf.checkpoint import Trained, load_model
-from dnf.config import Config
-from dnf.datadir import read_table
+from dnf import entry, timeline
+from dnf.channel_statistics import mel_frequencies, statistics
+from dnf.classifier import Means, Model, judge, load
 from dnf.environment import choose_device
-from dnf.evidence import Evidence
 from dnf.features import truncated
-from dnf.open_set import OpenSet, Summary
-from dnf.streaming import Frames, Source, score
-from dnf.utterances import absolute
+from dnf.items import Item, picture_names, read_items
+from dnf.streaming import Frames, score
 
 log = logging.getLogger(__name__)
 
 LITTLE = 1.0  # seconds of speech below which there is a warning
-
-
-class Item(NamedTuple):
-    """What is classified: ``name`` stands in the output; items of a ``group`` are normalized together."""
-
-    name: str
-    source: Source
-    group: str
-
-
-class Model(NamedTuple):
-    """A trained model and what is known about its outputs.
-
-    Attributes:
-        trained: the model, on ``device``.
-        config: settings of the experiment.
-        calibration: of the utterances' log-likelihoods, or None.
-        open_set: what tells that a recording is of none of the classes, or None.
-        channel: channels of training, or None.
-        correction: against the channel, or None.
-        device: it computes on.
-    """
-
-    trained: Trained
-    config: Config
-    calibration: Calibration | None
-    open_set: OpenSet | None
-    channel: ChannelModel | None
-    correction: Correction | None
-    device: torch.device
-
-
-class Means(NamedTuple):
-    """Means over the ``rows`` vectors of a recording, float64.
-
-    Attributes:
-        logp: ``(K,)`` log prior density of z under each class, nats.
-        mixture: log of the classes' mean prior density, nats.
-        logdet: nats.
-        z: ``(D,)`` latents.
-        rows: vectors.
-    """
-
-    logp: np.ndarray
-    mixture: float
-    logdet: float
-    z: np.ndarray
-    rows: int
-
-    @property
-    def loglik(self) -> np.ndarray:
-        """log p(x | k) ``(K,)``, nats."""
-        return self.logp + self.logdet
-
-
-class Judgement(NamedTuple):
-    """Posterior ``(K,)`` of each class, whether it is calibrated, and whether it is none of them (None: not known)."""
-
-    posteriors: np.ndarray
-    calibrated: bool
-    none_of_these: bool | None
-
-
-def judge(model: Model, means: Means) -> Judgement:
-    """Posteriors and open-set flag of one recording."""
-    none_of_these = None
-    if model.open_set is not None:
-        summary = Summary(
-            means.logp[None], np.array([means.mixture]), np.array([means.logdet]), means.z[None], np.array([means.rows])
-        )
-        none_of_these = bool(model.open_set.is_none_of_these(summary)[0])
-    if model.calibration is None:  # neighbouring windows overlap: as many observations as windows side by side
-        splice = model.trained.config.splice
-        weight = max(1.0, means.rows * splice.hop / (splice.left + 1 + splice.right))
-        return Judgement(softmax(weight * means.loglik), False, none_of_these)
-    rows = np.array([means.rows])
-    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
-    posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
-    return Judgement(posteriors, True, none_of_these)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    return np.exp(scores - np.logaddexp.reduce(scores))
-
-
-def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
-    """The model of an experiment's folder, with what there is to judge its outputs by."""
-    trained = load_model(exp / "best.pt", device)
-    if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
-        raise ValueError(f"{exp}: its model has no classes to decide between; give one with prior.cond_dim above 0")
-    config = Config.load(exp / "config.yaml")
-    calibration = open_set = None
-    if (exp / "calibration.json").is_file():
-        calibration = Calibration.load(exp / "calibration.json")
-    else:
-        log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
-    if (exp / "open_set.json").is_file():
-        open_set = OpenSet.load(exp / "open_set.json")
-    return Model(trained, config, calibration, open_set, load_channel(exp, frames, trained), channel.load(exp), device)
-
-
-def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
-    """``channel.json``, made from the frame stores of training where it is not there."""
-    path, stores = exp / "channel.json", frames or exp.parent / "frames"
-    if path.is_file():
-        return ChannelModel.load(path)
-    if not all((stores / name / "meta.json").is_file() for name in trained.config.data.train):
-        log.warning("%s: neither it nor frame stores in %s (--frames): channels are not compared", path, stores)
-        return None
-    made = fit_experiment(stores, trained.config, trained.classes)
-    try:
-        made.save(path)
-    except OSError as error:
-        log.warning("%s is not kept: %s", path, entry.describe(error))
-    return made
-
-
-def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | None) -> list[Item]:
-    """The recordings named, then the utterances of a data directory."""
-    items = [Item(path, Source(path, channel), f"recording {path}") for path in recordings]
-    if data_dir is None:
-        return items
-    if not (data_dir / "wav.scp").is_file():
-        raise ValueError(f"--data-dir {data_dir}: no wav.scp in it; give a Kaldi data directory")
-    wavs = read_table(data_dir / "wav.scp")
-    segments = read_table(data_dir / "segments") if (data_dir / "segments").is_file() else {}
-    utt2spk = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
-    for utt, text in segments.items() if segments else ((utt, f"{utt} 0 -1") for utt in wavs):
-        recording, start, end = text.split()
-        path = wavs.get(recording)
-        if path is None:
-            raise ValueError(f"{data_dir / 'segments'}: recording {recording} of {utt} is not in wav.scp")
-        if path.rstrip().endswith("|"):
-            raise ValueError(f"{data_dir / 'wav.scp'}: {recording} is a command; write it to a file first")
-        last = float(end) if float(end) > 0 else None
-        source = Source(absolute(path, Path.cwd()), channel, float(start), last)
-        items.append(Item(utt, source, f"speaker {utt2spk[utt]}" if utt in utt2spk else f"recording {utt}"))
-    return items
 
 
 def classify(
@@ -281,15 +136,6 @@ def compare(item: Item, frames: Frames, model: Model, picture: timeline.Timeline
     return record | {"warning": "; ".join(said)}
 
 
-def picture_names(items: Sequence[Item]) -> dict[Item, str]:
-    """Names of pictures: the file's, without its ending where that names one item only."""
-    stems = [Path(item.name).stem if item.group.startswith("recording") else item.name for item in items]
-    return {
-        item: stem if stems.count(stem) == 1 else item.name.strip("/").replace("/", "_")
-        for item, stem in zip(items, stems)
-    }
-
-
 def save_picture(record: dict[str, Any], picture: timeline.Timeline, model: Model, window: float | None) -> None:
     best = record["class"]
     title = f"{Path(record['recording']).name}: {best}, posterior {record['posteriors'][best]:.3f}"
@@ -345,9 +191,7 @@ def main(argv: list[str] | None = None) -> int:
         help="the channel to take of recordings with several, from 0; default: their mean, or as the model",
     )
     parser.add_argument("--frames", type=Path, help="frame stores of training (default: frames beside the model)")
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)"
-    )
+    entry.add_device(parser)
     args = parser.parse_intermixed_args(argv)
     if not args.recordings and not args.data_dir:
         parser.error("name recordings, or a data directory with --data-dir")

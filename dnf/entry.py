@@ -1,10 +1,33 @@
-"""How every ``python3 -m dnf.<verb>`` starts and fails: logging with file and line, one line per error."""
+"""How every ``python3 -m dnf.<verb>`` starts and fails: arguments, logging with file and line, one line per error."""
 
+import argparse
 import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Option ``--device``, which ``dnf.environment.choose_device`` takes."""
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)"
+    )
+
+
+def model_parser(module: str, doc: str) -> argparse.ArgumentParser:
+    """Arguments of a module that makes or runs the model of an experiment.
+
+    Args:
+        module: its name.
+        doc: its docstring, the first paragraph of which describes it.
+    """
+    parser = argparse.ArgumentParser(prog=f"python3 -m {module}", description=doc.split("\n\n")[0])
+    parser.add_argument("frames", type=Path, help="folder of the frame stores")
+    parser.add_argument("exp", type=Path, help="folder of the experiment; its config.yaml holds the settings")
+    parser.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
+    add_device(parser)
+    return parser
 
 
 def run(main: Callable[[], int]) -> None:

@@ -5,7 +5,6 @@ The flow runs once over each set; the scores of stage 6 are sums over what this 
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import shutil
@@ -113,13 +112,7 @@ def write_latents(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.latents", description=__doc__.split("\n\n")[0])
-    parser.add_argument("frames", type=Path, help="folder of the frame stores")
-    parser.add_argument("exp", type=Path, help="folder of the experiment, with config.yaml and best.pt")
-    parser.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)"
-    )
+    parser = entry.model_parser("dnf.latents", __doc__)
     args = parser.parse_args(argv)
     config, device, all_classes = (
         Config.load(args.exp / "config.yaml"),

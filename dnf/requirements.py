@@ -1,7 +1,8 @@
-"""Whether this Python has what the project needs, and whether ``dnf`` is this project and not the package manager of that name."""
+"""Whether this Python has what the project needs, and whether ``dnf`` is not the package manager of that name."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -44,5 +45,7 @@ def problem(root: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    message = problem(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.requirements", description=__doc__)
+    parser.add_argument("root", type=Path, help="the checkout that dnf must come from, with its pyproject.toml")
+    message = problem(parser.parse_args().root)
     sys.exit(message and f"path.sh: {message}")

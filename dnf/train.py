@@ -6,7 +6,6 @@ weights. A step with a non-finite loss or gradient goes back to the state of ``l
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -86,13 +85,7 @@ def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], ra
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.train", description=__doc__.split("\n\n")[0])
-    parser.add_argument("frames", type=Path, help="folder of the frame stores")
-    parser.add_argument("exp", type=Path, help="folder of the experiment; its config.yaml holds the settings")
-    parser.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
-    parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one (%(default)s)"
-    )
+    parser = entry.model_parser("dnf.train", __doc__)
     parser.add_argument("--restart", action="store_true", help="train from scratch although there is a last.pt")
     args = parser.parse_args(argv)
     config, ranks = Config.load(args.exp / "config.yaml"), distributed.join(choose_device(args.device))

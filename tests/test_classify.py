@@ -18,6 +18,7 @@ from recipe_runs import ROOT, environment
 from dnf import classify
 from dnf.channel_statistics import ChannelModel, mel_frequencies, statistics
 from dnf.checkpoint import config_tree, save
+from dnf.items import read_items
 from dnf.model import DNF
 from dnf.tables import read_tsv
 from dnf.timeline import MOST, Timeline, draw
@@ -122,6 +123,23 @@ def test_segments_of_a_data_directory(make_exp, tmp_path, wavs, capsys):
         "a-2",
         1.5,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    (
+        ("segments", "a-1 rec 0\n", "give utterance, recording, start and end"),
+        ("segments", "a-1 other 0 1\n", "recording other of a-1 is not in wav.scp"),
+        ("wav.scp", "rec cat a.wav |\n", "rec is a command"),
+    ),
+)
+def test_a_data_directory_that_cannot_be_read_is_refused(tmp_path, name, text, said):
+    (tmp_path / "wav.scp").write_text("rec a.wav\n")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_items([], tmp_path, None)
+    with pytest.raises(ValueError, match="no wav.scp"):
+        read_items([], tmp_path / "nowhere", None)
 
 
 @pytest.mark.parametrize("classes", (("en", "zh"), ("en", "ja", "zh")))
