@@ -188,8 +188,8 @@ class Augmenter:
             probes: ``(N, P, L, F)`` speech frames of the utterance of each window, and those at ``lags`` before each.
 
         Returns:
-            ``(N, T, F)`` frames; ``(N, F)`` change of the mean of each one's utterance; ``(N, F)`` ratio of its deviation
-            to that before.
+            ``(N, T, F)`` frames; ``(N, F)`` change of the mean of each one's utterance; ``(N, F)`` ratio of its
+            deviation to that before.
         """
         keys = window_keys(rows, self.seed, self.step).to(frames.device)
         chosen = uniform(keys, 0, 1) < self.settings.probability

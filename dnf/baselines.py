@@ -1,8 +1,8 @@
 """Stage 4, after the latents: LDA, diagonal GMMs and an MLP on the frames of the flow, scored on the same sets.
 
-Each leaves ``exp/<exp>/baselines/<name>/latents/<set>/`` as the flow leaves ``latents/<set>/``, with log-likelihoods of the
-classes in ``logp`` and 0 in ``logdet``, so that every later stage treats all systems alike. LDA and GMM give densities of the
-vectors as the flow does; the MLP gives them up to a constant common to the classes.
+Each leaves ``exp/<exp>/baselines/<name>/latents/<set>/`` as the flow leaves ``latents/<set>/``, with log-likelihoods of
+the classes in ``logp`` and 0 in ``logdet``, so that every later stage treats all systems alike. LDA and GMM give
+densities of the vectors as the flow does; the MLP gives them up to a constant common to the classes.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ def fit_gmm(train: Windows, dev: Windows, classes: list[str], config: Config) ->
 
 
 def fit_mlp(train: Windows, dev: Windows, classes: list[str], config: Config) -> MLP:
+    """The perceptron of ``dnf.mlp``, freed of the classes' shares in its batches."""
     return train_mlp(train, dev, classes, config, log_shares(train, classes, config.train.sampling == "balanced"))
 
 
@@ -208,7 +209,8 @@ def main(argv: list[str] | None = None) -> int:
         for name, count in roles[role].class_counts(classes).items():
             if count < LEAST:
                 raise ValueError(
-                    f"{args.frames}: class {name} has {count} frames in {role}, too few for baselines; add recordings of it, or set baselines.enabled=false"
+                    f"{args.frames}: class {name} has {count} frames in {role}, too few for baselines; "
+                    "add recordings of it, or set baselines.enabled=false"
                 )
     models = {}
     for name in config.baselines.systems:

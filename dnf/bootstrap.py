@@ -127,7 +127,13 @@ def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[st
         names: more columns: metric, set, class ...
     """
     low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
-    figures = {"value": f"{value:.6f}", "low": low, "high": high, "total": len(speakers), "speakers": len(set(speakers))}
+    figures = {
+        "value": f"{value:.6f}",
+        "low": low,
+        "high": high,
+        "total": len(speakers),
+        "speakers": len(set(speakers)),
+    }
     return names | figures
 
 

@@ -5,18 +5,19 @@ For the mean log-likelihoods m_k of an utterance, centred over the classes, and 
 
     l_k = n / (n + h) * slope * (m_k - middle_k) + offset_k
 
-Where the mean of an utterance varies by s_b^2 between utterances of a class (speaker, words, channel) and by s_w^2 /
-n for its frames, its log-likelihood ratio is of this form with h = s_w^2 / s_b^2: short utterances weigh by their
-frames, and long ones are no surer than one more utterance of the kind lets them be. middle_k is what m_k is on the
-average of the classes, so that duration by itself says nothing: an offset within the weight would let a corpus of
-longer utterances be told by their length. The slope and offsets are fitted as in Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006, and Brummer & du Preez,
-"Application-independent evaluation of speaker detection", Computer Speech and Language 20, 2006: every class weighs
-alike, so the result is a log-likelihood and no posterior of dev's class counts; and every speaker of a class weighs
-alike. log h has a normal prior around the logarithm of what an analysis of variance of dev gives, since dev may have
-utterances of about one length. Targets are drawn back as in Platt, "Probabilistic outputs for support vector
-machines", 1999, with speakers as counts: p pseudo-speakers added to each class keep S speakers from vouching for odds
-above S / p + 1 to 1, and leave the slope finite where classes do not overlap. Of 0.01 to 3, p = 0.1 was chosen for
-the Cllr of speakers of dev left out of the fit.
+Where the mean of an utterance varies by s_b^2 between utterances of a class (speaker, words, channel) and by s_w^2 / n
+for its frames, its log-likelihood ratio is of this form with h = s_w^2 / s_b^2: short utterances weigh by their frames,
+and long ones are no surer than one more utterance of the kind lets them be. middle_k is what m_k is on the average of
+the classes, so that duration by itself says nothing: an offset within the weight would let a corpus of longer
+utterances be told by their length. The slope and offsets are fitted as in Brummer & van Leeuwen, "On calibration of
+language recognition scores", Odyssey 2006, and Brummer & du Preez, "Application-independent evaluation of speaker
+detection", Computer Speech and Language 20, 2006: every class weighs alike, so the result is a log-likelihood and no
+posterior of dev's class counts; and every speaker of a class weighs alike. log h has a normal prior around the
+logarithm of what an analysis of variance of dev gives, since dev may have utterances of about one length. Targets are
+drawn back as in Platt, "Probabilistic outputs for support vector machines", 1999, with speakers as counts: p
+pseudo-speakers added to each class keep S speakers from vouching for odds above S / p + 1 to 1, and leave the slope
+finite where classes do not overlap. Of 0.01 to 3, p = 0.1 was chosen for the Cllr of speakers of dev left out of the
+fit.
 """
 
 from __future__ import annotations
@@ -108,6 +109,9 @@ class Calibration:
         """Calibrated log-likelihoods ``(U, K)``, nats, up to a constant of the utterance.
 
         An utterance's effective frames follow from its frames and the autocovariance of dev.
+
+        Raises:
+            ValueError: the classes are not those it was calibrated for.
         """
         if list(evidence.classes) != self.classes:
             raise ValueError(f"calibrated for classes {' '.join(self.classes)}, not {' '.join(evidence.classes)}")
@@ -129,6 +133,11 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
+        """Read ``path``, as ``save`` wrote it.
+
+        Raises:
+            ValueError: the file is not there, or is not a calibration.
+        """
         if not path.is_file():
             raise ValueError(f"{path}: not there; run stage 7 with calibrate.enabled and all classes in dev")
         try:
@@ -176,7 +185,7 @@ def usual_half(mean: np.ndarray, labels: np.ndarray, frames: np.ndarray, covaria
 
 
 def speaker_weights(labels: np.ndarray, speakers: list[str], classes: int) -> np.ndarray:
-    """Weights ``(U,)`` by which every class counts alike, and within it every speaker; they add up to the pairs of both."""
+    """Weights ``(U,)``: every class counts alike, and in it every speaker; their sum is the number of pairs of both."""
     pairs = list(zip(labels.tolist(), speakers))
     of_pair = Counter(pairs)
     of_class = np.bincount([k for k, _ in of_pair], minlength=classes)

@@ -153,6 +153,9 @@ class Correction:
             sums, counts: ``(G, C)`` and ``(G,)`` of each training utterance, as from ``segment_sums``.
             segments: the G utterances.
             labels: ``(G,)`` class ids.
+
+        Raises:
+            ValueError: too few training units to see how those of a class differ.
         """
         dim = prior_means.shape[1]
 

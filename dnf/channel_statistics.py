@@ -168,6 +168,11 @@ class ChannelModel:
 
     @classmethod
     def load(cls, path: Path) -> ChannelModel:
+        """Read ``path``, as ``save`` wrote it.
+
+        Raises:
+            ValueError: the file does not hold the channels of training.
+        """
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, json.JSONDecodeError):

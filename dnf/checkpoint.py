@@ -42,7 +42,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             raise
         raise ValueError(f"{path}: not a readable checkpoint; delete it and run stage 3 again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a checkpoint of this program (format {FORMAT}); train again with --stage 3 --force")
+        raise ValueError(
+            f"{path}: not a checkpoint of this program (format {FORMAT}); train again with --stage 3 --force"
+        )
     return content
 
 

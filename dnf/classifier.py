@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from dnf import channel, entry
 from dnf.calibration import Calibration
@@ -90,11 +91,6 @@ def judge(model: Model, means: Means) -> Judgement:
     evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
     posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
     return Judgement(posteriors, True, none_of_these)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Shares ``(K,)`` that add up to 1 from their logs up to a constant ``(K,)``."""
-    return np.exp(scores - np.logaddexp.reduce(scores))
 
 
 def load(exp: Path, frames: Path | None, device: torch.device) -> Model:

@@ -1,7 +1,7 @@
 """Systems against each other: side by side in results.txt, and any two of them utterance by utterance.
 
-``python3 -m dnf.compare exp/a exp/b`` holds two systems, experiments or their ``baselines/<name>``, against each other on
-the sets that both decided: differences of accuracy, AUC and Cllr with paired intervals by bootstrap over speakers.
+``python3 -m dnf.compare exp/a exp/b`` holds two systems, experiments or their ``baselines/<name>``, against each other
+on the sets that both decided: differences of accuracy, AUC and Cllr with paired intervals by bootstrap over speakers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHORT = {"auc": "AUC", "cllr": "Cllr"}
 
 
 def system_lines(rows: list[dict]) -> list[str]:
-    """A table of every figure that several systems have, by set: a line each, the systems side by side, the flow first."""
+    """A table of the figures that several systems have: a line each, by set; systems side by side, the flow first."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for r in rows:
         if r["metric"] in SIDE_BY_SIDE:
@@ -59,8 +59,11 @@ def cell(row: dict) -> str:
 def experiments(folder: Path) -> str:
     """A table of all experiments below a folder that have results, a line for each of their systems.
 
-    Utterance accuracy of each set, AUC and Cllr of each set of several classes that was not trained on and of its control,
-    NLL of dev and number of parameters; what a system does not have is a dash.
+    Utterance accuracy of each set, AUC and Cllr of each set of several classes that was not trained on and of its
+    control, NLL of dev and number of parameters; what a system does not have is a dash.
+
+    Raises:
+        ValueError: no experiment below the folder has results.
     """
     table: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("*/results.tsv")):
@@ -83,7 +86,7 @@ def experiments(folder: Path) -> str:
                 cells["parameters"] = r["value"]
     if not table:
         raise ValueError(
-            f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name the folder of the experiments"
+            f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name another folder"
         )
     columns = sorted({name for cells in table.values() for name in cells})
     lines = [["experiment", *columns]] + [
@@ -107,8 +110,9 @@ class Decided(NamedTuple):
     Attributes:
         utts, speakers, labels: of each of U utterances.
         hits: ``(U,)`` 1 where the decision is right.
-        llr: ``(U,)`` log-likelihood ratio of the reference class against the others, mean over frames: what the AUC ranks
-            by. The calibrated one knows the duration, which tells corpora apart where one has the longer utterances.
+        llr: ``(U,)`` log-likelihood ratio of the reference class against the others, mean over frames: what the AUC
+            ranks by. The calibrated one knows the duration, which tells corpora apart where one has the longer
+            utterances.
         calibrated: ``(U,)`` the same after calibration, for Cllr; None where there is none.
     """
 
@@ -164,6 +168,9 @@ def paired_rows(
         a, b: of the same utterances.
         reference: class of the log-likelihood ratio.
         two_classes: whether the model knows but two, so that the ratio has a Cllr.
+
+    Raises:
+        ValueError: the utterances are not the same.
     """
     place = {utt: i for i, utt in enumerate(b.utts)}
     if sorted(a.utts) != sorted(b.utts) or len(place) < len(b.utts):
@@ -193,6 +200,9 @@ def two_systems(a: Path, b: Path) -> str:
 
     Args:
         a, b: folders of systems, with ``decisions/<set>.txt`` of stage 7.
+
+    Raises:
+        ValueError: the systems decided no set in common, or between other classes.
     """
     config = Config.load(experiment_of(a) / "config.yaml")
     both = sorted(set.intersection(*({p.stem for p in (s / "decisions").glob("*.txt")} for s in (a, b))))

@@ -102,7 +102,9 @@ class Augment:
         if self.noise and (len(self.noise) != 2 or self.noise[0] > self.noise[1]):
             raise ValueError(f"augment.noise must be [] or [lowest, highest] in dB, not {self.noise}")
         if self.probability and not (self.eq or self.tilt or self.band_limit or self.reverb or self.noise):
-            raise ValueError("augment.probability: nothing to augment by; set one of eq, tilt, band_limit, reverb, noise")
+            raise ValueError(
+                "augment.probability: nothing to augment by; set one of eq, tilt, band_limit, reverb, noise"
+            )
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,9 @@ class Train:
 
     def __post_init__(self):
         positive(self, "num_gpus", "num_nodes", "epochs", "batch_size", "lr", "grad_clip", "spike_factor")
-        not_negative(self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay", "beta")
+        not_negative(
+            self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay", "beta"
+        )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"train.label_smoothing must lie in 0..1, 1 left out, not {self.label_smoothing}")
         if self.select in ("ce", "loss") and not self.beta:
@@ -385,10 +389,20 @@ class Config:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options ``--config FILE`` and ``--set SECTION.KEY=VALUE``, kept in ``layers`` in the order they are given."""
     parser.add_argument(
-        "--config", dest="layers", type=Path, action="append", default=[], metavar="FILE", help="YAML settings; the later wins"
+        "--config",
+        dest="layers",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML settings; the later wins",
     )
     parser.add_argument(
-        "--set", dest="layers", action="append", metavar="SECTION.KEY=VALUE", help="one setting; the later of --config and --set wins"
+        "--set",
+        dest="layers",
+        action="append",
+        metavar="SECTION.KEY=VALUE",
+        help="one setting; the later of --config and --set wins",
     )
 
 
@@ -415,7 +429,11 @@ def from_saved(tree: Mapping[str, Any]) -> Config:
 
 
 def from_tree(tree: Mapping[str, Any]) -> Config:
-    """The settings from a tree of plain values that names every one of them."""
+    """The settings from a tree of plain values that names every one of them.
+
+    Raises:
+        ValueError: a value of the wrong type or out of range, or settings that do not go together.
+    """
     config = build(Config, tree, "")
     if config.train.beta and config.prior.cond_dim == 0:
         raise ValueError("train.beta: a flow with prior.cond_dim 0 has no class posteriors; train it with beta 0")
@@ -436,13 +454,15 @@ def check_channel(config: Config) -> None:
     only_curves = not (augment.band_limit or augment.reverb or augment.noise)
     if augment.probability and augment.renormalize and only_curves and config.cmvn.scope != "none":
         raise ValueError(
-            f"augment: cmvn.scope {config.cmvn.scope} takes EQ and tilt away again, whole; add noise, reverb or band_limit, or "
-            "set augment.renormalize=false to leave them in"
+            f"augment: cmvn.scope {config.cmvn.scope} takes EQ and tilt away again, whole; add noise, reverb or "
+            "band_limit, or set augment.renormalize=false to leave them in"
         )
     if augment.probability and config.features.use_fft_mag:
         raise ValueError("augment: adds powers, and features.use_fft_mag makes magnitudes; set one of them to off")
     if (channel.nap or channel.centre != "none") and config.prior.cond_dim < 2:
-        raise ValueError(f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes")
+        raise ValueError(
+            f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes"
+        )
     if channel.nap and channel.nap >= config.prior.cond_dim:
         raise ValueError(f"channel.nap {channel.nap} must be below prior.cond_dim {config.prior.cond_dim}")
 

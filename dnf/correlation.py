@@ -1,7 +1,7 @@
 """Correlation of the utterances' log-likelihood ratio with expert scores, with intervals over speakers.
 
-Weights ``(R, U)`` count each utterance several times (``dnf.bootstrap``) and give R coefficients at once; a coefficient of
-a constant is NaN.
+Weights ``(R, U)`` count each utterance several times (``dnf.bootstrap``) and give R coefficients at once; a coefficient
+of a constant is NaN.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def moments(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Ranks ``(R, U)`` of values ``(U,)`` among those that each resample drew, from 0; equal ones share their mean rank."""
+    """Ranks ``(R, U)`` of values ``(U,)`` among those that each resample drew, from 0; equal ones have their mean."""
     distinct, index = np.unique(values, return_inverse=True)
     order = np.argsort(index, kind="stable")
     equal = np.add.reduceat(weights[:, order], np.searchsorted(index[order], np.arange(len(distinct))), axis=1)
@@ -64,7 +64,7 @@ def by_speaker(
 def correlation_rows(
     ratios: list[float], scores: list[float], speakers: list[str], resamples: int, seed: int, **names: str
 ) -> list[dict]:
-    """Rows of ``accuracy.tsv``: both coefficients at utterance and at speaker level; none where there is no correlation.
+    """Rows of ``accuracy.tsv``: both coefficients, of utterances and of speakers; none where there is no correlation.
 
     Args:
         ratios, scores, speakers: of each scored utterance; ratios in nats.

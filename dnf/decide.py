@@ -35,9 +35,10 @@ COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high"
 def decide(latents: Latents, reference: str, window: float, near_tie: float) -> list[dict]:
     """One row an utterance: the class of highest log-likelihood, how sure that is, and how its frames were decided.
 
-    ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes where it
-    is below ``near_tie`` of its standard errors, or where there is but one frame. ``llr`` is that of the reference class against the mean density of the
-    others, nats per frame. ``logp_<class>`` and ``logdet`` are means over frames.
+    ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes
+    where it is below ``near_tie`` of its standard errors, or where there is but one frame. ``llr`` is that of the
+    reference class against the mean density of the others, nats per frame. ``logp_<class>`` and ``logdet`` are means
+    over frames.
 
     Args:
         latents: of a set.

@@ -30,14 +30,18 @@ def error_rates(scores: np.ndarray, target: np.ndarray, weights: np.ndarray) -> 
 
 
 def checked(scores, target, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """Arrays, weights of 1 where there are none, and whether there were none."""
+    """Arrays, weights of 1 where there are none, and whether there were none.
+
+    Raises:
+        ValueError: there is only one of the two classes.
+    """
     scores, target = np.asarray(scores, dtype=float), np.asarray(target, dtype=bool)
     if not target.any() or target.all():
         raise ValueError("detection needs utterances of the target class and of the other")
     return scores, target, np.ones((1, len(scores))) if weights is None else weights, weights is None
 
 
-def auc(scores: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None):
+def auc(scores: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     """Area under the ROC: chance that a target scores above another; a tie counts half.
 
     Args:
@@ -51,7 +55,7 @@ def auc(scores: np.ndarray, target: np.ndarray, weights: np.ndarray | None = Non
     return float(area[0]) if single else area
 
 
-def eer(scores: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None):
+def eer(scores: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     """Equal error rate, where the line through the DET points has as many misses as false alarms."""
     scores, target, weights, single = checked(scores, target, weights)
     miss, false = error_rates(scores, target, weights)
@@ -69,7 +73,7 @@ def min_dcf(
     cost_miss: float = 1.0,
     cost_false: float = 1.0,
     weights: np.ndarray | None = None,
-):
+) -> float | np.ndarray:
     """Detection cost at the best threshold, as a share of that of the better constant decision (1: of no use).
 
     Args:
@@ -93,7 +97,7 @@ def surprise(loglik: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (np.logaddexp.reduce(loglik, axis=1) - loglik[rows, labels]) / np.log(2)
 
 
-def class_mean(values: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None):
+def class_mean(values: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     """Mean of ``values`` ``(U,)`` over the utterances of each class, and of those over the classes there are."""
     single, weights = weights is None, np.ones((1, len(values))) if weights is None else weights
     means = [(weights[:, of] @ values[of]) / weights[:, of].sum(1) for of in (labels == k for k in np.unique(labels))]
@@ -101,7 +105,7 @@ def class_mean(values: np.ndarray, labels: np.ndarray, weights: np.ndarray | Non
     return float(mean[0]) if single else mean
 
 
-def cllr(loglik: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None):
+def cllr(loglik: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     """Cost of log-likelihood ratios, bits.
 
     Args:

@@ -59,7 +59,7 @@ def autocovariance(series: list[np.ndarray], lags: int = LAGS) -> np.ndarray:
         x = loglik - loglik.mean(1, keepdims=True)
         spectrum = np.fft.rfft(x - x.mean(0), 2 * n, axis=0)
         reach = min(n, lags + 1)
-        # the mean of a product of differences over K (K - 1) / 2 pairs is 2 / (K - 1) times its sum over centred classes
+        # the mean product of differences over K (K - 1) / 2 pairs is 2 / (K - 1) times the sum over centred classes
         sums[:reach] += 2 / (classes - 1) * np.fft.irfft(np.abs(spectrum) ** 2, axis=0)[:reach].sum(1)
         counts[:reach] += n - np.arange(reach)
     covariance = sums[counts > 0] / counts[counts > 0]

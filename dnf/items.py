@@ -41,7 +41,9 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
     for utt, text in segments.items() if segments else ((utt, f"{utt} 0 -1") for utt in wavs):
         fields = text.split()
         if len(fields) != 3:
-            raise ValueError(f"{data_dir / 'segments'}: {utt} {text}: give utterance, recording, start and end in seconds")
+            raise ValueError(
+                f"{data_dir / 'segments'}: {utt} {text}: give utterance, recording, start and end in seconds"
+            )
         recording, start, end = fields
         path = wavs.get(recording)
         if path is None:

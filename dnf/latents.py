@@ -1,4 +1,4 @@
-"""Stage 4: latents, LogP under every class and LogDet of every frame, Gaussianity, and whether training and evaluation agree.
+"""Stage 4: latents, LogP under every class, LogDet, Gaussianity, and whether training and evaluation agree.
 
 The flow runs once over each set; the scores of stage 6 are sums over what this stage leaves in ``latents/<set>/``.
 """
@@ -30,6 +30,7 @@ from dnf.windows import Windows
 
 log = logging.getLogger(__name__)
 
+
 def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float) -> None:
     """Score the sample of training frames that training scored with these weights; a large difference is an error.
 
@@ -50,8 +51,9 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
     )
     if not abs(evaluation - training) <= limit:
         raise ValueError(
-            f"{out / 'best.pt'}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, more than "
-            f"latents.max_difference {limit} nats apart; the features or the code are not those of training: run stage 3 again"
+            f"{out / 'best.pt'}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, "
+            f"more than latents.max_difference {limit} nats apart; the features or the code are not those of training: "
+            "run stage 3 again"
         )
 
 

@@ -62,13 +62,16 @@ def cross_entropy(model: MLP, windows: Windows, weights: Tensor) -> float:
 
 
 def train_mlp(train: Windows, dev: Windows, classes: list[str], config: Config, log_prior: Tensor) -> MLP:
-    """Train by cross-entropy on the frames the flow had, in the same batches; the weights are those of the best epoch on dev.
+    """Train by cross-entropy on the flow's frames, in the same batches; the weights are those of the best epoch on dev.
 
     Args:
         train, dev: vectors of the classes the model knows.
         classes: their names, in id order.
         config: ``baselines.mlp_*``, and batch size and sampling of ``train``.
         log_prior: ``(K,)`` logs of the shares of the classes in the batches.
+
+    Raises:
+        ValueError: the cross-entropy on dev was never finite.
     """
     settings, counts = config.baselines, list(train.class_counts(classes).values())
     sampler = Sampler(

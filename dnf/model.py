@@ -2,9 +2,10 @@
 
     z = f(x) = [c ; r],   log p(x | y=k) = log N(c; mu_k, v_c I) + log N(r; 0, v_r I) + log|det df/dx|
 
-Sources: Cai et al., "Deep normalization for speaker vectors", arXiv:2004.04095 (class-dependent means); Sun et al., "Deep
-generative factorization for speech signal", ICASSP 2021 (the parts c and r). All densities are in nats. ``prior.cond_r``
-gives r a class-dependent mean, too; ``prior.variances`` makes the variances a parameter of each dim, or of each class and dim.
+Sources: Cai et al., "Deep normalization for speaker vectors", arXiv:2004.04095 (class-dependent means); Sun et al.,
+"Deep generative factorization for speech signal", ICASSP 2021 (the parts c and r). All densities are in nats.
+``prior.cond_r`` gives r a class-dependent mean, too; ``prior.variances`` makes the variances a parameter of each dim,
+or of each class and dim.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dnf.flows import RealNVP, Standardize
 
 
 class ClassPrior(nn.Module):
-    """Gaussian prior of z = [c ; r]: c ~ N(mu_k, v_c I) over the first ``cond_dim`` dims, r ~ N(0, v_r I) over the rest.
+    """Gaussian prior of z = [c ; r]: c ~ N(mu_k, v_c I), the first ``cond_dim`` dims, and r ~ N(0, v_r I), the rest.
 
     ``var_c`` and ``var_r`` are variances. With ``cond_dim`` 0 it is the prior of a plain normalization flow.
 
@@ -58,7 +59,8 @@ class ClassPrior(nn.Module):
         if self.log_var_c is None:
             ones = self.means.new_ones(k, 1)
             return torch.cat(
-                [(math.log(self.var_c) * ones).expand(k, self.cond_dim), (math.log(self.var_r) * ones).expand(k, rest)], 1
+                [(math.log(self.var_c) * ones).expand(k, self.cond_dim), (math.log(self.var_r) * ones).expand(k, rest)],
+                1,
             )
         return torch.cat([self.log_var_c.expand(k, -1), self.log_var_r.expand(k, -1)], dim=1)
 
@@ -92,7 +94,9 @@ class ClassPrior(nn.Module):
 
     def standardized(self, z: Tensor, labels: Tensor) -> Tensor:
         """Latents ``(N, D)`` less the mean of their class, in standard deviations: N(0, I) where the prior holds."""
-        means, log_var = (nn.functional.embedding(labels, of) for of in (self.class_means(), self.class_log_variances()))
+        means, log_var = (
+            nn.functional.embedding(labels, of) for of in (self.class_means(), self.class_log_variances())
+        )
         return (z - means) * (-0.5 * log_var).exp()
 
     def sample(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -150,7 +154,7 @@ class DNF(nn.Module):
 
     @torch.no_grad()
     def init_means(self, x: Tensor, labels: Tensor) -> None:
-        """Start each class mean at the mean of its latents, in class-id order; ``x`` ``(N, D)``, ``labels`` ``(N,)``."""
+        """Start each class mean at that of its latents, in class-id order; ``x`` ``(N, D)``, ``labels`` ``(N,)``."""
         z, prior = self(x)[0], self.prior
         for k in range(len(prior.means)):
             mean = z[labels == k].mean(0)

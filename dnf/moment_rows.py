@@ -87,7 +87,13 @@ def mardia_figures(z: torch.Tensor, labels: torch.Tensor, what: str) -> dict[str
 
 
 def input_rows(
-    name: str, windows: Windows, moments: Moments, all_classes: list[str], model_classes: list[str], out: Path, mardia_frames: int
+    name: str,
+    windows: Windows,
+    moments: Moments,
+    all_classes: list[str],
+    model_classes: list[str],
+    out: Path,
+    mardia_frames: int,
 ) -> list[dict]:
     """Rows of ``gaussianity.tsv`` of a set's vectors before the flow, part ``x``: the same frames as those of z."""
     kept = torch.from_numpy(np.load(out / "z_rows.npy"))
@@ -106,7 +112,7 @@ def input_rows(
 
 
 def fisher_rows(name: str, moments: Moments, of_input: Moments, all_classes: list[str], trained: Trained) -> list[dict]:
-    """Rows of ``fisher.tsv`` for one set: Fisher ratio of every latent dim (part c or r) and of every input dim (part x)."""
+    """Rows of ``fisher.tsv`` for one set: Fisher ratio of every latent dim (part c or r) and input dim (part x)."""
     rows, cond_dim = [], trained.config.prior.cond_dim
     for group in groups_of_classes(moments, all_classes, trained.classes):
         if len(group) < 2:

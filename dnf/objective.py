@@ -1,33 +1,36 @@
 """What training minimises: the NLL, the NLL with the cross-entropy of the class posteriors, or non-Gaussianity.
 
-**Hybrid training** (``train.beta`` > 0) trains one flow as a density and as a classifier. Its class posteriors are those of
-Bayes' rule over the class densities, p(k | x) = pi_k p(x | k) / sum_j pi_j p(x | j), in which the Jacobian cancels, and
+**Hybrid training** (``train.beta`` > 0) trains one flow as a density and as a classifier. Its class posteriors are
+those of Bayes' rule over the class densities, p(k | x) = pi_k p(x | k) / sum_j pi_j p(x | j), in which the Jacobian
+cancels, and
 
     loss = (NLL / D + beta CE) D / (1 + beta),   CE = -mean log p(y | x)
 
-The factor behind the bracket moves no minimum. It makes the loss a weighted mean of the NLL and D times CE, nats per frame, so
-that beta 0 is the NLL as it is and ``train.lr`` and ``train.grad_clip`` keep their meaning. pi are the shares of the classes
-in the batches: those of the training frames, or equal ones with ``train.sampling: balanced``.
+The factor behind the bracket moves no minimum. It makes the loss a weighted mean of the NLL and D times CE, nats per
+frame, so that beta 0 is the NLL as it is and ``train.lr`` and ``train.grad_clip`` keep their meaning. pi are the shares
+of the classes in the batches: those of the training frames, or equal ones with ``train.sampling: balanced``.
 
 After Ardizzone et al., "Training normalizing flows with the information bottleneck for competitive generative
-classification", NeurIPS 2020, arXiv:2001.06448. There the first term is the NLL of x under the mixture of the classes. Ours is
-the NLL given the class, which is that one plus CE and a constant: our beta is theirs less 1 / D. Their noise on the input and
-their stopped gradient are not in here.
+classification", NeurIPS 2020, arXiv:2001.06448. There the first term is the NLL of x under the mixture of the classes.
+Ours is the NLL given the class, which is that one plus CE and a constant: our beta is theirs less 1 / D. Their noise on
+the input and their stopped gradient are not in here.
 
-**Maximum Gaussianality training** (``train.objective: gaussianality``): Cai et al., "Deep speaker vector normalization with
-maximum Gaussianality training", arXiv:2010.16148. What is here follows the training program that its authors published
-(github.com/Caiyq2019/MG) and the abstract; of the paper itself no more was at hand. In many dims, draws u of N(0, I) have
-nearly the same length, ||u|| ~ N(sqrt(D), 1/2), and are nearly at right angles, E cos^2(u, v) = 1 / D. The loss holds latents to
-that, within the classes and between their means, and LogP is not in it:
+**Maximum Gaussianality training** (``train.objective: gaussianality``): Cai et al., "Deep speaker vector normalization
+with maximum Gaussianality training", arXiv:2010.16148. What is here follows the training program that its authors
+published (github.com/Caiyq2019/MG), and the paper's abstract. In many dims, draws u of N(0, I) have nearly the same
+length, ||u|| ~ N(sqrt(D), 1/2), and are nearly at right angles, E cos^2(u, v) = 1 / D. The loss holds latents to that,
+within the classes and between their means, and LogP is not in it:
 
-    loss = -LogDet + w_length       [h - 0.01 - mean log N(||u||; sqrt(D), 1/2)]+  + w_angle       [mean cos^2(u, u') - 1/D - 0.001]+
-                   + w_class_length [h - 0.01 - mean log N(||m||; sqrt(C), 1/2)]+  + w_class_angle [mean cos^2(m, m') - 1/C - 0.001]+
+    loss = -LogDet + w_length       [h - 0.01 - mean log N(||u||; sqrt(D), 1/2)]+
+                   + w_angle        [mean cos^2(u, u') - 1/D - 0.001]+
+                   + w_class_length [h - 0.01 - mean log N(||m||; sqrt(C), 1/2)]+
+                   + w_class_angle  [mean cos^2(m, m') - 1/C - 0.001]+
 
 u is a latent less the mean of its class, in standard deviations of the prior, u' another one of the batch, m the C =
-``cond_dim`` dims of a class mean in standard deviations, m' that of another class; h is the mean of log N(.; ., 1/2) under
-itself, and [.]+ is max(0, .). Our reading: the targets h and 1/D, which the program has as numbers for 512 dims, follow the
-dims; the terms of the means are over the classes, not over the batch, where most pairs of few classes are equal; the mean over
-pairs is exact over micro-batches and ranks. beta adds D beta CE and divides by 1 + beta, as above.
+``cond_dim`` dims of a class mean in standard deviations, m' that of another class; h is the mean of log N(.; ., 1/2)
+under itself, and [.]+ is max(0, .). Our reading: the targets h and 1/D, which the program has as numbers for 512 dims,
+follow the dims; the terms of the means are over the classes, not over the batch, where most pairs of few classes are
+equal; the mean over pairs is exact over micro-batches and ranks. beta adds D beta CE and divides by 1 + beta, as above.
 """
 
 from __future__ import annotations
@@ -149,8 +152,8 @@ class Objective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of part of a batch, and figures of history.tsv: both sums over its frames.
 
-        Of the terms over pairs it has the gradient, not the value: summed over the parts, and divided by the frames of the
-        batch, it has the gradient of the loss of the batch.
+        Of the terms over pairs it has the gradient, not the value: summed over the parts, and divided by the frames of
+        the batch, it has the gradient of the loss of the batch.
 
         Args:
             prior: of the model.

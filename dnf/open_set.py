@@ -91,7 +91,11 @@ def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summ
 
 
 def read(directory: Path) -> tuple[Latents, Summary] | None:
-    """Latents and summary of ``latents/<set>``; None where there are no mean latents, as for systems without a flow."""
+    """Latents and summary of ``latents/<set>``; None where there are no mean latents, as for systems without a flow.
+
+    Raises:
+        ValueError: the mean latents are not those of the utterances.
+    """
     path = directory / "z_mean.npy"
     if not path.is_file():
         return None
@@ -214,7 +218,11 @@ class OpenSet:
         return found
 
     def score(self, of: Summary, name: str | None = None) -> np.ndarray:
-        """The score ``(U,)``, in standard deviations of dev: larger for what is less like the known classes."""
+        """The score ``(U,)``, in standard deviations of dev: larger for what is less like the known classes.
+
+        Raises:
+            ValueError: the gap is asked for, of a model of one class.
+        """
         found = self.figures(of)
         parts = [part for part in SCORES[name or self.score_name] if part in found]
         if not parts:
@@ -240,6 +248,11 @@ class OpenSet:
 
     @classmethod
     def load(cls, path: Path) -> OpenSet:
+        """Read ``path`` and the arrays beside it, as ``save`` wrote them.
+
+        Raises:
+            ValueError: one of the two files is not there.
+        """
         arrays = path.with_suffix(".npz")
         if not path.is_file() or not arrays.is_file():
             raise ValueError(f"{path}: no open-set score (or {arrays.name} is not beside it); run stage 7")

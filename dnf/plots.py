@@ -141,7 +141,7 @@ def read_config(path: Path) -> Config:
 
 
 def read_history(path: Path) -> dict[str, torch.Tensor]:
-    """Columns of history.tsv, (rows,) float64; NaN where a row has no evaluation. Those of a cross-entropy if it has them."""
+    """Columns of history.tsv, (rows,) float64; NaN where a row has no evaluation. Cross-entropy if it has one."""
     rows = read_table(path, 3, HISTORY, gaps=True)
     if "dev_ce" in rows[0]:
         rows = read_table(path, 3, (*HISTORY, *HYBRID), gaps=True)

@@ -1,6 +1,7 @@
 """Stage 8: every figure of an experiment in results.tsv and results.txt; and all experiments of a folder side by side.
 
-``python3 -m dnf.results exp/NAME`` writes both files, whole; ``python3 -m dnf.results exp`` compares what is below ``exp``.
+``python3 -m dnf.results exp/NAME`` writes both files, whole; ``python3 -m dnf.results exp`` compares what is below
+``exp``.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
     blocks = {
         "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
         "all systems side by side, on the same frames and utterances": system_lines(every_system),
-        "calibration and detection: Cllr in bits (two classes: 1 says nothing); dev, which it is fitted on, looks too good": [
+        "calibration and detection: Cllr in bits (two classes: 1 says nothing); looks too good on dev, where it is fitted": [
             *detection_lines(exp, every_system, config),
             *warning_lines(every_system, config.data.controls),
         ],

@@ -89,9 +89,12 @@ def write_scored(
         folder: is there, and empty.
         windows: all vectors of the set; at least one.
         meta: goes to ``meta.json``, with ``classes``; the number of frames is added.
-        density: from rows ``(B,)`` and vectors ``(B, D)`` to log-likelihoods ``(B, K)`` of the classes and what is added
-            to each to make them log p(x | k), ``(B,)``; nats.
+        density: from rows ``(B,)`` and vectors ``(B, D)`` to log-likelihoods ``(B, K)`` of the classes and what is
+            added to each to make them log p(x | k), ``(B,)``; nats.
         what: system and set, for the progress bar and errors.
+
+    Raises:
+        ValueError: a log density is not finite.
     """
     total = len(windows)
     logp = open_memmap(folder / "logp.npy", "w+", np.float32, (total, len(meta["classes"])))

@@ -1,10 +1,11 @@
 """Stages: which settings and inputs each depends on, and the done-marker that says with which it was last made.
 
-``begin`` answers whether a stage has to run (status 0) or is up to date (status 3), writes the settings it is to run with
-beside its output, and prints the name of the work: the same as before, if it goes on with what a run with the same
-settings and inputs left unfinished. ``finish`` writes its marker. A marker holds a key: the hash of the settings and tables the stage
-reads and of the runs of the stages before it. So a stage is run again when a setting or table changed or a stage before it
-ran again, and starting in the middle with settings that an earlier stage was not run with is an error.
+``begin`` answers whether a stage has to run (status 0) or is up to date (status 3), writes the settings it is to run
+with beside its output, and prints the name of the work: the same as before, if it goes on with what a run with the same
+settings and inputs left unfinished. ``finish`` writes its marker. A marker holds a key: the hash of the settings and
+tables the stage reads and of the runs of the stages before it. So a stage is run again when a setting or table changed
+or a stage before it ran again, and starting in the middle with settings that an earlier stage was not run with is an
+error.
 """
 
 from __future__ import annotations
@@ -60,7 +61,13 @@ STAGES = {
         ("frames",),
         "exp",
     ),
-    "latents": Stage(4, "latents, Gaussianity, train/eval agreement", ("data.test", "data.views", "data.controls", "data.shared_speakers", "channel", "latents", "baselines"), ("train",), "exp"),
+    "latents": Stage(
+        4,
+        "latents, Gaussianity, train/eval agreement",
+        ("data.test", "data.views", "data.controls", "data.shared_speakers", "channel", "latents", "baselines"),
+        ("train",),
+        "exp",
+    ),
     "plots": Stage(5, "plots", ("seed", "plots", "report"), ("latents",), "exp"),
     "score": Stage(6, "scores", ("score",), ("latents",), "exp"),
     "decide": Stage(7, "decisions", ("seed", "data.classes", "decide", "calibrate", "open_set", "report"), ("score",), "exp"),
@@ -185,7 +192,8 @@ def begin(
 def finish(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
     """Write the marker of a stage that ``begin`` started and that has succeeded.
 
-    The key is that of the inputs as the stage leaves them: stage 1 takes rejected recordings out of the tables it reads.
+    The key is that of the inputs as the stage leaves them: stage 1 takes rejected recordings out of the tables it
+    reads.
     """
     marker = layout.marker(name)
     started = marker.with_name(f".started.{name}")

@@ -61,7 +61,11 @@ class Scored(NamedTuple):
 
 
 def read_blocks(source: Source, seconds: float) -> tuple[int, Iterator[np.ndarray]]:
-    """The rate of a recording, Hz, and its samples, one channel in -1..1, in blocks of about ``seconds``."""
+    """The rate of a recording, Hz, and its samples, one channel in -1..1, in blocks of about ``seconds``.
+
+    Raises:
+        ValueError: the file is not there, or cannot be used or read.
+    """
     path = source.path
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
@@ -81,7 +85,11 @@ def read_blocks(source: Source, seconds: float) -> tuple[int, Iterator[np.ndarra
 
 
 def file_blocks(path: str, size: int, first: int) -> Iterator[np.ndarray]:
-    """Blocks ``(size, channels)`` of a file from sample ``first``."""
+    """Blocks ``(size, channels)`` of a file from sample ``first``.
+
+    Raises:
+        ValueError: the file cannot be read to its end.
+    """
     try:
         with soundfile.SoundFile(path) as file:
             file.seek(min(first, file.frames))
@@ -94,7 +102,11 @@ def file_blocks(path: str, size: int, first: int) -> Iterator[np.ndarray]:
 
 
 def cut(blocks: Iterable[np.ndarray], source: Source, rate: int) -> Iterator[np.ndarray]:
-    """One channel of ``blocks`` that start at the source's start, up to its end."""
+    """One channel of ``blocks`` that start at the source's start, up to its end.
+
+    Raises:
+        ValueError: the recording has no such channel, or samples that are not numbers.
+    """
     left = math.inf if source.end is None else round(source.end * rate) - round(source.start * rate)
     for block in blocks:
         channel = 0 if block.shape[1] == 1 else source.channel
@@ -139,6 +151,9 @@ def fbank_blocks(blocks: Iterable[np.ndarray], settings: Features) -> Iterator[t
     """Log-mel ``(N, num_filters)`` and log-energy ``(N,)`` of samples; together they are those of the whole recording.
 
     Without ``snip_edges`` the recording is mirrored at its two ends, as stage 1 does it, and nowhere else.
+
+    Raises:
+        ValueError: the recording is shorter than one frame.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -281,6 +296,9 @@ def score(
     Args:
         stats: those that CMVN goes by.
         correction: against the channel; centring takes the recording for its unit, and a pass more to see its mean.
+
+    Raises:
+        ValueError: a log density is not finite.
     """
     prior, shifts = trained.model.prior, None
     if correction and correction.centre != "none":

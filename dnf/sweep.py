@@ -1,7 +1,8 @@
 """What a sweep over a setting found: figures of its experiments against the value, as a table and as one picture.
 
-``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_beta=0`` and so on. ``python3 -m dnf.sweep exp train.beta`` prints the
-table and writes ``exp/sweeps/<name>_beta.tsv`` and ``.png``, for every <name> that has such experiments with results.
+``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_beta=0`` and so on. ``python3 -m dnf.sweep exp train.beta``
+prints the table and writes ``exp/sweeps/<name>_beta.tsv`` and ``.png``, for every <name> that has such experiments with
+results.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ MARKERS = "osD^vP*X"
 
 
 def setting(config: Config, key: str) -> str:
-    """The value of ``section.key`` or ``key``, as text."""
+    """The value of ``section.key`` or ``key``, as text.
+
+    Raises:
+        ValueError: there is no such setting.
+    """
     value = config
     for name in key.split("."):
         known = {field.name for field in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()
@@ -57,7 +62,11 @@ def order(value: str) -> tuple[float, str]:
 
 
 def finished(folder: Path, key: str) -> dict[str, dict[str, Path]]:
-    """Experiments of sweeps over ``key`` below ``folder`` that have results: name, then value in order, and its folder."""
+    """Folders of experiments of sweeps over ``key`` that have results, by name and then by value, in order.
+
+    Raises:
+        ValueError: no experiment of such a sweep has results.
+    """
     found: dict[str, dict[str, Path]] = {}
     last = key.rsplit(".", 1)[-1]
     for path in sorted(folder.glob(f"*_{last}=*/results.tsv")):
@@ -99,7 +108,7 @@ def table(rows: Sequence[dict[str, str]]) -> str:
 
 
 def picture(rows: Sequence[dict[str, str]], name: str, key: str) -> Figure:
-    """Each kind of figure against the value, a line for each set; values stand evenly spaced, whatever lies between them."""
+    """Each kind of figure against the value, a line for each set; values stand evenly spaced."""
     values = list(dict.fromkeys(row["value"] for row in rows))
     sets = list(dict.fromkeys(row["set"] for row in rows))
     shades = {name: SHADES[n % len(SHADES)] for n, name in enumerate(sets)}
@@ -131,7 +140,11 @@ def picture(rows: Sequence[dict[str, str]], name: str, key: str) -> Figure:
 
 
 def summarize(folder: Path, key: str) -> list[str]:
-    """Write table and picture of every sweep over ``key`` below ``folder``; the tables to print."""
+    """Write table and picture of every sweep over ``key`` below ``folder``; the tables to print.
+
+    Raises:
+        ValueError: an experiment has no figures to compare, or there is none.
+    """
     texts, last = [], key.rsplit(".", 1)[-1]
     out = folder / "sweeps"
     for name, values in finished(folder, key).items():

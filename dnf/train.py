@@ -1,7 +1,8 @@
 """Stage 3: train a flow, by maximum likelihood or another ``train.objective``; ``best.pt`` is chosen on dev.
 
-A run can be stopped at any point: started again with the same settings it goes on from ``last.pt`` and ends with the same
-weights. A step with a non-finite loss or gradient goes back to the state of ``last.pt`` with half the learning rate.
+A run can be stopped at any point: started again with the same settings it goes on from ``last.pt`` and ends with the
+same weights. A step with a non-finite loss or gradient goes back to the state of ``last.pt`` with half the learning
+rate.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def run(trainer: Trainer) -> float:
                 record({})
         seconds = history.seconds()
     if not trainer.best_step:
-        raise ValueError(f"{out}: the NLL on dev was never finite; lower train.lr or flow.log_scale_bound, or look at the dev set")
+        raise ValueError(
+            f"{out}: the NLL on dev was never finite; lower train.lr or flow.log_scale_bound, or look at the dev set"
+        )
     return seconds
 
 
@@ -77,7 +80,8 @@ def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], ra
         for label, count in windows.class_counts(classes).items():
             if not count:
                 raise ValueError(
-                    f"{frames}: class {label} has no frames in {' '.join(names)}; add recordings of it or leave it out of data.classes"
+                    f"{frames}: class {label} has no frames in {' '.join(names)}; "
+                    "add recordings of it or leave it out of data.classes"
                 )
             log.info("%s: class %s has %d frames", "+".join(names), label, count)
         opened[role] = windows

@@ -1,9 +1,9 @@
 """Spliced vectors of one or several frame stores: which there are, their labels, and any of them on any device.
 
 Vector i is frames ``centre - left .. centre + right`` of its segment, edges repeated, each frame normalized by the
-statistics of the segment or its speaker, laid out oldest frame first: D = (left + 1 + right) F. A segment is an utterance, or
-a piece of one. Which segment and frame a vector is centred on is computed from counts per segment, so nothing here
-grows with the number of frames.
+statistics of the segment or its speaker, laid out oldest frame first: D = (left + 1 + right) F. A segment is an
+utterance, or a piece of one. Which segment and frame a vector is centred on is computed from counts per segment, so
+nothing here grows with the number of frames.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Windows:
         cmvn: per-utterance or per-speaker normalization; a piece of an utterance counts as one.
         classes: names of the model's classes; utterances of others have label -1.
         keep_unseen: whether vectors with label -1 stay.
-        device: where the vectors go. Frames are moved there once if they leave room for the rest; else they stay on disk
-            and are gathered there.
+        device: where the vectors go. Frames are moved there once if they leave room for the rest; else they stay on
+            disk and are gathered there.
         scores: lowest and highest expert score of the utterances to take, of stores that have scores; empty: all.
         piece_frames: cut utterances to pieces of so many frames, leaving out what is shorter; None: whole utterances.
     """
@@ -125,7 +125,7 @@ class Windows:
         return self._labels[self.segment(rows)].to(self.device)
 
     def gather(self, rows: Tensor, augmenter: Augmenter | None = None) -> Tensor:
-        """Vectors ``rows`` ``(B,)`` as ``(B, D)`` float32 on the device; frames pass through ``augmenter`` before CMVN."""
+        """Vectors ``(B, D)`` of ``rows`` ``(B,)``, float32 on the device; ``augmenter`` changes frames before CMVN."""
         segment = self.segment(rows)
         nth = rows - (self._ends[segment] - self._rows_of(segment))
         if len(self.parts) == 1:
@@ -162,7 +162,7 @@ class Windows:
         return vectors.flatten(1)
 
     def _probes(self, i: int, segment: Tensor, count: int, lags: Tensor) -> Tensor:
-        """``count`` evenly spaced speech frames of each segment ``(B,)`` and those ``lags`` ``(L,)`` before: ``(B, count, L, F)``."""
+        """``(B, count, L, F)``: evenly spaced speech frames of each segment ``(B,)`` and those ``lags`` ``(L,)`` before."""
         part, frames = self.parts[i], self._frames[i]
         nth = (torch.arange(count) * part.rows[segment][:, None] // count) * self._hop
         index = part.store.centres[part.spoken[segment][:, None] + nth][:, :, None] - lags

@@ -24,7 +24,7 @@ def say(text: str) -> None:
 
 
 def command_line(arguments: list[str], usage: str, run: Callable[[Request], int]) -> int:
-    """What every runner does with its command line: hand it to ``run``, or say in one line what is wrong. The status."""
+    """Status of a runner's command line: that of ``run``, or of what is wrong, which is said in one line."""
     if arguments in (["--help"], ["-h"]):
         print(usage)
         return 0
