@@ -172,6 +172,11 @@ def test_priors_of_the_posteriors_are_those_of_the_batches(new_trainer, small_co
         torch.testing.assert_close(objective.log_priors.exp(), torch.tensor(wanted))
 
 
+def test_without_cross_entropy_the_loss_is_the_nll(small_config):
+    objective = Objective(small_config("train.select=loss"), [1, 1])
+    assert objective.rank({"nll": 2.0}) < objective.rank({"nll": 3.0})
+
+
 @pytest.mark.parametrize(("select", "best"), [("nll", 1), ("accuracy", 3), ("ce", 2), ("loss", 0)])
 def test_which_figure_of_dev_chooses(small_config, select, best):
     objective = Objective(small_config("train.beta=1", f"train.select={select}"), [1, 1])
@@ -185,7 +190,6 @@ def test_which_figure_of_dev_chooses(small_config, select, best):
     [
         (("train.beta=1", "prior.cond_dim=0"), "train.beta: a flow with prior.cond_dim 0 has no class posteriors"),
         (("train.beta=-1",), "train.beta must not be negative"),
-        (("train.select=loss",), "train.select: loss goes with hybrid training; set train.beta"),
         (("train.select=ce",), "train.select: ce goes with hybrid training; set train.beta"),
         (("train.select=loss", *BOTH), "train.select: loss is that of train.objective likelihood"),
         (("train.label_smoothing=1",), "train.label_smoothing must lie in 0..1"),
