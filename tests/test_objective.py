@@ -366,3 +366,13 @@ def test_two_processes_learn_what_one_learns(problem, small_config, tmp_path):
             for name in {"ce", "dev_ce", "length", "angle"} & a.keys():
                 assert bool(a[name]) == bool(b[name])
                 assert not a[name] or float(a[name]) == pytest.approx(float(b[name]), rel=1e-3, abs=1e-3)
+
+
+def test_weight_decay_spares_the_class_means(new_trainer):
+    trainer = new_trainer("train.weight_decay=1.0")
+    groups = {len(group["params"]): group["weight_decay"] for group in trainer.optimizer.param_groups}
+    prior = [p for group in trainer.optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]]
+    assert sorted(groups.values()) == [0.0, 1.0]
+    assert {id(p) for p in prior} == {id(p) for p in trainer.model.prior.parameters()}
+    everything = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in everything} == {id(p) for p in trainer.model.parameters()}
