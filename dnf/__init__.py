@@ -3,4 +3,4 @@
 Importing the package loads nothing heavy: every stage is a module of its own, run as ``python3 -m dnf.<verb>``.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

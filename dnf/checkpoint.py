@@ -14,7 +14,7 @@ import torch
 from dnf.config import Config, from_saved
 from dnf.model import DNF
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

@@ -236,8 +236,8 @@ class Train:
         )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"train.label_smoothing must lie in 0..1, 1 left out, not {self.label_smoothing}")
-        if self.select in ("ce", "loss") and not self.beta:
-            raise ValueError(f"train.select: {self.select} goes with hybrid training; set train.beta or choose by nll")
+        if self.select == "ce" and not self.beta:
+            raise ValueError("train.select: ce goes with hybrid training; set train.beta or choose by nll")
         if self.select == "loss" and self.objective == "gaussianality":
             raise ValueError("train.select: loss is that of train.objective likelihood; choose by nll, accuracy or ce")
         if self.steps is not None:

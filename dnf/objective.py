@@ -122,7 +122,7 @@ class Objective:
         """The figure of dev that chooses ``best.pt``: the lower the better."""
         select = self.settings.select
         if select == "loss":
-            return figures["nll"] / self.dim + self.settings.beta * figures["ce"]
+            return figures["nll"] / self.dim + (self.settings.beta * figures["ce"] if self.settings.beta else 0.0)
         return -figures["accuracy"] if select == "accuracy" else figures[select]
 
     def look(self, prior: ClassPrior, parts: Iterable[tuple[Tensor, Tensor]]) -> OfBatch:

@@ -150,9 +150,9 @@ class Trainer:
         first = of_each_class(train, counts, AGREEMENT_FRAMES)
         self.model.init_means(train.gather(first), train.labels(first))
         self.parallel = ranks.wrap(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-        )
+        of_prior = {"params": list(self.model.prior.parameters()), "weight_decay": 0.0}  # 0 is no likelier place for a mean
+        of_flow = {"params": list(self.model.flow.parameters()), "weight_decay": settings.weight_decay}
+        self.optimizer = torch.optim.AdamW([of_flow, of_prior], lr=settings.lr, fused=True)
         self.objective = Objective(config, counts, ranks)
         self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
         self.monitor = SpikeMonitor(settings.spike_factor)

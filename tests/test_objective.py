@@ -172,6 +172,11 @@ def test_priors_of_the_posteriors_are_those_of_the_batches(new_trainer, small_co
         torch.testing.assert_close(objective.log_priors.exp(), torch.tensor(wanted))
 
 
+def test_without_cross_entropy_the_loss_is_the_nll(small_config):
+    objective = Objective(small_config("train.select=loss"), [1, 1])
+    assert objective.rank({"nll": 2.0}) < objective.rank({"nll": 3.0})
+
+
 @pytest.mark.parametrize(("select", "best"), [("nll", 1), ("accuracy", 3), ("ce", 2), ("loss", 0)])
 def test_which_figure_of_dev_chooses(small_config, select, best):
     objective = Objective(small_config("train.beta=1", f"train.select={select}"), [1, 1])
@@ -185,7 +190,6 @@ def test_which_figure_of_dev_chooses(small_config, select, best):
     [
         (("train.beta=1", "prior.cond_dim=0"), "train.beta: a flow with prior.cond_dim 0 has no class posteriors"),
         (("train.beta=-1",), "train.beta must not be negative"),
-        (("train.select=loss",), "train.select: loss goes with hybrid training; set train.beta"),
         (("train.select=ce",), "train.select: ce goes with hybrid training; set train.beta"),
         (("train.select=loss", *BOTH), "train.select: loss is that of train.objective likelihood"),
         (("train.label_smoothing=1",), "train.label_smoothing must lie in 0..1"),
@@ -362,3 +366,13 @@ def test_two_processes_learn_what_one_learns(problem, small_config, tmp_path):
             for name in {"ce", "dev_ce", "length", "angle"} & a.keys():
                 assert bool(a[name]) == bool(b[name])
                 assert not a[name] or float(a[name]) == pytest.approx(float(b[name]), rel=1e-3, abs=1e-3)
+
+
+def test_weight_decay_spares_the_class_means(new_trainer):
+    trainer = new_trainer("train.weight_decay=1.0")
+    groups = {len(group["params"]): group["weight_decay"] for group in trainer.optimizer.param_groups}
+    prior = [p for group in trainer.optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]]
+    assert sorted(groups.values()) == [0.0, 1.0]
+    assert {id(p) for p in prior} == {id(p) for p in trainer.model.prior.parameters()}
+    everything = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in everything} == {id(p) for p in trainer.model.parameters()}
