@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnf.datadir import read_table
-from dnf.streaming import Source
+from dnf.sound import Source
 from dnf.utterances import absolute
 
 

@@ -38,7 +38,8 @@ from dnf.config import Config
 from dnf.evaluate import BATCH, evenly_spaced
 from dnf.figures import STYLE, new_figure
 from dnf.frames import FrameStore
-from dnf.streaming import Frames, Source, normalization
+from dnf.sound import Source
+from dnf.streaming import Frames, normalization
 from dnf.tables import write_tsv
 from dnf.timeline import draw_spectrum
 from dnf.windows import Windows

@@ -10,7 +10,8 @@ from dnf.checkpoint import Trained
 from dnf.features import load_samples, make_extractor
 from dnf.model import DNF
 from dnf.score import Latents
-from dnf.streaming import Frames, Source, fbank_blocks, read_blocks, resampled, score
+from dnf.sound import Source, read_blocks, resampled
+from dnf.streaming import Frames, fbank_blocks, score
 from dnf.windows import Windows
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
