@@ -35,8 +35,9 @@ import math
 import torch
 from torch import Tensor
 
-from dnf.config import Augment, Config
+from dnf.config import Config
 from dnf.permutation import mix
+from dnf.settings import Augment
 from dnf.windows import Windows
 
 NEPERS = math.log(10) / 10  # nats of power in a dB

@@ -32,8 +32,8 @@ from pathlib import Path
 import numpy as np
 from scipy import optimize, special
 
-from dnf.config import Calibrate
 from dnf.evidence import Evidence, effective_frames
+from dnf.settings import Calibrate
 
 log = logging.getLogger(__name__)
 

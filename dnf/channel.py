@@ -62,9 +62,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnf.config import Channel
 from dnf.evaluate import BATCH
 from dnf.model import DNF, ClassPrior
+from dnf.settings import Channel
 from dnf.windows import Segment, Windows
 
 log = logging.getLogger(__name__)

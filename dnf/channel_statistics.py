@@ -24,9 +24,10 @@ import numpy as np
 from sklearn.covariance import LedoitWolf
 
 from dnf import entry
-from dnf.config import Config, Features
+from dnf.config import Config
 from dnf.evaluate import evenly_spaced
 from dnf.frames import FrameStore
+from dnf.settings import Features
 
 log = logging.getLogger(__name__)
 

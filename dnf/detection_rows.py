@@ -12,8 +12,8 @@ import numpy as np
 from dnf import detection
 from dnf.bootstrap import interval, paired, row_of
 from dnf.calibration import Calibration, prior_of
-from dnf.config import Calibrate
 from dnf.evidence import Evidence
+from dnf.settings import Calibrate
 
 
 class Judged(NamedTuple):

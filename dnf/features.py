@@ -26,8 +26,9 @@ from lhotse.serialization import deserialize_item
 from tqdm import tqdm
 
 from dnf import entry, sphere
-from dnf.config import Config, Features, Vad
+from dnf.config import Config
 from dnf.datadir import read_table, write_table
+from dnf.settings import Features, Vad
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dnf.config import Plots
 from dnf.projections import separating_plane, spread, tsne_map
+from dnf.settings import Plots
 
 WIDTH = 12.0  # inches
 STYLE = {

@@ -28,9 +28,10 @@ import torch
 from tqdm import tqdm
 
 from dnf import entry
-from dnf.config import Cmvn, Config, Splice, add_arguments, resolve
+from dnf.config import Config, add_arguments, resolve
 from dnf.datadir import read_table
 from dnf.features import cmvn_stats, sets_below
+from dnf.settings import Cmvn, Splice
 from dnf.windows import Windows
 
 log = logging.getLogger(__name__)

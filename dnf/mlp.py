@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dnf.config import Baselines, Config
+from dnf.config import Config
 from dnf.evaluate import BATCH
 from dnf.flows import Standardize
 from dnf.sampler import Sampler
+from dnf.settings import Baselines
 from dnf.trainer import learning_rate
 from dnf.windows import Windows
 

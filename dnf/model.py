@@ -15,8 +15,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dnf.config import Config, Flow, Prior
+from dnf.config import Config
 from dnf.flows import RealNVP, Standardize
+from dnf.settings import Flow, Prior
 
 
 class ClassPrior(nn.Module):

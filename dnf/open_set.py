@@ -38,8 +38,8 @@ import numpy as np
 from scipy.optimize import nnls
 from sklearn.covariance import LedoitWolf
 
-from dnf.config import OpenSet as Settings
 from dnf.score import Latents
+from dnf.settings import OpenSet as Settings
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from dnf import entry, information, open_set_rows
 from dnf.compare import experiments, system_lines
-from dnf.config import Config, Data
+from dnf.config import Config
 from dnf.decide import COLUMNS
 from dnf.detection_lines import detection_lines, warning_lines
 from dnf.sets import name_of
+from dnf.settings import Data
 from dnf.stage import STAGES, read_marker
 from dnf.systems import FLOW
 from dnf.tables import read_tsv, write_tsv

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnf import entry
-from dnf.config import Data, View, add_arguments, resolve
+from dnf.config import add_arguments, resolve
 from dnf.datadir import read_table
+from dnf.settings import Data, View
 from dnf.splits import check_shared
 
 CANNOT_RUN = 4

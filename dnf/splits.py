@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from dnf import entry
 from dnf.classes import read_classes
-from dnf.config import Config, Data
+from dnf.config import Config
 from dnf.datadir import read_table, validate
+from dnf.settings import Data
 
 if TYPE_CHECKING:
     from dnf.frames import FrameStore

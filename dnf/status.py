@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnf import entry
-from dnf.config import Config, Train
+from dnf.config import Config
 from dnf.lock import Holder, holder_of
+from dnf.settings import Train
 from dnf.stage import STAGES, Layout, key_of, read_marker, read_started
 from dnf.tables import read_tsv
 

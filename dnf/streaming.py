@@ -21,8 +21,9 @@ from torch import Tensor
 
 from dnf.channel import Correction, centred
 from dnf.checkpoint import Trained
-from dnf.config import Config, Features
+from dnf.config import Config
 from dnf.features import FULL_SCALE, cmvn_stats, energy_vad, fbank_and_energy, make_extractor
+from dnf.settings import Features
 from dnf.sound import Source, read_blocks, resampled
 
 BLOCK_SECONDS = 20.0

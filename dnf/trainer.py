@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from dnf import augment, checkpoint
-from dnf.config import Config, Train
+from dnf.config import Config
 from dnf.distributed import ALONE, Ranks
 from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
 from dnf.model import DNF
 from dnf.monitor import SpikeMonitor
 from dnf.objective import Objective
 from dnf.sampler import Sampler
+from dnf.settings import Train
 from dnf.windows import Windows
 
 log = logging.getLogger(__name__)

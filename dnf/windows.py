@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from dnf.config import Cmvn, Splice
+from dnf.settings import Cmvn, Splice
 
 if TYPE_CHECKING:
     from dnf.augment import Augmenter

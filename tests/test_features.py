@@ -13,10 +13,11 @@ import soundfile
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from dnf import entry, features
-from dnf.config import Config, Features, Vad, resolve
+from dnf.config import Config, resolve
 from dnf.corpus import write_set
 from dnf.datadir import fix, read_table, validate, write_table
 from dnf.features import Rejected, cmvn_stats, energy_vad, fbank_and_energy, load_samples, make_extractor
+from dnf.settings import Features, Vad
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]  # Lhotse's
 RATE = 16000

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.func import jacrev, vmap
 
-from dnf.config import Flow
 from dnf.flows import Coupling, RealNVP, Standardize
+from dnf.settings import Flow
 
 MASKS, NETS, ACTIVATIONS, DIMS = ("halves", "evenodd"), ("one", "two"), ("relu", "tanh", "silu"), (2, 5, 6)
 every_kind = pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dnf import frames
-from dnf.config import Cmvn, Splice
 from dnf.datadir import write_table
 from dnf.features import cmvn_stats
 from dnf.frames import FrameStore, write_spliced
+from dnf.settings import Cmvn, Splice
 from dnf.windows import Windows
 
 CPU = torch.device("cpu")

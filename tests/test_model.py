@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 from dnf import checkpoint
-from dnf.config import Flow, Prior
 from dnf.model import DNF, ClassPrior
+from dnf.settings import Flow, Prior
 
 FLOW = Flow(3, 7, 2, "tanh", "evenodd", "one", 0.8)
 

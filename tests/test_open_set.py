@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from dnf import decide, open_set_rows, results
-from dnf.config import OpenSet as Settings
 from dnf.config import resolve
 from dnf.open_set import SCORES, OpenSet, Scale, against_frames, nearest, read, summary_of, threshold
 from dnf.open_set_rows import Pool, auc_row
 from dnf.score import Latents
+from dnf.settings import OpenSet as Settings
 
 DIM, MEANS = 6, {"ce": -0.5, "en": 0.5}
 

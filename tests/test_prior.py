@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from dnf.config import Prior
 from dnf.model import ClassPrior
+from dnf.settings import Prior
 from dnf.trainer import Trainer
 
 KINDS = list(itertools.product((False, True), ("fixed", "tied", "free")))

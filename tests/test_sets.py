@@ -5,9 +5,10 @@ import itertools
 import pytest
 
 from dnf import entry, sets
-from dnf.config import View, resolve
+from dnf.config import resolve
 from dnf.datadir import write_table
 from dnf.sets import Scored, lacking, name_of, reasons, scored_sets
+from dnf.settings import View
 from dnf.splits import check_shared
 
 # ---- names ---------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from dnf.config import Config, View, from_saved, from_tree, resolve
+from dnf.config import Config, from_saved, from_tree, resolve
+from dnf.settings import View
 
 
 def with_yaml(tmp_path, text: str) -> Config:

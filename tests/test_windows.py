@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from dnf.config import Cmvn, Splice
 from dnf.frames import FrameStore
+from dnf.settings import Cmvn, Splice
 from dnf.windows import Segment, Windows
 
 CPU = torch.device("cpu")

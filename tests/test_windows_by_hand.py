@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dnf.config import Cmvn, Splice
 from dnf.frames import FrameStore
+from dnf.settings import Cmvn, Splice
 from dnf.windows import Windows
 
 NO_CMVN = Cmvn("none", False)
