@@ -204,7 +204,7 @@ def fisher_lines(rows: list[dict]) -> list[str]:
 
 
 def sections(rows, exp: Path) -> list[Section]:
-    """Tables of ``report.html``; ``rows`` are ``dnf.report.Rows``."""
+    """Tables of ``report.html``; ``rows`` are ``dnf.report_tables.Rows``."""
     found = rows.pivot((r for r in rows.left if r["metric"] == "duration_accuracy"), ("set", "class"), "decided")
     heads = list(dict.fromkeys(f"{s:g}s" for s in SECONDS if any(f"{s:g}s" in cells for cells in found.values())))
 

@@ -159,7 +159,7 @@ def lines(rows: list[dict]) -> list[str]:
 
 
 def section(rows) -> Section:
-    """The table of ``report.html``; ``rows`` are ``dnf.report.Rows``."""
+    """The table of ``report.html``; ``rows`` are ``dnf.report_tables.Rows``."""
     found = rows.pivot((r for r in rows.left if r["metric"] in METRICS), ("metric", "set", "class", "decided"))
     names = {
         "open_set_auc": "AUC",

@@ -10,7 +10,6 @@ import argparse
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -19,6 +18,20 @@ import yaml
 from dnf import entry, information, open_set_rows
 from dnf.detection_lines import warning_lines
 from dnf.page import Html, Section, document, picture, table
+from dnf.report_tables import (
+    Rows,
+    accuracy,
+    baseline,
+    certainty,
+    confusions,
+    correlations,
+    densities,
+    detection,
+    gaussianity,
+    is_detection,
+    other,
+    training,
+)
 from dnf.stage import read_marker
 from dnf.systems import FLOW
 from dnf.tables import read_tsv
@@ -26,27 +39,6 @@ from dnf.tables import read_tsv
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("metric", "set", "class", "value")
-DENSITIES = {"loglik": "LogLL", "logp": "LogP", "logdet": "LogDet", "nll": "NLL"}
-SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
-TRAINING = {
-    "training_nll": "nats per frame, of a sample of training frames as training saw them",
-    "training_logp": "its LogP",
-    "training_logdet": "its LogDet",
-    "train_eval_difference": "nats per frame by which the saved model and training differ on the same training frames; "
-    "0 but for rounding, or the two do not compute the same thing",
-    "spikes": "steps whose loss stood far above the recent ones",
-    "restores": "times that training went back to the last good checkpoint because a loss or gradient was not finite",
-    "steps": "updates of the weights",
-    "best_step": "the step whose weights were kept, chosen on dev",
-    "parameters": "trainable numbers of the model",
-    "frames": "training frames",
-}
-DETECTION = {"auc": "AUC", "eer": "EER", "min_dcf": "minDCF", "cllr": "Cllr, bits", "min_cllr": "minCllr, bits"}
-DIFFERENCES = {
-    "auc_difference": "AUC",
-    "cllr_difference": "Cllr, bits",
-    "utt_accuracy_calibrated_difference": "utterance accuracy",
-}
 CAPTIONS = {
     "curves": "Training curves. LogLL should rise and level off; dev should follow train, and the gap between them "
     "is overfitting. Vertical lines are spikes and restores: there should be none.",
@@ -89,231 +81,6 @@ READING = (
     "dev, so figures of dev itself are too good.",
     "An unseen class has no right answer: its table says how the model decides when it must.",
 )
-
-
-class Rows:
-    """Rows of results.tsv that no table has shown yet."""
-
-    def __init__(self, rows: Sequence[dict]):
-        self.left = list(rows)
-
-    def pivot(self, rows: Iterable[dict], key: Sequence[str], column: str = "metric") -> dict[tuple, dict[str, dict]]:
-        """Take rows out and arrange them as ``[key][column]``; a second row for the same place stays."""
-        found: dict[tuple, dict[str, dict]] = {}
-        for row in list(rows):
-            cells = found.setdefault(tuple(row[name] for name in key), {})
-            if row[column] not in cells:
-                cells[row[column]] = row
-                self.left = [other for other in self.left if other is not row]
-        return found
-
-
-def number(text: str, digits: int | None = None) -> str:
-    """A number as it reads best: decimals if asked, else integers with separators and other values as written."""
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    if digits is not None:
-        return f"{value:.{digits}f}"
-    return f"{int(value):,}" if value.is_integer() and abs(value) < 1e15 else text
-
-
-def share(row: dict | None) -> list[str]:
-    """Cells: a share with its interval, and its counts."""
-    if row is None:
-        return ["", ""]
-    interval = f" ({number(row['low'], 4)} to {number(row['high'], 4)})" if row.get("low") and row.get("high") else ""
-    counts = f"{number(row['count'])} / {number(row['total'])}" if row.get("count") and row.get("total") else ""
-    return [number(row["value"], 4) + interval, counts]
-
-
-def speakers(cells: dict[str, dict]) -> str:
-    """The number of speakers that the figures of a table row come from."""
-    return next((number(row["speakers"]) for row in cells.values() if row.get("speakers")), "")
-
-
-def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
-    """Accuracy of utterances and frames per set and class, with the control's beside it."""
-    metrics = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy")
-    found = rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class"))
-    body = []
-    for (name, true), cells in found.items():
-        control = found.get((controls.get(name, ""), true), {}).get("utt_accuracy") if true != "all" else None
-        beside = f"{control['set']}: {number(control['value'], 4)}" if control else ""
-        calibrated = share(cells.get("utt_accuracy_calibrated"))[0]
-        ends = [*share(cells.get("utt_accuracy")), beside, calibrated, *share(cells.get("frame_accuracy"))]
-        body.append([name, true, *ends, speakers(cells)])
-    heads = ["set", "class", "utterances (95 %)", "right / all", "control", "calibrated (95 %)", "frames (95 %)"]
-    heads += ["right / all", "speakers"]
-    controlled = any(row[4] for row in body)
-    if not controlled:
-        heads, body = [h for h in heads if h != "control"], [row[:4] + row[5:] for row in body]
-    html = table(heads, body, keys=2)
-    if not controlled:
-        html += Html(
-            "<p>No control set has figures: nothing here shows that classes are told by more than channels.</p>"
-        )
-    return Section("Accuracy", html if body else Html(""))
-
-
-def certainty(rows: Rows) -> Section:
-    """How many decisions are near-ties, and the accuracy without them."""
-    found = rows.pivot((r for r in rows.left if r["metric"] in ("near_ties", "utt_accuracy_clear")), ("set", "class"))
-    body = [
-        [*key, *share(cells.get("near_ties")), *share(cells.get("utt_accuracy_clear")), speakers(cells)]
-        for key, cells in found.items()
-    ]
-    heads = ["set", "class", "near-ties (95 %)", "so / all", "accuracy of the others (95 %)", "right / all", "speakers"]
-    return Section("Near-ties", table(heads, body, keys=2) if body else Html(""))
-
-
-def correlations(rows: Rows) -> Section:
-    """Correlation of the log-likelihood ratio with expert scores."""
-    body = []
-    for level, points in (("utt", "utterances"), ("speaker", "speakers")):
-        names = (f"{level}_pearson", f"{level}_spearman")
-        found = rows.pivot((r for r in rows.left if r["metric"] in names), ("set", "class"))
-        for key, cells in found.items():
-            first = next(iter(cells.values()))
-            ends = [share(cells.get(name))[0] for name in names]
-            body.append([*key, f"{number(first['total'])} {points}", *ends, number(first["speakers"])])
-    heads = ["set", "class", "of", "Pearson (95 %)", "Spearman (95 %)", "speakers"]
-    return Section("Correlation with expert scores", table(heads, body, keys=2) if body else Html(""))
-
-
-def confusions(rows: Rows) -> list[Section]:
-    """Confusion matrices of the classes the model knows, and shares of those it does not."""
-    shares = [r for r in rows.left if r["metric"] in ("utt_share", "frame_share") and r.get("decided")]
-    known = list(dict.fromkeys(r["decided"] for r in shares))
-    matrices, unseen = Html(""), []
-    for metric, unit in (("utt_share", "Utterances"), ("frame_share", "Frames")):
-        of_known = (r for r in shares if r["metric"] == metric and r["class"] in known)
-        found = rows.pivot(of_known, ("set", "class"), "decided")
-        body = [[*key, *(matrix_cell(cells.get(c)) for c in known)] for key, cells in found.items()]
-        if body:
-            heads = ["set", "true class", *(f"decided {c}" for c in known)]
-            matrices += table(heads, body, keys=2, caption=f"{unit}: count (share of the true class)")
-    of_unseen = [r for r in shares if r["class"] not in known]
-    for (name, true, decided), cells in rows.pivot(of_unseen, ("set", "class", "decided")).items():
-        ends = [*share(cells.get("utt_share")), *share(cells.get("frame_share")), speakers(cells)]
-        unseen.append([name, true, decided, *ends])
-    heads = [
-        "set",
-        "true class",
-        "decided",
-        "utterances (95 %)",
-        "so decided / all",
-        "frames (95 %)",
-        "so decided / all",
-    ]
-    unseen_table = table([*heads, "speakers"], unseen, keys=3) if unseen else Html("")
-    return [Section("Confusions", matrices), Section("Classes the model has not seen", unseen_table)]
-
-
-def matrix_cell(row: dict | None) -> str | Html:
-    """Count and share, on a background as strong as the share."""
-    if row is None:
-        return ""
-    value = number(row["value"], 4)
-    text = f"{number(row['count'])} ({value})" if row.get("count") else value
-    try:
-        strength = min(1.0, max(0.0, float(value)))
-    except ValueError:
-        return text
-    return Html(f'<span class="heat" style="background:rgba(0,114,178,{0.45 * strength:.3f})">{escape(text)}</span>')
-
-
-def densities(rows: Rows) -> Section:
-    """Mean log densities per set and class."""
-    found = rows.pivot((r for r in rows.left if r["metric"] in DENSITIES), ("set", "class"))
-    body = []
-    for (name, true), cells in found.items():
-        frames = next((r.get("count") or r.get("total") or "" for r in cells.values()), "")
-        body.append(
-            [name, true, number(frames), *(number(cells[m]["value"], 3) if m in cells else "" for m in DENSITIES)]
-        )
-    html = table(["set", "class", "frames", *DENSITIES.values()], body, keys=2) if body else Html("")
-    return Section("Likelihood (nats per frame)", html)
-
-
-def gaussianity(rows: Rows) -> Section:
-    """Moments and Mardia's test per set, classes and part of the latent."""
-    own = [r for r in rows.left if shape_name(r["metric"])]
-    others = [m for m in dict.fromkeys(shape_name(r["metric"]) for r in own) if m not in SHAPES]
-    lines = []
-    for (name, classes), cells in rows.pivot(own, ("set", "class")).items():
-        for part in dict.fromkeys(metric[-1] for metric in cells):
-            of_part = {shape_name(metric): row for metric, row in cells.items() if metric.endswith(f"_{part}")}
-            frames = next((r.get("count") or r.get("total") or "" for r in of_part.values()), "")
-            shapes = (number(of_part[m]["value"], 4) if m in of_part else "" for m in SHAPES)
-            tests = (number(of_part[m]["value"]) if m in of_part else "" for m in others)
-            lines.append([name, classes, part, number(frames), *shapes, *tests])
-    heads = ["set", "classes", "part", "frames", "skewness", "kurtosis", "skewness within", "kurtosis within"]
-    html = table([*heads, *(m.replace("_", " ") for m in others)], lines, keys=3) if lines else Html("")
-    return Section("Gaussianity (means over dimensions)", html)
-
-
-def shape_name(metric: str) -> str:
-    """``kurt_within`` of ``kurt_within_c``; empty for a metric that is not about Gaussianity."""
-    stem, _, part = metric.rpartition("_")
-    return stem if part in ("c", "r", "x") and (stem in SHAPES or stem.startswith("mardia_")) else ""
-
-
-def training(rows: Rows) -> Section:
-    """What says whether training went well."""
-    body = []
-    for metric, meaning in TRAINING.items():
-        for row in rows.pivot((r for r in rows.left if r["metric"] == metric), ("set", "class")).values():
-            place = " ".join(filter(None, (row[metric]["set"], row[metric]["class"])))
-            body.append([f"{metric} {place}".strip(), number(row[metric]["value"]), Html(escape(meaning))])
-    return Section("Training", table(["figure", "value", "meaning"], body, keys=1) if body else Html(""))
-
-
-def is_detection(metric: str) -> bool:
-    """Whether a metric is of the tables that hold all systems together."""
-    return metric.removesuffix("_control") in DETECTION or metric in DIFFERENCES
-
-
-def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> list[Section]:
-    """How well each system tells classes apart on each set, and on its control; what separates systems."""
-    body = []
-    found = rows.pivot((r for r in rows.left if r["metric"] not in DIFFERENCES), ("set", "class", "system"))
-    for (name, classes, system), cells in found.items():
-        for ending, place in (("", name), ("_control", f"{name}, control {controls.get(name, '')}")):
-            own = {metric: cells.get(metric + ending) for metric in DETECTION}
-            if any(own.values()):
-                ends = (share(own[metric])[0] for metric in DETECTION)
-                body.append([place, classes, system, *ends, speakers({m: r for m, r in own.items() if r})])
-    heads = ["set", "classes", "system", *(f"{title} (95 %)" for title in DETECTION.values()), "speakers"]
-    body.sort(key=lambda line: line[:2])
-    html = table(heads, body, keys=3) if body else Html("")
-    for line in warnings:
-        html += Html(f"<p><b>{escape(line)}</b></p>")
-    sections = [Section("Detection and calibration", html)]
-    lines = []
-    found = rows.pivot((r for r in rows.left if r["metric"] in DIFFERENCES), ("set", "class", "system", "metric"))
-    for (name, classes, system, metric), cells in found.items():
-        row = cells[metric]
-        lines.append([name, classes, system, DIFFERENCES[metric], share(row)[0], number(row.get("p") or "", 4)])
-    heads = ["set", "classes", "against", "of", "difference (95 %)", "p"]
-    html = table(heads, lines, keys=4) if lines else Html("")
-    return [*sections, Section("The flow minus each baseline (paired)", html)]
-
-
-def baseline(name: str, own: list[dict], controls: dict[str, str]) -> list[Section]:
-    """The tables of another system, those of detection left out."""
-    rows = Rows([row for row in own if not is_detection(row["metric"])])
-    made = [accuracy(rows, controls), certainty(rows), correlations(rows), *confusions(rows), other(rows)]
-    return [Section(f"{name}: {section.title}", section.html) for section in made]
-
-
-def other(rows: Rows) -> Section:
-    """What no table above has shown, as it stands in results.tsv."""
-    if not rows.left:
-        return Section("Other figures", Html(""))
-    columns = [c for c in rows.left[0] if any(row[c] for row in rows.left)]
-    return Section("Other figures", table(columns, [[row[c] for c in columns] for row in rows.left], keys=3))
 
 
 def pictures(folder: Path) -> Section:

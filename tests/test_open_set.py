@@ -261,7 +261,7 @@ def test_without_mean_latents_there_is_no_score_and_none_is_left_behind(experime
 
 
 def test_the_section_takes_its_rows(experiment):
-    from dnf.report import Rows
+    from dnf.report_tables import Rows
 
     rows = [
         {column: str(row.get(column, "")) for column in results.COLUMNS}
