@@ -16,7 +16,7 @@ from dnf.channel import Correction
 from dnf.channel_statistics import ChannelModel, fit_experiment
 from dnf.checkpoint import Trained, load_model
 from dnf.config import Config
-from dnf.evidence import Evidence
+from dnf.evidence import Evidence, dev_covariance, observed
 from dnf.open_set import OpenSet, Summary
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class Model(NamedTuple):
         channel: channels of training, or None.
         correction: against the channel, or None.
         device: it computes on.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev, where there is no calibration; may be empty.
     """
 
     trained: Trained
@@ -42,6 +43,7 @@ class Model(NamedTuple):
     channel: ChannelModel | None
     correction: Correction | None
     device: torch.device
+    covariance: np.ndarray = np.zeros(0)
 
 
 class Means(NamedTuple):
@@ -83,9 +85,10 @@ def judge(model: Model, means: Means) -> Judgement:
             means.logp[None], np.array([means.mixture]), np.array([means.logdet]), means.z[None], np.array([means.rows])
         )
         none_of_these = bool(model.open_set.is_none_of_these(summary)[0])
-    if model.calibration is None:  # neighbouring windows overlap: as many observations as windows side by side
+    if model.calibration is None:
         splice = model.trained.config.splice
-        weight = max(1.0, means.rows * splice.hop / (splice.left + 1 + splice.right))
+        window = (splice.left + 1 + splice.right) / splice.hop
+        weight = observed(np.array([means.rows]), model.covariance, window)[0]
         return Judgement(softmax(weight * means.loglik), False, none_of_these)
     rows = np.array([means.rows])
     evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
@@ -108,14 +111,16 @@ def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
     if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
         raise ValueError(f"{exp}: its model has no classes to decide between; give one with prior.cond_dim above 0")
     config = Config.load(exp / "config.yaml")
-    calibration = open_set = None
+    calibration, open_set, covariance = None, None, np.zeros(0)
     if (exp / "calibration.json").is_file():
         calibration = Calibration.load(exp / "calibration.json")
     else:
         log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
+        covariance = dev_covariance(exp, config.data)
     if (exp / "open_set.json").is_file():
         open_set = OpenSet.load(exp / "open_set.json")
-    return Model(trained, config, calibration, open_set, load_channel(exp, frames, trained), channel.load(exp), device)
+    found = load_channel(exp, frames, trained), channel.load(exp)
+    return Model(trained, config, calibration, open_set, *found, device, covariance)
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:

@@ -19,9 +19,10 @@ from dnf.sets import name_of
 from dnf.systems import FLOW
 from dnf.tables import read_tsv
 
-METRICS = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy", "auc", "eer", "min_dcf", "cllr", "min_cllr")
+CLLR = ("cllr", "cllr_left_out", "cllr_in_sample", "min_cllr")
+METRICS = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy", "auc", "eer", "min_dcf", *CLLR)
 SIDE_BY_SIDE = tuple(metric + ending for ending in ("", "_control") for metric in METRICS)
-SHORT = {"auc": "AUC", "cllr": "Cllr"}
+SHORT = {"auc": "AUC", "cllr": "Cllr", "cllr_left_out": "Cllr left out"}
 
 
 # ---- lines of results.txt, from rows of results.tsv -----------------------------------------------

@@ -15,11 +15,11 @@ import numpy as np
 
 from dnf import detection_plots, entry
 from dnf.bootstrap import share_row
-from dnf.calibration import Calibration, absent_classes, prior_of
+from dnf.calibration import Calibration, absent_classes, posteriors, prior_of
 from dnf.config import Config
 from dnf.correlation import correlation_rows
 from dnf.detection_rows import Judged, detection_rows, difference_rows, judge, right, with_control
-from dnf.evidence import Evidence, evidence
+from dnf.evidence import Evidence, evidence, observed
 from dnf.information import information_rows
 from dnf.open_set_rows import open_set_rows
 from dnf.score import Latents, latent_sets, utterance_loglik
@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers", "p")
 
 
-def decide(latents: Latents, reference: str, window: float, near_tie: float) -> list[dict]:
+def decide(
+    latents: Latents, reference: str, window: float, near_tie: float, covariance: np.ndarray = np.zeros(0)
+) -> list[dict]:
     """One row an utterance: the class of highest log-likelihood, how sure that is, and how its frames were decided.
 
     ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes
@@ -43,23 +45,28 @@ def decide(latents: Latents, reference: str, window: float, near_tie: float) -> 
     Args:
         latents: of a set.
         reference: class of the log-likelihood ratio.
-        window: frames of the utterance that one vector spans, in hops; that many neighbours count as one observation.
+        window: frames of the utterance that one vector spans, in hops; that many neighbours count as one observation
+            where there is no ``covariance``.
         near_tie: standard errors.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev, which says how many observations frames
+            are worth; empty: not known.
     """
     place, rows = latents.classes.index(reference), []
     others = [k for k in range(len(latents.classes)) if k != place]
-    for utt, sums in zip(latents.utts, utterance_loglik(latents)):
+    frames = np.array([utt["rows"] for utt in latents.utts])
+    observations = observed(frames, covariance, window)
+    for utt, sums, worth in zip(latents.utts, utterance_loglik(latents), observations):
         loglik, part = latents.loglik(utt), slice(utt["first"], utt["first"] + utt["rows"])
-        frames = np.bincount(loglik.argmax(1), minlength=len(latents.classes))
+        shares = np.bincount(loglik.argmax(1), minlength=len(latents.classes))
         second, best = np.argsort(sums)[-2:]
         margins = loglik[:, best] - loglik[:, second]
-        error = margins.std() / np.sqrt(max(1.0, len(margins) / window))
+        error = margins.std() / np.sqrt(worth)
         ratio = sums[place] - np.logaddexp.reduce(sums[others]) + np.log(len(others))
         row = {name: utt[name] for name in ("utt", "speaker", "class")} | {"decision": latents.classes[best]}
         tie = len(margins) == 1 or margins.mean() < near_tie * error
         row |= {"margin": f"{margins.mean():.6f}", "near_tie": "yes" if tie else "no"}
         row |= {"llr": f"{ratio / utt['rows']:.6f}", "score": utt["score"], "frames": utt["rows"]}
-        row |= {f"frames_{name}": int(count) for name, count in zip(latents.classes, frames)}
+        row |= {f"frames_{name}": int(count) for name, count in zip(latents.classes, shares)}
         logp = latents.logp[part].astype(np.float64).mean(0)
         row |= {f"logp_{name}": f"{value:.6f}" for name, value in zip(latents.classes, logp)}
         rows.append(row | {"logdet": f"{latents.logdet[part].astype(np.float64).mean():.6f}"})
@@ -110,23 +117,27 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
     if missing or not config.calibrate.enabled:
         return None
     made = Calibration.fit(dev, config.calibrate)
+    if made.slope == 0:
+        log.warning("%s: its scores do not tell dev's classes apart; calibrated, they say nothing", folder)
     made.save(path)
     return made
 
 
-def calibrated_columns(evidence: Evidence, calibration: Calibration | None, reference: str, priors: dict) -> list[dict]:
-    """Each utterance's posteriors and log-likelihood ratio of the reference class against the mean of the others, nats.
+def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict) -> list[dict]:
+    """Each utterance's posteriors, the class of the highest, and the reference class's log-likelihood ratio, nats.
 
-    Empty without a calibration.
+    The ratio is that against the mean of the others. All are empty without calibrated log-likelihoods ``(U, K)``.
     """
-    names = [f"posterior_{name}" for name in evidence.classes] + ["llr_calibrated"]
-    if calibration is None:
+    names = [f"posterior_{name}" for name in evidence.classes] + ["decision_calibrated", "llr_calibrated"]
+    if loglik is None:
         return [dict.fromkeys(names, "") for _ in evidence.utts]
-    loglik, place = calibration.loglik(evidence), evidence.classes.index(reference)
+    place = evidence.classes.index(reference)
     others = np.delete(loglik, place, axis=1)
     ratios = loglik[:, place] - np.logaddexp.reduce(others, axis=1) + np.log(others.shape[1])
-    table = np.column_stack([calibration.posteriors(evidence, priors), ratios])
-    return [dict(zip(names, (f"{value:.6f}" for value in values))) for values in table]
+    found = posteriors(loglik, evidence.classes, priors)
+    decided = [evidence.classes[k] for k in found.argmax(1)]
+    cells = ([*(f"{p:.6f}" for p in own), best, f"{ratio:.6f}"] for own, best, ratio in zip(found, decided, ratios))
+    return [dict(zip(names, row)) for row in cells]
 
 
 def calibrated_rows(name: str, judged: Judged, config: Config) -> list[dict]:
@@ -162,21 +173,25 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
     calibration = calibrate(folder, dev, config)
     draw = (config.report.bootstrap, config.seed)
     for name, latents in opened.items():
-        found = evidence(latents, dev.covariance)
-        decisions = decide(latents, order[0], window, config.decide.near_tie)
-        columns = calibrated_columns(found, calibration, order[0], config.calibrate.priors)
+        found, cllr = evidence(latents, dev.covariance), "cllr"
+        loglik = calibration.loglik(found) if calibration else None
+        if calibration and name == name_of(config.data, "dev"):
+            left_out = Calibration.left_out(found, config.calibrate)
+            loglik, cllr = (loglik, "cllr_in_sample") if left_out is None else (left_out, "cllr_left_out")
+        decisions = decide(latents, order[0], window, config.decide.near_tie, dev.covariance)
+        columns = calibrated_columns(found, loglik, order[0], config.calibrate.priors)
         written = [row | more | {"open_set": ""} for row, more in zip(decisions, columns)]
         write_tsv(out / f"{name}.txt", written)
         rows += accuracy_rows(name, decisions, latents.classes, *draw)
-        judged = all_judged[name] = judge(found, calibration, order)
+        judged = all_judged[name] = judge(found, loglik, order)
         rows += calibrated_rows(name, judged, config) if calibration else []
-        rows += detection_rows(judged, config.calibrate, *draw, set=name)
+        rows += detection_rows(judged, config.calibrate, *draw, duration=is_flow, cllr=cllr, set=name)
         scored = [r for r in decisions if r["score"]]
         columns = [float(r["llr"]) for r in scored], [float(r["score"]) for r in scored], [r["speaker"] for r in scored]
         names = {"set": name, "class": "+".join(sorted({r["class"] for r in scored})), "decided": order[0]}
         rows += correlation_rows(*columns, *draw, **names) if scored else []
     for name, control in controls(all_judged, config.data.controls).items():
-        rows += detection_rows(control, config.calibrate, *draw, ending="_control", set=name)
+        rows += detection_rows(control, config.calibrate, *draw, ending="_control", duration=is_flow, set=name)
     return rows, all_judged
 
 

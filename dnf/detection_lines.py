@@ -9,7 +9,7 @@ from dnf.config import Config
 from dnf.sets import name_of
 from dnf.systems import FLOW, systems
 
-MEASURES = ("auc", "cllr", "min_cllr", "eer", "min_dcf")
+MEASURES = ("auc", "auc_duration", "cllr", "cllr_left_out", "cllr_in_sample", "min_cllr", "eer", "min_dcf")
 
 
 def ends(row: dict) -> str:
@@ -40,6 +40,9 @@ def calibration_lines(exp: Path, config: Config) -> list[str]:
             lines.append(f"calibration {name} none: {why}; its scores rank utterances and mean no probability")
             continue
         made = Calibration.load(path)
+        if made.slope == 0:
+            lines.append(f"calibration {name} says nothing: its scores do not tell dev's classes apart")
+            continue
         half = "any duration weighs alike" if made.half is None else f"half weight at {made.half:.1f} effective frames"
         counts = ", ".join(f"{c} {made.utterances[c]} utterances of {made.speakers[c]} speakers" for c in made.classes)
         offsets = " ".join(f"{c} {offset:.3f}" for c, offset in zip(made.classes, made.offsets))

@@ -36,13 +36,13 @@ KIND = "detection"  # of the files
 
 def det(axes: Axes, pair: Pair, colour: str, line: str) -> None:
     """A DET curve (Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997)."""
-    false, miss = detection.det_points(pair.llr, pair.target)
+    false, miss = detection.det_points(pair.mean, pair.target)
     least = 0.5 / min(pair.target.sum(), (~pair.target).sum())  # half an utterance, where there is no error
     at = np.argsort(miss, kind="stable")
     axes.plot(
         *(special.ndtri(np.clip(rates[at], least, 1 - least)) for rates in (false, miss)), color=colour, ls=line, lw=1.8
     )
-    rate = special.ndtri(np.clip(detection.eer(pair.llr, pair.target), least, 1 - least))
+    rate = special.ndtri(np.clip(detection.eer(pair.mean, pair.target), least, 1 - least))
     axes.plot(rate, rate, color=colour, marker="o", ms=6, mfc="white" if line != "-" else colour)
 
 
@@ -104,7 +104,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Judged, Ju
                 pair = judged.pair(first, second)
                 drawn.append(pair)
                 det(row[0], pair, colour, line)
-                label = f"{system}{place}: EER {100 * detection.eer(pair.llr, pair.target):.1f} %"
+                label = f"{system}{place}: EER {100 * detection.eer(pair.mean, pair.target):.1f} %"
                 handles.append([Line2D([], [], color=colour, ls=line, label=label), None])
                 if pair.calibrated and not place:
                     reliability(row[1], pair, colour, marker)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dnf import detection
 from dnf.bootstrap import interval, paired, row_of
-from dnf.calibration import Calibration, prior_of
+from dnf.calibration import prior_of
 from dnf.evidence import Evidence
 from dnf.settings import Calibrate
 
@@ -24,8 +24,11 @@ class Judged(NamedTuple):
         utts: names of the utterances.
         speakers: of each utterance.
         labels: ``(U,)`` true classes, as columns of ``loglik``.
-        loglik: ``(U, K)`` log-likelihoods up to a constant of the utterance, nats.
-        calibrated: whether ``loglik`` is; if not, it only ranks utterances.
+        mean: ``(U, K)`` mean log-likelihoods per frame, nats: what ranks utterances, with and without a calibration. It
+            knows nothing of their duration, which tells corpora apart where one has the longer utterances.
+        frames: ``(U,)`` frames.
+        loglik: ``(U, K)`` calibrated log-likelihoods up to a constant of the utterance, nats; ``mean`` without one.
+        calibrated: whether ``loglik`` is.
         control: classes whose utterances come from a control; None: there is no control.
     """
 
@@ -33,6 +36,8 @@ class Judged(NamedTuple):
     utts: list[str]
     speakers: list[str]
     labels: np.ndarray
+    mean: np.ndarray
+    frames: np.ndarray
     loglik: np.ndarray
     calibrated: bool
     control: frozenset[str] | None = None
@@ -40,7 +45,8 @@ class Judged(NamedTuple):
     def only(self, rows: np.ndarray) -> Judged:
         """Some utterances, by number."""
         utts, speakers = ([names[row] for row in rows] for names in (self.utts, self.speakers))
-        return self._replace(utts=utts, speakers=speakers, labels=self.labels[rows], loglik=self.loglik[rows])
+        arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return self._replace(utts=utts, speakers=speakers, **arrays)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Pairs of classes that both have utterances; with a control, those of which it has one."""
@@ -52,35 +58,56 @@ class Judged(NamedTuple):
         """What tells two classes apart."""
         a, b = self.classes.index(first), self.classes.index(second)
         rows = np.flatnonzero((self.labels == a) | (self.labels == b))
-        loglik, speakers = self.loglik[rows], [self.speakers[row] for row in rows]
-        return Pair(f"{first}+{second}", speakers, loglik[:, a] - loglik[:, b], self.labels[rows] == a, self.calibrated)
+        mean, llr = (values[rows, a] - values[rows, b] for values in (self.mean, self.loglik))
+        speakers, target = [self.speakers[row] for row in rows], self.labels[rows] == a
+        return Pair(f"{first}+{second}", speakers, mean, llr, self.frames[rows], target, self.calibrated)
+
+
+ARRAYS = ("labels", "mean", "frames", "loglik")  # of a value, or row, an utterance
 
 
 class Pair(NamedTuple):
-    """Two classes: ``(U,)`` log-likelihood ratios of the first against the second, nats, and which are the first's."""
+    """Two classes, by utterance.
+
+    Attributes:
+        name: both, joined by +.
+        speakers: of each of U utterances.
+        mean: ``(U,)`` mean log-likelihood ratio per frame of the first class against the second, nats.
+        llr: ``(U,)`` the calibrated one, nats; ``mean`` without a calibration.
+        frames: ``(U,)``.
+        target: ``(U,)`` which are of the first class.
+        calibrated: whether ``llr`` is.
+    """
 
     name: str
     speakers: list[str]
+    mean: np.ndarray
     llr: np.ndarray
+    frames: np.ndarray
     target: np.ndarray
     calibrated: bool
 
+    def scores(self, metric: str) -> np.ndarray:
+        """What a figure is of: ``llr`` for the costs of log-likelihood ratios, ``mean`` for those that only rank."""
+        return self.llr if metric.startswith(("cllr", "min_cllr")) else self.mean
 
-def judge(evidence: Evidence, calibration: Calibration | None, order: Sequence[str]) -> Judged:
-    """The utterances of known classes; without a calibration, scored by mean log-likelihood times effective frames.
+
+def judge(evidence: Evidence, calibrated: np.ndarray | None, order: Sequence[str]) -> Judged:
+    """The utterances of known classes.
 
     Args:
         evidence: of a set.
-        calibration: of the system.
+        calibrated: ``(U, K)`` calibrated log-likelihoods of its utterances, nats; None: there is no calibration.
         order: classes, the reference class first.
     """
-    loglik = calibration.loglik(evidence) if calibration else evidence.effective[:, None] * evidence.mean
+    loglik = evidence.mean if calibrated is None else calibrated
     columns = [evidence.classes.index(name) for name in order]
     rows = [u for u, utt in enumerate(evidence.utts) if utt["class"] in order]
     utts = [evidence.utts[u] for u in rows]
     labels = np.array([order.index(utt["class"]) for utt in utts], dtype=int)
     names = [utt["utt"] for utt in utts], [utt["speaker"] for utt in utts]
-    return Judged(list(order), *names, labels, loglik[rows][:, columns], calibration is not None)
+    arrays = evidence.mean[rows][:, columns], evidence.frames[rows], loglik[rows][:, columns]
+    return Judged(list(order), *names, labels, *arrays, calibrated is not None)
 
 
 def with_control(judged: Judged, control: Judged) -> Judged | None:
@@ -96,8 +123,7 @@ def with_control(judged: Judged, control: Judged) -> Judged | None:
         judged.classes,
         control.utts + rest.utts,
         control.speakers + rest.speakers,
-        np.concatenate([control.labels, rest.labels]),
-        np.concatenate([control.loglik, rest.loglik]),
+        *(np.concatenate([getattr(part, name) for part in (control, rest)]) for name in ARRAYS),
         judged.calibrated,
         frozenset(judged.classes[label] for label in control.labels),
     )
@@ -119,26 +145,42 @@ def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarra
 
 
 def detection_rows(
-    judged: Judged, settings: Calibrate, resamples: int, seed: int, ending: str = "", **names: str
+    judged: Judged,
+    settings: Calibrate,
+    resamples: int,
+    seed: int,
+    ending: str = "",
+    duration: bool = False,
+    cllr: str = "cllr",
+    **names: str,
 ) -> list[dict]:
     """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if more.
+
+    AUC, EER and minDCF are of the mean log-likelihood ratio per frame, minCllr and Cllr of the calibrated one.
 
     Args:
         judged: utterances.
         settings: priors and costs.
         resamples, seed: of the intervals over speakers, drawn within each class.
         ending: of the names of the metrics.
+        duration: also ``auc_duration``, the AUC of the number of frames alone: what the length of utterances tells.
+        cllr: what Cllr is called.
         names: more columns.
     """
     rows = []
     for pair in (judged.pair(*both) for both in judged.pairs()):
-        arrays, draw = (pair.llr, pair.target), {"strata": pair.target.tolist(), "resamples": resamples, "seed": seed}
+        draw = {"strata": pair.target.tolist(), "resamples": resamples, "seed": seed}
         own = names | {"class": pair.name}
         for name, measure in measures(settings).items():
             if name != "cllr" or pair.calibrated:
+                arrays, metric = (pair.scores(name), pair.target), cllr if name == "cllr" else name
                 ends = interval(partial(weighted, measure), pair.speakers, *arrays, **draw)
-                rows.append(row_of(measure(*arrays), ends, pair.speakers, metric=name + ending, **own))
-        least = detection.min_cllr(*arrays)
+                rows.append(row_of(measure(*arrays), ends, pair.speakers, metric=metric + ending, **own))
+        if duration:
+            arrays = pair.frames.astype(float), pair.target
+            ends = interval(partial(weighted, detection.auc), pair.speakers, *arrays, **draw)
+            rows.append(row_of(detection.auc(*arrays), ends, pair.speakers, metric=f"auc_duration{ending}", **own))
+        least = detection.min_cllr(pair.llr, pair.target)
         rows.append(row_of(least, None, pair.speakers, metric=f"min_cllr{ending}", **own))
     if judged.calibrated and len(set(judged.labels.tolist())) == len(judged.classes) > 2:
         arrays, draw = (
@@ -146,7 +188,7 @@ def detection_rows(
             {"strata": judged.labels.tolist(), "resamples": resamples, "seed": seed},
         )
         ends = interval(partial(weighted, detection.cllr), judged.speakers, *arrays, **draw)
-        own = names | {"metric": f"cllr{ending}", "class": "+".join(judged.classes)}
+        own = names | {"metric": f"{cllr}{ending}", "class": "+".join(judged.classes)}
         rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, **own))
     return rows
 
@@ -185,7 +227,8 @@ def difference_rows(
         a, b = flow.pair(*both), other.pair(*both)
         for name, measure in measures(settings).items():
             if name == "auc" or name == "cllr" and a.calibrated and b.calibrated:
-                statistic, ours, theirs = partial(weighted, measure), (a.llr, a.target), (b.llr, b.target)
+                statistic = partial(weighted, measure)
+                ours, theirs = ((pair.scores(name), pair.target) for pair in (a, b))
                 more = {"metric": f"{name}{ending}_difference", "class": a.name}
                 add(statistic, a.speakers, ours, theirs, a.target.tolist(), **more)
     if flow.calibrated and other.calibrated and len(flow.labels):

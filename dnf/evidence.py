@@ -15,11 +15,14 @@ first: what an utterance or its speaker has for good is no correlation of frames
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from dnf.config import Data
 from dnf.score import Latents
+from dnf.sets import name_of
 
 LAGS = 100  # vectors; longer correlations are the utterance's
 
@@ -42,6 +45,11 @@ class Evidence(NamedTuple):
     frames: np.ndarray
     effective: np.ndarray
     covariance: np.ndarray = np.zeros(0)
+
+    def only(self, rows: np.ndarray) -> Evidence:
+        """Some utterances, by number."""
+        arrays = {name: getattr(self, name)[rows] for name in ("mean", "frames", "effective")}
+        return self._replace(utts=[self.utts[row] for row in rows], **arrays)
 
 
 def autocovariance(series: list[np.ndarray], lags: int = LAGS) -> np.ndarray:
@@ -85,18 +93,39 @@ def effective_frames(frames: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.clip(n / (1 + 2 * weights @ (covariance[1:] / covariance[0])), 1, n)
 
 
+def observed(frames: np.ndarray, covariance: np.ndarray, window: float) -> np.ndarray:
+    """How many observations frames ``(U,)`` are worth, ``(U,)`` float64, at least 1.
+
+    Args:
+        frames: counts.
+        covariance: as for ``effective_frames``; empty: not known, and windows side by side are counted.
+        window: hops that a vector spans.
+    """
+    if len(covariance):
+        return effective_frames(frames, covariance)
+    return np.maximum(1.0, np.asarray(frames, dtype=float) / window)
+
+
 def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence:
     """Evidence of every utterance of a set.
 
     Args:
         latents: of the set.
-        covariance: autocovariance of the frames' log-likelihood ratio, as found on dev; None finds it on this set.
+        covariance: autocovariance of the frames' log-likelihood ratio, as found on dev; None finds it on the utterances
+            of this set whose class the model knows, empty if there are none.
     """
     mean = np.array(
         [latents.loglik(utt).mean(0) if utt["rows"] else np.zeros(len(latents.classes)) for utt in latents.utts]
     )
     if covariance is None:
-        covariance = autocovariance([latents.loglik(utt) for utt in latents.utts])
+        known = [latents.loglik(utt) for utt in latents.utts if utt["class"] in latents.classes]
+        covariance = autocovariance(known)
     frames = np.array([utt["rows"] for utt in latents.utts], dtype=np.int64)
     mean = mean.reshape(len(frames), len(latents.classes))
     return Evidence(latents.classes, latents.utts, mean, frames, effective_frames(frames, covariance), covariance)
+
+
+def dev_covariance(exp: Path, data: Data) -> np.ndarray:
+    """Autocovariance of the frames' log-likelihood ratio on an experiment's dev; empty if its latents are not there."""
+    folder = exp / "latents" / name_of(data, "dev")
+    return evidence(Latents.open(folder)).covariance if (folder / "meta.json").is_file() else np.zeros(0)

@@ -79,7 +79,8 @@ READING = (
     "decision may as well have been the other one.",
     "Cllr is the cost in bits of using the log-likelihood ratios as they are: 0 if they are right and sure, 1 if they "
     "say nothing, more if they mislead; its minimum is what the best calibration would leave. They are calibrated on "
-    "dev, so figures of dev itself are too good.",
+    "dev; calibrated figures of dev itself are by fits without the utterance's speaker. AUC, EER and minDCF are of the "
+    "mean log-likelihood ratio per frame, which knows no duration; what duration alone tells stands beside the AUC.",
     "An unseen class has no right answer: its table says how the model decides when it must.",
 )
 

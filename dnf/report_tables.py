@@ -22,7 +22,15 @@ TRAINING = {
     "parameters": "trainable numbers of the model",
     "frames": "training frames",
 }
-DETECTION = {"auc": "AUC", "eer": "EER", "min_dcf": "minDCF", "cllr": "Cllr, bits", "min_cllr": "minCllr, bits"}
+DETECTION = {
+    "auc": "AUC",
+    "auc_duration": "AUC of duration alone",
+    "eer": "EER",
+    "min_dcf": "minDCF",
+    "cllr": "Cllr, bits",
+    "cllr_left_out": "Cllr, speaker left out",
+    "min_cllr": "minCllr, bits",
+}
 DIFFERENCES = {
     "auc_difference": "AUC",
     "cllr_difference": "Cllr, bits",

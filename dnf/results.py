@@ -234,9 +234,13 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         else ["# this flow knows no classes: it gives densities and decides nothing"]
     )
     blocks = {
-        "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
-        "all systems side by side, on the same frames and utterances": system_lines(every_system),
-        "calibration and detection: Cllr in bits (two classes: 1 says nothing); looks too good on dev, where it is fitted": [
+        "accuracy: share decided as the true class by likelihood, as in the notes; 95% interval by bootstrap over "
+        "speakers": accuracy,
+        "all systems side by side, on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as in "
+        "the notes, utt_accuracy_calibrated by posterior under calibrate.priors": system_lines(every_system),
+        "calibration and detection: Cllr in bits (two classes: 1 says nothing), on dev with each speaker left out of the "
+        "fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration of the number of frames alone; "
+        "utt_accuracy_calibrated: by posterior under calibrate.priors": [
             *detection_lines(exp, every_system, config),
             *warning_lines(every_system, config.data.controls),
         ],

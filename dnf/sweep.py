@@ -30,7 +30,7 @@ COLUMNS = ("value", "metric", "set", "class", "figure", "low", "high")
 PANELS = (  # title, unit, metrics with their line styles
     ("utterance accuracy", "share of utterances", {"utt_accuracy": "-"}),
     ("frame accuracy", "share of frames", {"frame_accuracy": "-"}),
-    ("calibration: Cllr (line), min Cllr (dashed)", "bits", {"cllr": "-", "min_cllr": "--"}),
+    ("calibration: Cllr (line), min Cllr (dashed)", "bits", {"cllr": "-", "cllr_left_out": "-", "min_cllr": "--"}),
     ("NLL", "nats/frame", {"nll": "-"}),
 )
 METRICS = tuple(metric for _, _, metrics in PANELS for metric in metrics)

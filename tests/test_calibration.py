@@ -8,12 +8,12 @@ import pytest
 from scipy import signal, special
 from sklearn.linear_model import LogisticRegression
 
-from dnf import decide, detection, results
-from dnf.calibration import Calibration, prior_of, usual_half
+from dnf import calibration, decide, detection, results
+from dnf.calibration import Calibration, labels_of, prior_of, usual_half
 from dnf.config import resolve
-from dnf.detection_lines import warning_lines
-from dnf.detection_rows import judge, with_control
-from dnf.evidence import Evidence, autocovariance, effective_frames, evidence
+from dnf.detection_lines import calibration_lines, warning_lines
+from dnf.detection_rows import detection_rows, judge, with_control
+from dnf.evidence import Evidence, autocovariance, dev_covariance, effective_frames, evidence, observed
 from dnf.score import Latents
 from dnf.systems import systems
 
@@ -123,6 +123,27 @@ def test_the_autocovariance_of_dev_serves_other_sets():
     assert one.effective[0] == effective_frames(np.array([50]), dev.covariance)[0] < 12
 
 
+def test_utterances_of_unseen_classes_are_no_evidence_of_correlation():
+    rows = utterances(5, [100] * 20)
+    strange = [("je", "x", np.repeat([[5.0, -5.0], [-5.0, 5.0]], 50, axis=0))]
+    alone, beside = evidence(latents(rows)), evidence(latents(rows + strange))
+    np.testing.assert_array_equal(alone.covariance, beside.covariance)
+    assert len(evidence(latents(strange)).covariance) == 0
+
+
+def test_observations_are_effective_frames_or_windows_side_by_side():
+    frames, covariance = np.array([0, 4, 100]), 0.7 ** np.arange(60)
+    np.testing.assert_array_equal(observed(frames, covariance, 10), effective_frames(frames, covariance))
+    assert observed(frames, np.zeros(0), 10).tolist() == [1, 1, 10]
+
+
+def test_the_autocovariance_of_dev_is_read_from_its_latents(tmp_path):
+    found, data = latents(utterances(5, [50] * 10)), resolve(["data.dev=[dev]"]).data
+    assert len(dev_covariance(tmp_path, data)) == 0
+    write_latents(tmp_path / "latents" / "dev", found)
+    np.testing.assert_array_equal(dev_covariance(tmp_path, data), evidence(found).covariance)
+
+
 # ---- calibration ---------------------------------------------------------------------------------
 
 
@@ -195,20 +216,23 @@ def test_copies_of_a_speakers_utterances_change_nothing():
 
 
 @pytest.mark.parametrize("speakers", (4, 20))
-def test_odds_do_not_exceed_what_the_speakers_of_dev_can_vouch_for(speakers):
+def test_odds_are_about_those_that_the_speakers_of_dev_are_fitted_to(speakers):
     """Classes that never overlap leave a plain regression without end."""
     dev = evidence(latents(utterances(6, [50] * 80, speakers=speakers, shift=20)))
     loglik = Calibration.fit(dev, SETTINGS).loglik(dev)
     odds = np.exp(np.abs(loglik[:, 0] - loglik[:, 1]))
-    assert np.median(odds) == pytest.approx(speakers / 2 / 0.1 + 1, rel=0.3)  # half of the speakers are of each class
+    assert np.median(odds) == pytest.approx(speakers / 2 / 0.2 + 1, rel=0.3)  # half of the speakers are of each class
 
 
-def test_scores_that_tell_nothing_say_nothing(caplog):
+def test_scores_that_tell_nothing_say_nothing(tmp_path, caplog):
     rows = utterances(7, [50] * 60, speakers=60)
     turned = [(true, speaker, loglik[:, ::-1]) for true, speaker, loglik in rows]
-    loglik = Calibration.fit(evidence(latents(turned)), SETTINGS).loglik(evidence(latents(rows)))
-    assert np.abs(loglik[:, 0] - loglik[:, 1]).max() < 0.3
+    made = decide.calibrate(tmp_path, evidence(latents(turned)), resolve([]))
+    loglik = made.loglik(evidence(latents(rows)))
+    assert made.slope == 0 and np.abs(loglik[:, 0] - loglik[:, 1]).max() < 0.3
     assert "do not tell" in caplog.text
+    line = "calibration dnf says nothing: its scores do not tell dev's classes apart"
+    assert calibration_lines(tmp_path, resolve([])) == [line]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -223,6 +247,38 @@ def test_the_length_of_utterances_does_not_tell_their_class(seed):
     assert of_length == 1 and found < 0.7
 
 
+@pytest.mark.parametrize("calibrated", (True, False))
+def test_a_blind_system_ranks_no_better_for_longer_utterances_of_one_class(calibrated):
+    """Every utterance scores 1 on the average, whatever its class; those of en are longer."""
+    found = evidence(latents(utterances(3, [(300, 40)[n % 2] for n in range(300)], shift=0.0, spread=0.1, bias=1.0)))
+    judged = judge(found, Calibration.fit(found, SETTINGS).loglik(found) if calibrated else None, ["en", "ce"])
+    rows = {r["metric"]: float(r["value"]) for r in detection_rows(judged, SETTINGS, 20, 1, duration=True, set="a")}
+    assert rows["auc"] == pytest.approx(0.5, abs=0.08) and rows["eer"] > 0.35 and rows["min_dcf"] > 0.5
+    assert rows["auc_duration"] == 1 and ("cllr" in rows) == calibrated
+    summed = found.effective * (found.mean[:, 0] - found.mean[:, 1])
+    assert detection.auc(summed, targets(found)) > 0.95
+
+
+@pytest.mark.parametrize("folds", (calibration.FOLDS, 3))
+def test_a_left_out_speaker_is_scored_by_a_fit_without_him(monkeypatch, folds):
+    monkeypatch.setattr(calibration, "FOLDS", folds)
+    dev = evidence(latents(utterances(1, [40] * 24, speakers=8) + [("je", "x", np.ones((40, 2)) * [1, -1])]))
+    found = Calibration.left_out(dev, SETTINGS)
+    for n in range(8):
+        out = [u for u, utt in enumerate(dev.utts) if utt["speaker"] == f"s{n:02}"]
+        beside = {f"s{m:02}" for m in range(8) if m % folds == n % folds}
+        kept = np.array([u for u, utt in enumerate(dev.utts) if utt["speaker"] not in beside])
+        np.testing.assert_allclose(found[out], Calibration.fit(dev.only(kept), SETTINGS).loglik(dev.only(out)))
+    labels, all_in = labels_of(dev, np.arange(24)), Calibration.fit(dev, SETTINGS).loglik(dev)
+    assert detection.cllr(found[:24], labels) > detection.cllr(all_in[:24], labels)
+    np.testing.assert_array_equal(found[24], all_in[24])
+
+
+def test_the_one_speaker_of_a_class_cannot_be_left_out():
+    rows = [("ce", "s1", loglik) if true == "ce" else (true, s, loglik) for true, s, loglik in utterances(1, [40] * 12)]
+    assert Calibration.left_out(evidence(latents(rows)), SETTINGS) is None
+
+
 def test_three_classes_and_their_posteriors_under_priors(tmp_path):
     rng, rows, names = np.random.default_rng(8), [], ("ce", "en", "je")
     for n in range(150):
@@ -232,6 +288,11 @@ def test_three_classes_and_their_posteriors_under_priors(tmp_path):
     made = Calibration.fit(dev, SETTINGS)
     labels = np.array([names.index(utt["class"]) for utt in dev.utts])
     assert detection.cllr(made.loglik(dev), labels) < 0.8 * np.log2(3)
+    judged = judge(dev, made.loglik(dev), ["en", "ce", "je"])
+    rows = detection_rows(judged, SETTINGS, 20, 1, cllr="cllr_of_dev", set="a")
+    costs = {r["class"]: float(r["value"]) for r in rows if r["metric"] == "cllr_of_dev"}
+    assert list(costs) == ["en+ce", "en+je", "ce+je", "en+ce+je"]
+    assert costs["en+ce+je"] == pytest.approx(detection.cllr(made.loglik(dev), labels), abs=1e-6)
     equal, moved = made.posteriors(dev, {}), made.posteriors(dev, {"ce": 1, "en": 8, "je": 1})
     np.testing.assert_allclose(equal, special.softmax(made.loglik(dev), 1))
     np.testing.assert_allclose(moved.sum(1), 1)
@@ -337,6 +398,27 @@ def test_every_figure_of_every_system_has_its_row_and_interval(two_systems):
     assert {r["system"] for r in two_systems.rows} == {"dnf", "lda"}
 
 
+def test_what_duration_tells_stands_beside_the_auc_of_the_flow(two_systems):
+    found = [(r["system"], r["set"], r["metric"]) for r in two_systems.rows if r["metric"].startswith("auc_duration")]
+    names = [(name, "auc_duration") for name in ("dev", "test", "train")] + [("test", "auc_duration_control")]
+    assert sorted(found) == sorted(("dnf", *name) for name in names)
+    lines = results.detection_lines(two_systems.exp, two_systems.rows, two_systems.config)
+    assert any(line.startswith("auc_duration test en+ce dnf 0.5000 ") and "control other" in line for line in lines)
+
+
+def test_calibrated_figures_of_dev_leave_the_speaker_out(two_systems):
+    for system, folder in systems(two_systems.exp).items():
+        of_dev = {r["metric"]: r for r in two_systems.rows if (r["system"], r["set"]) == (system, "dev")}
+        assert "cllr" not in of_dev and "cllr_in_sample" not in of_dev
+        dev = evidence(Latents.open(folder / "latents" / "dev"))
+        loglik = Calibration.left_out(dev, two_systems.config.calibrate)
+        cost = detection.cllr(loglik[:, 0] - loglik[:, 1], targets(dev))
+        assert float(of_dev["cllr_left_out"]["value"]) == pytest.approx(cost, abs=1e-6)
+        rows = results.read_tsv(folder / "decisions" / "dev.txt")
+        np.testing.assert_allclose([float(r["llr_calibrated"]) for r in rows], loglik[:, 0] - loglik[:, 1], atol=1e-5)
+    assert {r["set"] for r in two_systems.rows if r["metric"] == "cllr_left_out"} == {"dev"}
+
+
 def test_decisions_have_the_posteriors_of_the_calibration(two_systems):
     for system, folder in systems(two_systems.exp).items():
         made = Calibration.load(folder / "calibration.json")
@@ -347,6 +429,7 @@ def test_decisions_have_the_posteriors_of_the_calibration(two_systems):
             np.testing.assert_allclose([float(r[f"posterior_{name}"]) for r in rows], posteriors[:, k], atol=1e-6)
         llr = [float(r["llr_calibrated"]) for r in rows]
         np.testing.assert_allclose(llr, np.log(posteriors[:, 0] / posteriors[:, 1]), atol=1e-5)
+        assert [r["decision_calibrated"] for r in rows] == [("en", "ce")[k] for k in posteriors.argmax(1)]
         accuracy = np.mean([r["class"] == ("en", "ce")[int(v < 0)] for r, v in zip(rows, llr)])
         row = next(
             r for r in two_systems.rows
@@ -402,7 +485,8 @@ def test_without_calibration_scores_still_rank(tmp_path, word):
     found = {r["metric"] for r in results.read_tsv(exp / "accuracy.tsv") if r["set"] == "test"}
     assert {"auc", "eer", "min_dcf", "min_cllr"} <= found and not {"cllr", "utt_accuracy_calibrated"} & found
     decisions = results.read_tsv(exp / "decisions" / "test.txt")
-    assert {row["posterior_en"] for row in decisions} == {row["llr_calibrated"] for row in decisions} == {""}
+    for column in ("posterior_en", "decision_calibrated", "llr_calibrated"):
+        assert {row[column] for row in decisions} == {""}
     lines = results.detection_lines(exp, results.read_tsv(exp / "accuracy.tsv"), config)
     assert lines[0].startswith(
         "calibration dnf none: " + ("calibrate.enabled is false" if word else "dev lacks a class")

@@ -50,6 +50,13 @@ def test_one_frame_says_nothing_of_its_error():
     assert [row["near_tie"] for row in decide(latents([one, two]), "en", 1.0, 2.0)] == ["yes", "no"]
 
 
+def test_frames_known_to_be_correlated_make_near_ties():
+    """The error of a mean of correlated frames is that of as many as they are worth, not of windows side by side."""
+    frames = np.array([[2.0, 1.0], [1.0, 1.2]] * 8)
+    for covariance, wanted in ((np.zeros(0), "no"), (0.9 ** np.arange(15), "yes")):
+        assert decide(latents([frames]), "en", 1.0, 2.0, covariance)[0]["near_tie"] == wanted
+
+
 def test_the_margin_is_between_the_best_two_classes_of_the_utterance():
     frames = np.array([[0.0, 9.0, -90.0], [0.0, 1.0, 30.0]])
     row = decide(latents([frames], ("ce", "en", "je")), "en", 1.0, 2.0)[0]

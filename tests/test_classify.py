@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ import soundfile
 import torch
 from recipe_runs import ROOT, environment
 
-from dnf import classify
+from dnf import classifier, classify
 from dnf.channel_statistics import ChannelModel, mel_frequencies, statistics
 from dnf.checkpoint import config_tree, save
+from dnf.evidence import effective_frames
 from dnf.items import read_items
 from dnf.model import DNF
 from dnf.tables import read_tsv
@@ -90,6 +92,18 @@ def test_json_says_the_same_and_more(make_exp, wavs, capsys):
 def test_the_class_is_that_of_the_higher_density_whatever_comes_first(make_exp, wavs, capsys):
     for means, wanted in ((((9.0,) * 6, (0.0,) * 6), "zh"), (((0.0,) * 6, (9.0,) * 6), "en")):
         assert json.loads(run(capsys, make_exp(means=means), "--json", wavs / "plain.wav")[1])["class"] == wanted
+
+
+def test_without_calibration_frames_weigh_by_their_correlation_on_dev():
+    """The posteriors are those of as many frames as dev says, or of windows side by side where dev is not there."""
+    splice = SimpleNamespace(left=5, right=4, hop=1)
+    trained, means = SimpleNamespace(config=SimpleNamespace(splice=splice)), np.array([0.05, 0.0])
+    covariance = 0.9 ** np.arange(30)
+    for known, worth in ((covariance, effective_frames(np.array([100]), covariance)[0]), (np.zeros(0), 10.0)):
+        model = classifier.Model(trained, None, None, None, None, None, None, known)
+        found = classifier.judge(model, classifier.Means(means, 0.0, 0.0, np.zeros(2), 100))
+        np.testing.assert_allclose(found.posteriors[0], 1 / (1 + np.exp(-0.05 * worth)))
+        assert not found.calibrated
 
 
 def test_what_cannot_be_used_gets_a_line_and_a_status(make_exp, wavs, tmp_path, capsys):
