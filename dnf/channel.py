@@ -16,16 +16,20 @@ differences of the class means, K - 1 dims, and by nothing else. Two plain ways 
 
 **Centring.** What tells the two apart is how utterances of *one* class differ in training. Let m be the mean latent
 of a unit (an utterance, a speaker or a set), V the complement of W, and S the covariance of unit means within
-classes. The class is in W only; the shift is in both, and correlated. Its part in W is predicted from the part that
-holds no class,
+classes. The class is taken to be in W only; the shift is in both, and correlated. Its part in W is predicted from the
+part that holds no class,
 
     s_W = S_WV S_VV^-1 (m_V - mean_V),      c' = c - s_W,
 
 the conditional mean of a Gaussian, and taken away (with what mean_W, all classes alike, differs by from the middle of
 the mu_k: a model trained on augmented windows has its middle elsewhere). What the classes differ by is left whole: a
-move of m along W moves c' as much. For the mean over the unit's own frames the ratio above then is Fisher's linear
-discriminant with S (WCCN: Hatch, Kajarekar & Stolcke, "Within-class covariance normalization for SVM-based speaker
-recognition", Interspeech 2006), times a constant. The part in V stays: it decides nothing, and it is what tells that
+move of m along W moves c' as much. With two classes W is a line, and for the mean over the unit's own frames the ratio
+above then is Fisher's linear discriminant with S (WCCN: Hatch, Kajarekar & Stolcke, "Within-class covariance
+normalization for SVM-based speaker recognition", Interspeech 2006), times a constant; with more classes the spread of
+units within W itself is not whitened, and it is not. That the class shows in W alone holds where the mu_k are the mean
+latents of the classes, as maximum likelihood makes them; after hybrid training (``train.beta``) they need not be, classes
+differ in V a little, and centring takes some of the class with the shift. The part in V stays: it decides nothing, and it
+is what tells that
 a recording is unlike training. S comes from training: of utterances for ``centre: utterance``, of speakers for
 ``speaker`` and ``set`` (whose own covariance two or three training sets cannot give), with Ledoit and Wolf's
 shrinkage, without which a hundred dims need thousands of speakers. Units are taken as they come; for ``speaker`` and
@@ -47,7 +51,7 @@ of classes, and to fool it is to unlearn them. Against speakers *within* classes
 case of that, and needs no training.
 
 With variances that are not the same for all classes, directions outside W hold evidence too, and both corrections are
-then approximations.
+then approximations. Both correct c alone: with ``prior.cond_r``, where r has class means too, the settings are refused.
 """
 
 from __future__ import annotations

@@ -116,6 +116,8 @@ def test_too_few_speakers_are_named():
         (["channel.nap=500"], "below prior.cond_dim"),
         (["channel.centre=utterance", "prior.cond_dim=0"], "leaves no direction"),
         (["channel.centre=corpus"], "not one of"),
+        (["channel.centre=utterance", "prior.cond_dim=40", "prior.cond_r=true"], "prior.cond_r"),
+        (["channel.nap=2", "prior.cond_dim=40", "prior.cond_r=true"], "prior.cond_r"),
     ],
 )
 def test_settings_that_cannot_be_are_named(words, text):
