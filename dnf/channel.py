@@ -27,9 +27,9 @@ move of m along W moves c' as much. With two classes W is a line, and for the me
 above then is Fisher's linear discriminant with S (WCCN: Hatch, Kajarekar & Stolcke, "Within-class covariance
 normalization for SVM-based speaker recognition", Interspeech 2006), times a constant; with more classes the spread of
 units within W itself is not whitened, and it is not. That the class shows in W alone holds where the mu_k are the mean
-latents of the classes, as maximum likelihood makes them; after hybrid training (``train.beta``) they need not be, classes
-differ in V a little, and centring takes some of the class with the shift. The part in V stays: it decides nothing, and it
-is what tells that
+latents of the classes, as maximum likelihood makes them; after hybrid training (``train.beta``) they need not be,
+classes differ in V a little, and centring takes some of the class with the shift. The part in V stays: it decides
+nothing, and it is what tells that
 a recording is unlike training. S comes from training: of utterances for ``centre: utterance``, of speakers for
 ``speaker`` and ``set`` (whose own covariance two or three training sets cannot give), with Ledoit and Wolf's
 shrinkage, without which a hundred dims need thousands of speakers. Units are taken as they come; for ``speaker`` and
@@ -210,8 +210,16 @@ class Correction:
         """What centring takes from c of each segment ``(G, C)``, on the device; None without centring."""
         if self.centre == "none":
             return None
-        means, unit = unit_means(*segment_sums(model, windows), unit_names(windows.segments(), self.centre))
-        return self.shift(means)[torch.from_numpy(unit)].to(windows.device)
+        return self.shifts_of(*segment_sums(model, windows), windows.segments(), windows.device)
+
+    def shifts_of(
+        self, sums: np.ndarray, counts: np.ndarray, segments: Iterable[Segment], device: torch.device
+    ) -> Tensor | None:
+        """The same from sums of c ``(G, C)`` and numbers of vectors ``(G,)`` of G segments."""
+        if self.centre == "none":
+            return None
+        means, unit = unit_means(sums, counts, unit_names(segments, self.centre))
+        return self.shift(means)[torch.from_numpy(unit)].to(device)
 
     def shift(self, means: np.ndarray) -> Tensor:
         """Shift between the classes ``(U, C)`` float32 of units with mean latents ``(U, C)``."""

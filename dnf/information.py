@@ -1,4 +1,4 @@
-"""Where the information is: in which seconds of speech, speakers, expert scores and latent dimensions.
+"""Where the information is: in how many seconds of a recording, which speakers, expert scores and latent dimensions.
 
 All from what stages 4 and 7 left; the flow is not run again.
 """
@@ -17,47 +17,30 @@ from dnf.page import Html, Section, table
 from dnf.score import Latents, latent_sets
 from dnf.tables import read_tsv, write_tsv
 
-SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0)
-LEAST = 2  # speakers of a class below which a duration has no row
+LEAST = 5  # speakers of a class below which a duration has no row
 TOP = 0.1  # share of the dims, those of highest Fisher ratio
 
 
-def seconds_per_row(config: Config) -> float:
-    """Seconds of speech that a row of the latents stands for."""
-    return config.features.frame_shift * config.splice.hop
+def duration_rows(pieces: Sequence[dict], config: Config) -> list[dict]:
+    """Rows of ``durations.tsv``: accuracy of pieces of each set and number of seconds, by class and of all.
 
+    A class with fewer than ``LEAST`` speakers has no row, and then there is none of all. Speakers of short pieces need
+    not have long ones, so durations are not of the same speakers; ``speakers`` says how many there are.
 
-def pieces(latents: Latents, rows: int) -> list[tuple[str, str, str]]:
-    """Speaker, true class and decided class of every piece of ``rows`` rows.
-
-    A speaker's utterances of a class follow one another and are cut together, so that durations beyond that of an
-    utterance have pieces and each duration has the same speakers; what is left at the end is no piece.
+    Args:
+        pieces: rows of ``pieces.tsv``.
+        config: resamples and seed of the intervals.
     """
-    streams: dict[tuple[str, str], list[np.ndarray]] = {}
-    for utt in latents.utts:
-        if utt["class"] in latents.classes:
-            part = latents.logp[utt["first"] : utt["first"] + utt["rows"]]
-            streams.setdefault((utt["speaker"], utt["class"]), []).append(np.asarray(part, np.float64))
-    found = []
-    for (speaker, true), parts in sorted(streams.items()):
-        logp = np.concatenate(parts)
-        count = len(logp) // rows
-        sums = logp[: count * rows].reshape(count, rows, len(latents.classes)).sum(1)
-        found += [(speaker, true, latents.classes[k]) for k in sums.argmax(1)]
-    return found
-
-
-def duration_rows(name: str, latents: Latents, config: Config) -> list[dict]:
-    """Rows of ``durations.tsv`` for one set: accuracy of pieces of each of ``SECONDS``, by class and of all."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for piece in pieces:
+        groups.setdefault((piece["set"], piece["seconds"]), []).append(piece)
     rows = []
-    for seconds in SECONDS:
-        length = round(seconds / seconds_per_row(config))
-        cut = pieces(latents, length) if length else []
-        present = sorted({true for _, true, _ in cut})
-        enough = [c for c in present if len({s for s, true, _ in cut if true == c}) >= LEAST]
+    for (name, seconds), cut in groups.items():
+        present = sorted({piece["class"] for piece in cut})
+        enough = [c for c in present if len({p["speaker"] for p in cut if p["class"] == c}) >= LEAST]
         for true in enough + (["all"] if len(enough) == len(present) > 1 else []):
-            hits = [(s, int(decided == t), 1) for s, t, decided in cut if true in ("all", t)]
-            names = {"set": name, "class": true, "seconds": f"{seconds:g}"}
+            hits = [(p["speaker"], int(p["decision"] == p["class"]), 1) for p in cut if true in ("all", p["class"])]
+            names = {"set": name, "class": true, "seconds": seconds}
             rows.append(share_row("duration_accuracy", hits, config.report.bootstrap, config.seed, **names))
     return rows
 
@@ -70,12 +53,8 @@ def whole_sets(exp: Path, config: Config) -> list[Path]:
 
 def durations(exp: Path, config: Config) -> list[dict]:
     """Rows of ``durations.tsv`` of all sets; none where the model decides nothing."""
-    rows = []
-    for directory in whole_sets(exp, config):
-        latents = Latents.open(directory)
-        if latents.cond_dim and len(latents.classes) > 1:
-            rows += duration_rows(directory.name, latents, config)
-    return rows
+    path = exp / "pieces.tsv"
+    return duration_rows(read_tsv(path) if path.is_file() else [], config)
 
 
 def speaker_rows(name: str, decisions: Sequence[dict], known: Sequence[str]) -> list[dict]:
@@ -156,11 +135,12 @@ def information_rows(exp: Path, config: Config) -> list[dict]:
 
 
 def lines(rows: list[dict]) -> list[str]:
-    """Accuracy against seconds of speech, a line for each set and class."""
+    """Accuracy of recordings of so many seconds, decided by likelihood, a line for each set and class."""
     found: dict[tuple[str, str], list[str]] = {}
     for r in (r for r in rows if r["metric"] == "duration_accuracy"):
         ends = f"{float(r['low']):.4f}-{float(r['high']):.4f}" if r["low"] else "no interval"
-        cell = f"{r['decided'].removesuffix('s')} s {float(r['value']):.4f} ({ends}) of {r['total']}"
+        counts = f"[ {r['total']} of {r['speakers']} speakers ]"
+        cell = f"{r['decided'].removesuffix('s')} s {float(r['value']):.4f} ({ends}) {counts}"
         found.setdefault((r["set"], r["class"]), []).append(cell)
     return [f"seconds {name} {true} {' | '.join(cells)}" for (name, true), cells in found.items()]
 
@@ -206,21 +186,22 @@ def fisher_lines(rows: list[dict]) -> list[str]:
 def sections(rows, exp: Path) -> list[Section]:
     """Tables of ``report.html``; ``rows`` are ``dnf.report_tables.Rows``."""
     found = rows.pivot((r for r in rows.left if r["metric"] == "duration_accuracy"), ("set", "class"), "decided")
-    heads = list(dict.fromkeys(f"{s:g}s" for s in SECONDS if any(f"{s:g}s" in cells for cells in found.values())))
+    heads = sorted({head for cells in found.values() for head in cells}, key=lambda head: float(head.removesuffix("s")))
 
     def cell(row: dict | None) -> str:
         if row is None:
             return ""
-        return f"{float(row['value']):.3f}" + (
-            f" ({float(row['low']):.2f} to {float(row['high']):.2f})" if row["low"] else ""
-        )
+        ends = f" ({float(row['low']):.2f} to {float(row['high']):.2f})" if row["low"] else ""
+        return f"{float(row['value']):.3f}{ends}, {row['speakers']} speakers"
 
     body = [[*key, *(cell(cells.get(head)) for head in heads)] for key, cells in found.items()]
-    words = "<p>Seconds of speech: each speaker's utterances, one after another, cut to pieces of that length.</p>"
+    words = (
+        "<p>Recordings cut to pieces of that length, pauses and all, each normalized by itself and decided by "
+        "likelihood. Long pieces may have other speakers than short ones; fewer than 5 of a class are not shown.</p>"
+    )
     named = ["set", "class", *(head.replace("s", " s") for head in heads)]
-    made = [
-        Section("Accuracy against seconds of speech", Html(words) + table(named, body, keys=2) if body else Html(""))
-    ]
+    shown = Html(words) + table(named, body, keys=2) if body else Html("")
+    made = [Section("Accuracy against the length of a recording", shown)]
     ratios = rows.pivot((r for r in rows.left if r["metric"].startswith("fisher_")), ("set", "class"))
     body = []
     for key, cells in ratios.items():

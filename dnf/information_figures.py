@@ -1,4 +1,4 @@
-"""Figures of where the information is: accuracy against seconds of speech, and the Fisher ratio of each dimension."""
+"""Figures of where the information is: accuracy against the length of a recording, and the Fisher ratio of each dimension."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def duration_figure(rows: list[dict], exp: str) -> Figure:
     sets = {}
     for row in rows:
         sets.setdefault(row["set"], {}).setdefault(row["class"], []).append(row)
-    figure = new_figure(f"{exp}: accuracy against seconds of speech", 6.0 + 0.28 * len(sets))
+    figure = new_figure(f"{exp}: accuracy against the length of a recording", 6.0 + 0.28 * len(sets))
     axes = figure.subplots()
     lowest, ticks = 0.5, sorted({float(row["seconds"]) for row in rows})
     for i, (name, classes) in enumerate(sets.items()):
@@ -54,7 +54,7 @@ def duration_figure(rows: list[dict], exp: str) -> Figure:
             x, y, np.abs(ends - y), marker=MARKERS[i % len(MARKERS)], ms=7, lw=2, capsize=4, label=label, **style
         )
         lowest = min(lowest, float(ends.min()))
-    axes.set(xscale="log", xlabel="speech (s)", ylabel="accuracy of pieces", ylim=(max(0.0, lowest - 0.03), 1.02))
+    axes.set(xscale="log", xlabel="recording (s)", ylabel="accuracy of pieces", ylim=(max(0.0, lowest - 0.03), 1.02))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{tick:g}" for tick in ticks])

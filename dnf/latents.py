@@ -23,6 +23,7 @@ from dnf.environment import choose_device
 from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
 from dnf.gaussianity import Moments
 from dnf.moment_rows import FISHER, fisher_rows, gaussianity_rows, input_rows
+from dnf.pieces import COLUMNS, piece_rows
 from dnf.scored import each_set, open_sets, write_scored, written_whole
 from dnf.sets import reasons
 from dnf.tables import write_tsv
@@ -153,6 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     write_tsv(args.exp / "gaussianity.tsv", rows)
     write_tsv(args.exp / "gaussianity_dims.tsv", dims)
     write_tsv(args.exp / "fisher.tsv", fisher, FISHER)
+    write_tsv(args.exp / "pieces.tsv", piece_rows(trained, opened, config, correction, device), COLUMNS)
     return 0
 
 

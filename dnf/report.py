@@ -53,8 +53,9 @@ CAPTIONS = {
     "often speakers or recordings.",
     "llr_hist": "Log-likelihood ratios of utterances. Well separated classes lie on both sides of 0; an unseen "
     "class lies where the model puts it.",
-    "durations": "Accuracy against seconds of speech: it should rise and level off. Where it levels off below 1, more "
-    "speech of the same speaker does not help: what is wrong is the speaker or the channel, not the noise of frames.",
+    "durations": "Accuracy against the length of a recording, normalized by itself: it should rise and level off. Where it "
+    "levels off below 1, more speech of the same speaker does not help: what is wrong is the speaker or the channel, "
+    "not the noise of frames.",
     "fisher": "Which dimensions carry class, most first: c should hold it, r none. A steep curve is class in few dims; "
     "the input's curve (x) says what a single dim had before the flow.",
     "detection": "Left, errors of each system at every threshold: lower is better, and a dashed line, the control, "

@@ -245,7 +245,7 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         else [],
         "accuracy of utterances against their duration": duration_lines(rows, config.data),
         "open set: none of the model's classes; AUC of unseen classes, and shares flagged": open_set_rows.lines(rows),
-        "accuracy against seconds of speech, a speaker's utterances cut to pieces": information.lines(rows),
+        "accuracy of recordings of so many seconds, normalized by themselves, by likelihood (durations.tsv)": information.lines(rows),
         "by speaker (all of them in speakers.tsv) and by expert score": information.table_lines(exp),
         f"near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances": near_tie_lines(
             rows

@@ -252,10 +252,14 @@ class Latents:
     save_frames: int
     max_difference: float
     mardia_frames: int
+    durations: list[float]
+    duration_frames: int
 
     def __post_init__(self):
-        not_negative(self, "save_frames")
+        not_negative(self, "save_frames", "duration_frames")
         positive(self, "max_difference", "mardia_frames")
+        if any(seconds <= 0 for seconds in self.durations) or len(set(self.durations)) < len(self.durations):
+            raise ValueError(f"latents.durations must be seconds above 0, each once, not {self.durations}")
 
 
 @dataclass(frozen=True)

@@ -10,64 +10,30 @@ from recipe_runs import run_stages
 from dnf import information, information_figures
 from dnf.config import resolve
 from dnf.gaussianity import Moments
-from dnf.information import duration_rows, fisher_lines, fisher_summary, lines, pieces, score_rows, speaker_rows
-from dnf.score import Latents
+from dnf.information import duration_rows, fisher_lines, fisher_summary, lines, score_rows, speaker_rows
+from dnf.pieces import few_of_each
 from dnf.tables import write_tsv
 
 
-def latents_of(utterances: list[tuple[str, str, int]], right=lambda row: True) -> Latents:
-    """Utterances of (speaker, class, rows); ``right`` says of each row, of all, if it is for its class."""
-    classes, utts, logp, first = ["ce", "en"], [], [], 0
-    for n, (speaker, name, rows) in enumerate(utterances):
-        utts.append(
-            {
-                "utt": f"{speaker}-{n}",
-                "speaker": speaker,
-                "class": name,
-                "set": "s",
-                "score": "",
-                "first": first,
-                "rows": rows,
-            }
-        )
-        own = np.array([[float(right(first + i) == (name == c)) for c in classes] for i in range(rows)])
-        logp.append(own)
-        first += rows
-    return Latents(classes, 2, utts, np.concatenate(logp).astype(np.float32), np.zeros(first, dtype=np.float32))
+def piece(speaker: str, true: str, decided: str, seconds: str = "1") -> dict:
+    return {"set": "s", "seconds": seconds, "speaker": speaker, "class": true, "decision": decided, "frames": "30"}
 
 
-@pytest.mark.parametrize("rows, count", [(1, 45), (7, 5 + 1), (10, 3 + 1), (11, 3), (35, 1), (36, 0)])
-def test_pieces_are_counted_per_speaker_across_utterances(rows, count):
-    """Speaker a has 35 rows in three utterances, speaker b 10; a class unseen has no pieces."""
-    latents = latents_of([("a", "en", 20), ("b", "ce", 10), ("a", "en", 4), ("a", "en", 11), ("c", "je", 100)])
-    found = pieces(latents, rows)
-    assert len(found) == count
-    assert all(true == decided and speaker in "ab" for speaker, true, decided in found)
+def test_durations_by_hand():
+    """Five speakers of each class at 1 s, four of ce at 2 s: ce has no row there, and so all has none."""
+    cut = [piece(f"e{n}", "en", ("en", "ce")[n == 0]) for n in range(5)] + [piece(f"c{n}", "ce", "ce") for n in range(5)]
+    cut += [piece(f"e{n}", "en", "en", "2") for n in range(5)] + [piece(f"c{n % 4}", "ce", "ce", "2") for n in range(9)]
+    rows = duration_rows(cut, resolve(["report.bootstrap=20"]))
+    found = {(r["seconds"], r["class"]): (r["value"], r["total"], r["speakers"]) for r in rows}
+    one = {"en": ("0.800000", 5, 5), "ce": ("1.000000", 5, 5), "all": ("0.900000", 10, 10)}
+    assert found == {("1", name): figures for name, figures in one.items()} | {("2", "en"): ("1.000000", 5, 5)}
+    texts = lines([row | {"decided": f"{row['seconds']}s"} for row in rows])
+    assert texts[0].startswith("seconds s ce 1 s 1.0000 (") and texts[0].endswith(") [ 5 of 5 speakers ]")
 
 
-def test_a_piece_is_decided_by_the_sum_of_its_rows():
-    latents = latents_of([("a", "en", 6)], right=lambda row: row in (0, 1, 5))  # 2 of 3 right, then 1 of 3
-    assert [decided for _, _, decided in pieces(latents, 3)] == ["en", "ce"]
-
-
-def test_longer_pieces_are_decided_better_where_rows_are_independent():
-    rng = np.random.default_rng(0)
-    good = rng.random(40 * 600) < 0.6
-    latents = latents_of([(f"s{n}", ("ce", "en")[n % 2], 600) for n in range(40)], right=lambda row: good[row])
-    rows = duration_rows("test", latents, resolve(["splice.hop=3", "report.bootstrap=50"]))
-    of_all = {float(row["seconds"]): row for row in rows if row["class"] == "all"}
-    assert list(of_all) == [0.5, 1, 2, 3, 5, 10]  # 600 rows of 0.03 s are 18 s
-    assert of_all[0.5]["total"] == 40 * (600 // 17) and of_all[10]["total"] == 40
-    values = [float(row["value"]) for row in of_all.values()]
-    assert 0.7 < values[0] < values[2] < values[-1] and values[-1] > 0.98
-    assert {row["class"] for row in rows} == {"all", "ce", "en"}
-    assert sum(row["total"] for row in rows if row["seconds"] == "5" and row["class"] != "all") == of_all[5]["total"]
-
-
-def test_a_class_of_one_speaker_has_no_row_and_then_there_is_no_total():
-    latents = latents_of([("a", "en", 200), ("b", "en", 200), ("c", "ce", 200)])
-    rows = duration_rows("test", latents, resolve(["report.bootstrap=20"]))
-    assert {row["class"] for row in rows} == {"en"}
+def test_few_of_each_are_spread_over_its_own():
+    names = [("a", "en")] * 9 + [("b", "en")] * 2 + [("a", "ce")]
+    assert few_of_each(names, 3) == [0, 3, 6, 9, 10, 11]
 
 
 def decision(speaker: str, true: str, decided: str, llr: float, score: str = "") -> dict:
@@ -184,11 +150,42 @@ def test_an_experiment_gets_its_tables_and_rows(experiment):
     root, _ = experiment
     rows = read(root / "exp" / "accuracy.tsv")
     seconds = {(r["set"], r["class"], r["decided"]) for r in rows if r["metric"] == "duration_accuracy"}
-    assert ("test", "all", "0.5s") in seconds and ("test", "all", "1s") in seconds and len(lines(rows)) == 9
+    assert seconds == {("dev", c, s) for c in ("all", "en", "zh") for s in ("0.5s", "1s")} and len(lines(rows)) == 3
+    pieces = read(root / "exp" / "pieces.tsv")
+    assert {r["set"] for r in pieces} == {"dev", "test"}  # nothing of training; test has four speakers of a class
+    assert {r["class"] for r in pieces} == {"en", "zh"} and {r["seconds"] for r in pieces} == {"0.5", "1"}
     parts = {r["metric"] for r in fisher_summary(root / "exp")}
     assert parts == {f"fisher_{a}{b}" for a in ("", "top_") for b in "crx"}
     assert len(read(root / "exp" / "speakers.tsv")) == 8 + 12 + 12 and read(root / "exp" / "by_score.tsv") == []
     assert any(line.startswith("speakers test en lowest ") for line in information.table_lines(root / "exp"))
+
+
+def test_a_piece_is_decided_as_a_recording_of_that_length_would_be(experiment, small_config):
+    """The decision and frames of pieces are those of the piece alone, normalized and spliced by hand."""
+    from dnf.checkpoint import load_model
+    from dnf.evaluate import evenly_spaced
+    from dnf.frames import FrameStore
+    from dnf.move import splice
+    from dnf.pieces import decide_pieces
+    from dnf.windows import Windows
+
+    root, config = experiment
+    store, trained, cpu = FrameStore(root / "frames" / "dev"), load_model(root / "exp" / "best.pt"), torch.device("cpu")
+    alone = small_config("cmvn.scope=utterance").cmvn
+    windows = Windows([store], config.splice, alone, ["en", "zh"], False, cpu, (), 50)
+    rows = decide_pieces(trained, windows, None, 10**6)
+    assert len(rows) == len(list(windows.segments())) == 24  # 12 utterances of 130 frames
+    for n, (speaker, true, decision, count) in enumerate(rows):
+        u, first = n // 2, store.offsets[n // 2] + 50 * (n % 2)
+        frames = store.frames[first : first + 50].float()
+        spoken = store.centres[(store.centres >= first) & (store.centres < first + 50)] - first
+        frames = frames - frames[spoken].mean(0)
+        with torch.no_grad():
+            logp = trained.model.log_prob(splice(frames, spoken[:: config.splice.hop], config)).sum(0)
+        expected = (store.speakers[u], store.classes[u], trained.classes[int(logp.argmax())])
+        assert (speaker, true, decision) == expected and count == len(spoken[:: config.splice.hop])
+    few = decide_pieces(trained, windows, None, sum(row[3] for row in rows) // 2)
+    assert few == [rows[i] for i in evenly_spaced(24, len(few)).tolist()] and 8 <= len(few) <= 12
 
 
 def test_figures_show_every_set_and_part(experiment):
@@ -196,7 +193,7 @@ def test_figures_show_every_set_and_part(experiment):
     made = dict(information_figures.information_figures(root / "exp", config, "exp"))
     assert set(made) == {"durations", "fisher"}
     legend = [text.get_text() for text in made["durations"].legends[0].get_texts()]
-    assert legend == ["dev, en+zh", "test, en+zh", "train, en+zh"]
+    assert legend == ["dev, en+zh"]
     axes = made["fisher"].axes
     assert [a.get_title() for a in axes[::2]] == ["train, en+zh", "dev, en+zh", "test, en+zh"]
     assert [line.get_label().split(",")[0] for line in axes[0].lines] == ["c", "r", "x"]
