@@ -14,7 +14,24 @@ Four figures of an utterance, each larger for what is less like the known classe
 
 ``combined`` is the sum of typicality, distance and gap, each in standard deviations of dev. Density is left out of it:
 typicality holds it already, two-sided, and a flow may well give unseen data more density than what it was trained on.
-No utterance of an unseen class has a part in the fit or in the threshold.
+No utterance of an unseen class has a part in the fit or in the threshold, which is a quantile over dev with classes
+and speakers weighted alike. Dev made the scales, too: on new speakers somewhat more than ``false_alarm`` are flagged.
+
+**How the default was chosen.** Not blindly: ``combined`` was settled after the AUCs of class je had been seen on the
+*test* set of the mini corpus, for 16 figures and 17 combinations of them, with models of en and ce. Figures of je there
+are too good by what that choice is worth. It was then tried once on two models of other pairs of classes, whose unseen
+class had no part in it (mini corpus, experiment ``two_class``, seed 1, 12 epochs, where the model of en and ce has 20).
+AUC on dev, 4 unseen against 8 known speakers, with the 95 % interval over speakers; in brackets on test, 6 against 12:
+
+    unseen  model   combined                typicality              distance                density      gap
+    je *    en+ce   0.85 0.67-0.99 (0.90)   0.72 0.42-1.00 (0.67)   0.77 0.49-0.99 (0.86)   0.71 (0.76)  0.68 (0.81)
+    ce      en+je   0.65 0.40-0.88 (0.90)   0.71 0.42-0.92 (0.90)   0.64 0.39-0.86 (0.68)   0.62 (0.71)  0.35 (0.49)
+    en      ce+je   0.85 0.63-0.99 (0.74)   0.75 0.51-0.94 (0.58)   0.79 0.53-0.99 (0.67)   0.66 (0.60)  0.76 (0.82)
+    * seen in the choice
+
+Over the two pairs below ``combined`` has the best mean on dev (0.75; typicality 0.73, distance 0.72, density 0.64, gap
+0.55), by much less than the intervals are wide. It stays the default because it is not clearly worse than any of its
+parts, not because it was shown to be better than typicality.
 
 References:
     E. Nalisnick, A. Matsukawa, Y. W. Teh, B. Lakshminarayanan, "Detecting out-of-distribution inputs to deep generative
@@ -29,6 +46,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -161,7 +179,13 @@ class OpenSet:
 
     @classmethod
     def fit(
-        cls, train: Summary, of_train: Sequence[str], dev: Summary, classes: Sequence[str], settings: Settings
+        cls,
+        train: Summary,
+        of_train: Sequence[str],
+        dev: Summary,
+        classes: Sequence[str],
+        settings: Settings,
+        of_dev: Sequence[tuple[str, str]] = (),
     ) -> OpenSet:
         """Means and covariance from training utterances, scales and threshold from dev.
 
@@ -170,6 +194,7 @@ class OpenSet:
             dev: utterances of known classes.
             classes: the model's.
             settings: the score and the false-alarm rate.
+            of_dev: class and speaker of each dev utterance, for the threshold; empty: every utterance counts alike.
 
         Raises:
             ValueError: a class without training utterances, or too few dev utterances.
@@ -200,7 +225,8 @@ class OpenSet:
         )
         scales = {name: Scale.fit(values, dev.frames) for name, values in model.figures(dev).items()}
         model = replace(model, scales=scales)
-        return replace(model, threshold=threshold(model.score(dev), settings.false_alarm))
+        weights = weights_of(of_dev) if of_dev else np.ones(len(dev.frames))
+        return replace(model, threshold=threshold(model.score(dev), settings.false_alarm, weights))
 
     def figures(self, of: Summary) -> dict[str, np.ndarray]:
         """Density, typicality, distance and, with several classes, gap ``(U,)``, in units of their own."""
@@ -273,13 +299,24 @@ class OpenSet:
         )
 
 
-def threshold(scores: np.ndarray, false_alarm: float) -> float:
-    """The smallest of ``scores`` ``(U,)`` that one more exceeds with probability ``false_alarm`` at most.
+def weights_of(names: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Weights ``(U,)`` of utterances from their classes and speakers: classes alike, and speakers of a class alike."""
+    utterances, speakers = Counter(names), Counter(name for name, _ in set(names))
+    return np.array([1 / (speakers[name[0]] * utterances[name]) for name in names])
 
-    That is the rank of split conformal prediction, ceil((U + 1)(1 - false_alarm)); the largest where U is too small.
+
+def threshold(scores: np.ndarray, false_alarm: float, weights: np.ndarray) -> float:
+    """The smallest of ``scores`` ``(U,)`` that (1 - false_alarm)(1 + 1 / U) of the weight is not above.
+
+    The part 1 / U is a margin for one utterance more; where U is too small for it, the largest score.
+
+    With equal weights that is rank ceil((U + 1)(1 - false_alarm)), as in split conformal prediction, but without its
+    guarantee: dev made the scales of the scores as well, and utterances of one speaker are not independent.
     """
-    place = int(np.ceil((len(scores) + 1) * (1 - false_alarm)))
-    return float(np.sort(scores)[min(place, len(scores)) - 1])
+    order = np.argsort(scores, kind="stable")
+    below = np.cumsum(weights[order]) / weights.sum()
+    place = int(np.searchsorted(below, (1 - false_alarm) * (1 + 1 / len(scores)) - 1e-9))
+    return float(scores[order][min(place, len(scores) - 1)])
 
 
 def nearest(z_mean: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.ndarray:

@@ -90,12 +90,14 @@ def fit(exp: Path, config: Config) -> OpenSet | None:
     for role, (latents, summary) in found.items():
         names = np.array([utt["class"] for utt in latents.utts])
         known = np.isin(names, latents.classes)
-        chosen[role] = summary.rows(known), names[known]
+        pairs = [(utt["class"], utt["speaker"]) for utt, wanted in zip(latents.utts, known) if wanted]
+        chosen[role] = summary.rows(known), names[known], pairs
     classes = found["train"][0].classes
     if len(chosen["dev"][1]) < LEAST or not set(classes) <= set(chosen["train"][1]):
         log.warning("%s: fewer than %d dev utterances of known classes, so no open-set score", exp, LEAST)
         return None
-    model = OpenSet.fit(*chosen["train"], chosen["dev"][0], classes, config.open_set)
+    dev, _, of_dev = chosen["dev"]
+    model = OpenSet.fit(*chosen["train"][:2], dev, classes, config.open_set, of_dev)
     model.save(exp / "open_set.json")
     return model
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from dnf import decide, open_set_rows, results
 from dnf.config import resolve
-from dnf.open_set import SCORES, OpenSet, Scale, against_frames, nearest, read, summary_of, threshold
+from dnf.open_set import SCORES, OpenSet, Scale, against_frames, nearest, read, summary_of, threshold, weights_of
 from dnf.open_set_rows import Pool, auc_row
 from dnf.score import Latents
 from dnf.settings import OpenSet as Settings
@@ -90,8 +90,17 @@ def test_the_false_alarm_rate_holds_for_shorter_and_longer_utterances_than_most(
 
 
 def test_the_threshold_is_a_rank():
-    assert threshold(np.arange(1.0, 100.0), 0.05) == 95
-    assert threshold(np.array([3.0, 1.0, 2.0]), 0.05) == 3  # too few for 5 %: the largest
+    assert threshold(np.arange(1.0, 100.0), 0.05, np.ones(99)) == 95
+    assert threshold(np.array([3.0, 1.0, 2.0]), 0.05, np.ones(3)) == 3  # too few for 5 %: the largest
+
+
+def test_classes_and_speakers_weigh_alike_in_the_threshold():
+    """Speaker a of 80 utterances weighs as b of 20; a class of one speaker as that of both."""
+    names = [("en", "a")] * 80 + [("en", "b")] * 20 + [("ce", "c")] * 50
+    weights = weights_of(names)
+    assert [weights[:80].sum(), weights[80:100].sum(), weights[100:].sum()] == pytest.approx([0.5, 0.5, 1.0])
+    scores = np.concatenate([np.linspace(0, 1, 80), np.linspace(10, 11, 20), np.linspace(0, 1, 50)])
+    assert threshold(scores, 0.2, np.ones(150)) <= 1 < 10 < threshold(scores, 0.2, weights)  # b: a quarter
 
 
 def test_typicality_sees_a_norm_that_is_too_small_and_density_does_not():
