@@ -4,11 +4,16 @@
     python3 -m dnf.move exp/dnf120 talk.wav --from en --to ce
 
 The vectors x of class a become f^-1(f(x) + [mu_b - mu_a ; 0]) (Sun et al., "Deep generative factorization for speech
-signal", ICASSP 2021). Of each moved window the central frame is taken, so speech frames form a moved recording, which
-differs from the first in these frames alone. Whether the class has changed is for a multilayer perceptron to say, which
+signal", ICASSP 2021); with ``prior.cond_r`` r moves as well. ``--by latents`` takes for mu the means of the training
+latents instead: hybrid training leaves those of the prior closer together than they are. Of each moved window the
+central frame is taken, so speech frames form a moved recording, which differs from the first in these frames alone.
+Whether the class has changed is for a multilayer perceptron to say, which
 has seen the training frames and nothing of the flow. It is asked twice: about the moved windows as the flow makes them,
 and about windows spliced anew from the moved frames, whose parts agree with each other as those of speech do.
 With no move, what comes back must be what went in.
+
+The verdict is on the windows spliced anew: the class has moved if the perceptron's share of frames of class b goes at
+least half way from what it was before to what it is on frames of dev that are of class b.
 
 Writes ``exp/dnf120/move/<what>_<a>_to_<b>.tsv`` and, with --plot, a picture of the recording before and after.
 """
@@ -19,7 +24,6 @@ import argparse
 import dataclasses
 import logging
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +32,6 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from dnf import entry
@@ -38,6 +41,7 @@ from dnf.config import Config
 from dnf.evaluate import BATCH, evenly_spaced
 from dnf.figures import STYLE, new_figure
 from dnf.frames import FrameStore
+from dnf.move_judge import Judge, Vectors, rows_of, verdict
 from dnf.sound import Source
 from dnf.streaming import Frames, normalization
 from dnf.tables import write_tsv
@@ -53,9 +57,10 @@ SHOWN = 400  # frames in the picture
 
 
 class Utterance(NamedTuple):
-    """Normalized frames ``(N, F)`` float32 of a recording, which of them are speech ``(N,)``, and its class."""
+    """Normalized frames ``(N, F)`` float32 of a recording, which of them are speech ``(N,)``, its speaker and class."""
 
     name: str
+    speaker: str
     label: str
     frames: Tensor
     speech: Tensor
@@ -90,7 +95,7 @@ def of_store(store: FrameStore, config: Config, label: str, most: int) -> Iterat
             frames = (frames - part.mean[i]) * part.scale[i]
         speech = torch.zeros(last - first, dtype=torch.bool)
         speech[store.centres[store.spoken[u] : store.spoken[u + 1]] - first] = True
-        yield cut(Utterance(store.utterances[u], label, frames, speech))
+        yield cut(Utterance(store.utterances[u], store.speakers[u], label, frames, speech))
 
 
 def of_recording(path: str, config: Config, label: str) -> Utterance:
@@ -100,7 +105,8 @@ def of_recording(path: str, config: Config, label: str) -> Utterance:
         last = min(read.count, LONGEST)
         frames, norm = torch.from_numpy(read.frames(0, last)).float(), normalization(read.stats, config)
         speech = torch.from_numpy(read.marks(0, last))
-    return cut(Utterance(Path(path).stem, label, frames if norm is None else (frames - norm[0]) * norm[1], speech))
+    frames = frames if norm is None else (frames - norm[0]) * norm[1]
+    return cut(Utterance(Path(path).stem, Path(path).stem, label, frames, speech))
 
 
 def cut(utterance: Utterance) -> Utterance:
@@ -114,64 +120,52 @@ def splice(frames: Tensor, centres: Tensor, config: Config) -> Tensor:
 
 
 @torch.no_grad()
-def move(utterance: Utterance, trained: Trained, source: str, target: str, scale: float = 1.0) -> Moved:
-    """Move the speech of an utterance from ``source`` to ``target``, by ``scale`` times the way between the means."""
+def way(trained: Trained, names: tuple[str, str], vectors: list[Tensor] | None = None) -> Tensor:
+    """What a move adds to z ``(D,)``: the difference of the class means of the prior, or of the latents of ``vectors``.
+
+    Args:
+        names: class to move from and to.
+        vectors: ``(N, D)`` of each of the two; None for the means of the prior. r stays where it has no class means.
+    """
+    prior = trained.model.prior
+    if vectors is None:
+        a, b = (prior.class_means()[trained.classes.index(name)] for name in names)
+        return b - a
+    a, b = (
+        sum(trained.model(part.to(prior.means))[0].sum(0) for part in of.split(BATCH)) / len(of) for of in vectors
+    )
+    shift = b - a
+    if prior.means_r is None:
+        shift[prior.cond_dim :] = 0
+    return shift
+
+
+@torch.no_grad()
+def move(utterance: Utterance, trained: Trained, shift: Tensor) -> Moved:
+    """Move the speech of an utterance by ``shift`` ``(D,)`` in the latent space."""
     config, model, dim = trained.config, trained.model, utterance.frames.shape[1]
     kind, device = model.prior.means.dtype, model.prior.means.device
-    a, b = (model.prior.means[trained.classes.index(name)] for name in (source, target))
-    shift = scale * (b - a)
     centres = torch.nonzero(utterance.speech)[:, 0]
     before, windows, error = splice(utterance.frames, centres, config), [], 0.0
     for part in before.split(BATCH):
         x = part.to(device, kind)
         z = model(x)[0]
         error = max(error, float((model.inverse(z)[0] - x).abs().max()))
-        z[:, : len(shift)] += shift
-        windows.append(model.inverse(z)[0].cpu().float())
+        windows.append(model.inverse(z + shift)[0].cpu().float())
     moved, after = torch.cat(windows), utterance.frames.clone()
     after[centres] = moved[:, config.splice.left * dim : (config.splice.left + 1) * dim]
     return Moved(before, moved, splice(after, centres, config), after, error)
 
 
-def vectors_of(sets: list[str], frames: Path, config: Config, names: tuple[str, str], most: int) -> dict[str, Tensor]:
-    """Up to ``most`` vectors ``(N, D)`` of each class in some sets, evenly spaced; classes without any are left out."""
+def vectors_of(sets: list[str], frames: Path, config: Config, names: tuple[str, str], most: int) -> dict[str, Vectors]:
+    """Up to ``most`` vectors of each class in some sets, evenly spaced; classes without any are left out."""
     stores, found = [FrameStore(frames / name) for name in sets], {}
     for name in names:
         windows = Windows(stores, config.splice, config.cmvn, [name], keep_unseen=False, device=torch.device("cpu"))
         if len(windows):
-            found[name] = windows.gather(evenly_spaced(len(windows), most))
+            rows, speakers = evenly_spaced(len(windows), most), [s.speaker for s in windows.segments()]
+            found[name] = Vectors(windows.gather(rows), [speakers[i] for i in windows.segment(rows).tolist()])
     return found
-
-
-class Judge:
-    """A perceptron that tells windows of two classes apart, trained on the training frames, without the flow."""
-
-    def __init__(self, of_class: list[Tensor], seed: int, hidden: int = 256, rounds: int = 20):
-        vectors = torch.cat(of_class).numpy()
-        labels = np.repeat([0, 1], [len(part) for part in of_class])
-        self.mean, self.std = vectors.mean(0), vectors.std(0) + 1e-6
-        self.net = MLPClassifier(
-            (hidden,), alpha=1e-3, batch_size=min(500, len(vectors)), max_iter=rounds, early_stopping=True,
-            n_iter_no_change=4, random_state=seed,
-        )  # fmt: skip
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it might still improve
-            self.net.fit((vectors - self.mean) / self.std, labels)
-
-    def share(self, vectors: Tensor) -> float:
-        """Share of windows ``(N, D)`` that are taken for the second class."""
-        return float(self.net.predict((vectors.numpy() - self.mean) / self.std).mean())
-
-
-@torch.no_grad()
-def share_by_flow(trained: Trained, vectors: Tensor, source: str, target: str) -> float:
-    """Share of windows ``(N, D)`` that the flow itself gives more density under ``target`` than under ``source``."""
-    means = trained.model.prior.means
-    scores = torch.cat(
-        [trained.model.log_prob(part.to(means.device, means.dtype)).cpu() for part in vectors.split(BATCH)]
-    )
-    a, b = (trained.classes.index(name) for name in (source, target))
-    return float((scores[:, b] > scores[:, a]).double().mean())
 
 
 def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, names: tuple[str, str]) -> Figure:
@@ -196,26 +190,6 @@ def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, na
     return figure
 
 
-def rows_of(
-    moved: list[Moved], trained: Trained, judge: Judge, names: tuple[str, str], held_out: dict[str, Tensor]
-) -> list[dict]:
-    """One row a figure: name, value, windows it is over. ``held_out``: windows of dev by class, to compare."""
-    windows = {
-        "before": torch.cat([m.before for m in moved]),
-        "moved": torch.cat([m.windows for m in moved]),
-        "respliced": torch.cat([m.respliced for m in moved]),
-    }
-    windows |= {f"dev_{name}": vectors for name, vectors in held_out.items()}
-    count, change = len(windows["before"]), (windows["moved"] - windows["before"]).abs().mean()
-    error = f"{max(m.error for m in moved):.3e}"
-    rows = [("reconstruction_max_error", error, count), ("mean_abs_change", f"{float(change):.6f}", count)]
-    for name, vectors in windows.items():
-        rows.append((f"mlp_share_{names[1]}_{name}", f"{judge.share(vectors):.6f}", len(vectors)))
-    for name, vectors in windows.items():
-        rows.append((f"flow_share_{names[1]}_{name}", f"{share_by_flow(trained, vectors, *names):.6f}", len(vectors)))
-    return [dict(zip(("figure", "value", "frames", "utterances"), (*row, len(moved)))) for row in rows]
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python3 -m dnf.move", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -226,6 +200,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--to", dest="target", required=True, metavar="CLASS", help="class it is moved to")
     parser.add_argument("--frames", type=Path, help="frame stores (default: frames beside the experiment)")
     parser.add_argument("--utterances", type=int, default=50, help="of a set at most, evenly spaced (%(default)s)")
+    parser.add_argument(
+        "--by", choices=("means", "latents"), default="means", help="class means of the prior or of training latents"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="how far to move, 1: from mean to mean (%(default)s)")
     parser.add_argument("--plot", action="store_true", help="also a picture of the first utterance")
     args = parser.parse_args(argv)
@@ -254,17 +231,19 @@ def main(argv: list[str] | None = None) -> int:
     learned = vectors_of(config.data.train, store_folder, config, names, TRAINING)
     if missing := [name for name in names if name not in learned]:
         raise ValueError(f"{store_folder}: no training frames of class {missing[0]}")
-    moved = [move(utterance, trained, *names, args.scale) for utterance in utterances]
-    judge = Judge([learned[name] for name in names], config.seed)
-    rows = rows_of(moved, trained, judge, names, vectors_of(config.data.dev, store_folder, config, names, TRAINING))
-    times = "" if args.scale == 1 else f"_x{args.scale:g}"
+    training = [learned[name].x for name in names]
+    shift = args.scale * way(trained, names, training if args.by == "latents" else None)
+    moved = [move(utterance, trained, shift) for utterance in utterances]
+    held_out = vectors_of(config.data.dev, store_folder, config, names, TRAINING)
+    rows = rows_of(utterances, moved, trained, Judge(training, config.seed), names, held_out)
+    times = "_by_latents" * (args.by == "latents") + ("" if args.scale == 1 else f"_x{args.scale:g}")
     out = args.exp / "move" / f"{label}_{args.source}_to_{args.target}{times}.tsv"
     out.parent.mkdir(exist_ok=True)
     write_tsv(out, rows)
-    print(out.read_text(encoding="utf-8"), end="")
+    print(out.read_text(encoding="utf-8") + verdict(rows, args.target))
     if args.plot:
         title = f"{args.exp.name}: {utterances[0].name} moved from {args.source} to {args.target}"
-        title += f", {args.scale:g} times as far" if times else ""
+        title += f", {args.scale:g} times as far" if args.scale != 1 else ""
         figure = figure_of(utterances[0], moved[0], trained.config, title, names)
         figure.savefig(out.with_suffix(".png"), dpi=Config.load(args.exp / "config.yaml").plots.dpi)
     error = max(m.error for m in moved)

@@ -6,8 +6,9 @@ import soundfile
 import torch
 
 from dnf import move
-from dnf.checkpoint import config_tree, load_model, save
+from dnf.checkpoint import Trained, config_tree, load_model, save
 from dnf.model import DNF
+from dnf.move_judge import has_moved
 from dnf.tables import read_tsv
 from dnf.windows import Windows
 
@@ -36,29 +37,67 @@ def exp(tmp_path_factory, small_config, write_store, two_classes):
     return folder / "exp"
 
 
-def test_a_perceptron_sees_the_class_change(exp, capsys):
-    assert move.main([str(exp), "test", "--from", "en", "--to", "zh", "--plot"]) == 0
-    table = {row["figure"]: row for row in read_tsv(exp / "move" / "test_en_to_zh.tsv")}
+@pytest.mark.parametrize("by, suffix", [("means", ""), ("latents", "_by_latents")])
+def test_a_perceptron_sees_the_class_change(exp, capsys, by, suffix):
+    assert move.main([str(exp), "test", "--from", "en", "--to", "zh", "--plot", "--by", by]) == 0
+    table = {row["figure"]: row for row in read_tsv(exp / "move" / f"test_en_to_zh{suffix}.tsv")}
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert table["moved"]["value"] == "yes"
+    assert last.startswith("moved: yes; share of frames that the perceptron takes for zh")
+    for name in ("before", "respliced", "dev_zh"):
+        row = table[f"mlp_share_zh_{name}"]
+        assert float(row["low"]) <= float(row["value"]) <= float(row["high"]) and int(row["speakers"]) == 6
     assert float(table["reconstruction_max_error"]["value"]) < 1e-9
     share = {name[10:]: float(row["value"]) for name, row in table.items() if name.startswith("mlp_share")}
     assert share["zh_before"] < 0.1 and share["zh_dev_en"] < 0.1 < 0.9 < share["zh_dev_zh"]
     assert share["zh_moved"] > 0.9 and share["zh_respliced"] > 0.9
     assert table["mlp_share_zh_before"]["frames"] == "300"  # every speech frame of the six utterances, whatever the hop
-    assert (exp / "move" / "test_en_to_zh.png").read_bytes().startswith(b"\x89PNG")
+    assert (exp / "move" / f"test_en_to_zh{suffix}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_half_a_move_changes_less_and_none_nothing(exp):
     trained = load_model(exp / "best.pt")
     trained.model.double()
     frames = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-    utterance = move.Utterance("u", "en", frames, torch.arange(60) % 3 > 0)
-    none, half, whole = (move.move(utterance, trained, "en", "zh", scale) for scale in (0.0, 0.5, 1.0))
+    utterance = move.Utterance("u", "s", "en", frames, torch.arange(60) % 3 > 0)
+    shift = move.way(trained, ("en", "zh"))
+    none, half, whole = (move.move(utterance, trained, scale * shift) for scale in (0.0, 0.5, 1.0))
     assert none.error < 1e-12
     torch.testing.assert_close(none.after, frames, atol=1e-6, rtol=0)
     torch.testing.assert_close(none.before, none.respliced, atol=1e-6, rtol=0)
     assert torch.equal(whole.after[~utterance.speech], frames[~utterance.speech])  # what is no speech stays
     torch.testing.assert_close(half.after - frames, (whole.after - frames) / 2, atol=1e-5, rtol=0)
     torch.testing.assert_close(whole.windows[:, 4:8], whole.after[utterance.speech])  # the central frames
+
+
+def test_a_move_the_other_way_is_no_move(exp, capsys):
+    assert move.main([str(exp), "test", "--from", "en", "--to", "zh", "--scale", "-1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("moved: no;")
+
+
+@pytest.mark.parametrize("after, answer", [(0.1, False), (0.49, False), (0.51, True), (1.0, True)])
+def test_half_way_is_moved(after, answer):
+    assert has_moved(0.1, after, 0.9) is answer
+    assert not has_moved(0.9, after, 0.1)  # a perceptron that has it the other way says nothing
+
+
+def test_r_moves_where_it_has_class_means(small_config):
+    config = small_config("prior.cond_dim=4", "prior.cond_r=true")
+    model = DNF.from_config(config, 2)
+    torch.nn.init.normal_(model.prior.means)
+    torch.nn.init.normal_(model.prior.means_r)
+    trained = Trained(model, config, ["en", "zh"], {})
+    prior = model.prior
+    expected = torch.cat([prior.means[1] - prior.means[0], prior.means_r[1] - prior.means_r[0]])
+    torch.testing.assert_close(move.way(trained, ("en", "zh")), expected.detach())
+    x = [torch.randn(20, config.dim, generator=torch.Generator().manual_seed(k)) + k for k in (0, 1)]
+    with torch.no_grad():
+        difference = model(x[1])[0].mean(0) - model(x[0])[0].mean(0)
+    torch.testing.assert_close(move.way(trained, ("en", "zh"), x), difference, atol=1e-5, rtol=1e-5)
+    prior.means_r = None
+    kept = move.way(trained, ("en", "zh"), x)
+    torch.testing.assert_close(kept[:4], difference[:4], atol=1e-5, rtol=1e-5)
+    assert not kept[4:].any()
 
 
 def test_a_recording_can_be_moved(exp, tmp_path, speech_like):
