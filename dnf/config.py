@@ -170,7 +170,7 @@ def check_channel(config: Config) -> None:
             f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes"
         )
     if (channel.nap or channel.centre != "none") and config.prior.cond_r:
-        raise ValueError("channel: corrects c alone, and with prior.cond_r the class is in r, too; set one of them to off")
+        raise ValueError("channel: corrects c alone, but prior.cond_r lets r hold class, too; set one of them to off")
     if channel.nap and channel.nap >= config.prior.cond_dim:
         raise ValueError(f"channel.nap {channel.nap} must be below prior.cond_dim {config.prior.cond_dim}")
 

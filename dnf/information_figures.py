@@ -1,4 +1,4 @@
-"""Figures of where the information is: accuracy against the length of a recording, and the Fisher ratio of each dimension."""
+"""Figures of where the information is: accuracy against the length of a recording, Fisher ratios of dimensions."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ The vectors x of class a become f^-1(f(x) + [mu_b - mu_a ; 0]) (Sun et al., "Dee
 signal", ICASSP 2021); with ``prior.cond_r`` r moves as well. ``--by latents`` takes for mu the means of the training
 latents instead: hybrid training leaves those of the prior closer together than they are. Of each moved window the
 central frame is taken, so speech frames form a moved recording, which differs from the first in these frames alone.
-Whether the class has changed is for a multilayer perceptron to say, which
-has seen the training frames and nothing of the flow. It is asked twice: about the moved windows as the flow makes them,
-and about windows spliced anew from the moved frames, whose parts agree with each other as those of speech do.
-With no move, what comes back must be what went in.
+Whether the class has changed is for a multilayer perceptron to say, which has seen the training frames and nothing of
+the flow. It is asked twice: about the moved windows as the flow makes them, and about windows spliced anew from the
+moved frames, whose parts agree with each other as those of speech do. With no move, what comes back must be what went
+in.
 
 The verdict is on the windows spliced anew: the class has moved if the perceptron's share of frames of class b goes at
 least half way from what it was before to what it is on frames of dev that are of class b.

@@ -21,7 +21,8 @@ def piece(speaker: str, true: str, decided: str, seconds: str = "1") -> dict:
 
 def test_durations_by_hand():
     """Five speakers of each class at 1 s, four of ce at 2 s: ce has no row there, and so all has none."""
-    cut = [piece(f"e{n}", "en", ("en", "ce")[n == 0]) for n in range(5)] + [piece(f"c{n}", "ce", "ce") for n in range(5)]
+    cut = [piece(f"e{n}", "en", ("en", "ce")[n == 0]) for n in range(5)]
+    cut += [piece(f"c{n}", "ce", "ce") for n in range(5)]
     cut += [piece(f"e{n}", "en", "en", "2") for n in range(5)] + [piece(f"c{n % 4}", "ce", "ce", "2") for n in range(9)]
     rows = duration_rows(cut, resolve(["report.bootstrap=20"]))
     found = {(r["seconds"], r["class"]): (r["value"], r["total"], r["speakers"]) for r in rows}
