@@ -4,6 +4,11 @@ A resample is a number of times that each speaker is drawn; statistics take thos
 utterances, so R resamples cost a few matrix products. Efron & Tibshirani, "An Introduction to the Bootstrap", 1993,
 chapter 13 (percentile intervals); drawing whole clusters: Davison & Hinkley, "Bootstrap Methods and their
 Application", 1997, section 3.8.
+
+Percentile intervals are too narrow with few speakers, and have no width where all are right. So below ``LEAST``
+speakers there is none, and a share has the interval of Korn & Graubard, "Confidence intervals for proportions with small
+expected number of positive counts estimated from survey data", Survey Methodology 24, 1998: that of Clopper and Pearson
+for as many independent trials as the bootstrap says that the utterances are worth.
 """
 
 from __future__ import annotations
@@ -11,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from scipy import stats
 
 CELLS = 2_000_000  # weights held at once
 ENDS = (0.025, 0.975)
+LEAST = 5  # speakers of a stratum below which there is no percentile interval and no p-value
+FEW = 10  # speakers of a stratum below which a percentile interval is marked as one of few
 
 Statistic = Callable[..., np.ndarray]  # (weights (R, U), *arrays) -> (R,)
 
@@ -69,7 +77,7 @@ def interval(
     resamples: int = 1000,
     seed: int = 1,
 ) -> tuple[float, float] | None:
-    """95 % percentile interval; None where a stratum has fewer than two speakers.
+    """95 % percentile interval; None where a stratum has fewer than ``LEAST`` speakers.
 
     Args:
         statistic: of weights ``(R, U)`` and the arrays, ``(R,)``.
@@ -79,10 +87,41 @@ def interval(
         resamples: how many.
         seed: of the draws.
     """
-    if fewest(speakers, strata) < 2:
+    if fewest(speakers, strata) < LEAST:
         return None
     values = [statistic(weights, *arrays) for weights in draws(speakers, strata, resamples, seed)]
     return quantiles(np.concatenate(values))
+
+
+def share_interval(hits: np.ndarray, totals: np.ndarray, resamples: int, seed: int) -> tuple[float, float] | None:
+    """95 % interval of ``sum(hits) / sum(totals)`` by Korn & Graubard; None for fewer than two speakers.
+
+    The bootstrap's variance says how many independent trials the share is worth, at most as many as there are; Student's
+    quantile for one speaker less than there are makes them fewer, since that variance is uncertain. A share of 0 or 1
+    has no variance to go by: every speaker is then one trial.
+
+    Args:
+        hits, totals: sums ``(S,)`` of each speaker.
+        resamples: how many.
+        seed: of the draws.
+    """
+    speakers = len(totals)
+    if speakers < 2:
+        return None
+    count, trials = float(hits.sum()), float(totals.sum())
+    p = count / trials
+    if 0 < count < trials:
+        names = [str(number) for number in range(speakers)]
+        values = np.concatenate([share(w, hits, totals) for w in draws(names, None, resamples, seed)])
+        variance = values.var() * speakers / (speakers - 1)
+        worth = min(trials, p * (1 - p) / variance) if variance > 0 else trials
+        worth *= (stats.t.ppf(ENDS[1], trials - 1) / stats.t.ppf(ENDS[1], speakers - 1)) ** 2
+    else:
+        worth = float(speakers)
+    right, wrong = p * worth, (1 - p) * worth
+    low = float(stats.beta.ppf(ENDS[0], right, wrong + 1)) if count > 0 else 0.0
+    high = float(stats.beta.ppf(ENDS[1], right + 1, wrong)) if count < trials else 1.0
+    return low, high
 
 
 def paired(
@@ -125,7 +164,7 @@ def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int,
         totals[speaker] = totals.get(speaker, 0) + total
     count, total = sum(hits.values()), sum(totals.values())
     pairs = np.array([(hits[speaker], totals[speaker]) for speaker in totals], dtype=float).T
-    ends = interval(share, list(totals), *pairs, resamples=resamples, seed=seed)
+    ends = share_interval(*pairs, resamples, seed)
     low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
     figures = {
         "value": f"{count / total:.6f}",

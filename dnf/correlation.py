@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from dnf import bootstrap
+
 COEFFICIENTS = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
 LEAST = 3  # points below which a correlation says nothing
 
@@ -28,7 +30,7 @@ def by_speaker(
 def interval(
     name: str, ratios: np.ndarray, scores: np.ndarray, speakers: np.ndarray, resamples: int, seed: int
 ) -> tuple[float, float] | None:
-    """95 % percentile interval by bootstrap over speakers; None where most resamples have no correlation."""
+    """95 % percentile interval by bootstrap over speakers; None for few speakers, or if most resamples have none."""
     rows = [np.flatnonzero(speakers == speaker) for speaker in np.unique(speakers)]
     rng, found = np.random.default_rng(seed), []
     for _ in range(resamples):
@@ -36,7 +38,7 @@ def interval(
         value = coefficient(name, ratios[chosen], scores[chosen])
         if value is not None:
             found.append(value)
-    if len(rows) < LEAST or len(found) < resamples / 2:
+    if len(rows) < bootstrap.LEAST or len(found) < resamples / 2:
         return None
     low, high = np.quantile(found, (0.025, 0.975))
     return float(low), float(high)

@@ -29,7 +29,8 @@ from dnf.tables import write_tsv
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers", "p")
+COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
+COLUMNS += ("fewest", "p")  # speakers of the class that has the fewest, where an interval needs every class; p-value
 
 
 def decide(latents: Latents, reference: str, window: float, near_tie: float) -> list[dict]:

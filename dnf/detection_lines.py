@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dnf.bootstrap import FEW
 from dnf.calibration import Calibration
 from dnf.config import Config
 from dnf.sets import name_of
@@ -20,9 +21,16 @@ def ends(row: dict) -> str:
     return f"95% {float(row['low']):.4f}{between}{float(row['high']):.4f}"
 
 
+def few(row: dict) -> str:
+    """A mark of percentile intervals over few speakers, counted in the class that has the fewest."""
+    fewest = int(row.get("fewest") or row["speakers"])
+    return f", few speakers ({fewest})" if row["low"] and fewest < FEW else ""
+
+
 def cell(row: dict) -> str:
     """A figure as ``0.9741 [ 95% 0.9512-0.9903, 324 utterances, 84 speakers ]``."""
-    return f"{float(row['value']):.4f} [ {ends(row)}, {row['total']} utterances, {row['speakers']} speakers ]"
+    counts = f"{row['total']} utterances, {row['speakers']} speakers{few(row)}"
+    return f"{float(row['value']):.4f} [ {ends(row)}, {counts} ]"
 
 
 def share_cell(row: dict) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf import detection
-from dnf.bootstrap import interval, paired
+from dnf.bootstrap import fewest, interval, paired
 from dnf.calibration import Calibration, prior_of
 from dnf.config import Calibrate
 from dnf.evidence import Evidence
@@ -118,8 +118,10 @@ def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarra
     return measure(scores, target, weights)
 
 
-def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[str], **names: str) -> dict:
-    """A row of ``accuracy.tsv``."""
+def row_of(
+    value: float, ends: tuple[float, float] | None, speakers: Sequence[str], strata: Sequence | None = None, **names: str
+) -> dict:
+    """A row of ``accuracy.tsv``; ``strata`` are the classes of the utterances, where the figure needs every class."""
     low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
     figures = {
         "value": f"{value:.6f}",
@@ -127,6 +129,7 @@ def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[st
         "high": high,
         "total": len(speakers),
         "speakers": len(set(speakers)),
+        "fewest": fewest(speakers, strata),
     }
     return names | figures
 
@@ -150,9 +153,10 @@ def detection_rows(
         for name, measure in measures(settings).items():
             if name != "cllr" or pair.calibrated:
                 ends = interval(partial(weighted, measure), pair.speakers, *arrays, **draw)
-                rows.append(row_of(measure(*arrays), ends, pair.speakers, metric=name + ending, **own))
+                figure = measure(*arrays), ends, pair.speakers, draw["strata"]
+                rows.append(row_of(*figure, metric=name + ending, **own))
         least = detection.min_cllr(*arrays)
-        rows.append(row_of(least, None, pair.speakers, metric=f"min_cllr{ending}", **own))
+        rows.append(row_of(least, None, pair.speakers, draw["strata"], metric=f"min_cllr{ending}", **own))
     if judged.calibrated and len(set(judged.labels.tolist())) == len(judged.classes) > 2:
         arrays, draw = (
             (judged.loglik, judged.labels),
@@ -160,7 +164,7 @@ def detection_rows(
         )
         ends = interval(partial(weighted, detection.cllr), judged.speakers, *arrays, **draw)
         own = names | {"metric": f"cllr{ending}", "class": "+".join(judged.classes)}
-        rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, **own))
+        rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, draw["strata"], **own))
     return rows
 
 
@@ -188,7 +192,7 @@ def difference_rows(
 
     def add(statistic, speakers, a, b, strata=None, **more: str) -> None:
         value, low, high, p = paired(statistic, speakers, a, b, strata, **draw)
-        row = row_of(value, None if low is None else (low, high), speakers, **names, **more)
+        row = row_of(value, None if low is None else (low, high), speakers, strata, **names, **more)
         rows.append(row | {"p": "" if p is None else f"{p:.6f}"})
 
     def accuracy(weights, hits):

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnf.bootstrap import LEAST as LEAST_SPEAKERS
 from dnf.bootstrap import share_row
 from dnf.config import Config
+from dnf.detection_lines import few
 from dnf.open_set import LEAST, SCORES, OpenSet, read
 from dnf.page import Html, Section, table
 from dnf.score import latent_sets
@@ -38,13 +40,13 @@ def auc(unseen: list[np.ndarray], known: list[np.ndarray], resamples: int, seed:
     What a resample needs are the wins of each speaker of the one over each of the other, which are counted once.
 
     Args:
-        unseen, known: the scores of each speaker; no interval (NaN) with fewer than two speakers on a side.
+        unseen, known: the scores of each speaker; no interval (NaN) with fewer than ``LEAST_SPEAKERS`` on a side.
     """
     known = [np.sort(scores) for scores in known]
     wins = np.array([[wins_over(mine, other) for other in known] for mine in unseen])
     sizes = [np.array([len(scores) for scores in side], dtype=float) for side in (unseen, known)]
     value = wins.sum() / (sizes[0].sum() * sizes[1].sum())
-    if min(map(len, sizes)) < 2:
+    if min(map(len, sizes)) < LEAST_SPEAKERS:
         return value, np.nan, np.nan
     rng = np.random.default_rng(seed)
     drawn = [rng.multinomial(len(s), np.full(len(s), 1 / len(s)), size=resamples).astype(float) for s in sizes]
@@ -78,7 +80,8 @@ def set_rows(name: str, scored: Scored, pools: dict[str, dict[str, np.ndarray]],
             row = {"metric": "open_set_auc", "set": name, "class": str(true), "decided": pool, "value": f"{value:.6f}"}
             row |= {"low": f"{low:.6f}", "high": f"{high:.6f}"} if np.isfinite(low) else {"low": "", "high": ""}
             total = int(of.sum()) + sum(map(len, others.values()))
-            rows.append(row | {"count": int(of.sum()), "total": total, "speakers": len(mine) + len(others)})
+            counts = {"speakers": len(mine) + len(others), "fewest": min(len(mine), len(others))}
+            rows.append(row | {"count": int(of.sum()), "total": total} | counts)
     return rows
 
 
@@ -156,15 +159,16 @@ def lines(rows: list[dict]) -> list[str]:
         if r["metric"] == "open_set_auc":
             against = f"known classes of {r['decided']}" if r["decided"] != KNOWN else "known classes of all test sets"
             counts = f"{r['count']} against {int(r['total']) - int(r['count'])}"
+            mark = few(r)
             name = f"open_set_auc {r['set']} {r['class']} (unseen) against {against}"
         elif r["metric"] in METRICS:
             name = f"{r['metric']} {r['set']} {r['class']}" + (
                 " (unseen)" if r["metric"] == "open_set_detected" else ""
             )
-            counts = f"{r['count']} / {r['total']}"
+            counts, mark = f"{r['count']} / {r['total']}", ""
         else:
             continue
-        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends}, {r['speakers']} speakers ]")
+        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends}, {r['speakers']} speakers{mark} ]")
     return found
 
 

@@ -14,7 +14,7 @@ from dnf import entry, information, open_set_rows
 from dnf.compare import experiments, system_lines
 from dnf.config import Config, Data
 from dnf.decide import COLUMNS
-from dnf.detection_lines import detection_lines, warning_lines
+from dnf.detection_lines import detection_lines, few, warning_lines
 from dnf.sets import name_of
 from dnf.stage import STAGES, read_marker
 from dnf.systems import FLOW
@@ -145,7 +145,7 @@ def correlation_lines(rows: list[dict]) -> list[str]:
                 if row
             ]
             lines.append(
-                f"correlation {level} {r['set']} {r['class']} llr of {r['decided']} {' '.join(cells)} [ {r['total']} points, {r['speakers']} speakers ]"
+                f"correlation {level} {r['set']} {r['class']} llr of {r['decided']} {' '.join(cells)} [ {r['total']} points, {r['speakers']} speakers{few(r)} ]"
             )
     return lines
 
@@ -232,9 +232,9 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         else ["# this flow knows no classes: it gives densities and decides nothing"]
     )
     blocks = {
-        "accuracy: share decided as the true class, 95% interval by bootstrap over speakers": accuracy,
+        "accuracy: share decided as the true class, 95% interval over speakers (Korn & Graubard)": accuracy,
         "all systems side by side, on the same frames and utterances": system_lines(every_system),
-        "calibration and detection: Cllr in bits (two classes: 1 says nothing); dev, which it is fitted on, looks too good": [
+        "calibration and detection: Cllr in bits, lower is better (two classes: 1 says nothing); dev, which it is fitted on, looks too good": [
             *detection_lines(exp, every_system, config),
             *warning_lines(every_system, config.data.controls),
         ],

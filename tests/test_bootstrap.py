@@ -8,14 +8,14 @@ import pytest
 from scipy import stats
 
 from dnf import detection
-from dnf.bootstrap import draws, interval, paired, share
+from dnf.bootstrap import draws, interval, paired, share, share_interval
 from dnf.detection_rows import weighted
 
 auc = partial(weighted, detection.auc)
 
 
 def speaker_share(hits: dict, totals: dict, resamples: int, seed: int):
-    """The interval of a share from sums by speaker."""
+    """The percentile interval of a share from sums by speaker."""
     pairs = np.array([(hits[s], totals[s]) for s in totals], dtype=float).T
     return interval(share, list(totals), *pairs, resamples=resamples, seed=seed)
 
@@ -57,6 +57,34 @@ def test_an_interval_of_a_share_covers_the_truth_about_as_often_as_it_says():
     assert 86 <= covered <= 100
 
 
+@pytest.mark.parametrize(
+    ("speakers", "utterances", "accuracy", "alike"),
+    [(6, 10, 0.93, 0.1), (6, 10, 0.9, 0.4), (44, 1, 0.98, 0), (3, 20, 0.8, 0.1), (40, 7, 0.8, 0.2)],
+)
+def test_an_interval_of_a_share_covers_with_few_speakers_and_near_1(speakers, utterances, accuracy, alike):
+    """Beta-binomial utterances; ``alike`` is the correlation of those of a speaker."""
+    rng, covered, certain = np.random.default_rng(1), 0, 0
+    for _ in range(200):
+        shape = [p * (1 - alike) / alike for p in (accuracy, 1 - accuracy)] if alike else None
+        own = rng.beta(*shape, speakers) if alike else np.full(speakers, accuracy)
+        hits = rng.binomial(utterances, own).astype(float)
+        low, high = share_interval(hits, np.full(speakers, float(utterances)), 200, 1)
+        covered += low <= accuracy <= high
+        certain += low == high
+    assert covered >= 0.9 * 200 and not certain
+
+
+def test_an_interval_of_independent_utterances_is_that_of_clopper_and_pearson():
+    """A speaker an utterance: 40 of 50, and 50 of 50."""
+    for right in (40, 50):
+        found = share_interval(np.repeat([1.0, 0.0], (right, 50 - right)), np.ones(50), 20000, 1)
+        wanted = stats.binomtest(right, 50).proportion_ci(method="exact")
+        np.testing.assert_allclose(found, (wanted.low, wanted.high), atol=0.005)
+    low, high = share_interval(np.zeros(3), np.full(3, 9.0), 100, 1)
+    assert low == 0 and high == pytest.approx(1 - 0.025 ** (1 / 3))
+    assert share_interval(np.ones(1), np.ones(1), 100, 1) is None
+
+
 def test_an_interval_of_an_auc_covers_the_truth_about_as_often_as_it_says():
     truth = stats.norm.cdf(2.0 / np.sqrt(2 * (1 + 0.7**2)))
     covered = 0
@@ -68,13 +96,14 @@ def test_an_interval_of_an_auc_covers_the_truth_about_as_often_as_it_says():
 
 
 def test_intervals_weigh_speakers_by_their_frames_and_follow_the_seed():
-    hits, totals = {"a": 90, "b": 0, "c": 5}, {"a": 100, "b": 10, "c": 10}
+    hits = {"a": 90, "b": 0, "c": 5, "d": 20, "e": 7}
+    totals = {"a": 100, "b": 10, "c": 10, "d": 40, "e": 10}
     found = speaker_share(hits, totals, 400, 1)
     assert found == speaker_share(hits, dict(reversed(totals.items())), 400, 1)
     assert found != speaker_share(hits, totals, 400, 2)
     rng = np.random.default_rng(1)
-    drawn = rng.integers(0, 3, (4000, 3))
-    h, t = np.array([90, 0, 5]), np.array([100, 10, 10])
+    drawn = rng.integers(0, 5, (4000, 5))
+    h, t = (np.array(list(of.values())) for of in (hits, totals))
     wanted = np.percentile(h[drawn].sum(1) / t[drawn].sum(1), [2.5, 97.5])
     np.testing.assert_allclose(speaker_share(hits, totals, 4000, 1), wanted, atol=0.05)
 
