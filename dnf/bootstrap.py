@@ -6,13 +6,14 @@ chapter 13 (percentile intervals); drawing whole clusters: Davison & Hinkley, "B
 Application", 1997, section 3.8.
 
 Percentile intervals are too narrow with few speakers, and have no width where all are right. So below ``LEAST``
-speakers there is none, and a share has the interval of Korn & Graubard, "Confidence intervals for proportions with small
-expected number of positive counts estimated from survey data", Survey Methodology 24, 1998: that of Clopper and Pearson
-for as many independent trials as the bootstrap says that the utterances are worth.
+speakers there is none, and a share has the interval of Korn & Graubard, "Confidence intervals for proportions with
+small expected number of positive counts estimated from survey data", Survey Methodology 24, 1998: that of Clopper and
+Pearson for as many independent trials as the bootstrap says that the utterances are worth.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from scipy import stats
 CELLS = 2_000_000  # weights held at once
 ENDS = (0.025, 0.975)
 LEAST = 5  # speakers of a stratum below which there is no percentile interval and no p-value
+EXACT = 12  # speakers up to whom all signs of a permutation are tried
 FEW = 10  # speakers of a stratum below which a percentile interval is marked as one of few
 
 Statistic = Callable[..., np.ndarray]  # (weights (R, U), *arrays) -> (R,)
@@ -93,12 +95,54 @@ def interval(
     return quantiles(np.concatenate(values))
 
 
+def paired_share(
+    speakers: Sequence[str], a_hits: np.ndarray, b_hits: np.ndarray, resamples: int = 1000, seed: int = 1
+) -> tuple[float, float | None, float | None, float | None]:
+    """``paired`` of accuracies of utterances, the p-value that of a permutation over speakers.
+
+    Were the systems alike, a speaker's difference in right utterances could as well have the other sign: the p-value is
+    the share of all signs, of those speakers who have a difference, that differ as much in either direction. Beyond
+    ``EXACT`` such speakers it is of ``resamples`` random signs, with 1 added to both counts.
+
+    Args:
+        speakers: of each of U utterances.
+        a_hits, b_hits: ``(U,)`` 1 where the system is right.
+        resamples, seed: of the interval, and of the signs.
+    """
+    ones = np.ones(len(speakers))
+    difference, low, high, p = paired(share, speakers, (a_hits, ones), (b_hits, ones), None, resamples, seed)
+    if p is None:
+        return difference, None, None, None
+    names, index = np.unique(np.asarray(speakers), return_inverse=True)
+    own = np.bincount(index, np.asarray(a_hits, float) - b_hits, len(names))
+    own = own[own != 0]
+    if len(own) <= EXACT:
+        signs = 1 - 2 * (np.arange(2 ** len(own))[:, None] >> np.arange(len(own)) & 1)
+        extreme, tried = 0, len(signs)
+    else:
+        signs = np.random.default_rng(seed).choice((-1, 1), (resamples, len(own)))
+        extreme, tried = 1, resamples + 1
+    extreme += int((np.abs(signs @ own) >= abs(own.sum()) - 1e-9).sum())
+    return difference, low, high, extreme / tried
+
+
+def p_text(p: float | str, metric: str, resamples: int) -> str:
+    """``p 0.0123``, or ``p < 0.002`` where so many resamples cannot tell it from less; nothing for no p-value."""
+    if p in ("", None):
+        return ""
+    floor = (1 if "accuracy" in metric else 2) / (resamples + 1)
+    if float(p) > floor * 1.001:
+        return f"p {float(p):.4f}"
+    unit = 10.0 ** math.floor(math.log10(floor))
+    return f"p < {math.ceil(floor / unit) * unit:.6g}"
+
+
 def share_interval(hits: np.ndarray, totals: np.ndarray, resamples: int, seed: int) -> tuple[float, float] | None:
     """95 % interval of ``sum(hits) / sum(totals)`` by Korn & Graubard; None for fewer than two speakers.
 
-    The bootstrap's variance says how many independent trials the share is worth, at most as many as there are; Student's
-    quantile for one speaker less than there are makes them fewer, since that variance is uncertain. A share of 0 or 1
-    has no variance to go by: every speaker is then one trial.
+    The bootstrap's variance says how many independent trials the share is worth, at most as many as there are;
+    Student's quantile for one speaker less than there are makes them fewer, since that variance is uncertain. A share
+    of 0 or 1 has no variance to go by: every speaker is then one trial.
 
     Args:
         hits, totals: sums ``(S,)`` of each speaker.
@@ -140,11 +184,12 @@ def paired(
     section 4.4, with 1 added to both counts so that it is never 0).
 
     Returns:
-        Statistic of a minus that of b, low, high, p; the last three None where a stratum has fewer than two speakers.
+        Statistic of a minus that of b, low, high, p; the last three None where a stratum has fewer than ``LEAST``
+        speakers.
     """
     once = np.ones((1, len(speakers)))
     difference = float((statistic(once, *a_arrays) - statistic(once, *b_arrays))[0])
-    if fewest(speakers, strata) < 2:
+    if fewest(speakers, strata) < LEAST:
         return difference, None, None, None
     values = np.concatenate(
         [statistic(w, *a_arrays) - statistic(w, *b_arrays) for w in draws(speakers, strata, resamples, seed)]

@@ -195,12 +195,12 @@ def main(argv: list[str] | None = None) -> int:
         found, judged[system] = decide_system(folder, config, system == FLOW)
         rows += [{"system": system} | row for row in found]
     beside = {system: controls(sets, config.data.controls) for system, sets in judged.items()}
-    draw = (config.report.bootstrap, config.seed)
+    draw, fitted = (config.report.bootstrap, config.seed), {name_of(config.data, role) for role in ("train", "dev")}
     for ending, of_each in (("", judged), ("_control", beside)):
         for system, sets in of_each.items():
             for name in sorted(sets.keys() & of_each[FLOW].keys()) if system != FLOW else ():
                 ours = of_each[FLOW][name], sets[name]
-                rows += difference_rows(*ours, config.calibrate, *draw, ending, system=system, set=name)
+                rows += difference_rows(*ours, config.calibrate, *draw, ending, name in fitted, system=system, set=name)
     rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *information_rows(args.exp, config))]
     write_tsv(args.exp / "accuracy.tsv", rows, COLUMNS)
     detection_plots.make_plots(args.exp, judged, beside, config)

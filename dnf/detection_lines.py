@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dnf.bootstrap import FEW
+from dnf.bootstrap import FEW, p_text
 from dnf.calibration import Calibration
 from dnf.config import Config
 from dnf.sets import name_of
@@ -79,8 +79,8 @@ def detection_lines(exp: Path, rows: list[dict], config: Config) -> list[str]:
             lines.append(f"{r['metric']} {r['set']} {r['class']} {r['system']} {share_cell(r)}{beside}")
     for r in rows:
         if r["metric"].endswith("_difference") and r["system"] and r["set"] != name_of(config.data, "train"):
-            p = f" p {float(r['p']):.4f}" if r["p"] else ""
-            lines.append(f"{r['metric']} {r['set']} {r['class']} flow minus {r['system']} {cell(r)}{p}")
+            p = "" if r["set"] == name_of(config.data, "dev") else p_text(r["p"], r["metric"], config.report.bootstrap)
+            lines.append(f"{r['metric']} {r['set']} {r['class']} flow minus {r['system']} {cell(r)} {p}".rstrip())
     return lines
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf import detection
-from dnf.bootstrap import fewest, interval, paired
+from dnf.bootstrap import fewest, interval, paired, paired_share
 from dnf.calibration import Calibration, prior_of
 from dnf.config import Calibrate
 from dnf.evidence import Evidence
@@ -174,11 +174,18 @@ def right(judged: Judged, settings: Calibrate) -> np.ndarray:
 
 
 def difference_rows(
-    flow: Judged, other: Judged, settings: Calibrate, resamples: int, seed: int, ending: str = "", **names: str
+    flow: Judged,
+    other: Judged,
+    settings: Calibrate,
+    resamples: int,
+    seed: int,
+    ending: str = "",
+    fitted: bool = False,
+    **names: str,
 ) -> list[dict]:
     """Figures of the flow minus those of another system on the same utterances, with intervals and p-values.
 
-    ``ending`` is that of the metrics' names.
+    ``ending`` is that of the metrics' names; a set that a model was ``fitted`` on has no p-values.
 
     Raises:
         ValueError: the utterances are not the same.
@@ -190,13 +197,10 @@ def difference_rows(
         )
     rows, draw = [], {"resamples": resamples, "seed": seed}
 
-    def add(statistic, speakers, a, b, strata=None, **more: str) -> None:
-        value, low, high, p = paired(statistic, speakers, a, b, strata, **draw)
+    def add(found: tuple, speakers, strata=None, **more: str) -> None:
+        value, low, high, p = found
         row = row_of(value, None if low is None else (low, high), speakers, strata, **names, **more)
-        rows.append(row | {"p": "" if p is None else f"{p:.6f}"})
-
-    def accuracy(weights, hits):
-        return weights @ hits / weights.sum(1)
+        rows.append(row | {"p": "" if p is None or fitted else f"{p:.6f}"})
 
     for both in flow.pairs():
         a, b = flow.pair(*both), other.pair(*both)
@@ -204,8 +208,10 @@ def difference_rows(
             if name == "auc" or name == "cllr" and a.calibrated and b.calibrated:
                 statistic, ours, theirs = partial(weighted, measure), (a.llr, a.target), (b.llr, b.target)
                 more = {"metric": f"{name}{ending}_difference", "class": a.name}
-                add(statistic, a.speakers, ours, theirs, a.target.tolist(), **more)
+                strata = a.target.tolist()
+                add(paired(statistic, a.speakers, ours, theirs, strata, **draw), a.speakers, strata, **more)
     if flow.calibrated and other.calibrated and len(flow.labels):
-        hits = [(right(judged, settings).astype(float),) for judged in (flow, other)]
-        add(accuracy, flow.speakers, *hits, **{"metric": f"utt_accuracy_calibrated{ending}_difference", "class": "all"})
+        hits = [right(judged, settings).astype(float) for judged in (flow, other)]
+        more = {"metric": f"utt_accuracy_calibrated{ending}_difference", "class": "all"}
+        add(paired_share(flow.speakers, *hits, **draw), flow.speakers, **more)
     return rows

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from dnf import entry, information, open_set_rows
+from dnf.bootstrap import p_text
 from dnf.detection_lines import warning_lines
 from dnf.page import Html, Section, document, picture, table
 from dnf.stage import read_marker
@@ -276,7 +277,7 @@ def is_detection(metric: str) -> bool:
     return metric.removesuffix("_control") in DETECTION or metric in DIFFERENCES
 
 
-def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> list[Section]:
+def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str], resamples: int) -> list[Section]:
     """How well each system tells classes apart on each set, and on its control; what separates systems."""
     body = []
     found = rows.pivot((r for r in rows.left if r["metric"] not in DIFFERENCES), ("set", "class", "system"))
@@ -296,7 +297,8 @@ def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> 
     found = rows.pivot((r for r in rows.left if r["metric"] in DIFFERENCES), ("set", "class", "system", "metric"))
     for (name, classes, system, metric), cells in found.items():
         row = cells[metric]
-        lines.append([name, classes, system, DIFFERENCES[metric], share(row)[0], number(row.get("p") or "", 4)])
+        p = p_text(row.get("p"), metric, resamples).removeprefix("p ")
+        lines.append([name, classes, system, DIFFERENCES[metric], share(row)[0], p])
     heads = ["set", "classes", "against", "of", "difference (95 %)", "p"]
     html = table(heads, lines, keys=4) if lines else Html("")
     return [*sections, Section("The flow minus each baseline (paired)", html)]
@@ -365,9 +367,10 @@ def page(exp: Path) -> str:
         [str(key), value if isinstance(value, str) else json.dumps(value)] for key, value in {**seed, **facts}.items()
     ]
     controls = (config.get("data") or {}).get("controls") or {}
+    resamples = (config.get("report") or {}).get("bootstrap", 1000)
     sections = [
         accuracy(rows, controls),
-        *detection(all_detection, controls, warning_lines(read, controls)),
+        *detection(all_detection, controls, warning_lines(read, controls), resamples),
         certainty(rows),
         open_set_rows.section(rows),
         *information.sections(rows, exp),

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from dnf import detection
-from dnf.bootstrap import draws, interval, paired, share, share_interval
+from dnf.bootstrap import draws, interval, p_text, paired, paired_share, share, share_interval
 from dnf.detection_rows import weighted
 
 auc = partial(weighted, detection.auc)
@@ -170,6 +170,45 @@ def test_equal_systems_do_not_differ_and_p_is_uniform_under_no_difference():
         a, b = ((scores + rng.standard_normal(len(scores)), target) for _ in range(2))
         small += paired(auc, speakers, a, b, target.tolist(), 200, 1)[3] < 0.1
     assert 3 <= small <= 20
+
+
+def test_a_difference_of_accuracies_is_tested_by_flipping_speakers():
+    """Of one right utterance more for each of six of eight speakers, two of 64 signs are as extreme."""
+    speakers, worse = [f"s{n}" for n in range(8) for _ in range(3)], np.zeros(24)
+    better = np.array([float(u % 3 == 0 and u < 18) for u in range(24)])
+    difference, low, high, p = paired_share(speakers, better, worse)
+    assert (difference, p) == (0.25, 2 / 64) and 0 < low < 0.25 < high
+    assert paired_share(speakers, worse, better)[3] == p and paired_share(speakers, better, better)[3] == 1
+    assert paired_share(speakers[:12], better[:12], worse[:12]) == (1 / 3, None, None, None)
+
+
+def test_random_signs_give_about_the_p_value_of_all(monkeypatch):
+    rng = np.random.default_rng(2)
+    speakers = [f"s{n}" for n in range(11) for _ in range(4)]
+    a, b = (rng.random((2, 44)) < [[0.8], [0.6]]).astype(float)
+    every = paired_share(speakers, a, b)[3]
+    monkeypatch.setattr("dnf.bootstrap.EXACT", 0)
+    assert 0.02 < every < 0.9 and paired_share(speakers, a, b, 20000)[3] == pytest.approx(every, abs=0.01)
+
+
+def test_p_of_six_speakers_without_a_difference_is_seldom_small():
+    rng, small = np.random.default_rng(0), 0
+    for _ in range(200):
+        a, b = (rng.random((2, 6)) < rng.beta(6, 1, 6)).astype(float).repeat(2, axis=1)
+        small += paired_share([f"s{u // 2}" for u in range(12)], a, b, 20, 1)[3] <= 0.05
+    assert small <= 14
+
+
+@pytest.mark.parametrize(
+    ("p", "metric", "resamples", "wanted"),
+    [
+        (0.001998, "auc_difference", 1000, "p < 0.002"), (0.003996, "auc_difference", 1000, "p 0.0040"),
+        ("0.000999", "utt_accuracy_calibrated_difference", 1000, "p < 0.001"),
+        (0.00995, "cllr", 200, "p < 0.01"), ("", "auc", 1000, ""), (None, "auc", 1000, ""),
+    ],
+)  # fmt: skip
+def test_a_p_value_at_the_floor_is_said_to_be_less(p, metric, resamples, wanted):
+    assert p_text(p, metric, resamples) == wanted
 
 
 def test_a_thousand_resamples_are_quick():

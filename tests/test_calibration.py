@@ -334,6 +334,7 @@ def test_every_figure_of_every_system_has_its_row_and_interval(two_systems):
     row = found["lda", "auc_difference", "test", "en+ce"]
     values = [float(found[s, "auc", "test", "en+ce"]["value"]) for s in ("dnf", "lda")]
     assert float(row["value"]) == pytest.approx(values[0] - values[1], abs=2e-6) and 0 < float(row["p"]) <= 1
+    assert found["lda", "auc_difference", "dev", "en+ce"]["p"] == ""  # fitted on dev
     assert {r["system"] for r in two_systems.rows} == {"dnf", "lda"}
 
 
