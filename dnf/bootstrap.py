@@ -95,6 +95,37 @@ def interval(
     return quantiles(np.concatenate(values))
 
 
+def gap(
+    statistic: Statistic,
+    a: tuple[Sequence[str], Sequence | None, Sequence[np.ndarray]],
+    b: tuple[Sequence[str], Sequence | None, Sequence[np.ndarray]],
+    resamples: int = 1000,
+    seed: int = 1,
+) -> tuple[float, float | None, float | None]:
+    """Difference of a statistic between two sets of utterances, with its interval.
+
+    Speakers who are in both, with the same classes, are drawn together, so what they add to both figures cancels; the
+    others are drawn within their set.
+
+    Args:
+        statistic: of weights and arrays.
+        a, b: speakers of the utterances, strata or None, and what the statistic needs of them.
+        resamples, seed: of the draws.
+
+    Returns:
+        Statistic of a minus that of b, low and high; None where a stratum of either has fewer than ``LEAST`` speakers.
+    """
+    ones = [np.ones((1, len(speakers))) for speakers, _, _ in (a, b)]
+    difference = float((statistic(ones[0], *a[2]) - statistic(ones[1], *b[2]))[0])
+    if min(fewest(speakers, strata) for speakers, strata, _ in (a, b)) < LEAST:
+        return difference, None, None
+    every, cut = [*a[0], *b[0]], len(a[0])
+    places = [f"{n} {label}" for n, (who, strata, _) in enumerate((a, b)) for label in strata or [""] * len(who)]
+    drawn = draws(every, places, resamples, seed)
+    values = [statistic(w[:, :cut], *a[2]) - statistic(w[:, cut:], *b[2]) for w in drawn]
+    return difference, *(quantiles(np.concatenate(values)) or (None, None))
+
+
 def paired_share(
     speakers: Sequence[str], a_hits: np.ndarray, b_hits: np.ndarray, resamples: int = 1000, seed: int = 1
 ) -> tuple[float, float | None, float | None, float | None]:

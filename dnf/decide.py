@@ -18,7 +18,16 @@ from dnf.bootstrap import share_row
 from dnf.calibration import Calibration, absent_classes, prior_of
 from dnf.config import Config
 from dnf.correlation import correlation_rows
-from dnf.detection_rows import Judged, detection_rows, difference_rows, judge, right, with_control
+from dnf.detection_rows import (
+    Judged,
+    detection_rows,
+    difference_rows,
+    gap_rows,
+    judge,
+    right,
+    share_gap_rows,
+    with_control,
+)
 from dnf.evidence import Evidence, evidence
 from dnf.information import information_rows
 from dnf.open_set_rows import open_set_rows
@@ -142,6 +151,17 @@ def calibrated_rows(name: str, judged: Judged, config: Config) -> list[dict]:
     return rows
 
 
+def hits_of(decisions: list[dict], judged: Judged, config: Config) -> dict[str, list[tuple]]:
+    """Speaker, class and whether the decision is right, of each utterance of a known class, by name of the accuracy."""
+    known = [row for row in decisions if row["class"] in judged.classes]
+    found = {"utt_accuracy": [(row["speaker"], row["class"], row["decision"] == row["class"]) for row in known]}
+    if judged.calibrated:
+        labels = [judged.classes[label] for label in judged.labels]
+        hits = right(judged, config.calibrate)
+        found["utt_accuracy_calibrated"] = list(zip(judged.speakers, labels, hits))
+    return found
+
+
 def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dict], dict[str, Judged]]:
     """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
@@ -149,7 +169,7 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     (folder / "calibration.json").unlink(missing_ok=True)
-    rows, all_judged = [], {}
+    rows, all_judged, accuracies = [], {}, {}
     opened = {directory.name: Latents.open(directory) for directory in sets}
     model = next(iter(opened.values()))
     if len(model.classes) < 2 or is_flow and model.cond_dim == 0:
@@ -170,6 +190,7 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
         rows += accuracy_rows(name, decisions, latents.classes, *draw)
         judged = all_judged[name] = judge(found, calibration, order)
         rows += calibrated_rows(name, judged, config) if calibration else []
+        accuracies[name] = hits_of(decisions, judged, config)
         rows += detection_rows(judged, config.calibrate, *draw, set=name)
         scored = [r for r in decisions if r["score"]]
         columns = [float(r["llr"]) for r in scored], [float(r["score"]) for r in scored], [r["speaker"] for r in scored]
@@ -177,6 +198,10 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
         rows += correlation_rows(*columns, *draw, **names) if scored else []
     for name, control in controls(all_judged, config.data.controls).items():
         rows += detection_rows(control, config.calibrate, *draw, ending="_control", set=name)
+        rows += gap_rows(all_judged[name], control, config.calibrate, *draw, set=name)
+        for metric, hits in accuracies[name].items():
+            beside = accuracies[config.data.controls[name]][metric]
+            rows += share_gap_rows(metric, hits, beside, *draw, set=name)
     return rows, all_judged
 
 

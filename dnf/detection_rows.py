@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf import detection
-from dnf.bootstrap import fewest, interval, paired, paired_share
+from dnf.bootstrap import fewest, gap, interval, paired, paired_share, share
 from dnf.calibration import Calibration, prior_of
 from dnf.config import Calibrate
 from dnf.evidence import Evidence
@@ -165,6 +165,56 @@ def detection_rows(
         ends = interval(partial(weighted, detection.cllr), judged.speakers, *arrays, **draw)
         own = names | {"metric": f"cllr{ending}", "class": "+".join(judged.classes)}
         rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, draw["strata"], **own))
+    return rows
+
+
+def gap_row(statistic, of_set: tuple, of_control: tuple, draw: tuple[int, int], **names: str) -> dict:
+    """A row of a figure of a set minus that of its control; arguments as those of ``dnf.bootstrap.gap``."""
+    value, low, high = gap(statistic, of_set, of_control, *draw)
+    speakers = [*of_set[0], *of_control[0]]
+    row = row_of(value, None if low is None else (low, high), speakers, **names)
+    return row | {"total": "", "fewest": min(fewest(*of_set[:2]), fewest(*of_control[:2]))}
+
+
+def gap_rows(of_set: Judged, of_control: Judged, settings: Calibrate, *draw: int, **names: str) -> list[dict]:
+    """AUC and, if calibrated, Cllr of every pair of classes: those of a set minus those with its control.
+
+    Args:
+        of_set: utterances of the set.
+        of_control: as ``with_control`` gives them.
+        settings: priors and costs.
+        draw: resamples and seed.
+        names: more columns.
+    """
+    rows, both_sets = [], set(of_set.pairs())
+    for pair in (both for both in of_control.pairs() if both in both_sets):
+        of_pair = [judged.pair(*pair) for judged in (of_set, of_control)]
+        arrays = [(pair.speakers, pair.target.tolist(), (pair.llr, pair.target)) for pair in of_pair]
+        for name, measure in measures(settings).items():
+            if name == "auc" or name == "cllr" and all(pair.calibrated for pair in of_pair):
+                own = {"metric": f"{name}_control_gap", "class": of_pair[0].name}
+                rows.append(gap_row(partial(weighted, measure), *arrays, draw, **names, **own))
+    return rows
+
+
+def share_gap_rows(
+    metric: str, of_set: Sequence[tuple], of_control: Sequence[tuple], *draw: int, **names: str
+) -> list[dict]:
+    """Accuracy of each class that a set shares with its control, minus that of the control.
+
+    Args:
+        metric: name of the accuracy.
+        of_set, of_control: speaker, class and whether the decision is right, of each utterance of a known class.
+        draw: resamples and seed.
+        names: more columns.
+    """
+    rows = []
+    for true in sorted({row[1] for row in of_set} & {row[1] for row in of_control}):
+        both = [[(speaker, float(hit)) for speaker, c, hit in rows_of if c == true] for rows_of in (of_set, of_control)]
+        arrays = [
+            ([speaker for speaker, _ in of], None, (np.array([hit for _, hit in of]), np.ones(len(of)))) for of in both
+        ]
+        rows.append(gap_row(share, *arrays, draw, **names, metric=f"{metric}_control_gap", **{"class": true}))
     return rows
 
 

@@ -14,7 +14,7 @@ from dnf import entry, information, open_set_rows
 from dnf.compare import experiments, system_lines
 from dnf.config import Config, Data
 from dnf.decide import COLUMNS
-from dnf.detection_lines import detection_lines, few, warning_lines
+from dnf.detection_lines import GAP, detection_lines, few, gap_text, warning_lines
 from dnf.sets import name_of
 from dnf.stage import STAGES, read_marker
 from dnf.systems import FLOW
@@ -78,6 +78,7 @@ def figure(row: dict) -> str:
 def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
     """One accuracy a line; where a set has a control, the same class of the control stands on the same line."""
     found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"] in ("frame_accuracy", "utt_accuracy")}
+    gaps = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"].endswith(GAP)}
     lines = []
     for (metric, name, true), row in found.items():
         if true == "all" and sum(key[:2] == (metric, name) for key in found) == 2:
@@ -86,6 +87,8 @@ def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
         control = found.get((metric, controls.get(name), true))
         if control and true != "all":
             line += f" | control {control['set']} {figure(control)}"
+            apart = gap_text(gaps.get((metric + GAP, name, true)))
+            line += f" | {apart}" if apart else ""
         lines.append(line)
     return lines
 

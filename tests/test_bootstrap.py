@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from dnf import detection
-from dnf.bootstrap import draws, interval, p_text, paired, paired_share, share, share_interval
+from dnf.bootstrap import draws, gap, interval, p_text, paired, paired_share, share, share_interval
 from dnf.detection_rows import weighted
 
 auc = partial(weighted, detection.auc)
@@ -170,6 +170,38 @@ def test_equal_systems_do_not_differ_and_p_is_uniform_under_no_difference():
         a, b = ((scores + rng.standard_normal(len(scores)), target) for _ in range(2))
         small += paired(auc, speakers, a, b, target.tolist(), 200, 1)[3] < 0.1
     assert 3 <= small <= 20
+
+
+def test_a_gap_of_two_sets_draws_the_speakers_of_both_together():
+    """Targets of two corpora against the same others, who are hard: what they add cancels."""
+    speakers, scores, target = scored(3, spread=1.5)
+    others, own = np.flatnonzero(~target), np.flatnonzero(target)
+    rng = np.random.default_rng(1)
+    both = []
+    for prefix, shift in (("a", 0.0), ("b", -2.0)):
+        who = [prefix + speakers[u] for u in own] + [speakers[u] for u in others]
+        moved = np.concatenate([2 + shift + 0.3 * rng.standard_normal(len(own)), scores[others]])
+        hit = np.repeat([True, False], (len(own), len(others)))
+        both.append((who, hit.tolist(), (moved, hit)))
+    difference, low, high = gap(auc, *both, 1000, 1)
+    figures = [detection.auc(*arrays) for _, _, arrays in both]
+    assert difference == pytest.approx(figures[0] - figures[1]) and 0 < low < difference < high
+    apart = [([who.replace("s", "t") for who in both[1][0]], *both[1][1:])][0]
+    _, wide_low, wide_high = gap(auc, both[0], apart, 1000, 1)
+    assert high - low < 0.8 * (wide_high - wide_low)
+    assert gap(auc, both[0], both[0], 100, 1) == (0, 0, 0)
+
+
+def test_a_gap_of_disjoint_speakers_covers_the_truth_and_needs_five():
+    covered = 0
+    for seed in range(100):
+        rows = simulated(30, seed, 5, 0.1), simulated(40, 1000 + seed, 4, 0.1)
+        both = [([s for s, _ in of], None, (np.array([h for _, h in of], float), np.ones(len(of)))) for of in rows]
+        low, high = gap(share, (["a" + s for s in both[0][0]], *both[0][1:]), both[1], 200, 1)[1:]
+        covered += low <= 0 <= high
+    assert 86 <= covered <= 100
+    few = [s for s, _ in simulated(4, 1, 5, 0.1)], None, (np.ones(20), np.ones(20))
+    assert gap(share, both[0], few)[1:] == (None, None)
 
 
 def test_a_difference_of_accuracies_is_tested_by_flipping_speakers():
