@@ -4,16 +4,26 @@ A resample is a number of times that each speaker is drawn; statistics take thos
 utterances, so R resamples cost a few matrix products. Efron & Tibshirani, "An Introduction to the Bootstrap", 1993,
 chapter 13 (percentile intervals); drawing whole clusters: Davison & Hinkley, "Bootstrap Methods and their
 Application", 1997, section 3.8.
+
+Percentile intervals are too narrow with few speakers, and have no width where all are right. So below ``LEAST``
+speakers there is none, and a share has the interval of Korn & Graubard, "Confidence intervals for proportions with
+small expected number of positive counts estimated from survey data", Survey Methodology 24, 1998: that of Clopper and
+Pearson for as many independent trials as the bootstrap says that the utterances are worth.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from scipy import stats
 
 CELLS = 2_000_000  # weights held at once
 ENDS = (0.025, 0.975)
+LEAST = 5  # speakers of a stratum below which there is no percentile interval and no p-value
+EXACT = 12  # speakers up to whom all signs of a permutation are tried
+FEW = 10  # speakers of a stratum below which a percentile interval is marked as one of few
 
 Statistic = Callable[..., np.ndarray]  # (weights (R, U), *arrays) -> (R,)
 
@@ -69,7 +79,7 @@ def interval(
     resamples: int = 1000,
     seed: int = 1,
 ) -> tuple[float, float] | None:
-    """95 % percentile interval; None where a stratum has fewer than two speakers.
+    """95 % percentile interval; None where a stratum has fewer than ``LEAST`` speakers.
 
     Args:
         statistic: of weights ``(R, U)`` and the arrays, ``(R,)``.
@@ -79,10 +89,114 @@ def interval(
         resamples: how many.
         seed: of the draws.
     """
-    if fewest(speakers, strata) < 2:
+    if fewest(speakers, strata) < LEAST:
         return None
     values = [statistic(weights, *arrays) for weights in draws(speakers, strata, resamples, seed)]
     return quantiles(np.concatenate(values))
+
+
+def gap(
+    statistic: Statistic,
+    a: tuple[Sequence[str], Sequence | None, Sequence[np.ndarray]],
+    b: tuple[Sequence[str], Sequence | None, Sequence[np.ndarray]],
+    resamples: int = 1000,
+    seed: int = 1,
+) -> tuple[float, float | None, float | None]:
+    """Difference of a statistic between two sets of utterances, with its interval.
+
+    Speakers who are in both, with the same classes, are drawn together, so what they add to both figures cancels; the
+    others are drawn within their set.
+
+    Args:
+        statistic: of weights and arrays.
+        a, b: speakers of the utterances, strata or None, and what the statistic needs of them.
+        resamples, seed: of the draws.
+
+    Returns:
+        Statistic of a minus that of b, low and high; None where a stratum of either has fewer than ``LEAST`` speakers.
+    """
+    ones = [np.ones((1, len(speakers))) for speakers, _, _ in (a, b)]
+    difference = float((statistic(ones[0], *a[2]) - statistic(ones[1], *b[2]))[0])
+    if min(fewest(speakers, strata) for speakers, strata, _ in (a, b)) < LEAST:
+        return difference, None, None
+    every, cut = [*a[0], *b[0]], len(a[0])
+    places = [f"{n} {label}" for n, (who, strata, _) in enumerate((a, b)) for label in strata or [""] * len(who)]
+    drawn = draws(every, places, resamples, seed)
+    values = [statistic(w[:, :cut], *a[2]) - statistic(w[:, cut:], *b[2]) for w in drawn]
+    return difference, *(quantiles(np.concatenate(values)) or (None, None))
+
+
+def paired_share(
+    speakers: Sequence[str], a_hits: np.ndarray, b_hits: np.ndarray, resamples: int = 1000, seed: int = 1
+) -> tuple[float, float | None, float | None, float | None]:
+    """``paired`` of accuracies of utterances, the p-value that of a permutation over speakers.
+
+    Were the systems alike, a speaker's difference in right utterances could as well have the other sign: the p-value is
+    the share of all signs, of those speakers who have a difference, that differ as much in either direction. Beyond
+    ``EXACT`` such speakers it is of ``resamples`` random signs, with 1 added to both counts.
+
+    Args:
+        speakers: of each of U utterances.
+        a_hits, b_hits: ``(U,)`` 1 where the system is right.
+        resamples, seed: of the interval, and of the signs.
+    """
+    ones = np.ones(len(speakers))
+    difference, low, high, p = paired(share, speakers, (a_hits, ones), (b_hits, ones), None, resamples, seed)
+    if p is None:
+        return difference, None, None, None
+    names, index = np.unique(np.asarray(speakers), return_inverse=True)
+    own = np.bincount(index, np.asarray(a_hits, float) - b_hits, len(names))
+    own = own[own != 0]
+    if len(own) <= EXACT:
+        signs = 1 - 2 * (np.arange(2 ** len(own))[:, None] >> np.arange(len(own)) & 1)
+        extreme, tried = 0, len(signs)
+    else:
+        signs = np.random.default_rng(seed).choice((-1, 1), (resamples, len(own)))
+        extreme, tried = 1, resamples + 1
+    extreme += int((np.abs(signs @ own) >= abs(own.sum()) - 1e-9).sum())
+    return difference, low, high, extreme / tried
+
+
+def p_text(p: float | str, metric: str, resamples: int) -> str:
+    """``p 0.0123``, or ``p < 0.002`` where so many resamples cannot tell it from less; nothing for no p-value."""
+    if p in ("", None):
+        return ""
+    floor = (1 if "accuracy" in metric else 2) / (resamples + 1)
+    if float(p) > floor * 1.001:
+        return f"p {float(p):.4f}"
+    unit = 10.0 ** math.floor(math.log10(floor))
+    return f"p < {math.ceil(floor / unit) * unit:.6g}"
+
+
+def share_interval(hits: np.ndarray, totals: np.ndarray, resamples: int, seed: int) -> tuple[float, float] | None:
+    """95 % interval of ``sum(hits) / sum(totals)`` by Korn & Graubard; None for fewer than two speakers.
+
+    The bootstrap's variance says how many independent trials the share is worth, at most as many as there are;
+    Student's quantile for one speaker less than there are makes them fewer, since that variance is uncertain. A share
+    of 0 or 1 has no variance to go by: every speaker is then one trial.
+
+    Args:
+        hits, totals: sums ``(S,)`` of each speaker.
+        resamples: how many.
+        seed: of the draws.
+    """
+    speakers = len(totals)
+    if speakers < 2:
+        return None
+    count, trials = float(hits.sum()), float(totals.sum())
+    p = count / trials
+    if 0 < count < trials:
+        names = [str(number) for number in range(speakers)]
+        values = np.concatenate([share(w, hits, totals) for w in draws(names, None, resamples, seed)])
+        variance = values.var() * speakers / (speakers - 1)
+        worth = min(trials, p * (1 - p) / variance) if variance > 0 else trials
+        worth *= (stats.t.ppf(ENDS[1], trials - 1) / stats.t.ppf(ENDS[1], speakers - 1)) ** 2
+    else:
+        worth = float(speakers)
+    right, wrong = p * worth, (1 - p) * worth
+    low = float(stats.beta.ppf(ENDS[0], right, wrong + 1)) if count > 0 else 0.0
+    high = float(stats.beta.ppf(ENDS[1], right + 1, wrong)) if count < trials else 1.0
+    return low, high
 
 
 def paired(
@@ -101,11 +215,12 @@ def paired(
     section 4.4, with 1 added to both counts so that it is never 0).
 
     Returns:
-        Statistic of a minus that of b, low, high, p; the last three None where a stratum has fewer than two speakers.
+        Statistic of a minus that of b, low, high, p; the last three None where a stratum has fewer than ``LEAST``
+        speakers.
     """
     once = np.ones((1, len(speakers)))
     difference = float((statistic(once, *a_arrays) - statistic(once, *b_arrays))[0])
-    if fewest(speakers, strata) < 2:
+    if fewest(speakers, strata) < LEAST:
         return difference, None, None, None
     values = np.concatenate(
         [statistic(w, *a_arrays) - statistic(w, *b_arrays) for w in draws(speakers, strata, resamples, seed)]
@@ -117,13 +232,16 @@ def paired(
     return difference, *ends, float(min(1.0, 2 * (tail + 1) / (len(defined) + 1)))
 
 
-def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[str], **names: str) -> dict:
+def row_of(
+    value: float, ends: tuple[float, float] | None, speakers: Sequence[str], strata: Sequence | None = None, **names: str
+) -> dict:
     """A row of ``accuracy.tsv``: a figure of U utterances with the ends of its interval, empty where it has none.
 
     Args:
         value: the figure.
         ends: of its interval.
         speakers: of each utterance.
+        strata: class of each utterance, where the figure needs every class.
         names: more columns: metric, set, class ...
     """
     low, high = (f"{end:.6f}" for end in ends) if ends else ("", "")
@@ -133,6 +251,7 @@ def row_of(value: float, ends: tuple[float, float] | None, speakers: Sequence[st
         "high": high,
         "total": len(speakers),
         "speakers": len(set(speakers)),
+        "fewest": fewest(speakers, strata),
     }
     return names | figures
 
@@ -145,5 +264,5 @@ def share_row(metric: str, rows: list[tuple[str, float, float]], resamples: int,
         totals[speaker] = totals.get(speaker, 0) + total
     count, total = sum(hits.values()), sum(totals.values())
     pairs = np.array([(hits[speaker], totals[speaker]) for speaker in totals], dtype=float).T
-    ends = interval(share, list(totals), *pairs, resamples=resamples, seed=seed)
+    ends = share_interval(*pairs, resamples, seed)
     return row_of(count / total, ends, list(totals), metric=metric, **names) | {"count": count, "total": total}

@@ -184,7 +184,9 @@ def paired_rows(
         np.ones((1, len(a.utts))),
         (resamples, seed),
     )
-    statistics = {"utt_accuracy": (bootstrap.share, lambda s: (s.hits, np.ones(len(s.hits))), None)}
+    found = bootstrap.paired_share(a.speakers, a.hits, b.hits, *draw)
+    yield "utt_accuracy", float(a.hits.mean()), float(b.hits.mean()), found, len(set(a.speakers))
+    statistics = {}
     if target.any() and not target.all():
         strata = target.tolist()
         statistics["auc"] = (lambda w, x, t: detection.auc(x, t, w), lambda s: (s.llr, target), strata)
@@ -209,6 +211,7 @@ def two_systems(a: Path, b: Path) -> str:
     both = sorted(set.intersection(*({p.stem for p in (s / "decisions").glob("*.txt")} for s in (a, b))))
     if not both:
         raise ValueError(f"{a} and {b}: no set that both decided; run stage 7 of both")
+    fitted = {name_of(config.data, role) for role in ("train", "dev")}
     read = {name: [read_decided(system / "decisions" / f"{name}.txt") for system in (a, b)] for name in both}
     lines = [["set", "metric", "a", "b", "a - b", "95% interval", "p", "utterances", "speakers"]]
     for name, ((ours, classes), (theirs, other)) in read.items():
@@ -222,7 +225,9 @@ def two_systems(a: Path, b: Path) -> str:
         for shown, (one, two) in pairs.items():
             draw = (len(classes) == 2, config.report.bootstrap, config.seed)
             for metric, x, y, (value, low, high, p), speakers in paired_rows(one, two, reference, *draw):
-                ends = ["-", "-"] if low is None else [f"{low:+.4f} to {high:+.4f}", f"{p:.3g}"]
+                ends = ["-", "-"] if low is None else [f"{low:+.4f} to {high:+.4f}", "-"]
+                if p is not None and name not in fitted:
+                    ends[1] = bootstrap.p_text(p, metric, config.report.bootstrap).removeprefix("p ")
                 counts = str(len(one.utts)), str(speakers)
                 lines.append([shown, metric, f"{x:.4f}", f"{y:.4f}", f"{value:+.4f}", *ends, *counts])
     return f"a: {a}\nb: {b}\n{aligned(lines)}"

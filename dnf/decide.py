@@ -18,7 +18,16 @@ from dnf.bootstrap import share_row
 from dnf.calibration import Calibration, absent_classes, posteriors, prior_of
 from dnf.config import Config
 from dnf.correlation import correlation_rows
-from dnf.detection_rows import Judged, detection_rows, difference_rows, judge, right, with_control
+from dnf.detection_rows import (
+    Judged,
+    detection_rows,
+    difference_rows,
+    gap_rows,
+    judge,
+    right,
+    share_gap_rows,
+    with_control,
+)
 from dnf.evidence import Evidence, evidence, observed
 from dnf.information import information_rows
 from dnf.open_set_rows import open_set_rows
@@ -29,7 +38,8 @@ from dnf.tables import write_tsv
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers", "p")
+COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
+COLUMNS += ("fewest", "p")  # speakers of the class that has the fewest, where an interval needs every class; p-value
 
 
 def decide(
@@ -153,6 +163,17 @@ def calibrated_rows(name: str, judged: Judged, config: Config) -> list[dict]:
     return rows
 
 
+def hits_of(decisions: list[dict], judged: Judged, config: Config) -> dict[str, list[tuple]]:
+    """Speaker, class and whether the decision is right, of each utterance of a known class, by name of the accuracy."""
+    known = [row for row in decisions if row["class"] in judged.classes]
+    found = {"utt_accuracy": [(row["speaker"], row["class"], row["decision"] == row["class"]) for row in known]}
+    if judged.calibrated:
+        labels = [judged.classes[label] for label in judged.labels]
+        hits = right(judged, config.calibrate)
+        found["utt_accuracy_calibrated"] = list(zip(judged.speakers, labels, hits))
+    return found
+
+
 def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dict], dict[str, Judged]]:
     """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
@@ -160,7 +181,7 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     (folder / "calibration.json").unlink(missing_ok=True)
-    rows, all_judged = [], {}
+    rows, all_judged, accuracies = [], {}, {}
     opened = {directory.name: Latents.open(directory) for directory in sets}
     model = next(iter(opened.values()))
     if len(model.classes) < 2 or is_flow and model.cond_dim == 0:
@@ -185,6 +206,7 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
         rows += accuracy_rows(name, decisions, latents.classes, *draw)
         judged = all_judged[name] = judge(found, loglik, order)
         rows += calibrated_rows(name, judged, config) if calibration else []
+        accuracies[name] = hits_of(decisions, judged, config)
         rows += detection_rows(judged, config.calibrate, *draw, duration=is_flow, cllr=cllr, set=name)
         scored = [r for r in decisions if r["score"]]
         columns = [float(r["llr"]) for r in scored], [float(r["score"]) for r in scored], [r["speaker"] for r in scored]
@@ -192,6 +214,10 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
         rows += correlation_rows(*columns, *draw, **names) if scored else []
     for name, control in controls(all_judged, config.data.controls).items():
         rows += detection_rows(control, config.calibrate, *draw, ending="_control", duration=is_flow, set=name)
+        rows += gap_rows(all_judged[name], control, config.calibrate, *draw, set=name)
+        for metric, hits in accuracies[name].items():
+            beside = accuracies[config.data.controls[name]][metric]
+            rows += share_gap_rows(metric, hits, beside, *draw, set=name)
     return rows, all_judged
 
 
@@ -210,12 +236,12 @@ def main(argv: list[str] | None = None) -> int:
         found, judged[system] = decide_system(folder, config, system == FLOW)
         rows += [{"system": system} | row for row in found]
     beside = {system: controls(sets, config.data.controls) for system, sets in judged.items()}
-    draw = (config.report.bootstrap, config.seed)
+    draw, fitted = (config.report.bootstrap, config.seed), {name_of(config.data, role) for role in ("train", "dev")}
     for ending, of_each in (("", judged), ("_control", beside)):
         for system, sets in of_each.items():
             for name in sorted(sets.keys() & of_each[FLOW].keys()) if system != FLOW else ():
                 ours = of_each[FLOW][name], sets[name]
-                rows += difference_rows(*ours, config.calibrate, *draw, ending, system=system, set=name)
+                rows += difference_rows(*ours, config.calibrate, *draw, ending, name in fitted, system=system, set=name)
     rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *information_rows(args.exp, config))]
     write_tsv(args.exp / "accuracy.tsv", rows, COLUMNS)
     detection_plots.make_plots(args.exp, judged, beside, config)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dnf.bootstrap import FEW, p_text
 from dnf.calibration import Calibration
 from dnf.config import Config
 from dnf.sets import name_of
 from dnf.systems import FLOW, systems
 
+GAP = "_control_gap"  # ending of a metric: the figure of a set minus that of its control
 MEASURES = ("auc", "auc_duration", "cllr", "cllr_left_out", "cllr_in_sample", "min_cllr", "eer", "min_dcf")
 
 
@@ -16,13 +18,20 @@ def ends(row: dict) -> str:
     """The interval of a row; ``to`` between ends of which one may be negative."""
     if not row["low"]:
         return "no interval"
-    between = " to " if row["metric"].endswith("_difference") else "-"
+    between = " to " if row["metric"].endswith(("_difference", GAP)) else "-"
     return f"95% {float(row['low']):.4f}{between}{float(row['high']):.4f}"
+
+
+def few(row: dict) -> str:
+    """A mark of percentile intervals over few speakers, counted in the class that has the fewest."""
+    fewest = int(row.get("fewest") or row["speakers"] or FEW)
+    return f", few speakers ({fewest})" if row["low"] and fewest < FEW else ""
 
 
 def cell(row: dict) -> str:
     """A figure as ``0.9741 [ 95% 0.9512-0.9903, 324 utterances, 84 speakers ]``."""
-    return f"{float(row['value']):.4f} [ {ends(row)}, {row['total']} utterances, {row['speakers']} speakers ]"
+    counts = f"{row['total']} utterances, {row['speakers']} speakers{few(row)}"
+    return f"{float(row['value']):.4f} [ {ends(row)}, {counts} ]"
 
 
 def share_cell(row: dict) -> str:
@@ -66,40 +75,42 @@ def detection_lines(exp: Path, rows: list[dict], config: Config) -> list[str]:
             beside = found.get((f"{metric}_control", name, classes, FLOW))
             parts = [cell(row)] if row else []
             parts += [f"control {config.data.controls.get(name, '')} {cell(beside)}"] if beside else []
+            parts += filter(None, [gap_text(found.get((metric + GAP, name, classes, FLOW)))])
             lines += [f"{metric} {name} {classes} {FLOW} {' | '.join(parts)}"] if parts else []
     for r in rows:
         if r["metric"] == "utt_accuracy_calibrated" and r["system"] == FLOW:
             row = found.get((r["metric"], config.data.controls.get(r["set"], ""), r["class"], r["system"]))
             beside = f" | control {row['set']} {share_cell(row)}" if row and r["class"] != "all" else ""
+            apart = gap_text(found.get((r["metric"] + GAP, r["set"], r["class"], FLOW)))
+            beside += f" | {apart}" if apart else ""
             lines.append(f"{r['metric']} {r['set']} {r['class']} {r['system']} {share_cell(r)}{beside}")
     for r in rows:
         if r["metric"].endswith("_difference") and r["system"] and r["set"] != name_of(config.data, "train"):
-            p = f" p {float(r['p']):.4f}" if r["p"] else ""
-            lines.append(f"{r['metric']} {r['set']} {r['class']} flow minus {r['system']} {cell(r)}{p}")
+            p = "" if r["set"] == name_of(config.data, "dev") else p_text(r["p"], r["metric"], config.report.bootstrap)
+            lines.append(f"{r['metric']} {r['set']} {r['class']} flow minus {r['system']} {cell(r)} {p}".rstrip())
     return lines
 
 
-def apart(a: dict | None, b: dict | None) -> bool:
-    """Whether two figures have intervals that do not meet."""
-    if not a or not b or not a.get("low") or not b.get("low"):
-        return False
-    return float(a["high"]) < float(b["low"]) or float(b["high"]) < float(a["low"])
+def gap_text(row: dict | None) -> str:
+    """By how much a set and its control differ, as ``difference 0.0341 [ 95% -0.0063 to 0.0987 ]``."""
+    return f"difference {float(row['value']):.4f} [ {ends(row)}{few(row)} ]" if row else ""
 
 
 def warning_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
-    """Where a figure of a set and that of its control differ by more than their intervals."""
+    """Where the interval of the difference between a figure of a set and that of its control leaves 0 out."""
     found = {(r["metric"], r["set"], r["class"], r.get("system", "")): r for r in rows}
     lines = []
     for (metric, name, classes, system), row in found.items():
-        beside = None
-        if metric in ("auc", "cllr"):
-            beside = found.get((f"{metric}_control", name, classes, system))
-        elif metric in ("utt_accuracy", "utt_accuracy_calibrated") and classes != "all":
-            beside = found.get((metric, controls.get(name, ""), classes, system))
-        if apart(row, beside):
-            figures = f"{float(row['value']):.4f}, with control {controls.get(name, '')} {float(beside['value']):.4f}"
+        if not metric.endswith(GAP) or not row["low"] or float(row["low"]) <= 0 <= float(row["high"]):
+            continue
+        metric, control = metric.removesuffix(GAP), controls.get(name, "")
+        figure = found.get((metric, name, classes, system))
+        beside = found.get((f"{metric}_control", name, classes, system))
+        beside = beside or found.get((metric, control, classes, system))
+        if figure and beside:
+            figures = f"{float(figure['value']):.4f}, with control {control} {float(beside['value']):.4f}"
             lines.append(
                 f"warning: {metric} {name} {classes} {system} {figures}: "
-                "their intervals do not meet, so channels may be told apart"
+                f"{gap_text(row)} leaves 0 out, so channels may be told apart"
             )
     return lines

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf import detection
-from dnf.bootstrap import interval, paired, row_of
+from dnf.bootstrap import fewest, gap, interval, paired, paired_share, row_of, share
 from dnf.calibration import prior_of
 from dnf.evidence import Evidence
 from dnf.settings import Calibrate
@@ -175,13 +175,13 @@ def detection_rows(
             if name != "cllr" or pair.calibrated:
                 arrays, metric = (pair.scores(name), pair.target), cllr if name == "cllr" else name
                 ends = interval(partial(weighted, measure), pair.speakers, *arrays, **draw)
-                rows.append(row_of(measure(*arrays), ends, pair.speakers, metric=metric + ending, **own))
+                rows.append(row_of(measure(*arrays), ends, pair.speakers, draw["strata"], metric=metric + ending, **own))
         if duration:
             arrays = pair.frames.astype(float), pair.target
             ends = interval(partial(weighted, detection.auc), pair.speakers, *arrays, **draw)
-            rows.append(row_of(detection.auc(*arrays), ends, pair.speakers, metric=f"auc_duration{ending}", **own))
+            rows.append(row_of(detection.auc(*arrays), ends, pair.speakers, draw["strata"], metric=f"auc_duration{ending}", **own))
         least = detection.min_cllr(pair.llr, pair.target)
-        rows.append(row_of(least, None, pair.speakers, metric=f"min_cllr{ending}", **own))
+        rows.append(row_of(least, None, pair.speakers, draw["strata"], metric=f"min_cllr{ending}", **own))
     if judged.calibrated and len(set(judged.labels.tolist())) == len(judged.classes) > 2:
         arrays, draw = (
             (judged.loglik, judged.labels),
@@ -189,7 +189,57 @@ def detection_rows(
         )
         ends = interval(partial(weighted, detection.cllr), judged.speakers, *arrays, **draw)
         own = names | {"metric": f"{cllr}{ending}", "class": "+".join(judged.classes)}
-        rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, **own))
+        rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, draw["strata"], **own))
+    return rows
+
+
+def gap_row(statistic, of_set: tuple, of_control: tuple, draw: tuple[int, int], **names: str) -> dict:
+    """A row of a figure of a set minus that of its control; arguments as those of ``dnf.bootstrap.gap``."""
+    value, low, high = gap(statistic, of_set, of_control, *draw)
+    speakers = [*of_set[0], *of_control[0]]
+    row = row_of(value, None if low is None else (low, high), speakers, **names)
+    return row | {"total": "", "fewest": min(fewest(*of_set[:2]), fewest(*of_control[:2]))}
+
+
+def gap_rows(of_set: Judged, of_control: Judged, settings: Calibrate, *draw: int, **names: str) -> list[dict]:
+    """AUC and, if calibrated, Cllr of every pair of classes: those of a set minus those with its control.
+
+    Args:
+        of_set: utterances of the set.
+        of_control: as ``with_control`` gives them.
+        settings: priors and costs.
+        draw: resamples and seed.
+        names: more columns.
+    """
+    rows, both_sets = [], set(of_set.pairs())
+    for pair in (both for both in of_control.pairs() if both in both_sets):
+        of_pair = [judged.pair(*pair) for judged in (of_set, of_control)]
+        for name, measure in measures(settings).items():
+            if name == "auc" or name == "cllr" and all(pair.calibrated for pair in of_pair):
+                arrays = [(pair.speakers, pair.target.tolist(), (pair.scores(name), pair.target)) for pair in of_pair]
+                own = {"metric": f"{name}_control_gap", "class": of_pair[0].name}
+                rows.append(gap_row(partial(weighted, measure), *arrays, draw, **names, **own))
+    return rows
+
+
+def share_gap_rows(
+    metric: str, of_set: Sequence[tuple], of_control: Sequence[tuple], *draw: int, **names: str
+) -> list[dict]:
+    """Accuracy of each class that a set shares with its control, minus that of the control.
+
+    Args:
+        metric: name of the accuracy.
+        of_set, of_control: speaker, class and whether the decision is right, of each utterance of a known class.
+        draw: resamples and seed.
+        names: more columns.
+    """
+    rows = []
+    for true in sorted({row[1] for row in of_set} & {row[1] for row in of_control}):
+        both = [[(speaker, float(hit)) for speaker, c, hit in rows_of if c == true] for rows_of in (of_set, of_control)]
+        arrays = [
+            ([speaker for speaker, _ in of], None, (np.array([hit for _, hit in of]), np.ones(len(of)))) for of in both
+        ]
+        rows.append(gap_row(share, *arrays, draw, **names, metric=f"{metric}_control_gap", **{"class": true}))
     return rows
 
 
@@ -199,11 +249,18 @@ def right(judged: Judged, settings: Calibrate) -> np.ndarray:
 
 
 def difference_rows(
-    flow: Judged, other: Judged, settings: Calibrate, resamples: int, seed: int, ending: str = "", **names: str
+    flow: Judged,
+    other: Judged,
+    settings: Calibrate,
+    resamples: int,
+    seed: int,
+    ending: str = "",
+    fitted: bool = False,
+    **names: str,
 ) -> list[dict]:
     """Figures of the flow minus those of another system on the same utterances, with intervals and p-values.
 
-    ``ending`` is that of the metrics' names.
+    ``ending`` is that of the metrics' names; a set that a model was ``fitted`` on has no p-values.
 
     Raises:
         ValueError: the utterances are not the same.
@@ -215,13 +272,10 @@ def difference_rows(
         )
     rows, draw = [], {"resamples": resamples, "seed": seed}
 
-    def add(statistic, speakers, a, b, strata=None, **more: str) -> None:
-        value, low, high, p = paired(statistic, speakers, a, b, strata, **draw)
-        row = row_of(value, None if low is None else (low, high), speakers, **names, **more)
-        rows.append(row | {"p": "" if p is None else f"{p:.6f}"})
-
-    def accuracy(weights, hits):
-        return weights @ hits / weights.sum(1)
+    def add(found: tuple, speakers, strata=None, **more: str) -> None:
+        value, low, high, p = found
+        row = row_of(value, None if low is None else (low, high), speakers, strata, **names, **more)
+        rows.append(row | {"p": "" if p is None or fitted else f"{p:.6f}"})
 
     for both in flow.pairs():
         a, b = flow.pair(*both), other.pair(*both)
@@ -230,8 +284,10 @@ def difference_rows(
                 statistic = partial(weighted, measure)
                 ours, theirs = ((pair.scores(name), pair.target) for pair in (a, b))
                 more = {"metric": f"{name}{ending}_difference", "class": a.name}
-                add(statistic, a.speakers, ours, theirs, a.target.tolist(), **more)
+                strata = a.target.tolist()
+                add(paired(statistic, a.speakers, ours, theirs, strata, **draw), a.speakers, strata, **more)
     if flow.calibrated and other.calibrated and len(flow.labels):
-        hits = [(right(judged, settings).astype(float),) for judged in (flow, other)]
-        add(accuracy, flow.speakers, *hits, **{"metric": f"utt_accuracy_calibrated{ending}_difference", "class": "all"})
+        hits = [right(judged, settings).astype(float) for judged in (flow, other)]
+        more = {"metric": f"utt_accuracy_calibrated{ending}_difference", "class": "all"}
+        add(paired_share(flow.speakers, *hits, **draw), flow.speakers, **more)
     return rows

@@ -123,7 +123,7 @@ def information_rows(exp: Path, config: Config) -> list[dict]:
             speakers += speaker_rows(directory.name, decisions, known)
             scores += score_rows(directory.name, decisions, known, config)
     columns = ("accuracy", "low", "high", "llr_mean", "llr_std", "utterances", "frames", "speakers")
-    ends = ("value", "low", "high", "count", "total", "speakers")
+    ends = ("value", "low", "high", "count", "total", "speakers", "fewest")
     write_tsv(
         exp / "durations.tsv",
         [{k: v for k, v in r.items() if k != "metric"} for r in found],

@@ -12,6 +12,7 @@ import numpy as np
 from dnf import detection
 from dnf.bootstrap import interval, row_of, share_row
 from dnf.config import Config
+from dnf.detection_lines import few
 from dnf.detection_rows import weighted
 from dnf.open_set import LEAST, SCORES, OpenSet, read
 from dnf.page import Html, Section, table
@@ -51,7 +52,7 @@ def auc_row(unseen: Pool, known: Pool, resamples: int, seed: int, **names: str) 
     """Row of ``accuracy.tsv`` with the chance that an unseen utterance scores above a known one; a tie counts half.
 
     Args:
-        unseen, known: at least one utterance each; no interval with fewer than two speakers of either.
+        unseen, known: at least one utterance each; no interval with too few speakers of either.
         resamples, seed: of the interval over speakers, those of unseen and of known utterances drawn apart.
         names: more columns.
     """
@@ -60,7 +61,7 @@ def auc_row(unseen: Pool, known: Pool, resamples: int, seed: int, **names: str) 
     strata, statistic = target.tolist(), partial(weighted, detection.auc)
     ends = interval(statistic, speakers, score, target, strata=strata, resamples=resamples, seed=seed)
     value = detection.auc(score, target)
-    return row_of(value, ends, speakers, metric="open_set_auc", **names) | {"count": len(unseen.score)}
+    return row_of(value, ends, speakers, strata, metric="open_set_auc", **names) | {"count": len(unseen.score)}
 
 
 def set_rows(name: str, scored: Scored, pools: dict[str, Pool], config: Config) -> list[dict]:
@@ -148,15 +149,16 @@ def lines(rows: list[dict]) -> list[str]:
         if r["metric"] == "open_set_auc":
             against = f"known classes of {r['decided']}" if r["decided"] != KNOWN else "known classes of all test sets"
             counts = f"{r['count']} against {int(r['total']) - int(r['count'])}"
+            mark = few(r)
             name = f"open_set_auc {r['set']} {r['class']} (unseen) against {against}"
         elif r["metric"] in METRICS:
             name = f"{r['metric']} {r['set']} {r['class']}" + (
                 " (unseen)" if r["metric"] == "open_set_detected" else ""
             )
-            counts = f"{r['count']} / {r['total']}"
+            counts, mark = f"{r['count']} / {r['total']}", ""
         else:
             continue
-        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends}, {r['speakers']} speakers ]")
+        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends}, {r['speakers']} speakers{mark} ]")
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from dnf.bootstrap import p_text
+from dnf.detection_lines import GAP
 from dnf.page import Html, Section, table
 
 DENSITIES = {"loglik": "LogLL", "logp": "LogP", "logdet": "LogDet", "nll": "NLL"}
@@ -219,12 +221,16 @@ def training(rows: Rows) -> Section:
 
 def is_detection(metric: str) -> bool:
     """Whether a metric is of the tables that hold all systems together."""
-    return metric.removesuffix("_control") in DETECTION or metric in DIFFERENCES
+    return metric.removesuffix("_control") in DETECTION or metric in DIFFERENCES or metric.endswith(GAP)
 
 
-def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> list[Section]:
+def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str], resamples: int) -> list[Section]:
     """How well each system tells classes apart on each set, and on its control; what separates systems."""
-    body = []
+    body, gaps = [], []
+    found = rows.pivot((r for r in rows.left if r["metric"].endswith(GAP)), ("set", "class", "system", "metric"))
+    for (name, classes, system, metric), cells in found.items():
+        title = metric.removesuffix(GAP).replace("_", " ")
+        gaps.append([name, controls.get(name, ""), classes, system, title, share(cells[metric])[0]])
     found = rows.pivot((r for r in rows.left if r["metric"] not in DIFFERENCES), ("set", "class", "system"))
     for (name, classes, system), cells in found.items():
         for ending, place in (("", name), ("_control", f"{name}, control {controls.get(name, '')}")):
@@ -237,12 +243,15 @@ def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> 
     html = table(heads, body, keys=3) if body else Html("")
     for line in warnings:
         html += Html(f"<p><b>{escape(line)}</b></p>")
-    sections = [Section("Detection and calibration", html)]
+    heads = ["set", "control", "classes", "system", "of", "difference (95 %)"]
+    apart = Section("Each set minus its control", table(heads, gaps, keys=5) if gaps else Html(""))
+    sections = [Section("Detection and calibration", html), apart]
     lines = []
     found = rows.pivot((r for r in rows.left if r["metric"] in DIFFERENCES), ("set", "class", "system", "metric"))
     for (name, classes, system, metric), cells in found.items():
         row = cells[metric]
-        lines.append([name, classes, system, DIFFERENCES[metric], share(row)[0], number(row.get("p") or "", 4)])
+        p = p_text(row.get("p"), metric, resamples).removeprefix("p ")
+        lines.append([name, classes, system, DIFFERENCES[metric], share(row)[0], p])
     heads = ["set", "classes", "against", "of", "difference (95 %)", "p"]
     html = table(heads, lines, keys=4) if lines else Html("")
     return [*sections, Section("The flow minus each baseline (paired)", html)]

@@ -15,7 +15,7 @@ from dnf import entry, information, open_set_rows
 from dnf.compare import experiments, system_lines
 from dnf.config import Config
 from dnf.decide import COLUMNS
-from dnf.detection_lines import detection_lines, warning_lines
+from dnf.detection_lines import GAP, detection_lines, few, gap_text, warning_lines
 from dnf.sets import name_of
 from dnf.settings import Data
 from dnf.stage import STAGES, read_marker
@@ -80,6 +80,7 @@ def figure(row: dict) -> str:
 def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
     """One accuracy a line; where a set has a control, the same class of the control stands on the same line."""
     found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"] in ("frame_accuracy", "utt_accuracy")}
+    gaps = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"].endswith(GAP)}
     lines = []
     for (metric, name, true), row in found.items():
         if true == "all" and sum(key[:2] == (metric, name) for key in found) == 2:
@@ -88,6 +89,8 @@ def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
         control = found.get((metric, controls.get(name), true))
         if control and true != "all":
             line += f" | control {control['set']} {figure(control)}"
+            apart = gap_text(gaps.get((metric + GAP, name, true)))
+            line += f" | {apart}" if apart else ""
         lines.append(line)
     return lines
 
@@ -147,7 +150,7 @@ def correlation_lines(rows: list[dict]) -> list[str]:
                 if row
             ]
             lines.append(
-                f"correlation {level} {r['set']} {r['class']} llr of {r['decided']} {' '.join(cells)} [ {r['total']} points, {r['speakers']} speakers ]"
+                f"correlation {level} {r['set']} {r['class']} llr of {r['decided']} {' '.join(cells)} [ {r['total']} points, {r['speakers']} speakers{few(r)} ]"
             )
     return lines
 
@@ -234,11 +237,11 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         else ["# this flow knows no classes: it gives densities and decides nothing"]
     )
     blocks = {
-        "accuracy: share decided as the true class by likelihood, as in the notes; 95% interval by bootstrap over "
-        "speakers": accuracy,
+        "accuracy: share decided as the true class by likelihood, as in the notes; 95% interval over speakers "
+        "(Korn & Graubard)": accuracy,
         "all systems side by side, on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as in "
         "the notes, utt_accuracy_calibrated by posterior under calibrate.priors": system_lines(every_system),
-        "calibration and detection: Cllr in bits (two classes: 1 says nothing), on dev with each speaker left out of the "
+        "calibration and detection: Cllr in bits, lower is better (two classes: 1 says nothing), on dev with each speaker left out of the "
         "fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration of the number of frames alone; "
         "utt_accuracy_calibrated: by posterior under calibrate.priors": [
             *detection_lines(exp, every_system, config),

@@ -8,14 +8,14 @@ import pytest
 from scipy import stats
 
 from dnf import detection
-from dnf.bootstrap import draws, interval, paired, share
+from dnf.bootstrap import draws, gap, interval, p_text, paired, paired_share, share, share_interval
 from dnf.detection_rows import weighted
 
 auc = partial(weighted, detection.auc)
 
 
 def speaker_share(hits: dict, totals: dict, resamples: int, seed: int):
-    """The interval of a share from sums by speaker."""
+    """The percentile interval of a share from sums by speaker."""
     pairs = np.array([(hits[s], totals[s]) for s in totals], dtype=float).T
     return interval(share, list(totals), *pairs, resamples=resamples, seed=seed)
 
@@ -57,6 +57,34 @@ def test_an_interval_of_a_share_covers_the_truth_about_as_often_as_it_says():
     assert 86 <= covered <= 100
 
 
+@pytest.mark.parametrize(
+    ("speakers", "utterances", "accuracy", "alike"),
+    [(6, 10, 0.93, 0.1), (6, 10, 0.9, 0.4), (44, 1, 0.98, 0), (3, 20, 0.8, 0.1), (40, 7, 0.8, 0.2)],
+)
+def test_an_interval_of_a_share_covers_with_few_speakers_and_near_1(speakers, utterances, accuracy, alike):
+    """Beta-binomial utterances; ``alike`` is the correlation of those of a speaker."""
+    rng, covered, certain = np.random.default_rng(1), 0, 0
+    for _ in range(200):
+        shape = [p * (1 - alike) / alike for p in (accuracy, 1 - accuracy)] if alike else None
+        own = rng.beta(*shape, speakers) if alike else np.full(speakers, accuracy)
+        hits = rng.binomial(utterances, own).astype(float)
+        low, high = share_interval(hits, np.full(speakers, float(utterances)), 200, 1)
+        covered += low <= accuracy <= high
+        certain += low == high
+    assert covered >= 0.9 * 200 and not certain
+
+
+def test_an_interval_of_independent_utterances_is_that_of_clopper_and_pearson():
+    """A speaker an utterance: 40 of 50, and 50 of 50."""
+    for right in (40, 50):
+        found = share_interval(np.repeat([1.0, 0.0], (right, 50 - right)), np.ones(50), 20000, 1)
+        wanted = stats.binomtest(right, 50).proportion_ci(method="exact")
+        np.testing.assert_allclose(found, (wanted.low, wanted.high), atol=0.005)
+    low, high = share_interval(np.zeros(3), np.full(3, 9.0), 100, 1)
+    assert low == 0 and high == pytest.approx(1 - 0.025 ** (1 / 3))
+    assert share_interval(np.ones(1), np.ones(1), 100, 1) is None
+
+
 def test_an_interval_of_an_auc_covers_the_truth_about_as_often_as_it_says():
     truth = stats.norm.cdf(2.0 / np.sqrt(2 * (1 + 0.7**2)))
     covered = 0
@@ -68,13 +96,14 @@ def test_an_interval_of_an_auc_covers_the_truth_about_as_often_as_it_says():
 
 
 def test_intervals_weigh_speakers_by_their_frames_and_follow_the_seed():
-    hits, totals = {"a": 90, "b": 0, "c": 5}, {"a": 100, "b": 10, "c": 10}
+    hits = {"a": 90, "b": 0, "c": 5, "d": 20, "e": 7}
+    totals = {"a": 100, "b": 10, "c": 10, "d": 40, "e": 10}
     found = speaker_share(hits, totals, 400, 1)
     assert found == speaker_share(hits, dict(reversed(totals.items())), 400, 1)
     assert found != speaker_share(hits, totals, 400, 2)
     rng = np.random.default_rng(1)
-    drawn = rng.integers(0, 3, (4000, 3))
-    h, t = np.array([90, 0, 5]), np.array([100, 10, 10])
+    drawn = rng.integers(0, 5, (4000, 5))
+    h, t = (np.array(list(of.values())) for of in (hits, totals))
     wanted = np.percentile(h[drawn].sum(1) / t[drawn].sum(1), [2.5, 97.5])
     np.testing.assert_allclose(speaker_share(hits, totals, 4000, 1), wanted, atol=0.05)
 
@@ -141,6 +170,77 @@ def test_equal_systems_do_not_differ_and_p_is_uniform_under_no_difference():
         a, b = ((scores + rng.standard_normal(len(scores)), target) for _ in range(2))
         small += paired(auc, speakers, a, b, target.tolist(), 200, 1)[3] < 0.1
     assert 3 <= small <= 20
+
+
+def test_a_gap_of_two_sets_draws_the_speakers_of_both_together():
+    """Targets of two corpora against the same others, who are hard: what they add cancels."""
+    speakers, scores, target = scored(3, spread=1.5)
+    others, own = np.flatnonzero(~target), np.flatnonzero(target)
+    rng = np.random.default_rng(1)
+    both = []
+    for prefix, shift in (("a", 0.0), ("b", -2.0)):
+        who = [prefix + speakers[u] for u in own] + [speakers[u] for u in others]
+        moved = np.concatenate([2 + shift + 0.3 * rng.standard_normal(len(own)), scores[others]])
+        hit = np.repeat([True, False], (len(own), len(others)))
+        both.append((who, hit.tolist(), (moved, hit)))
+    difference, low, high = gap(auc, *both, 1000, 1)
+    figures = [detection.auc(*arrays) for _, _, arrays in both]
+    assert difference == pytest.approx(figures[0] - figures[1]) and 0 < low < difference < high
+    apart = [([who.replace("s", "t") for who in both[1][0]], *both[1][1:])][0]
+    _, wide_low, wide_high = gap(auc, both[0], apart, 1000, 1)
+    assert high - low < 0.8 * (wide_high - wide_low)
+    assert gap(auc, both[0], both[0], 100, 1) == (0, 0, 0)
+
+
+def test_a_gap_of_disjoint_speakers_covers_the_truth_and_needs_five():
+    covered = 0
+    for seed in range(100):
+        rows = simulated(30, seed, 5, 0.1), simulated(40, 1000 + seed, 4, 0.1)
+        both = [([s for s, _ in of], None, (np.array([h for _, h in of], float), np.ones(len(of)))) for of in rows]
+        low, high = gap(share, (["a" + s for s in both[0][0]], *both[0][1:]), both[1], 200, 1)[1:]
+        covered += low <= 0 <= high
+    assert 86 <= covered <= 100
+    few = [s for s, _ in simulated(4, 1, 5, 0.1)], None, (np.ones(20), np.ones(20))
+    assert gap(share, both[0], few)[1:] == (None, None)
+
+
+def test_a_difference_of_accuracies_is_tested_by_flipping_speakers():
+    """Of one right utterance more for each of six of eight speakers, two of 64 signs are as extreme."""
+    speakers, worse = [f"s{n}" for n in range(8) for _ in range(3)], np.zeros(24)
+    better = np.array([float(u % 3 == 0 and u < 18) for u in range(24)])
+    difference, low, high, p = paired_share(speakers, better, worse)
+    assert (difference, p) == (0.25, 2 / 64) and 0 < low < 0.25 < high
+    assert paired_share(speakers, worse, better)[3] == p and paired_share(speakers, better, better)[3] == 1
+    assert paired_share(speakers[:12], better[:12], worse[:12]) == (1 / 3, None, None, None)
+
+
+def test_random_signs_give_about_the_p_value_of_all(monkeypatch):
+    rng = np.random.default_rng(2)
+    speakers = [f"s{n}" for n in range(11) for _ in range(4)]
+    a, b = (rng.random((2, 44)) < [[0.8], [0.6]]).astype(float)
+    every = paired_share(speakers, a, b)[3]
+    monkeypatch.setattr("dnf.bootstrap.EXACT", 0)
+    assert 0.02 < every < 0.9 and paired_share(speakers, a, b, 20000)[3] == pytest.approx(every, abs=0.01)
+
+
+def test_p_of_six_speakers_without_a_difference_is_seldom_small():
+    rng, small = np.random.default_rng(0), 0
+    for _ in range(200):
+        a, b = (rng.random((2, 6)) < rng.beta(6, 1, 6)).astype(float).repeat(2, axis=1)
+        small += paired_share([f"s{u // 2}" for u in range(12)], a, b, 20, 1)[3] <= 0.05
+    assert small <= 14
+
+
+@pytest.mark.parametrize(
+    ("p", "metric", "resamples", "wanted"),
+    [
+        (0.001998, "auc_difference", 1000, "p < 0.002"), (0.003996, "auc_difference", 1000, "p 0.0040"),
+        ("0.000999", "utt_accuracy_calibrated_difference", 1000, "p < 0.001"),
+        (0.00995, "cllr", 200, "p < 0.01"), ("", "auc", 1000, ""), (None, "auc", 1000, ""),
+    ],
+)  # fmt: skip
+def test_a_p_value_at_the_floor_is_said_to_be_less(p, metric, resamples, wanted):
+    assert p_text(p, metric, resamples) == wanted
 
 
 def test_a_thousand_resamples_are_quick():

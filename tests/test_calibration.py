@@ -395,6 +395,7 @@ def test_every_figure_of_every_system_has_its_row_and_interval(two_systems):
     row = found["lda", "auc_difference", "test", "en+ce"]
     values = [float(found[s, "auc", "test", "en+ce"]["value"]) for s in ("dnf", "lda")]
     assert float(row["value"]) == pytest.approx(values[0] - values[1], abs=2e-6) and 0 < float(row["p"]) <= 1
+    assert found["lda", "auc_difference", "dev", "en+ce"]["p"] == ""  # fitted on dev
     assert {r["system"] for r in two_systems.rows} == {"dnf", "lda"}
 
 
@@ -442,8 +443,21 @@ def test_a_control_that_falls_is_warned_of(two_systems):
     lines = warning_lines(two_systems.rows, two_systems.config.data.controls)
     assert any(line.startswith("warning: auc test en+ce dnf ") for line in lines)
     assert any(line.startswith("warning: utt_accuracy test en dnf ") for line in lines)
+    assert any("warning: cllr test en+ce lda" in line and "difference -" in line for line in lines)
     same = [row | {"low": "0.0", "high": "1.0"} for row in two_systems.rows]
     assert warning_lines(same, two_systems.config.data.controls) == []
+
+
+def test_differences_from_the_control_are_rows_with_intervals(two_systems):
+    found = {(r["system"], r["metric"], r["set"], r["class"]): r for r in two_systems.rows if not r["decided"]}
+    for metric in ("auc", "cllr", "utt_accuracy", "utt_accuracy_calibrated"):
+        at = "en+ce" if metric in ("auc", "cllr") else "en"
+        gap = found["dnf", f"{metric}_control_gap", "test", at]
+        beside = found.get(("dnf", f"{metric}_control", "test", at)) or found["dnf", metric, "other", at]
+        wanted = float(found["dnf", metric, "test", at]["value"]) - float(beside["value"])
+        assert float(gap["value"]) == pytest.approx(wanted, abs=2e-6)
+        assert float(gap["low"]) <= wanted <= float(gap["high"])
+    assert {r["class"] for r in two_systems.rows if r["metric"] == "utt_accuracy_control_gap"} == {"en"}
 
 
 def test_pictures_are_there(two_systems):

@@ -69,11 +69,12 @@ def test_the_auc_counts_pairs_and_ties():
 
 
 def test_the_interval_of_an_auc_is_over_speakers():
-    """Two speakers' worth of scores, however many each has, is little."""
+    """Five speakers' worth of scores, however many each has, is little."""
     rng = np.random.default_rng(0)
-    sides = [[rng.normal(m, 0.1, 200) for m in means] for means in ((0, 2, 1, 3), (-1, 1, 2, 0))]
+    sides = [[rng.normal(m, 0.1, 200) for m in means] for means in ((0, 2, 1, 3, 1), (-1, 1, 2, 0, 1))]
     _, low, high = area(*sides, 500)
     assert high - low > 0.4
+    assert area(sides[0], sides[1][:4], 500)[1] is None  # too few speakers
 
 
 @pytest.mark.parametrize("score", sorted(SCORES))

@@ -225,6 +225,7 @@ def test_detection_of_all_systems_stands_in_one_table_with_its_control(tmp_path)
         return row(metric, set="test", true="en+ce", value=value, system=system, **(ends | cells))
 
     figures = [of("dnf", "auc", 0.9712), of("dnf", "auc_control", 0.5713)]
+    figures.append(of("dnf", "auc_control_gap", 0.3999, low=0.2871, high=0.5123))
     figures += [of("lda", "auc", 0.9614), of("lda", "cllr", 0.3115)]
     figures.append(of("lda", "auc_difference", 0.0116, p=0.0117))
     figures += [row("utt_accuracy", set="test", true="en", value=0.8118, system="lda", count=81, total=100, speakers=9)]
@@ -237,5 +238,6 @@ def test_detection_of_all_systems_stands_in_one_table_with_its_control(tmp_path)
     page = report.page(exp)
     assert "warning: auc test en+ce dnf 0.9712, with control test_mic 0.5713" in page
     assert "test, control test_mic" in page and "lda: Accuracy" in page and "(paired)" in page
-    for figure in ("0.9712 (0.9612 to 0.9812)", "0.5713", "0.9614", "0.3115", "0.0116", "0.0117", "0.8118"):
+    figures = ("0.9712 (0.9612 to 0.9812)", "0.5713", "0.9614", "0.3115", "0.0116", "0.0117", "0.8118")
+    for figure in (*figures, "(0.2871 to 0.5123)"):
         assert figure in page

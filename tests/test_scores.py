@@ -12,7 +12,7 @@ import torch
 from recipe_runs import run_stages
 
 from dnf import checkpoint, decide, score
-from dnf.bootstrap import share_row
+from dnf.bootstrap import LEAST, share_row
 from dnf.decide import accuracy_rows
 from dnf.frames import FrameStore
 from dnf.score import Latents, mean_densities, utterance_loglik, write_scores
@@ -184,6 +184,9 @@ def test_intervals_of_the_experiment_contain_their_values(scored):
     for row in rows:
         if row["metric"].startswith(("min_cllr", "cllr")):
             continue  # the first has no interval, the second no upper bound
+        if not row["low"]:
+            assert int(row["fewest"] or row["speakers"]) < LEAST and not row["metric"].endswith(("accuracy", "share"))
+            continue
         assert 0 <= float(row["low"]) <= float(row["value"]) <= float(row["high"]) <= 1
 
 
@@ -338,9 +341,10 @@ def test_an_interval_contains_its_value_and_shrinks_with_more_speakers(seed):
     assert widths[1] > 1.3 * widths[2] > 1.3**2 * widths[3]
 
 
-def test_a_perfect_score_has_an_interval_of_no_width():
+def test_a_perfect_score_of_few_speakers_is_not_sure():
     row = share_row("m", [(f"s{n}", 3, 3) for n in range(5)], 100, 1)
-    assert (row["value"], row["low"], row["high"]) == ("1.000000", "1.000000", "1.000000")
+    assert (row["value"], row["high"]) == ("1.000000", "1.000000")
+    assert float(row["low"]) == pytest.approx(0.025 ** (1 / 5), abs=1e-6)  # Clopper & Pearson: 5 of 5
 
 
 def test_frame_scores_can_be_left_out(toy, tmp_path):
