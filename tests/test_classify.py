@@ -289,6 +289,7 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
 def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypatch):
     """Calibration, open set and corrections against the channel are those of stages 4 and 7."""
     words = ("channel.centre=utterance", "channel.nap=1", "cmvn.scope=utterance")
+    words += ("baselines.enabled=true", "latents.durations=[0.5, 1]")
     counts = recipe_runs.counts(4, 4, 2, 2, 4)
     recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)))
     monkeypatch.chdir(tmp_path)
@@ -304,3 +305,6 @@ def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypa
         assert len(posteriors) > 1
         for name in posteriors:
             assert float(row[name]) == pytest.approx(float(wanted[name]), abs=2e-3)
+    results = Path("exp/dnf120/results.txt").read_text()
+    assert {row["system"] for row in read_tsv(Path("exp/dnf120/results.tsv"))} >= {"dnf", "gmm", "lda", "mlp"}
+    assert re.search(r"^systems +test +auc +en\+ce ", results, re.MULTILINE)

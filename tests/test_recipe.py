@@ -52,7 +52,7 @@ def test_results_hold_the_figures_of_the_notes(everything):
 
 
 def test_counts_of_results_add_up(everything):
-    rows = results(everything, "three_class")
+    rows = [row for row in results(everything, "three_class") if row["system"] == "dnf"]
     total = next(row for row in rows if row["metric"] == "utt_accuracy" and row["set"] == "test" and row["class"] == "all")
     assert int(total["total"]) == len((everything / "data/test/utt2spk").read_text().splitlines())
     shares = [float(r["value"]) for r in rows if r["metric"] == "frame_share" and r["set"] == "test" and r["class"] == "je"]
