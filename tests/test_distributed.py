@@ -406,8 +406,13 @@ def test_nodes_of_other_machines_use_the_address_that_answered(tmp_path, monkeyp
 
     def come(node: int) -> tuple[str, bool]:
         with rendezvous.meet(tmp_path, node, 2, 20) as meeting:
-            meeting.connect().add("left", 1)
-            while int(meeting.store.add("left", 0)) < 2:
+            store = meeting.connect()
+            store.add("came", 1)
+            while store.add("came", 0) < 2:
+                time.sleep(0.05)
+            if node == 2:
+                store.add("left", 1)
+            while node == 1 and store.add("left", 0) < 1:  # the store is its, and goes with it
                 time.sleep(0.05)
             return meeting.own, meeting.run
 
