@@ -31,7 +31,7 @@ from dnf.detection_rows import (
 from dnf.evidence import Evidence, evidence, observed
 from dnf.information import information_rows
 from dnf.open_set_rows import open_set_rows
-from dnf.score import Latents, latent_sets, utterance_loglik
+from dnf.score import Latents, latent_sets
 from dnf.sets import name_of
 from dnf.systems import FLOW, systems
 from dnf.tables import write_tsv
@@ -65,8 +65,9 @@ def decide(
     others = [k for k in range(len(latents.classes)) if k != place]
     frames = np.array([utt["rows"] for utt in latents.utts])
     observations = observed(frames, covariance, window)
-    for utt, sums, worth in zip(latents.utts, utterance_loglik(latents), observations):
+    for utt, worth in zip(latents.utts, observations):
         loglik, part = latents.loglik(utt), slice(utt["first"], utt["first"] + utt["rows"])
+        sums = loglik.sum(0)
         shares = np.bincount(loglik.argmax(1), minlength=len(latents.classes))
         second, best = np.argsort(sums)[-2:]
         margins = loglik[:, best] - loglik[:, second]
@@ -119,8 +120,6 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
         dev: its evidence of the dev set.
         config: settings.
     """
-    path = folder / "calibration.json"
-    path.unlink(missing_ok=True)
     missing = absent_classes(dev)
     if missing:
         log.warning("%s: no calibration: dev has no utterance of class %s", folder, ", ".join(missing))
@@ -129,7 +128,7 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
     made = Calibration.fit(dev, config.calibrate)
     if made.slope == 0:
         log.warning("%s: its scores do not tell dev's classes apart; calibrated, they say nothing", folder)
-    made.save(path)
+    made.save(folder / "calibration.json")
     return made
 
 
@@ -190,13 +189,14 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
     order = [c for c in config.data.classes if c in model.classes]
     order += [c for c in model.classes if c not in order]
     prior_of(order, config.calibrate.priors)
-    dev = evidence(Latents.open(folder / "latents" / name_of(config.data, "dev")))
+    name_of_dev = name_of(config.data, "dev")
+    dev = evidence(opened[name_of_dev])
     calibration = calibrate(folder, dev, config)
     draw = (config.report.bootstrap, config.seed)
     for name, latents in opened.items():
-        found, cllr = evidence(latents, dev.covariance), "cllr"
+        found, cllr = dev if name == name_of_dev else evidence(latents, dev.covariance), "cllr"
         loglik = calibration.loglik(found) if calibration else None
-        if calibration and name == name_of(config.data, "dev"):
+        if calibration and name == name_of_dev:
             left_out = Calibration.left_out(found, config.calibrate)
             loglik, cllr = (loglik, "cllr_in_sample") if left_out is None else (left_out, "cllr_left_out")
         decisions = decide(latents, order[0], window, config.decide.near_tie, dev.covariance)

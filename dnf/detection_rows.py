@@ -175,11 +175,13 @@ def detection_rows(
             if name != "cllr" or pair.calibrated:
                 arrays, metric = (pair.scores(name), pair.target), cllr if name == "cllr" else name
                 ends = interval(partial(weighted, measure), pair.speakers, *arrays, **draw)
-                rows.append(row_of(measure(*arrays), ends, pair.speakers, draw["strata"], metric=metric + ending, **own))
+                figure = measure(*arrays), ends, pair.speakers, draw["strata"]
+                rows.append(row_of(*figure, metric=metric + ending, **own))
         if duration:
             arrays = pair.frames.astype(float), pair.target
             ends = interval(partial(weighted, detection.auc), pair.speakers, *arrays, **draw)
-            rows.append(row_of(detection.auc(*arrays), ends, pair.speakers, draw["strata"], metric=f"auc_duration{ending}", **own))
+            figure = detection.auc(*arrays), ends, pair.speakers, draw["strata"]
+            rows.append(row_of(*figure, metric=f"auc_duration{ending}", **own))
         least = detection.min_cllr(pair.llr, pair.target)
         rows.append(row_of(least, None, pair.speakers, draw["strata"], metric=f"min_cllr{ending}", **own))
     if judged.calibrated and len(set(judged.labels.tolist())) == len(judged.classes) > 2:

@@ -128,3 +128,13 @@ def test_det_points_pass_through_the_equal_error_rate():
     assert (np.diff(miss) >= 0).all() and (np.diff(false) <= 0).all()
     nearest = np.abs(false - miss).argmin()
     assert detection.eer(scores, target) == pytest.approx((false[nearest] + miss[nearest]) / 2, abs=1e-3)
+
+
+def test_the_minimum_of_a_small_set_is_too_good():
+    """Scores that are the true log-likelihood ratios, of 44 and 280 utterances: their Cllr is far above its minimum."""
+    rng, ratios = np.random.default_rng(1), []
+    target, d = np.arange(324) < 44, 2.9
+    for _ in range(200):
+        scores = d * (rng.normal(size=324) + np.where(target, d / 2, -d / 2))
+        ratios.append(detection.cllr(scores, target) / detection.min_cllr(scores, target))
+    assert 1.3 < np.mean(ratios) < 1.5 and np.min(ratios) > 1.1
