@@ -30,6 +30,8 @@ from pathlib import Path
 import torch
 from recipe_runs import command, counts
 
+from dnf.plots import LATER
+
 EXP = "dnf120"
 STEPS = 800
 OPTIONS = (
@@ -37,7 +39,7 @@ OPTIONS = (
 )  # fmt: skip
 STAGES = ("data", "features", "frames", "train", "latents", "plots", "score", "decide", "report")
 VICTIMS = ("everything", "run.sh", "runner", "task")
-OUTPUTS = {  # what a stage leaves, as patterns; what is left out below differs from run to run
+OUTPUTS = {  # what a stage leaves, as patterns; what is left out below differs from run to run, or is another stage's
     "data": ("data/**/*",),
     "features": ("data/*/*.scp", "data/*/utt2num_frames", "exp/feats/*/*"),
     "frames": ("exp/frames/*/*",),
@@ -45,7 +47,10 @@ OUTPUTS = {  # what a stage leaves, as patterns; what is left out below differs 
     "latents": ("latents/**/*", "gaussianity*.tsv", "agreement.json"),
     "plots": ("plots/*",),
     "score": ("scores/**/*",),
-    "decide": ("decisions/*", "accuracy.tsv"),
+    "decide": (
+        "decisions/*", "accuracy.tsv", "calibration.json", "open_set.*", "durations.tsv", "speakers.tsv", "by_score.tsv",
+        "plots/detection_*",
+    ),
     "report": ("results.tsv",),
 }
 CLOCK = ("seconds", "frames_per_s")  # columns of history.tsv, which curves.png shows
@@ -231,11 +236,12 @@ def outputs(folder: Path, stage: str) -> dict[str, str]:
         for path in root.glob(pattern):
             name = path.relative_to(folder)
             other = {"config.yaml", "curves.png", *(MADE_LATER if stage == "data" else ())}
+            later = (".done", *(LATER if stage == "plots" else ()))
             if (
                 path.is_file()
                 and "log" not in name.parts
                 and name.name not in other
-                and not name.name.startswith(".done")
+                and not name.name.startswith(later)
             ):
                 found[str(name)] = hashlib.sha256(content(path, folder)).hexdigest()
     return found

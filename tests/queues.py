@@ -45,7 +45,10 @@ def wait_for(condition, seconds: float = 30.0, what: str = "") -> None:
 
 
 class Cluster:
-    """Daemons, each a child of this process, and the environment that leads to them."""
+    """Daemons, each a child of this process, and the environment that leads to them.
+
+    Daemons do not get what path.sh sets: no site's have it, and Grid Engine's hand their environment on to jobs.
+    """
 
     mark = ""  # variable of the environment by whose value the cluster's processes are known
     last_signal = signal.SIGTERM
@@ -80,7 +83,8 @@ class Cluster:
     def start(self, name: str, *command: str, **environment: str) -> None:
         with open(self.root / f"{name}.out", "ab") as log:
             given = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True}
-            self.daemons[name] = subprocess.Popen(command, env=self.environment | environment, cwd=self.root, **given)
+            own = {variable: value for variable, value in self.environment.items() if variable != "DNF_ROOT"}
+            self.daemons[name] = subprocess.Popen(command, env=own | environment, cwd=self.root, **given)
 
     def end(self, name: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to a daemon, and wait for its end."""
