@@ -69,7 +69,8 @@ from torch import Tensor
 from dnf.evaluate import BATCH
 from dnf.model import DNF, ClassPrior
 from dnf.settings import Channel
-from dnf.windows import Segment, Windows
+from dnf.segments import Segment
+from dnf.windows import Windows
 
 log = logging.getLogger(__name__)
 

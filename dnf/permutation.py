@@ -25,7 +25,7 @@ def permute(index: Tensor, n: int, seed: int) -> Tensor:
     half = max(1, (max(n - 1, 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1
     keys = mix(torch.arange(1, ROUNDS + 1) + (seed << 8) % 2**63).tolist()
-    image, outside = index.clone(), torch.ones(len(index), dtype=torch.bool)
+    image, outside = index.clone(), torch.ones_like(index, dtype=torch.bool)
     while outside.any():
         left, right = image[outside] >> half, image[outside] & mask
         for key in keys:

@@ -10,6 +10,8 @@ from torch import Tensor
 from dnf.distributed import ALONE, Ranks
 from dnf.permutation import permute
 
+BLOCK = 1_000_000  # vectors whose places are worked out together: a device is then asked once for many steps
+
 
 class Sampler:
     """Shuffled batches without replacement, epoch after epoch; nothing is held in memory.
@@ -20,6 +22,7 @@ class Sampler:
         batch_size: vectors a batch; what is left over at the end of an epoch is left out of it.
         balanced: each class fills the same share of an epoch, its vectors as often as each other, but for one, or left out.
         seed: of the whole sequence.
+        device: where the rows are worked out and left.
     """
 
     def __init__(
@@ -29,19 +32,32 @@ class Sampler:
         batch_size: int,
         balanced: bool,
         seed: int,
+        device: torch.device = torch.device("cpu"),
     ):
         self.total, self.counts, self.rows_of_class = sum(counts), list(counts), rows_of_class
-        self.balanced, self.seed = balanced, seed
+        self.balanced, self.seed, self.device = balanced, seed, device
         self.batch_size = min(batch_size, self.total)
         self.steps_per_epoch = self.total // self.batch_size
         self.present = [k for k, count in enumerate(counts) if count]
         self.share = -(-self.total // len(self.present))
+        self._block: tuple[tuple, tuple[Tensor, ...]] = (), ()
 
     def batch(self, step: int, ranks: Ranks = ALONE) -> Tensor:
         """Rows ``(B,)`` of the batch of a step, from 0; of several ranks, the part of this one."""
         epoch, position = divmod(step, self.steps_per_epoch)
+        first, end = ranks.bounds(self.batch_size)
+        steps = max(1, BLOCK // self.batch_size)
+        key = epoch, position // steps, first, end
+        if self._block[0] != key:
+            positions = range(position // steps * steps, min((position // steps + 1) * steps, self.steps_per_epoch))
+            places = torch.arange(positions.start, positions.stop, device=self.device)[:, None] * self.batch_size
+            index = places + torch.arange(first, end, device=self.device)
+            self._block = key, self._rows(index.flatten(), epoch).view(len(positions), -1).unbind()
+        return self._block[1][position % steps]
+
+    def _rows(self, index: Tensor, epoch: int) -> Tensor:
+        """Rows ``(B,)`` of the places ``index`` ``(B,)`` of an epoch."""
         seed = self.seed * 1_000_003 + epoch
-        index = position * self.batch_size + torch.arange(*ranks.bounds(self.batch_size))
         if not self.balanced:
             return permute(index, self.total, seed)
         drawn = permute(index, self.share * len(self.present), seed)

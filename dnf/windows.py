@@ -8,63 +8,27 @@ nothing here grows with the number of frames.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from dnf.segments import CHUNK, Segment, Source, home_of, join, make_part, source_of
 from dnf.settings import Cmvn, Splice
 
 if TYPE_CHECKING:
     from dnf.augment import Augmenter
     from dnf.frames import FrameStore
 
-log = logging.getLogger(__name__)
-
-SHARE = 0.6
-CHUNK = 100_000  # utterances whose statistics are read at a time
-
-
-class Segment(NamedTuple):
-    """An utterance or piece; its vectors are rows ``first : first + rows``."""
-
-    utt: str
-    speaker: str
-    name: str
-    set: str
-    score: float | None
-    first: int
-    rows: int
-
-
-class Part(NamedTuple):
-    """The segments of one store, in order; G of them.
-
-    Attributes:
-        store: where the frames are.
-        utterance: ``(G,)`` int64, utterance of each segment.
-        piece: ``(G,)`` int64, number of the piece within its utterance.
-        begin, end: ``(G,)`` int64, frames ``begin : end`` of the store.
-        spoken: ``(G,)`` int64, first of the segment's centres in the store.
-        rows: ``(G,)`` int64, vectors.
-        mean, scale: ``(G, F)`` float32, what CMVN takes from and multiplies to the frames; None without CMVN.
-    """
-
-    store: FrameStore
-    utterance: Tensor
-    piece: Tensor
-    begin: Tensor
-    end: Tensor
-    spoken: Tensor
-    rows: Tensor
-    mean: Tensor | None
-    scale: Tensor | None
-
 
 class Windows:
     """All spliced vectors of ``stores``, one store after the other.
+
+    Attributes:
+        device: where the vectors go.
+        home: where the frames lie, and all that says which of them make up a vector. If that is the device, vectors are
+            gathered from rows that are there without a word to or from the processor.
 
     Args:
         stores: the sets.
@@ -91,6 +55,7 @@ class Windows:
     ):
         ids = {name: i for i, name in enumerate(classes)}
         self.stores, self.device, self.cut = list(stores), device, piece_frames is not None
+        self.home = home_of(self.stores, device)
         self.parts, labels = [], []
         for store in self.stores:
             of_store = torch.tensor([ids.get(name, -1) for name in store.classes])
@@ -100,88 +65,95 @@ class Windows:
             part = make_part(store, wanted, splice.hop, cmvn, piece_frames, device)
             self.parts.append(part)
             labels.append(of_store[part.utterance])
-        self._labels = torch.cat(labels)
         counts = torch.cat([part.rows for part in self.parts])
-        self._ends = counts.cumsum(0)
-        self._segments = torch.tensor([0] + [len(part.rows) for part in self.parts]).cumsum(0)
-        self._hop, self._variance = splice.hop, cmvn.variance
-        self._window = torch.arange(-splice.left, splice.right + 1, device=device)
-        self._frames = place([store.frames for store in self.stores], device)
+        self._length = int(counts.sum())
+        self._labels, self._ends = torch.cat(labels).to(self.home), counts.cumsum(0).to(self.home)
+        self._hop, self._variance, self._left, self._right = splice.hop, cmvn.variance, splice.left, splice.right
+        on_disk = self.home.type == "cpu"
+        self._sources = [source_of(part) for part in self.parts] if on_disk else [join(self.parts, self.home)]
+        self._segments = [0]  # first of each source
+        for source in self._sources:
+            self._segments.append(self._segments[-1] + len(source.begin))
         self._of_class: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return self._length
 
     @property
     def dim(self) -> int:
-        return len(self._window) * self._frames[0].shape[1]
+        return (self._left + 1 + self._right) * self._sources[0].frames.shape[1]
 
     def segment(self, rows: Tensor) -> Tensor:
-        """Number of the segment of vectors ``rows`` ``(B,)``, counted over all stores."""
-        return torch.searchsorted(self._ends, rows, right=True)
+        """Number of the segment of vectors ``rows`` ``(B,)``, counted over all stores, where the rows are."""
+        return torch.searchsorted(self._ends, rows.to(self.home), right=True).to(rows.device)
 
     def labels(self, rows: Tensor) -> Tensor:
         """Class ids ``(B,)`` of vectors ``rows`` ``(B,)``, on the device."""
-        return self._labels[self.segment(rows)].to(self.device)
+        return self._labels[self.segment(rows.to(self.home))].to(self.device)
 
     def gather(self, rows: Tensor, augmenter: Augmenter | None = None) -> Tensor:
         """Vectors ``(B, D)`` of ``rows`` ``(B,)``, float32 on the device; ``augmenter`` changes frames before CMVN."""
+        rows = rows.to(self.home)
         segment = self.segment(rows)
         nth = rows - (self._ends[segment] - self._rows_of(segment))
-        if len(self.parts) == 1:
-            return self._gather(0, segment, nth, rows, augmenter)
+        if len(self._sources) == 1:
+            return self._gather(self._sources[0], segment, nth, rows, augmenter)
         vectors = torch.empty(len(rows), self.dim, device=self.device)
-        for i in range(len(self.parts)):
-            mine = torch.nonzero((segment >= self._segments[i]) & (segment < self._segments[i + 1]))[:, 0]
+        for source, first, last in zip(self._sources, self._segments, self._segments[1:]):
+            mine = torch.nonzero((segment >= first) & (segment < last))[:, 0]
             if len(mine):
                 vectors[mine.to(self.device)] = self._gather(
-                    i, segment[mine] - self._segments[i], nth[mine], rows[mine], augmenter
+                    source, segment[mine] - first, nth[mine], rows[mine], augmenter
                 )
         return vectors
 
     def _rows_of(self, segment: Tensor) -> Tensor:
         return self._ends[segment] - torch.where(segment > 0, self._ends[segment - 1], 0)
 
-    def _gather(self, i: int, segment: Tensor, nth: Tensor, rows: Tensor, augmenter: Augmenter | None) -> Tensor:
-        part, frames = self.parts[i], self._frames[i]
-        window = self._window
-        if augmenter:
-            window = torch.arange(int(window[0]) - augmenter.history, int(window[-1]) + 1)
-        centre = part.store.centres[part.spoken[segment] + nth * self._hop]
-        bounds = torch.stack([centre, part.begin[segment], part.end[segment] - 1]).to(frames.device)
-        index = bounds[0][:, None] + window.to(frames.device)
-        index = torch.clamp(index, bounds[1][:, None], bounds[2][:, None])
-        vectors = frames.index_select(0, index.flatten()).to(self.device).float().view(*index.shape, frames.shape[1])
+    def _gather(
+        self, source: Source, segment: Tensor, nth: Tensor, rows: Tensor, augmenter: Augmenter | None
+    ) -> Tensor:
+        history = augmenter.history if augmenter else 0
+        window = torch.arange(-self._left - history, self._right + 1, device=self.home)
+        centre = source.centres[source.spoken[segment] + nth * self._hop]
+        index = torch.clamp(
+            centre[:, None] + window, source.begin[segment][:, None], source.end[segment][:, None] - 1
+        )
+        vectors = self._frames(source, index)
         shift, ratio = 0.0, 1.0
         if augmenter:
-            vectors, shift, ratio = augmenter(rows, vectors, self._probes(i, segment, augmenter.probes, augmenter.lags))
-        if part.mean is not None:
+            probes = self._probes(source, segment, augmenter.probes, augmenter.lags.to(self.home))
+            vectors, shift, ratio = augmenter(rows, vectors, probes)
+        if source.mean is not None:
             segment = segment.to(self.device)
-            scale = part.scale[segment] if not self._variance else part.scale[segment] / ratio
-            vectors = (vectors - (part.mean[segment] + shift)[:, None]) * scale[:, None]
+            scale = source.scale[segment] if not self._variance else source.scale[segment] / ratio
+            vectors = (vectors - (source.mean[segment] + shift)[:, None]) * scale[:, None]
         return vectors.flatten(1)
 
-    def _probes(self, i: int, segment: Tensor, count: int, lags: Tensor) -> Tensor:
+    def _frames(self, source: Source, index: Tensor) -> Tensor:
+        """Frames ``(*S, F)`` float32 on the device, at ``index`` ``(*S)``."""
+        frames = source.frames.index_select(0, index.flatten()).to(self.device)
+        return frames.float().view(*index.shape, frames.shape[1])
+
+    def _probes(self, source: Source, segment: Tensor, count: int, lags: Tensor) -> Tensor:
         """``(B, count, L, F)``: evenly spaced speech frames of each segment ``(B,)`` and those ``lags`` ``(L,)`` before."""
-        part, frames = self.parts[i], self._frames[i]
-        nth = (torch.arange(count) * part.rows[segment][:, None] // count) * self._hop
-        index = part.store.centres[part.spoken[segment][:, None] + nth][:, :, None] - lags
-        index = torch.maximum(index, part.begin[segment][:, None, None]).to(frames.device)
-        return frames.index_select(0, index.flatten()).to(self.device).float().view(*index.shape, frames.shape[1])
+        nth = (torch.arange(count, device=self.home) * source.rows[segment][:, None] // count) * self._hop
+        index = source.centres[source.spoken[segment][:, None] + nth][:, :, None] - lags
+        return self._frames(source, torch.maximum(index, source.begin[segment][:, None, None]))
 
     def class_counts(self, classes: Sequence[str]) -> dict[str, int]:
         """Vectors of each class of the model."""
-        counts = torch.cat([part.rows for part in self.parts])
-        return {name: int(counts[self._labels == k].sum()) for k, name in enumerate(classes)}
+        counts, labels = torch.cat([part.rows for part in self.parts]), self._labels.cpu()
+        return {name: int(counts[labels == k].sum()) for k, name in enumerate(classes)}
 
     def rows_of_class(self, label: int, nth: Tensor) -> Tensor:
-        """The ``nth`` ``(B,)`` vectors of a class, counted from 0, as rows ``(B,)``."""
+        """The ``nth`` ``(B,)`` vectors of a class, counted from 0, as rows ``(B,)``, where ``nth`` is."""
         if label not in self._of_class:
             segments = torch.nonzero(self._labels == label)[:, 0]
             self._of_class[label] = segments, self._rows_of(segments).cumsum(0)
         segments, ends = self._of_class[label]
-        found = torch.searchsorted(ends, nth, right=True)
-        return self._ends[segments[found]] - (ends[found] - nth)
+        found = torch.searchsorted(ends, wanted := nth.to(self.home), right=True)
+        return (self._ends[segments[found]] - (ends[found] - wanted)).to(nth.device)
 
     def segments(self) -> Iterator[Segment]:
         """Every segment in the order of its vectors."""
@@ -207,86 +179,3 @@ class Windows:
                 total, sums, squares = total + count.sum(), sums + first.sum(0), squares + second.sum(0)
         mean = sums / total
         return mean.float(), (squares / total - mean**2).clamp(min=1e-8).sqrt().float()
-
-
-def place(frames: list[Tensor], device: torch.device) -> list[Tensor]:
-    """``frames`` on ``device``, or where they are when they would take more than ``SHARE`` of its free memory."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        size = sum(t.numel() * t.element_size() for t in frames)
-        if size > SHARE * free:
-            log.warning(
-                "%.1f GB of frames do not fit beside the model in %.1f GB on %s: read from disk",
-                size / 1e9,
-                free / 1e9,
-                device,
-            )
-            return frames
-    return [t.to(device) for t in frames]
-
-
-def make_part(
-    store: FrameStore, wanted: Tensor, hop: int, cmvn: Cmvn, piece_frames: int | None, device: torch.device
-) -> Part:
-    """The segments of the ``wanted`` ``(U,)`` utterances that have speech."""
-    utterance = torch.nonzero(wanted)[:, 0]
-    if piece_frames is None:
-        piece = torch.zeros_like(utterance)
-        begin, end = store.offsets[utterance], store.offsets[utterance + 1]
-        spoken, count = store.spoken[utterance], store.spoken[utterance + 1] - store.spoken[utterance]
-    else:
-        pieces = (store.offsets[utterance + 1] - store.offsets[utterance]) // piece_frames
-        utterance = utterance.repeat_interleave(pieces)
-        piece = torch.arange(len(utterance)) - (pieces.cumsum(0) - pieces).repeat_interleave(pieces)
-        begin = store.offsets[utterance] + piece * piece_frames
-        end = begin + piece_frames
-        spoken = torch.searchsorted(store.centres, begin)
-        count = torch.searchsorted(store.centres, end) - spoken
-    rows = -(-count // hop)
-    keep = rows > 0
-    utterance, piece, begin, end, spoken, rows = (t[keep] for t in (utterance, piece, begin, end, spoken, rows))
-    mean, scale = normalization(store, cmvn, utterance, spoken, count[keep] if piece_frames else None)
-    on_device = (None if t is None else t.to(device) for t in (mean, scale))
-    return Part(store, utterance, piece, begin, end, spoken, rows, *on_device)
-
-
-def normalization(
-    store: FrameStore, cmvn: Cmvn, utterance: Tensor, spoken: Tensor, count: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Mean and inverse standard deviation ``(G, F)`` float32 that CMVN takes from each segment's frames.
-
-    Args:
-        utterance: ``(G,)`` utterance of each segment.
-        spoken, count: ``(G,)`` first and number of the centres of pieces; ``count`` is None for whole utterances.
-    """
-    if cmvn.scope == "none":
-        return None, None
-    if cmvn.scope == "speaker":
-        speakers = {name: i for i, name in enumerate(sorted(set(store.speakers)))}
-        group = torch.tensor([speakers[name] for name in store.speakers])
-        stats = torch.zeros(len(speakers), *store.stats.shape[1:], dtype=torch.float64)
-        for chunk in torch.arange(len(group)).split(CHUNK):
-            stats.index_add_(0, group[chunk], store.stats[chunk])
-        group = group[utterance]
-    elif count is None:
-        stats, group = store.stats, utterance
-    else:
-        stats, group = piece_stats(store, spoken, count), torch.arange(len(utterance))
-    mean = torch.empty(len(group), stats.shape[2] - 1)
-    scale = torch.ones_like(mean)
-    for chunk in torch.arange(len(group)).split(CHUNK):
-        own = stats[group[chunk]]
-        total, first, second = own[:, 0, -1:], own[:, 0, :-1], own[:, 1, :-1]
-        mean[chunk] = (first / total).float()
-        if cmvn.variance:
-            scale[chunk] = (second / total - (first / total) ** 2).clamp(min=1e-8).rsqrt().float()
-    return mean, scale
-
-
-def piece_stats(store: FrameStore, spoken: Tensor, count: Tensor) -> Tensor:
-    """CMVN statistics ``(G, 2, F + 1)`` float64 of the speech frames of pieces."""
-    stats = torch.zeros(len(spoken), 2, store.frames.shape[1] + 1, dtype=torch.float64)
-    for i, (first, rows) in enumerate(zip(spoken.tolist(), count.tolist())):
-        frames = store.frames[store.centres[first : first + rows]].double()
-        stats[i, 0, :-1], stats[i, 0, -1], stats[i, 1, :-1] = frames.sum(0), rows, frames.square().sum(0)
-    return stats

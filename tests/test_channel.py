@@ -11,7 +11,7 @@ from dnf import channel, latents, train
 from dnf.channel import Correction, class_span, project, segment_sums, unit_means
 from dnf.config import resolve
 from dnf.score import Latents
-from dnf.windows import Segment
+from dnf.segments import Segment
 
 DIM = 6
 MEANS = np.array([[1.0, 0, 0, 0, 0, 0], [-1.0, 0, 0, 0, 0, 0]])

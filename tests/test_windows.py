@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from dnf.frames import FrameStore
+from dnf.segments import Segment, join
 from dnf.settings import Cmvn, Splice
-from dnf.windows import Segment, Windows
+from dnf.windows import Windows
 
 CPU = torch.device("cpu")
 NO_CMVN = Cmvn("none", False)
@@ -140,6 +141,18 @@ def test_vectors_equal_a_plain_loop(stores, cmvn, splice, piece_frames):
         true = [classes.index(wanted[n][0].name) if wanted[n][0].name in classes else -1 for n in number]
         assert labels(of) == true
         assert of.class_counts(classes) == {name: true.count(k) for k, name in enumerate(classes)}
+
+
+@pytest.mark.parametrize("piece_frames", (None, PIECE))
+@every_cmvn
+def test_stores_joined_in_memory_give_what_they_give_on_disk(stores, cmvn, piece_frames):
+    options = {"left": 1, "right": 2, "hop": 2, "cmvn": cmvn, "piece_frames": piece_frames}
+    of = open_windows(list(stores.values()), **options)
+    assert len(of._sources) == len(stores) > 1
+    wanted, rows = gathered(of), torch.randperm(len(of))
+    of._sources, of._segments = [join(of.parts, CPU)], [0, of._segments[-1]]
+    np.testing.assert_array_equal(gathered(of), wanted)
+    np.testing.assert_array_equal(of.gather(rows).numpy(), wanted[rows])
 
 
 @pytest.mark.parametrize("piece_frames", (None, PIECE))

@@ -1,0 +1,190 @@
+"""The segments of frame stores, utterances or pieces of them: where each begins, its vectors, its normalization.
+
+What is kept of a segment does not depend on how many frames it has.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dnf.settings import Cmvn
+
+if TYPE_CHECKING:
+    from dnf.frames import FrameStore
+
+log = logging.getLogger(__name__)
+
+SHARE = 0.6  # of a GPU's free memory that the frames may take
+CHUNK = 100_000  # utterances whose statistics are read at a time
+
+
+class Segment(NamedTuple):
+    """An utterance or piece; its vectors are rows ``first : first + rows``."""
+
+    utt: str
+    speaker: str
+    name: str
+    set: str
+    score: float | None
+    first: int
+    rows: int
+
+
+class Part(NamedTuple):
+    """The segments of one store, in order; G of them.
+
+    Attributes:
+        store: where the frames are.
+        utterance: ``(G,)`` int64, utterance of each segment.
+        piece: ``(G,)`` int64, number of the piece within its utterance.
+        begin, end: ``(G,)`` int64, frames ``begin : end`` of the store.
+        spoken: ``(G,)`` int64, first of the segment's centres in the store.
+        rows: ``(G,)`` int64, vectors.
+        mean, scale: ``(G, F)`` float32, what CMVN takes from and multiplies to the frames; None without CMVN.
+    """
+
+    store: FrameStore
+    utterance: Tensor
+    piece: Tensor
+    begin: Tensor
+    end: Tensor
+    spoken: Tensor
+    rows: Tensor
+    mean: Tensor | None
+    scale: Tensor | None
+
+
+class Source(NamedTuple):
+    """Where vectors are gathered from: one store, or on a GPU all of them one after the other.
+
+    Attributes:
+        frames: ``(T, F)``.
+        centres: ``(C,)`` int64, frames of speech.
+        begin, end, spoken, rows, mean, scale: as those of ``Part``; all but the last two lie where the frames do.
+    """
+
+    frames: Tensor
+    centres: Tensor
+    begin: Tensor
+    end: Tensor
+    spoken: Tensor
+    rows: Tensor
+    mean: Tensor | None
+    scale: Tensor | None
+
+
+def home_of(stores: Sequence[FrameStore], device: torch.device) -> torch.device:
+    """``device``, or the processor when the frames would take more than ``SHARE`` of the device's free memory."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        size = sum(t.numel() * t.element_size() for store in stores for t in (store.frames, store.centres))
+        if size > SHARE * free:
+            log.warning(
+                "%.1f GB of frames do not fit beside the model in %.1f GB on %s: read from disk",
+                size / 1e9,
+                free / 1e9,
+                device,
+            )
+            return torch.device("cpu")
+    return device
+
+
+def source_of(part: Part) -> Source:
+    """A store as it lies on disk."""
+    indices = (part.begin, part.end, part.spoken, part.rows)
+    return Source(part.store.frames, part.store.centres, *indices, part.mean, part.scale)
+
+
+def join(parts: Sequence[Part], home: torch.device) -> Source:
+    """All stores one after the other in the memory of ``home``."""
+    frames = torch.tensor([0] + [len(part.store.frames) for part in parts]).cumsum(0).tolist()
+    centres = torch.tensor([0] + [len(part.store.centres) for part in parts]).cumsum(0).tolist()
+
+    def joined(pieces: Sequence[Tensor], firsts: Sequence[int] = ()) -> Tensor:
+        moved = [piece.to(home) for piece in pieces]
+        return torch.cat([piece + first for piece, first in zip(moved, firsts)] if firsts else moved)
+
+    norm = [None, None]
+    if parts[0].mean is not None:
+        norm = [joined([part.mean for part in parts]), joined([part.scale for part in parts])]
+    return Source(
+        joined([part.store.frames for part in parts]),
+        joined([part.store.centres for part in parts], frames),
+        joined([part.begin for part in parts], frames),
+        joined([part.end for part in parts], frames),
+        joined([part.spoken for part in parts], centres),
+        joined([part.rows for part in parts]),
+        *norm,
+    )
+
+
+def make_part(
+    store: FrameStore, wanted: Tensor, hop: int, cmvn: Cmvn, piece_frames: int | None, device: torch.device
+) -> Part:
+    """The segments of the ``wanted`` ``(U,)`` utterances that have speech."""
+    utterance = torch.nonzero(wanted)[:, 0]
+    if piece_frames is None:
+        piece = torch.zeros_like(utterance)
+        begin, end = store.offsets[utterance], store.offsets[utterance + 1]
+        spoken, count = store.spoken[utterance], store.spoken[utterance + 1] - store.spoken[utterance]
+    else:
+        pieces = (store.offsets[utterance + 1] - store.offsets[utterance]) // piece_frames
+        utterance = utterance.repeat_interleave(pieces)
+        piece = torch.arange(len(utterance)) - (pieces.cumsum(0) - pieces).repeat_interleave(pieces)
+        begin = store.offsets[utterance] + piece * piece_frames
+        end = begin + piece_frames
+        spoken = torch.searchsorted(store.centres, begin)
+        count = torch.searchsorted(store.centres, end) - spoken
+    rows = -(-count // hop)
+    keep = rows > 0
+    utterance, piece, begin, end, spoken, rows = (t[keep] for t in (utterance, piece, begin, end, spoken, rows))
+    mean, scale = normalization(store, cmvn, utterance, spoken, count[keep] if piece_frames else None)
+    on_device = (None if t is None else t.to(device) for t in (mean, scale))
+    return Part(store, utterance, piece, begin, end, spoken, rows, *on_device)
+
+
+def normalization(
+    store: FrameStore, cmvn: Cmvn, utterance: Tensor, spoken: Tensor, count: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and inverse standard deviation ``(G, F)`` float32 that CMVN takes from each segment's frames.
+
+    Args:
+        utterance: ``(G,)`` utterance of each segment.
+        spoken, count: ``(G,)`` first and number of the centres of pieces; ``count`` is None for whole utterances.
+    """
+    if cmvn.scope == "none":
+        return None, None
+    if cmvn.scope == "speaker":
+        speakers = {name: i for i, name in enumerate(sorted(set(store.speakers)))}
+        group = torch.tensor([speakers[name] for name in store.speakers])
+        stats = torch.zeros(len(speakers), *store.stats.shape[1:], dtype=torch.float64)
+        for chunk in torch.arange(len(group)).split(CHUNK):
+            stats.index_add_(0, group[chunk], store.stats[chunk])
+        group = group[utterance]
+    elif count is None:
+        stats, group = store.stats, utterance
+    else:
+        stats, group = piece_stats(store, spoken, count), torch.arange(len(utterance))
+    mean = torch.empty(len(group), stats.shape[2] - 1)
+    scale = torch.ones_like(mean)
+    for chunk in torch.arange(len(group)).split(CHUNK):
+        own = stats[group[chunk]]
+        total, first, second = own[:, 0, -1:], own[:, 0, :-1], own[:, 1, :-1]
+        mean[chunk] = (first / total).float()
+        if cmvn.variance:
+            scale[chunk] = (second / total - (first / total) ** 2).clamp(min=1e-8).rsqrt().float()
+    return mean, scale
+
+
+def piece_stats(store: FrameStore, spoken: Tensor, count: Tensor) -> Tensor:
+    """CMVN statistics ``(G, 2, F + 1)`` float64 of the speech frames of pieces."""
+    stats = torch.zeros(len(spoken), 2, store.frames.shape[1] + 1, dtype=torch.float64)
+    for i, (first, rows) in enumerate(zip(spoken.tolist(), count.tolist())):
+        frames = store.frames[store.centres[first : first + rows]].double()
+        stats[i, 0, :-1], stats[i, 0, -1], stats[i, 1, :-1] = frames.sum(0), rows, frames.square().sum(0)
+    return stats
