@@ -68,8 +68,8 @@ from torch import Tensor
 
 from dnf.evaluate import BATCH
 from dnf.model import DNF, ClassPrior
-from dnf.settings import Channel
 from dnf.segments import Segment
+from dnf.settings import Channel
 from dnf.windows import Windows
 
 log = logging.getLogger(__name__)

@@ -75,9 +75,8 @@ def train_mlp(train: Windows, dev: Windows, classes: list[str], config: Config, 
         ValueError: the cross-entropy on dev was never finite.
     """
     settings, counts = config.baselines, list(train.class_counts(classes).values())
-    sampler = Sampler(
-        counts, train.rows_of_class, config.train.batch_size, config.train.sampling == "balanced", config.seed
-    )
+    balanced = config.train.sampling == "balanced"
+    sampler = Sampler(counts, train.rows_of_class, config.train.batch_size, balanced, config.seed, train.home)
     torch.manual_seed(config.seed)
     model = MLP(train.dim, len(classes), settings).to(train.device)
     model.standardize.set(*(t.to(train.device) for t in train.global_normalization()))

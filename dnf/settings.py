@@ -224,7 +224,8 @@ class Train:
     warmup_steps: int
     weight_decay: float
     grad_clip: float
-    precision: Literal["float32", "tf32", "bf16"]
+    precision: Literal["auto", "float32", "tf32", "bf16"]
+    compile: Literal["auto", "always", "never"]
     eval_steps: int
     select: Literal["nll", "accuracy", "ce", "loss"]
     spike_factor: float

@@ -27,6 +27,7 @@ from dnf.windows import Windows
 log = logging.getLogger(__name__)
 
 ROWS_PER_EPOCH = 10
+MOST_PENDING = 50  # steps after which their figures are fetched from the device at the latest
 
 
 def run(trainer: Trainer) -> float:
@@ -49,11 +50,12 @@ def run(trainer: Trainer) -> float:
 
         while trainer.step < trainer.total_steps:
             trainer.model.train()
-            before = trainer.step
-            figures = trainer.advance()
-            bar.update(trainer.step - before)
-            if figures:
-                recent.append(figures)
+            trainer.advance()
+            periods = (trainer.eval_steps, per_row, MOST_PENDING)
+            if trainer.step < trainer.total_steps and all(trainer.step % period for period in periods):
+                continue
+            recent += trainer.settle()
+            bar.update(trainer.step - bar.n)
             if trainer.step % trainer.eval_steps == 0 or trainer.step >= trainer.total_steps:
                 trainer.look(record)
                 history.rest()
@@ -105,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             log.info("%s: was trained with other settings or frames; training from scratch", last)
     ranks.check_same(trainer.step, f"{last}: the step to go on from")
-    environment = describe_environment(ranks.device)
+    environment = describe_environment(ranks.device) | {"precision": trainer.precision, "compiled": trainer.compiled}
     if ranks.size > 1:
         environment["device_name"] = f"{ranks.size} x {environment['device_name']}"
     seconds = run(trainer)

@@ -1,4 +1,7 @@
-"""The state of a training run and what moves it: gradients, a step, a look at dev, a checkpoint.
+"""The state of a training run and what moves it: a step, a look at dev, a checkpoint.
+
+Steps are left to the device, and their figures fetched from it for many of them together: a step that was not finite has
+changed no weight, and is undone with all after it when its figures are seen.
 
 Of several ranks each computes its share of every batch and of dev; their means and sums are the same on all, so all
 decide alike what is a spike, what is undone and what is best. Only rank 0 writes.
@@ -6,20 +9,20 @@ decide alike what is a spike, what is undone and what is best. Only rank 0 write
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dnf import augment, checkpoint
+from dnf import augment, checkpoint, precision
 from dnf.config import Config
 from dnf.distributed import ALONE, Ranks
 from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
+from dnf.gradients import Loss, backward, compiles
 from dnf.model import DNF
 from dnf.monitor import SpikeMonitor
 from dnf.objective import Objective
@@ -32,72 +35,12 @@ log = logging.getLogger(__name__)
 CPU_MICRO_BATCH = 2000
 
 
-@contextlib.contextmanager
-def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """Run matrix products in TF32 or bfloat16 inside the block; everything else stays float32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else before)
-    try:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def learning_rate(step: int, total: int, settings: Train) -> float:
     """Share of ``train.lr`` at a step: linear warm-up, then half a cosine down to ``lr_final``."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
     return settings.lr_final + (1 - settings.lr_final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def backward(
-    model: nn.Module,
-    windows: Windows,
-    rows: Tensor,
-    micro_batch: int,
-    precision: str,
-    count: float | None = None,
-    objective: Objective | None = None,
-) -> dict[str, Tensor]:
-    """Gradients of the mean NLL of a batch, added up over micro-batches; its mean LogP and LogDet in nats per frame.
-
-    Of another objective: its gradients, and the means of what it adds.
-
-    The gradients are exact: no layer looks across frames.
-
-    Args:
-        model: a ``DNF``, or one that ``Ranks.wrap`` returned; its gradients are then means over the ranks.
-        count: what the sums over ``rows`` are divided by; the length of ``rows`` by default. With batch / ranks, also a
-            fraction, the mean over the ranks is the mean over the batch, however unequal their shares.
-        objective: what to minimise; the NLL by default.
-    """
-    count = count or len(rows)
-    own = model if isinstance(model, DNF) else model.module
-    logp = logdet = torch.zeros((), device=windows.device, dtype=torch.float64)
-    more: dict[str, Tensor] = {}
-    parts = rows.split(micro_batch)
-
-    def latents(part: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad(), matmul_precision(precision, windows.device):
-            return own(windows.gather(part))[0], windows.labels(part)
-
-    of_batch = objective.look(own.prior, map(latents, parts)) if objective and objective.looks else None
-    for n, part in enumerate(parts, 1):
-        x, labels = windows.gather(part), windows.labels(part)
-        with contextlib.nullcontext() if model is own or n == len(parts) else model.no_sync():
-            with matmul_precision(precision, windows.device):
-                z, part_logdet = model(x)
-            part_logp = own.prior.of_class(z, labels)
-            loss, figures = -(part_logp + part_logdet).sum(), {}
-            if objective:
-                loss, figures = objective.of_part(own.prior, z, labels, part_logp, part_logdet, of_batch)
-            (loss / count).backward()
-        logp = logp + part_logp.detach().sum()
-        logdet = logdet + part_logdet.detach().sum()
-        more = {name: more.get(name, 0.0) + value.detach().double() for name, value in figures.items()}
-    return {"logp": logp / count, "logdet": logdet / count} | {name: value / count for name, value in more.items()}
 
 
 def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
@@ -125,9 +68,8 @@ class Trainer:
         self.device, self.ranks = train.device, ranks
         settings = config.train
         counts = list(train.class_counts(classes).values())
-        self.sampler = Sampler(
-            counts, train.rows_of_class, settings.batch_size, settings.sampling == "balanced", config.seed
-        )
+        balanced = settings.sampling == "balanced"
+        self.sampler = Sampler(counts, train.rows_of_class, settings.batch_size, balanced, config.seed, train.home)
         if self.sampler.batch_size < settings.batch_size:
             log.warning(
                 "train.batch_size %d is more than the %d training frames; using all of them",
@@ -150,14 +92,22 @@ class Trainer:
         self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
         first = of_each_class(train, counts, AGREEMENT_FRAMES)
         self.model.init_means(train.gather(first), train.labels(first))
-        self.parallel = ranks.wrap(self.model)
+        self.objective = Objective(config, counts, ranks)
+        self.precision = precision.choose(settings.precision, self.device)
+        self.loss = Loss(self.model, self.objective, self.precision)
+        frames = self.total_steps * self.sampler.batch_size // ranks.size
+        self.compiled = compiles(settings.compile, self.device, self.objective, self.model, frames)
+        if self.compiled:
+            captured = self.device.type == "cuda" and ranks.size == 1 and self.micro_batch >= self.sampler.batch_size
+            self.loss.compile(mode="reduce-overhead" if captured else None)
+        self.parallel = ranks.wrap(self.loss)
         of_prior = {"params": list(self.model.prior.parameters()), "weight_decay": 0.0}  # 0 is no likelier place for a mean
         of_flow = {"params": list(self.model.flow.parameters()), "weight_decay": settings.weight_decay}
         self.optimizer = torch.optim.AdamW([of_flow, of_prior], lr=settings.lr, fused=True)
-        self.objective = Objective(config, counts, ranks)
         self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
         self.monitor = SpikeMonitor(settings.spike_factor)
         self.step, self.restores, self.lr_scale = 0, 0, 1.0
+        self.pending: list[tuple[float, dict[str, Tensor]]] = []  # learning rate and figures of steps nobody looked at
         self.best, self.best_step = math.inf, 0
         self.last_good = self.state()
 
@@ -189,8 +139,8 @@ class Trainer:
         torch.set_rng_state(state["random_state"].cpu())
         self.last_good = state
 
-    def advance(self) -> dict[str, float] | None:
-        """One step of training; its figures, or None when it was not finite and has been undone."""
+    def advance(self) -> None:
+        """One step of training; ``settle`` says what became of it. If its gradient is not finite it changes no weight."""
         settings = self.config.train
         rate = settings.lr * self.lr_scale * learning_rate(self.step, self.total_steps, settings)
         for group in self.optimizer.param_groups:
@@ -198,22 +148,35 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         rows, count = self.sampler.batch(self.step, self.ranks), self.sampler.batch_size / self.ranks.size
         windows = augment.at_step(self.train, self.config, self.step)
-        mean = backward(self.parallel, windows, rows, self.micro_batch, settings.precision, count, self.objective)
-        mean["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
-        figures = dict(zip(mean, self.ranks.mean([value.item() for value in mean.values()]))) | {"lr": rate}
-        figures["nll"] = -(figures["logp"] + figures["logdet"])
-        if not math.isfinite(figures["nll"] + figures["grad_norm"]):
-            self.restore(figures)
-            return None
+        mean = backward(self.parallel, windows, rows, self.micro_batch, count)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
+        self.optimizer.found_inf = (~norm.isfinite()).float()
         self.optimizer.step()
+        self.pending.append((rate, mean | {"grad_norm": norm.double()}))
         self.step += 1
-        if self.monitor.add(figures["nll"]):
-            log.warning("step %d: spike, NLL %.2f nats/frame", self.step, figures["nll"])
-        return figures
 
-    def restore(self, figures: dict[str, float]) -> None:
-        """Back to the last good state, past the batch that broke, with half the learning rate."""
-        step, restores, lr_scale, spikes = self.step + 1, self.restores + 1, self.lr_scale / 2, self.monitor.spikes
+    def settle(self) -> list[dict[str, float]]:
+        """Figures of the steps since the last call; of those before one that was not finite, which is then undone."""
+        if not self.pending:
+            return []
+        pending, self.pending, settled = self.pending, [], []
+        first, names = self.step - len(pending), list(pending[0][1])
+        table = torch.stack([torch.stack(list(mean.values())) for _, mean in pending])
+        values = torch.tensor(self.ranks.mean(table.flatten().tolist()), dtype=torch.float64).view(table.shape)
+        for n, ((rate, _), row) in enumerate(zip(pending, values.tolist()), 1):
+            figures = dict(zip(names, row)) | {"lr": rate}
+            figures["nll"] = -(figures["logp"] + figures["logdet"])
+            if not math.isfinite(figures["nll"] + figures["grad_norm"]):
+                self.restore(first + n, figures)
+                break
+            if self.monitor.add(figures["nll"]):
+                log.warning("step %d: spike, NLL %.2f nats/frame", first + n, figures["nll"])
+            settled.append(figures)
+        return settled
+
+    def restore(self, step: int, figures: dict[str, float]) -> None:
+        """Back to the last good state, to go on after ``step``, whose batch broke, with half the learning rate."""
+        restores, lr_scale, spikes = self.restores + 1, self.lr_scale / 2, self.monitor.spikes
         if restores > self.config.train.max_restores:
             raise ValueError(
                 f"{self.out}: training became non-finite {restores} times (NLL {figures['nll']}, gradient norm "

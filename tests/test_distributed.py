@@ -21,11 +21,11 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from dnf import checkpoint, distributed, launch, rendezvous
 from dnf.distributed import ALONE, Ranks
 from dnf.evaluate import evaluate
+from dnf.gradients import backward
 from dnf.launch import ABORTED, ENDED, KILLED, LOST, OWN, Cause, cause_of, main
 from dnf.sampler import Sampler
 from dnf.tables import read_tsv
 from dnf.train import make_trainer
-from dnf.trainer import backward
 
 # What differs from one process to several is the order of float32 sums: so far apart may the figures and weights be.
 SAME = {"rel": 1e-4, "abs": 2e-3}
@@ -202,7 +202,7 @@ def test_the_mean_over_unequal_shares_is_the_gradient_of_the_batch(frames, small
 
     def gradients(rows, count=None):
         trainer.model.zero_grad()
-        figures = backward(trainer.model, trainer.train, rows, 1000, "float32", count)
+        figures = backward(trainer.loss, trainer.train, rows, 1000, count)
         return [*figures.values(), *(p.grad.clone() for p in trainer.model.parameters())]
 
     whole = gradients(trainer.sampler.batch(0))

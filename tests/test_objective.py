@@ -8,15 +8,17 @@ import sys
 
 import pytest
 import torch
+from one_step import one_step
 from recipe_runs import ROOT, environment
 
 from dnf import charts, checkpoint, train
 from dnf.distributed import Ranks
 from dnf.evaluate import evaluate
+from dnf.gradients import Loss, backward
 from dnf.objective import LENGTH_ENTROPY, Objective, cross_entropy, excess_of_angle, lack_of_length, log_length
 from dnf.plots import read_history
 from dnf.tables import read_tsv
-from dnf.trainer import Trainer, backward
+from dnf.trainer import Trainer
 
 HYBRID = ("train.beta=3", "train.sampling=natural")
 GAUSSIAN = ("train.objective=gaussianality",)
@@ -37,7 +39,7 @@ def in_double(trainer: Trainer) -> Trainer:
 
 def gradients(trainer: Trainer, rows: torch.Tensor, size: int, count: float | None = None, objective=None) -> tuple:
     trainer.model.zero_grad()
-    figures = backward(trainer.model, trainer.train, rows, size, "float32", count, objective or trainer.objective)
+    figures = backward(Loss(trainer.model, objective or trainer.objective), trainer.train, rows, size, count)
     return figures, {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
 
 
@@ -78,7 +80,7 @@ def plain_gaussianality(trainer: Trainer, rows: torch.Tensor) -> torch.Tensor:
 def test_without_beta_a_step_is_bit_for_bit_that_of_the_nll(new_trainer):
     trainer, plain = new_trainer("train.lr=0.01"), new_trainer("train.lr=0.01")
     for step in range(5):
-        trainer.advance()
+        one_step(trainer)
         rows = plain.sampler.batch(step)
         plain.optimizer.zero_grad(set_to_none=True)
         for group in plain.optimizer.param_groups:
@@ -321,7 +323,7 @@ def test_a_run_that_goes_on_ends_with_the_same_weights(new_trainer, kind):
 def test_bf16_trains(new_trainer, kind):
     trainer = new_trainer(*KINDS[kind], "train.precision=bf16", "train.lr=0.01")
     before = new_trainer(*KINDS[kind])
-    figures, exact = trainer.advance(), before.advance()
+    figures, exact = one_step(trainer), one_step(before)
     assert all(math.isfinite(value) for value in figures.values())
     for name in ("logp", "logdet", *({"ce"} & figures.keys())):
         assert figures[name] == pytest.approx(exact[name], rel=0.05, abs=0.1)
@@ -330,16 +332,16 @@ def test_bf16_trains(new_trainer, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_that_is_not_finite_is_undone(new_trainer, kind):
     trainer = new_trainer(*KINDS[kind])
-    trainer.advance()
+    one_step(trainer)
     trainer.last_good = trainer.state()
     before = [p.detach().clone() for p in trainer.model.parameters()]
     gather = trainer.train.gather
     trainer.train.gather = lambda rows: gather(rows) * math.nan
-    assert trainer.advance() is None and trainer.restores == 1
+    assert one_step(trainer) is None and trainer.restores == 1
     trainer.train.gather = gather
     for one, other in zip(before, trainer.model.parameters()):
         assert torch.equal(one, other)
-    assert trainer.advance() is not None and trainer.lr_scale == 0.5
+    assert one_step(trainer) is not None and trainer.lr_scale == 0.5
 
 
 def test_two_processes_learn_what_one_learns(problem, small_config, tmp_path):

@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from one_step import one_step
 
 from dnf import checkpoint, latents, train
 from dnf import trainer as trainer_module
 from dnf.distributed import ALONE
 from dnf.evaluate import evaluate, evenly_spaced
+from dnf.gradients import Loss, backward
 from dnf.history import COLUMNS
 from dnf.monitor import SpikeMonitor
 from dnf.train import make_trainer
-from dnf.trainer import CPU_MICRO_BATCH, Trainer, backward, learning_rate
+from dnf.trainer import CPU_MICRO_BATCH, Trainer, learning_rate
 from dnf.windows import Windows
 
 # ---- spikes --------------------------------------------------------------------------------------
@@ -160,7 +162,7 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(new_trainer, micro_
     rows, got = trainer.sampler.batch(0), {}
     for size in (micro_batch, 50):
         trainer.model.zero_grad()
-        figures = backward(trainer.model, data, rows, size, "float32")
+        figures = backward(Loss(trainer.model), data, rows, size)
         got[size] = figures, {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
     for name, gradient in got[50][1].items():
         torch.testing.assert_close(got[micro_batch][1][name], gradient, rtol=1e-9, atol=1e-10, msg=name)
@@ -174,7 +176,7 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(new_trainer, micro_
 
 def test_a_step_follows_the_gradient_of_the_mean_nll(new_trainer):
     trainer = new_trainer("train.grad_clip=1e9")
-    figures = trainer.advance()
+    figures = one_step(trainer)
     gradients = [p.grad.clone() for p in trainer.model.parameters()]
     again = new_trainer()
     rows = again.sampler.batch(0)
@@ -189,7 +191,7 @@ def test_a_step_follows_the_gradient_of_the_mean_nll(new_trainer):
 
 def test_gradients_are_clipped_to_their_norm(new_trainer):
     trainer = new_trainer("train.grad_clip=0.5")
-    figures = trainer.advance()
+    figures = one_step(trainer)
     norm = math.sqrt(sum(p.grad.square().sum().item() for p in trainer.model.parameters()))
     assert norm == pytest.approx(0.5, rel=1e-4) and figures["grad_norm"] > 0.5
 
@@ -198,7 +200,7 @@ def test_steps_use_the_learning_rate_of_the_schedule(new_trainer):
     trainer = new_trainer("train.lr=0.01", "train.warmup_steps=4")
     got = []
     for _ in range(12):
-        got.append(trainer.advance()["lr"])
+        got.append(one_step(trainer)["lr"])
         assert trainer.optimizer.param_groups[0]["lr"] == got[-1]
     assert got == pytest.approx([0.01 * learning_rate(step, 12, trainer.config.train) for step in range(12)])
 
@@ -234,7 +236,7 @@ def test_a_rare_class_that_the_sample_misses_has_finite_means(
     monkeypatch.setattr(trainer_module, "AGREEMENT_FRAMES", 20)
     trainer = new_trainer("data.shared_speakers=true", stores=tmp_path / "rare")
     assert weights(trainer.model).isfinite().all()
-    assert trainer.advance() is not None
+    assert one_step(trainer) is not None
 
 
 def test_a_class_without_frames_is_named(write_store, two_classes, small_config, tmp_path):
@@ -355,16 +357,15 @@ def test_history_has_a_row_for_every_step_of_a_short_run(new_trainer):
 
 def test_rows_of_a_longer_run_are_means_over_their_steps(new_trainer):
     trainer = new_trainer("train.steps=45", "train.eval_steps=40")
-    seen = {}
-    advance = trainer.advance
+    seen, settle = [], trainer.settle
 
     def recording():
-        figures = advance()
-        seen[trainer.step] = figures["nll"]
-        return figures
+        seen.append(settle())
+        return seen[-1]
 
-    trainer.advance = recording
+    trainer.settle = recording
     train.run(trainer)
+    seen = dict(enumerate((figures["nll"] for block in seen for figures in block), 1))
     rows = history(trainer.out)
     assert [int(row["step"]) for row in rows] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 45]
     for before, row in zip([0, *(int(row["step"]) for row in rows)], rows):
@@ -420,23 +421,23 @@ def test_checkpoints_hold_plain_values_and_the_model_comes_back(new_trainer):
 def test_a_broken_step_goes_back_to_the_last_good_state_with_half_the_rate(new_trainer, broken_batches):
     trainer = new_trainer("train.warmup_steps=0", "train.lr_final=1.0")
     for _ in range(3):
-        trainer.advance()
+        one_step(trainer)
     trainer.look()
     good = weights(trainer.model).clone()
     moments = [state["exp_avg"].clone() for state in trainer.optimizer.state.values()]
     for _ in range(2):
-        assert trainer.advance() is not None
+        assert one_step(trainer) is not None
     broken_batches.add(5)
-    assert trainer.advance() is None
+    assert one_step(trainer) is None
     assert torch.equal(weights(trainer.model), good)
     assert all(torch.equal(a, s["exp_avg"]) for a, s in zip(moments, trainer.optimizer.state.values()))
     assert (trainer.step, trainer.restores) == (6, 1)  # past the batch that broke
-    assert trainer.advance()["lr"] == pytest.approx(trainer.config.train.lr / 2)
+    assert one_step(trainer)["lr"] == pytest.approx(trainer.config.train.lr / 2)
     assert weights(trainer.model).isfinite().all() and not torch.equal(weights(trainer.model), good)
     broken_batches.add(7)
-    assert trainer.advance() is None
+    assert one_step(trainer) is None
     assert torch.equal(weights(trainer.model), good) and trainer.restores == 2
-    assert trainer.advance()["lr"] == pytest.approx(trainer.config.train.lr / 4)
+    assert one_step(trainer)["lr"] == pytest.approx(trainer.config.train.lr / 4)
 
 
 def test_a_run_counts_what_it_restored_and_ends_well(new_trainer, broken_batches):
@@ -455,10 +456,10 @@ def test_spikes_stay_counted_when_their_steps_are_undone(new_trainer, broken_bat
     trainer = new_trainer("train.steps=24")
     trainer.look()
     for _ in range(3):
-        trainer.advance()
+        one_step(trainer)
     trainer.monitor.spikes += 1
     broken_batches.add(3)
-    assert trainer.advance() is None and trainer.summary()["spikes"] == 1
+    assert one_step(trainer) is None and trainer.summary()["spikes"] == 1
 
 
 def test_a_gradient_that_is_not_finite_is_a_broken_step(new_trainer, monkeypatch):
@@ -466,13 +467,13 @@ def test_a_gradient_that_is_not_finite_is_a_broken_step(new_trainer, monkeypatch
     before = weights(trainer.model).clone()
     original = backward
 
-    def infinite(model, *args):
-        figures = original(model, *args)
-        model.prior.means.grad[0, 0] = math.inf
+    def infinite(loss, *args):
+        figures = original(loss, *args)
+        loss.model.prior.means.grad[0, 0] = math.inf
         return figures
 
     monkeypatch.setattr(trainer_module, "backward", infinite)
-    assert trainer.advance() is None and trainer.restores == 1
+    assert one_step(trainer) is None and trainer.restores == 1
     assert torch.equal(weights(trainer.model), before)
 
 
@@ -752,7 +753,7 @@ def test_evenly_spaced_rows(total, count):
 def test_evaluation_is_the_mean_over_frames_of_their_own_class(new_trainer, monkeypatch):
     trainer = new_trainer()
     for _ in range(5):
-        trainer.advance()
+        one_step(trainer)
     monkeypatch.setattr("dnf.evaluate.BATCH", 7)
     got = evaluate(trainer.model, trainer.dev)
     x, labels = trainer.dev.gather(torch.arange(100)), trainer.dev.labels(torch.arange(100))
