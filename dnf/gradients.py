@@ -52,7 +52,9 @@ class Loss(nn.Module):
         return loss, {name: value.detach().double() for name, value in figures.items()}
 
 
-def backward(loss: nn.Module, windows: Windows, rows: Tensor, micro_batch: int, count: float | None = None) -> dict[str, Tensor]:
+def backward(
+    loss: nn.Module, windows: Windows, rows: Tensor, micro_batch: int, count: float | None = None
+) -> dict[str, Tensor]:
     """Gradients of the mean loss of a batch, added up over micro-batches; the means of its figures, on the device.
 
     The gradients are exact: no layer looks across frames, and terms over pairs of them see the whole batch first.

@@ -217,10 +217,12 @@ def header(exp: Path, config: Config) -> list[str]:
     markers = {name: read_marker(exp / f".done.{name}") for name, stage in STAGES.items() if stage.place == "exp"}
     seconds = " ".join(f"{name} {marker['seconds']}" for name, marker in markers.items() if marker)
     train = markers["train"] or {"source": "unknown", "key": "unknown"}
+    facts = [environment["device_name"], f"{environment['threads']} threads", environment.get("precision", "float32")]
+    facts += ["compiled"] if environment.get("compiled") else []
     return [
         f"# {train['source']}  experiment {exp}  seed {config.seed}  settings {train['key']}",
         f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
-        f"# device {environment['device']} ({environment['device_name']}, {environment['threads']} threads)  seconds: {seconds}",
+        f"# device {environment['device']} ({', '.join(facts)})  seconds: {seconds}",
         *(f"# left out: {row['set']}: {row['reason']}" for row in read_tsv(exp / "left_out.tsv")),
     ]
 

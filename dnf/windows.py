@@ -116,9 +116,7 @@ class Windows:
         history = augmenter.history if augmenter else 0
         window = torch.arange(-self._left - history, self._right + 1, device=self.home)
         centre = source.centres[source.spoken[segment] + nth * self._hop]
-        index = torch.clamp(
-            centre[:, None] + window, source.begin[segment][:, None], source.end[segment][:, None] - 1
-        )
+        index = torch.clamp(centre[:, None] + window, source.begin[segment][:, None], source.end[segment][:, None] - 1)
         vectors = self._frames(source, index)
         shift, ratio = 0.0, 1.0
         if augmenter:
