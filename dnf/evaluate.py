@@ -47,7 +47,8 @@ def evaluate(
     """
     model.train(training)
     n = len(windows) if rows is None else len(rows)
-    sums, batch = torch.zeros(4, dtype=torch.float64, device=windows.device), batch_for(windows.device)
+    batch, wanted = batch_for(windows.device), 3 if log_priors is None else 4
+    sums = torch.zeros(wanted, dtype=torch.float64, device=windows.device)
     first, end = ranks.bounds(n)
     for start in range(first, end, batch):
         part = torch.arange(start, min(start + batch, end))
@@ -59,6 +60,6 @@ def evaluate(
         sums[2] += (scores.argmax(1) == labels).sum()
         if log_priors is not None:
             sums[3] += cross_entropy(scores, labels, log_priors).double().sum()
-    logp, logdet, right, ce = ranks.sum(sums.tolist())
+    logp, logdet, right, *ce = ranks.sum(sums.tolist())
     figures = {"nll": -(logp + logdet) / n, "logp": logp / n, "logdet": logdet / n, "accuracy": right / n}
-    return figures if log_priors is None else figures | {"ce": ce / n}
+    return figures | {"ce": total / n for total in ce}
