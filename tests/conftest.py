@@ -23,6 +23,7 @@ SMALL = (
     "train.batch_size=50",
     "train.epochs=2",
     "train.warmup_steps=2",
+    "train.precision=float32",
     "latents.mardia_frames=300",
 )
 
