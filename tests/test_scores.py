@@ -13,7 +13,7 @@ from recipe_runs import run_stages
 
 from dnf import checkpoint, decide, score
 from dnf.bootstrap import LEAST, share_row
-from dnf.decide import accuracy_rows
+from dnf.decide import Tally, accuracy_rows
 from dnf.frames import FrameStore
 from dnf.score import Latents, mean_densities, utterance_loglik, write_scores
 from dnf.windows import Windows
@@ -281,7 +281,7 @@ def toy() -> Latents:
 
 def test_sums_and_decisions_by_hand(toy):
     assert utterance_loglik(toy).tolist() == [[-7, -3, -24], [-3, -3, 1], [1, 0, -4]]
-    made = decide.decide(toy, "de", window=1.0, near_tie=2.0)
+    made = list(decide.decide(toy, "de", window=1.0, near_tie=2.0))
     columns = ("utt", "speaker", "class", "decision", "margin", "near_tie", "llr", "score", "frames")
     assert [tuple(row[name] for name in columns) for row in made] == [
         ("a-1", "a", "de", "en", "1.333333", "yes", f"{(-7 + 3 + math.log(2)) / 3:.6f}", "2.5", 3),
@@ -307,7 +307,11 @@ def test_densities_by_hand(toy):
 
 
 def test_accuracy_by_hand(toy):
-    rows = accuracy_rows("test", decide.decide(toy, "de", 1.0, 2.0), toy.classes, 50, 1)
+    tally = Tally(toy.classes, keep_hits=True)
+    for row in decide.decide(toy, "de", 1.0, 2.0):
+        tally.add(row)
+    assert tally.hits == [("a", "de", False), ("b", "fr", True)]
+    rows = accuracy_rows("test", tally, 50, 1)
     found = {
         (row["metric"], row["class"], row.get("decided", "")): (row["count"], row["total"], row["speakers"])
         for row in rows
