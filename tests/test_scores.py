@@ -15,7 +15,8 @@ from dnf import checkpoint, decide, score
 from dnf.bootstrap import LEAST, share_row
 from dnf.decide import Tally, accuracy_rows
 from dnf.frames import FrameStore
-from dnf.score import Latents, mean_densities, utterance_loglik, write_scores
+from dnf.latents import SegmentMeans
+from dnf.score import Latents, Utterances, mean_densities, utterance_loglik, write_scores
 from dnf.windows import Windows
 
 # ---- a trained model and its latents -------------------------------------------------------------
@@ -349,6 +350,29 @@ def test_a_perfect_score_of_few_speakers_is_not_sure():
     row = share_row("m", [(f"s{n}", 3, 3) for n in range(5)], 100, 1)
     assert (row["value"], row["high"]) == ("1.000000", "1.000000")
     assert float(row["low"]) == pytest.approx(0.025 ** (1 / 5), abs=1e-6)  # Clopper & Pearson: 5 of 5
+
+
+def test_utterances_are_the_rows_of_their_table(tmp_path):
+    rows = [
+        {"utt": "a-1", "speaker": "a", "class": "de", "set": "s", "score": "2.5", "first": 0, "rows": 3},
+        {"utt": 'b "1"', "speaker": "b", "class": "fr", "set": "s", "score": "", "first": 3, "rows": 1},
+    ]
+    lines = ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
+    (tmp_path / "utts.tsv").write_text("\n".join(lines) + "\n")
+    utts = Utterances(tmp_path / "utts.tsv")
+    assert list(utts) == rows and len(utts) == 2 and utts[-1] == rows[1]
+
+
+def test_means_of_segments_that_batches_cut(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    frames = torch.tensor([3, 1, 900, 2, 7])
+    segment, z = torch.arange(5).repeat_interleave(frames), torch.randn(913, 4, generator=g) + 100
+    means = SegmentMeans(tmp_path / "z_mean.npy", frames, 4)
+    for rows in torch.arange(913).split(250):
+        means.update(z[rows], segment[rows])
+    means.file.flush()
+    wanted = torch.stack([part.double().mean(0) for part in z.split(frames.tolist())]).float()
+    np.testing.assert_array_equal(np.load(tmp_path / "z_mean.npy"), wanted.numpy())
 
 
 def test_frame_scores_can_be_left_out(toy, tmp_path):
