@@ -114,7 +114,9 @@ def utterances(directory: Path) -> Iterator[dict[str, str]]:
                 if ahead[name] and ahead[name][0] == found["utt"]:
                     found[name] = ahead[name][1].strip()
                 elif name not in PARTIAL:
-                    raise ValueError(f"{directory / name}: no utterance {found['utt']}, which has features; start with --stage 0")
+                    raise ValueError(
+                        f"{directory / name}: no utterance {found['utt']}, which has features; start with --stage 0"
+                    )
             yield found
             ahead["feats.scp"] = next(lines["feats.scp"], None)
 

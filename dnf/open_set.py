@@ -56,7 +56,7 @@ import numpy as np
 from scipy.optimize import nnls
 from sklearn.covariance import LedoitWolf
 
-from dnf.score import Latents
+from dnf.score import Latents, mapped
 from dnf.settings import OpenSet as Settings
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def read(directory: Path) -> tuple[Latents, Summary] | None:
     path = directory / "z_mean.npy"
     if not path.is_file():
         return None
-    latents, z_mean = Latents.open(directory), np.load(path, mmap_mode="r")
+    latents, z_mean = Latents.open(directory), mapped(path)
     if len(z_mean) != len(latents.utts):
         raise ValueError(f"{path}: {len(z_mean)} rows for {len(latents.utts)} utterances; run stage 4 again")
     count = len(latents.utts)

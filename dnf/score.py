@@ -68,13 +68,18 @@ class Latents(NamedTuple):
         if not (directory / "meta.json").is_file():
             raise ValueError(f"{directory}: no latents; run stage 4")
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        arrays = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("logp", "logdet"))
+        arrays = (mapped(directory / f"{name}.npy") for name in ("logp", "logdet"))
         return cls(meta["classes"], meta["cond_dim"], Utterances(directory / "utts.tsv"), *arrays)
 
     def loglik(self, utt: dict) -> np.ndarray:
         """log p(x | k) ``(rows, K)`` float64 of the frames of an utterance, nats."""
         rows = slice(utt["first"], utt["first"] + utt["rows"])
         return self.logp[rows].astype(np.float64) + self.logdet[rows, None]
+
+
+def mapped(path: Path) -> np.ndarray:
+    """An array that stays on disk; a plain one, since parts of numpy's ``memmap`` take long to make."""
+    return np.load(path, mmap_mode="r").view(np.ndarray)
 
 
 def latent_sets(exp: Path) -> list[Path]:
