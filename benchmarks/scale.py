@@ -1,95 +1,164 @@
 #!/usr/bin/env python3
-"""Time and memory of stages 0 to 4 on simulated corpora of growing size. Prints a table.
+"""Time and memory of the stages on simulated corpora of growing size. Prints a table.
 
-    export DNF_PYTHON=/path/to/python3; . ./path.sh; benchmarks/scale.py --frames 1e6 1e7 --nj 2
+    export DNF_PYTHON=/path/to/python3; . ./path.sh
+    benchmarks/scale.py --frames 1e6 1e7                 # stages 2 to 8, on simulated features
+    benchmarks/scale.py --frames 1e6 --stage 0 --nj 2    # stages 0 to 8, on simulated sound
 
-A corpus of N frames of 10 ms (360,000 an hour) is made of a few wav files of shaped noise in two classes; every
-utterance is a segment of one of them, and a speaker has twenty utterances. So a corpus takes seconds to make and next
-to no disk, but every stage of ``run.sh --data`` does all of its work on it: 250 bytes of disk a frame go to its arks and
-frame store. The flow is small and trains for the same number of steps whatever the size, so what is seen is how the
-stages themselves grow.
+Every stage is run by ``run.sh --data`` as a user would. A corpus of N frames of 10 ms (360,000 an hour) has utterances
+of two classes, twenty of a speaker, in the sets train (nine tenths), dev and test.
 
-    seconds      of run.sh for this stage alone, its checks included
-    frames/s     N by these seconds; for training, vectors trained on
+From stage 2 on, what stage 1 would have left is written at once: tables of the data directories whose entries point
+into one small ark of each class, and the marks that stages 0 and 1 are done. So 1e8 frames are ready in seconds, and
+stage 2 reads its arks from the page cache, where a real corpus comes from the disk (160 bytes a frame). All it and
+later stages write is of full size, 100 bytes a frame. From stage 0 on, utterances are segments of a few wav files.
+
+The flow is small and trains for the same number of steps whatever the size, and the baselines are off, so what is seen
+is how the stages themselves grow.
+
+    seconds      of run.sh for this stage alone, start-up and checks included
+    processor    seconds of it, summed over its processes and threads: what a shared machine does not lengthen
+    frames/s     N by the seconds; for training, vectors trained on
+    relative     processor time per frame, that of the smallest size being 1; for training, processor time
+    us/frame     processor time more than at the size before, by frames more: without what a stage costs once
     anonymous    MiB that the processes of the stage held at once at their peak, summed over them, which have to fit
     mapped       MiB of files mapped into them at their peak, which the system can drop and read again
-
-``anonymous`` should grow with the utterances, not with the frames; ``mapped`` may reach the size of the frame store.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
+import kaldiio
 import numpy as np
 import soundfile
+from scipy.signal import lfilter
+
+from dnf import stage
+from dnf.config import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("data", "features", "frames", "train", "latents")
 RATE = 16000
 SHARES = {"train": 0.9, "dev": 0.05, "test": 0.05}
-CLASSES = {"low": 0.95, "high": -0.95}  # pole of the filter that shapes the noise
-WAVS = 12  # of each class
+CLASSES = {"high": -0.95, "low": 0.95}  # pole of the filter that shapes the noise
+SOURCES = 84  # utterances of each class, of which all others are copies
 WAV_SECONDS = 60
 UTTERANCES = 20  # of a speaker
+BINS = 40
 STEPS, BATCH = 100, 10000
 EXPERIMENT = f"""\
 data: {{classes: [{", ".join(CLASSES)}]}}
 flow: {{blocks: 2, hidden: 64}}
 train: {{steps: {STEPS}, batch_size: {BATCH}, eval_steps: {STEPS // 2}, warmup_steps: 10, sampling: balanced}}
+cmvn: {{scope: none}}
+baselines: {{enabled: false}}
 score: {{frame_scores: false}}
 """
 
 
-def write_noise(folder: Path) -> dict[str, list[Path]]:
-    """Wav files by class: noise of the class's colour, in bursts of about half a second, with quiet between them."""
-    rng = np.random.default_rng(1)
-    folder.mkdir(parents=True)
-    files: dict[str, list[Path]] = {name: [] for name in CLASSES}
+class Utterance(NamedTuple):
+    """One of a simulated set, a copy of number ``source`` of its class."""
+
+    id: str
+    speaker: str
+    name: str
+    source: int
+
+
+def utterances(part: str, frames: int, seconds: int) -> Iterator[Utterance]:
+    """Utterances of a set of a corpus of ``frames`` in all, sorted."""
+    per_class = max(UTTERANCES, round(SHARES[part] * frames / (100 * seconds) / len(CLASSES)))
+    for name in sorted(CLASSES):
+        for n in range(per_class):
+            speaker = f"{name}_{part}{n // UTTERANCES:06d}"
+            yield Utterance(f"{speaker}-{n % UTTERANCES:02d}", speaker, name, n % SOURCES)
+
+
+def write_tables(directory: Path, of_set: Iterator[Utterance], values: dict[str, dict[str, list[str]]]) -> int:
+    """Tables of a set, those of ``values`` with the value of each utterance's class and source; number of utterances."""
+    directory.mkdir(parents=True, exist_ok=True)
+    made = 0
+    tables = {name: (directory / name).open("w", encoding="utf-8") for name in ("utt2spk", "utt2class", *values)}
+    for made, (utt, speaker, name, source) in enumerate(of_set, 1):
+        tables["utt2spk"].write(f"{utt} {speaker}\n")
+        tables["utt2class"].write(f"{utt} {name}\n")
+        for table, of_class in values.items():
+            tables[table].write(f"{utt} {of_class[name][source]}\n")
+    for table in tables.values():
+        table.close()
+    return made
+
+
+def write_sound(folder: Path, frames: int, seconds: int) -> int:
+    """A corpus of Kaldi data directories below ``folder / "corpus"``, segments of noise; number of utterances.
+
+    The noise has the class's colour and comes in bursts of about half a second, with quiet between them.
+    """
+    rng, places = np.random.default_rng(1), WAV_SECONDS // seconds
     time = np.arange(WAV_SECONDS * RATE) / RATE
+    wavs: dict[str, Path] = {}
+    segments: dict[str, list[str]] = {name: [] for name in CLASSES}
     for name, pole in CLASSES.items():
-        for number in range(WAVS):
+        for number in range(-(-SOURCES // places)):
             white = rng.standard_normal(len(time) + 32)
             shaped = np.convolve(white, pole ** np.arange(33), mode="valid")
             loud = np.sin(2 * np.pi * (0.9 + 0.02 * number) * time) > -0.5
             samples = shaped / np.abs(shaped).max() * np.where(loud, 0.5, 0.0005)
-            files[name].append(folder / f"{name}_{number:02d}.wav")
-            soundfile.write(files[name][-1], samples, RATE, subtype="PCM_16")
-    return files
-
-
-def write_corpus(folder: Path, frames: int, seconds: int) -> int:
-    """Data directories ``folder/{train,dev,test}`` of ``frames`` in all; the number of utterances."""
-    files = write_noise(folder.with_name(folder.name + "_wav"))
-    places = WAV_SECONDS // seconds
+            wav = f"{name}_{number:02d}"
+            wavs[wav] = folder / f"{wav}.wav"
+            soundfile.write(wavs[wav], samples, RATE, subtype="PCM_16")
+            segments[name] += [f"{wav} {seconds * n} {seconds * (n + 1)}" for n in range(places)]
     made = 0
-    for part, share in SHARES.items():
-        per_class = max(UTTERANCES, round(share * frames / (100 * seconds) / len(CLASSES)))
-        directory = folder / part
-        directory.mkdir(parents=True)
-        names = ("wav.scp", "segments", "utt2spk", "utt2class")
-        tables = {name: (directory / name).open("w", encoding="utf-8") for name in names}
-        for name in sorted(CLASSES):
-            for file in files[name]:
-                tables["wav.scp"].write(f"{part}_{file.stem} {file}\n")
-            for n in range(per_class):
-                speaker = f"{name}_{part}{n // UTTERANCES:06d}"
-                utt = f"{speaker}-{n % UTTERANCES:02d}"
-                recording, start = files[name][n % WAVS].stem, seconds * (n // WAVS % places)
-                tables["segments"].write(f"{utt} {part}_{recording} {start} {start + seconds}\n")
-                tables["utt2spk"].write(f"{utt} {speaker}\n")
-                tables["utt2class"].write(f"{utt} {name}\n")
-            made += per_class
-        for table in tables.values():
-            table.close()
+    for part in SHARES:
+        directory = folder / "corpus" / part
+        of_part = {name: [f"{part}_{segment}" for segment in of_class] for name, of_class in segments.items()}
+        made += write_tables(directory, utterances(part, frames, seconds), {"segments": of_part})
+        used = {line.split()[1] for line in (directory / "segments").open(encoding="utf-8")}
+        lines = [f"{part}_{wav} {path}\n" for wav, path in sorted(wavs.items()) if f"{part}_{wav}" in used]
+        (directory / "wav.scp").write_text("".join(lines), encoding="utf-8")
+    return made
+
+
+def write_features(folder: Path, frames: int, seconds: int) -> int:
+    """What stages 0 and 1 would leave of ``folder / "corpus"``, with their marks; number of utterances.
+
+    Frames are a first-order autoregression about a mean spectrum of the class and one of the utterance; one in four is a
+    pause. Classes overlap, so that some utterances are decided wrongly.
+    """
+    corpus, rng, length = folder / "corpus", np.random.default_rng(1), 100 * seconds
+    corpus.mkdir()
+    data, exp = folder / "data" / "corpus", folder / "exp"
+    layout = stage.Layout(data, exp / "feats" / "corpus", exp / "frames" / "corpus", exp)
+    layout.feats.mkdir(parents=True)
+    values = {table: {name: [] for name in CLASSES} for table in ("feats.scp", "vad.scp")}
+    values["utt2num_frames"] = {name: [str(length)] * SOURCES for name in CLASSES}
+    for place, name in enumerate(CLASSES):
+        arks = {kind: layout.feats / f"{kind}.{name}.ark" for kind in ("feats", "vad")}
+        writers = {kind: kaldiio.WriteHelper(f"ark,scp:{ark},{ark.with_suffix('.scp')}") for kind, ark in arks.items()}
+        for source in range(SOURCES):
+            own = 12 + 0.2 * place + rng.standard_normal(BINS)
+            noise = lfilter([1.0], [1.0, -0.9], rng.standard_normal((length, BINS)), axis=0)
+            writers["feats"](f"{name}{source}", (own + noise).astype(np.float32))
+            writers["vad"](f"{name}{source}", (np.arange(length) % 80 < 60).astype(np.float32))
+        for kind, writer in writers.items():
+            writer.close()
+            entries = arks[kind].with_suffix(".scp").read_text(encoding="utf-8").splitlines()
+            values[f"{kind}.scp"][name] = [entry.split(" ", 1)[1] for entry in entries]
+    made = sum(write_tables(data / part, utterances(part, frames, seconds), values) for part in SHARES)
+    (data / "classes.txt").write_text("".join(f"{name}\n" for name in sorted(CLASSES)), encoding="utf-8")
+    for name in ("data", "features"):
+        stage.begin(name, resolve([]), layout, f"own data {corpus}", [corpus], False)
+        stage.finish(name, resolve([]), layout, f"own data {corpus}", [corpus])
     return made
 
 
@@ -139,55 +208,73 @@ def memory(pid: int) -> tuple[float, float]:
     return (kilobytes["RssAnon"] + kilobytes["RssShmem"]) / 1024, kilobytes["RssFile"] / 1024
 
 
-def run_stage(number: int, folder: Path, corpus: Path, nj: int, device: str) -> tuple[float, Watch]:
-    """Seconds and memory of one stage."""
-    command = [ROOT / "run.sh", "--data", corpus, "--exp", folder / "scale.yaml", "--nj", nj, "--device", device]
-    command += ["--stage", number, "--stop-stage", number]
+def run_stage(number: int, folder: Path, nj: int, device: str) -> tuple[float, float, Watch]:
+    """Seconds, processor seconds and memory of one stage."""
+    command = [ROOT / "run.sh", "--data", folder / "corpus", "--exp", folder / "scale.yaml", "--nj", nj]
+    command += ["--device", device, "--stage", number, "--stop-stage", number]
     with (folder / f"stage{number}.log").open("w") as log:
-        began = perf_counter()
+        began, used = perf_counter(), processor_seconds()
         process = subprocess.Popen(
             list(map(str, command)), cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
         watch = Watch(process.pid)
         watch.start()
         status = process.wait()
-        seconds = perf_counter() - began
+        seconds, used = perf_counter() - began, processor_seconds() - used
         watch.stop()
     if status:
         raise SystemExit(f"scale.py: stage {number} ended with status {status}:\n{Path(log.name).read_text()[-2000:]}")
-    return seconds, watch
+    return seconds, used, watch
 
 
-def measure(frames: int, folder: Path, seconds: int, nj: int, device: str) -> None:
-    """Make a corpus, run the stages on it, and print their rows."""
-    folder.mkdir(parents=True)
-    (folder / "scale.yaml").write_text(EXPERIMENT, encoding="utf-8")
-    utterances = write_corpus(folder / "corpus", frames, seconds)
-    frames = 100 * seconds * utterances
-    for number, name in enumerate(STAGES):
-        taken, watch = run_stage(number, folder, folder / "corpus", nj, device)
-        done = STEPS * BATCH if name == "train" else frames
-        rate, peak = done / taken, f"{watch.anonymous:10.0f} {watch.mapped:7.0f}"
-        print(f"{frames:13d} {utterances:11d}  {name:9} {taken:8.1f} {rate:10.0f} {peak}", flush=True)
+def processor_seconds() -> float:
+    """Of all processes started from here that have ended, in user and system mode."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def measure(sizes: Sequence[int], work: Path, args: argparse.Namespace) -> None:
+    """Make a corpus of each size, run the stages on it, and print their rows."""
+    before: dict[str, list[tuple[int, float]]] = {}
+    for size in sizes:
+        folder = work / str(size)
+        folder.mkdir(parents=True)
+        (folder / "scale.yaml").write_text(EXPERIMENT, encoding="utf-8")
+        count = (write_sound if args.stage == 0 else write_features)(folder, size, args.seconds)
+        frames = 100 * args.seconds * count
+        for name, of_stage in stage.STAGES.items():
+            if not args.stage <= of_stage.number <= args.stop_stage:
+                continue
+            taken, used, watch = run_stage(of_stage.number, folder, args.nj, args.device)
+            earlier, training = before.setdefault(name, []), name == "train"
+            earlier.append((frames, used))
+            relative = used / earlier[0][1] * (1 if training else earlier[0][0] / frames)
+            more = ""
+            if len(earlier) > 1 and not training:
+                less, shorter = earlier[-2]
+                more = f"{1e6 * (used - shorter) / (frames - less):.2f}"
+            rate = (STEPS * BATCH if training else frames) / taken
+            columns = f"{taken:8.1f} {used:9.1f} {rate:10.0f} {relative:8.2f} {more:>8}"
+            print(f"{frames:12d} {name:8} {columns} {watch.anonymous:9.0f} {watch.mapped:7.0f}", flush=True)
+        if args.work is None:
+            shutil.rmtree(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=float, nargs="+", default=[1e6], metavar="N", help="sizes (%(default)s)")
     parser.add_argument("--seconds", type=int, default=8, help="of an utterance, 60 at most (%(default)s)")
+    parser.add_argument("--stage", type=int, choices=(0, 2), default=2, help="0: from sound, 2: features (%(default)s)")
+    parser.add_argument("--stop-stage", type=int, default=8, help="the last stage (%(default)s)")
     parser.add_argument("--nj", type=int, default=2, help="tasks of the feature stage (%(default)s)")
     parser.add_argument("--device", default="cpu", help="of training and scoring (%(default)s)")
     parser.add_argument("--work", type=Path, help="new folder for what is made, kept (a temporary one, deleted)")
     args = parser.parse_args(argv)
     work = (args.work or Path(tempfile.mkdtemp(prefix="scale"))).absolute()
-    columns = f"{'seconds':>8} {'frames/s':>10} {'anonymous':>10} {'mapped':>7}"
-    print(f"{'frames':>13} {'utterances':>11}  {'stage':9} {columns}")
+    columns = f"{'seconds':>8} {'processor':>9} {'frames/s':>10} {'relative':>8} {'us/frame':>8} {'anonymous':>9} {'mapped':>7}"
+    print(f"{'frames':>12} {'stage':8} {columns}", flush=True)
     try:
-        for frames in args.frames:
-            folder = work / f"{frames:.0f}"
-            measure(round(frames), folder, args.seconds, args.nj, args.device)
-            if args.work is None:
-                shutil.rmtree(folder)
+        measure([round(size) for size in sorted(args.frames)], work, args)
     finally:
         if args.work is None:
             shutil.rmtree(work, ignore_errors=True)

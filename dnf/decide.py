@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +46,7 @@ COLUMNS += ("fewest", "p")  # speakers of the class that has the fewest, where a
 
 def decide(
     latents: Latents, reference: str, window: float, near_tie: float, covariance: np.ndarray = np.zeros(0)
-) -> list[dict]:
+) -> Iterator[dict]:
     """One row an utterance: the class of highest log-likelihood, how sure that is, and how its frames were decided.
 
     ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes
@@ -61,7 +63,7 @@ def decide(
         covariance: autocovariance of the frames' log-likelihood ratio on dev, which says how many observations frames
             are worth; empty: not known.
     """
-    place, rows = latents.classes.index(reference), []
+    place = latents.classes.index(reference)
     others = [k for k in range(len(latents.classes)) if k != place]
     frames = np.array([utt["rows"] for utt in latents.utts])
     observations = observed(frames, covariance, window)
@@ -80,35 +82,67 @@ def decide(
         row |= {f"frames_{name}": int(count) for name, count in zip(latents.classes, shares)}
         logp = latents.logp[part].astype(np.float64).mean(0)
         row |= {f"logp_{name}": f"{value:.6f}" for name, value in zip(latents.classes, logp)}
-        rows.append(row | {"logdet": f"{latents.logdet[part].astype(np.float64).mean():.6f}"})
-    return rows
+        yield row | {"logdet": f"{latents.logdet[part].astype(np.float64).mean():.6f}"}
 
 
-def accuracy_rows(name: str, decisions: list[dict], classes: list[str], resamples: int, seed: int) -> list[dict]:
+class Tally:
+    """What figures need of a set's decisions, counted as these are made and written; by speaker, not by utterance.
+
+    Attributes:
+        classes: those the model knows.
+        counts: of utterances and frames, by true class and speaker.
+        scored: log-likelihood ratio, expert score, speaker and class of each utterance with a score.
+        hits: speaker, class and whether the decision is right, of each utterance of a known class, if they are kept.
+    """
+
+    def __init__(self, classes: list[str], keep_hits: bool = False):
+        self.classes, self.keep_hits = classes, keep_hits
+        self.counts: dict[tuple[str, str], Counter] = {}
+        self.scored: list[tuple[float, float, str, str]] = []
+        self.hits: list[tuple[str, str, bool]] = []
+
+    def add(self, row: dict) -> dict:
+        """Count a row of ``decide``; returns it."""
+        true, speaker, right = row["class"], row["speaker"], row["decision"] == row["class"]
+        own = self.counts.setdefault((true, speaker), Counter())
+        own.update(utterances=1, right=int(right), frames=row["frames"], right_frames=row.get(f"frames_{true}", 0))
+        clear = row["near_tie"] == "no"
+        own.update(near_ties=int(not clear), clear=int(clear), clear_right=int(clear and right))
+        own["decided", row["decision"]] += 1
+        for name in self.classes:
+            own["frames", name] += row[f"frames_{name}"]
+        if row.get("score"):
+            self.scored.append((float(row["llr"]), float(row["score"]), speaker, true))
+        if self.keep_hits and true in self.classes:
+            self.hits.append((speaker, true, right))
+        return row
+
+
+def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[dict]:
     """Accuracy and decided shares of a set by true class; ``all`` is every utterance of a class the model knows."""
-    found = sorted({row["class"] for row in decisions})
-    known = [c for c in found if c in classes]
+    found = sorted({true for true, _ in tally.counts})
+    known = [c for c in found if c in tally.classes]
     rows = []
 
-    def add(metric: str, of: list[dict], count, total, **names: str) -> None:
-        rows.append(
-            share_row(metric, [(r["speaker"], count(r), total(r)) for r in of], resamples, seed, set=name, **names)
-        )
+    def add(metric: str, true: str, count, total="utterances", **names: str) -> None:
+        wanted = known if true == "all" else [true]
+        shares = [
+            (speaker, own[count], own[total])
+            for (c, speaker), own in tally.counts.items()
+            if c in wanted and own[total]
+        ]
+        if shares:
+            rows.append(share_row(metric, shares, resamples, seed, set=name, **{"class": true}, **names))
 
     for true in (known + ["all"]) if known else []:
-        of = [r for r in decisions if (r["class"] in known if true == "all" else r["class"] == true)]
-        add("frame_accuracy", of, lambda r: r[f"frames_{r['class']}"], lambda r: r["frames"], **{"class": true})
-        add("utt_accuracy", of, lambda r: int(r["decision"] == r["class"]), lambda r: 1, **{"class": true})
-        add("near_ties", of, lambda r: int(r["near_tie"] == "yes"), lambda r: 1, **{"class": true})
-        clear = [r for r in of if r["near_tie"] == "no"]
-        if clear:
-            add("utt_accuracy_clear", clear, lambda r: int(r["decision"] == r["class"]), lambda r: 1, **{"class": true})
+        add("frame_accuracy", true, "right_frames", "frames")
+        add("utt_accuracy", true, "right")
+        add("near_ties", true, "near_ties")
+        add("utt_accuracy_clear", true, "clear_right", "clear")
     for true in found:
-        of = [r for r in decisions if r["class"] == true]
-        for decided in classes:
-            names = {"class": true, "decided": decided}
-            add("frame_share", of, lambda r: r[f"frames_{decided}"], lambda r: r["frames"], **names)
-            add("utt_share", of, lambda r: int(r["decision"] == decided), lambda r: 1, **names)
+        for decided in tally.classes:
+            add("frame_share", true, ("frames", decided), "frames", decided=decided)
+            add("utt_share", true, ("decided", decided), decided=decided)
     return rows
 
 
@@ -132,21 +166,21 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
     return made
 
 
-def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict) -> list[dict]:
+def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict) -> Iterable[dict]:
     """Each utterance's posteriors, the class of the highest, and the reference class's log-likelihood ratio, nats.
 
     The ratio is that against the mean of the others. All are empty without calibrated log-likelihoods ``(U, K)``.
     """
     names = [f"posterior_{name}" for name in evidence.classes] + ["decision_calibrated", "llr_calibrated"]
     if loglik is None:
-        return [dict.fromkeys(names, "") for _ in evidence.utts]
+        return (dict.fromkeys(names, "") for _ in evidence.utts)
     place = evidence.classes.index(reference)
     others = np.delete(loglik, place, axis=1)
     ratios = loglik[:, place] - np.logaddexp.reduce(others, axis=1) + np.log(others.shape[1])
     found = posteriors(loglik, evidence.classes, priors)
-    decided = [evidence.classes[k] for k in found.argmax(1)]
+    decided = (evidence.classes[k] for k in found.argmax(1))
     cells = ([*(f"{p:.6f}" for p in own), best, f"{ratio:.6f}"] for own, best, ratio in zip(found, decided, ratios))
-    return [dict(zip(names, row)) for row in cells]
+    return (dict(zip(names, row)) for row in cells)
 
 
 def calibrated_rows(name: str, judged: Judged, config: Config) -> list[dict]:
@@ -162,10 +196,9 @@ def calibrated_rows(name: str, judged: Judged, config: Config) -> list[dict]:
     return rows
 
 
-def hits_of(decisions: list[dict], judged: Judged, config: Config) -> dict[str, list[tuple]]:
+def hits_of(tally: Tally, judged: Judged, config: Config) -> dict[str, list[tuple]]:
     """Speaker, class and whether the decision is right, of each utterance of a known class, by name of the accuracy."""
-    known = [row for row in decisions if row["class"] in judged.classes]
-    found = {"utt_accuracy": [(row["speaker"], row["class"], row["decision"] == row["class"]) for row in known]}
+    found = {"utt_accuracy": tally.hits}
     if judged.calibrated:
         labels = [judged.classes[label] for label in judged.labels]
         hits = right(judged, config.calibrate)
@@ -192,26 +225,27 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
     name_of_dev = name_of(config.data, "dev")
     dev = evidence(opened[name_of_dev])
     calibration = calibrate(folder, dev, config)
-    draw = (config.report.bootstrap, config.seed)
+    draw, pairs = (config.report.bootstrap, config.seed), config.data.controls
     for name, latents in opened.items():
         found, cllr = dev if name == name_of_dev else evidence(latents, dev.covariance), "cllr"
         loglik = calibration.loglik(found) if calibration else None
         if calibration and name == name_of_dev:
             left_out = Calibration.left_out(found, config.calibrate)
             loglik, cllr = (loglik, "cllr_in_sample") if left_out is None else (left_out, "cllr_left_out")
-        decisions = decide(latents, order[0], window, config.decide.near_tie, dev.covariance)
+        tally = Tally(latents.classes, keep_hits=name in pairs or name in pairs.values())
+        decisions = map(tally.add, decide(latents, order[0], window, config.decide.near_tie, dev.covariance))
         columns = calibrated_columns(found, loglik, order[0], config.calibrate.priors)
-        written = [row | more | {"open_set": ""} for row, more in zip(decisions, columns)]
-        write_tsv(out / f"{name}.txt", written)
-        rows += accuracy_rows(name, decisions, latents.classes, *draw)
+        write_tsv(out / f"{name}.txt", (row | more | {"open_set": ""} for row, more in zip(decisions, columns)))
+        rows += accuracy_rows(name, tally, *draw)
         judged = all_judged[name] = judge(found, loglik, order)
         rows += calibrated_rows(name, judged, config) if calibration else []
-        accuracies[name] = hits_of(decisions, judged, config)
+        if tally.keep_hits:
+            accuracies[name] = hits_of(tally, judged, config)
         rows += detection_rows(judged, config.calibrate, *draw, duration=is_flow, cllr=cllr, set=name)
-        scored = [r for r in decisions if r["score"]]
-        columns = [float(r["llr"]) for r in scored], [float(r["score"]) for r in scored], [r["speaker"] for r in scored]
-        names = {"set": name, "class": "+".join(sorted({r["class"] for r in scored})), "decided": order[0]}
-        rows += correlation_rows(*columns, *draw, **names) if scored else []
+        if tally.scored:
+            ratios, scores, speakers, true = map(list, zip(*tally.scored))
+            names = {"set": name, "class": "+".join(sorted(set(true))), "decided": order[0]}
+            rows += correlation_rows(ratios, scores, speakers, *draw, **names)
     for name, control in controls(all_judged, config.data.controls).items():
         rows += detection_rows(control, config.calibrate, *draw, ending="_control", duration=is_flow, set=name)
         rows += gap_rows(all_judged[name], control, config.calibrate, *draw, set=name)

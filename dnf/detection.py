@@ -22,8 +22,10 @@ def error_rates(scores: np.ndarray, target: np.ndarray, weights: np.ndarray) -> 
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     rates = []
     for chosen in (target, ~target):
-        below = np.cumsum(weights[:, order] * chosen[order], axis=1)
-        below = np.concatenate([np.zeros((len(weights), 1)), below[:, last]], axis=1)
+        of_class = chosen[order]
+        below = np.cumsum(weights[:, order[of_class]], axis=1)
+        below = np.concatenate([np.zeros((len(weights), 1)), below], axis=1)
+        below = below[:, np.append(0, np.cumsum(of_class)[last])]
         with np.errstate(invalid="ignore"):  # a resample without the class has no rate
             rates.append(below / below[:, -1:])
     return rates[0], 1 - rates[1]

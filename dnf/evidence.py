@@ -15,6 +15,7 @@ first: what an utterance or its speaker has for good is no correlation of frames
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class Evidence(NamedTuple):
     """
 
     classes: list[str]
-    utts: list[dict]
+    utts: Sequence[dict]
     mean: np.ndarray
     frames: np.ndarray
     effective: np.ndarray
@@ -52,7 +53,7 @@ class Evidence(NamedTuple):
         return self._replace(utts=[self.utts[row] for row in rows], **arrays)
 
 
-def autocovariance(series: list[np.ndarray], lags: int = LAGS) -> np.ndarray:
+def autocovariance(series: Iterable[np.ndarray], lags: int = LAGS) -> np.ndarray:
     """Autocovariance ``(L,)``, L <= lags + 1, of the log-likelihood ratio of two classes, mean over their pairs.
 
     Args:
@@ -85,12 +86,12 @@ def effective_frames(frames: np.ndarray, covariance: np.ndarray) -> np.ndarray:
         frames: counts.
         covariance: autocovariance from lag 0 on; without further lags frames are independent.
     """
-    n = np.maximum(np.asarray(frames, dtype=float), 1.0)
-    if len(covariance) < 2 or covariance[0] <= 0:
-        return n
-    lags = np.arange(1, len(covariance))
-    weights = np.clip(1 - lags / n[:, None], 0, None)
-    return np.clip(n / (1 + 2 * weights @ (covariance[1:] / covariance[0])), 1, n)
+    n, of = np.unique(np.maximum(np.asarray(frames, dtype=float), 1.0), return_inverse=True)
+    if len(covariance) > 1 and covariance[0] > 0:
+        lags = np.arange(1, len(covariance))
+        weights = np.clip(1 - lags / n[:, None], 0, None)
+        n = np.clip(n / (1 + 2 * weights @ (covariance[1:] / covariance[0])), 1, n)
+    return n[of]
 
 
 def observed(frames: np.ndarray, covariance: np.ndarray, window: float) -> np.ndarray:
@@ -114,14 +115,13 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
         covariance: autocovariance of the frames' log-likelihood ratio, as found on dev; None finds it on the utterances
             of this set whose class the model knows, empty if there are none.
     """
-    mean = np.array(
-        [latents.loglik(utt).mean(0) if utt["rows"] else np.zeros(len(latents.classes)) for utt in latents.utts]
-    )
-    if covariance is None:
-        known = [latents.loglik(utt) for utt in latents.utts if utt["class"] in latents.classes]
-        covariance = autocovariance(known)
     frames = np.array([utt["rows"] for utt in latents.utts], dtype=np.int64)
-    mean = mean.reshape(len(frames), len(latents.classes))
+    mean = np.zeros((len(frames), len(latents.classes)))
+    for own, utt in zip(mean, latents.utts):
+        if utt["rows"]:
+            own[:] = latents.loglik(utt).mean(0)
+    if covariance is None:
+        covariance = autocovariance(latents.loglik(utt) for utt in latents.utts if utt["class"] in latents.classes)
     return Evidence(latents.classes, latents.utts, mean, frames, effective_frames(frames, covariance), covariance)
 
 

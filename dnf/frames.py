@@ -15,11 +15,13 @@ A training vector is gathered from it by index arithmetic (``dnf.windows``), so 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import logging
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import kaldiio
@@ -29,12 +31,14 @@ from tqdm import tqdm
 
 from dnf import entry
 from dnf.config import Config, add_arguments, resolve
-from dnf.datadir import read_table
 from dnf.features import cmvn_stats, sets_below
 from dnf.settings import Cmvn, Splice
 from dnf.windows import Windows
 
 log = logging.getLogger(__name__)
+
+TABLES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2spk", "utt2class", "utt2score")
+PARTIAL = ("utt2score",)  # may lack some of the utterances, or not be there
 
 
 class FrameStore:
@@ -91,18 +95,40 @@ def map_file(path: Path, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
 
 
+def utterances(directory: Path) -> Iterator[dict[str, str]]:
+    """Utterances that have features, with their value in every table of ``TABLES``; tables are read side by side.
+
+    Raises:
+        ValueError: a table lacks an utterance that has features.
+    """
+    present = [name for name in TABLES if name not in PARTIAL or (directory / name).is_file()]
+    with contextlib.ExitStack() as stack:
+        files = {name: stack.enter_context((directory / name).open(encoding="utf-8")) for name in present}
+        lines = {name: (line.split(maxsplit=1) for line in file) for name, file in files.items()}
+        ahead = {name: next(rest, None) for name, rest in lines.items()}
+        while ahead["feats.scp"]:
+            found = {"utt": ahead["feats.scp"][0]}
+            for name, rest in lines.items():
+                while ahead[name] and ahead[name][0] < found["utt"]:
+                    ahead[name] = next(rest, None)
+                if ahead[name] and ahead[name][0] == found["utt"]:
+                    found[name] = ahead[name][1].strip()
+                elif name not in PARTIAL:
+                    raise ValueError(
+                        f"{directory / name}: no utterance {found['utt']}, which has features; start with --stage 0"
+                    )
+            yield found
+            ahead["feats.scp"] = next(lines["feats.scp"], None)
+
+
 def build(directory: Path, out: Path, dtype: str) -> dict:
     """Write the frame store of data directory ``directory`` at ``out`` and return its counts."""
-    tables = {
-        name: read_table(directory / name)
-        for name in ("feats.scp", "vad.scp", "utt2num_frames", "utt2spk", "utt2class")
-    }
-    scores = read_table(directory / "utt2score") if (directory / "utt2score").is_file() else {}
-    feats = tables["feats.scp"]
+    with (directory / "feats.scp").open("rb") as file:
+        total = sum(1 for _ in file)
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    offsets, spoken, dim = np.zeros(len(feats) + 1, np.int64), np.zeros(len(feats) + 1, np.int64), None
+    offsets, spoken, dim = np.zeros(total + 1, np.int64), np.zeros(total + 1, np.int64), None
     with (
         (temporary / "frames.bin").open("wb") as frames_file,
         (temporary / "centres.bin").open("wb") as centres_file,
@@ -110,9 +136,9 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
         (temporary / "utts.tsv").open("w", encoding="utf-8") as names_file,
     ):
         names_file.write("utt\tspeaker\tclass\tscore\n")
-        for i, utt in enumerate(tqdm(feats, desc=f"frames {directory.name}", unit="utt")):
-            frames, speech = kaldiio.load_mat(feats[utt]), kaldiio.load_mat(tables["vad.scp"][utt])
-            length, dim = int(tables["utt2num_frames"][utt]), dim or frames.shape[1]
+        for i, row in enumerate(tqdm(utterances(directory), f"frames {directory.name}", total, unit="utt")):
+            frames, speech, utt = kaldiio.load_mat(row["feats.scp"]), kaldiio.load_mat(row["vad.scp"]), row["utt"]
+            length, dim = int(row["utt2num_frames"]), dim or frames.shape[1]
             if frames.shape != (length, dim) or len(speech) != length:
                 raise ValueError(
                     f"{directory}: utterance {utt} has {frames.shape} features and {len(speech)} VAD marks, "
@@ -126,7 +152,7 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
             frames_file.write(frames.tobytes())
             centres_file.write(centres.astype(np.int64).tobytes())
             stats_file.write(cmvn_stats(frames[speech > 0]).tobytes())
-            names_file.write(f"{utt}\t{tables['utt2spk'][utt]}\t{tables['utt2class'][utt]}\t{scores.get(utt, '')}\n")
+            names_file.write(f"{utt}\t{row['utt2spk']}\t{row['utt2class']}\t{row.get('utt2score', '')}\n")
     np.save(temporary / "offsets.npy", offsets)
     np.save(temporary / "spoken.npy", spoken)
     meta = {
@@ -134,7 +160,7 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
         "dim": dim,
         "frames": int(offsets[-1]),
         "speech": int(spoken[-1]),
-        "utterances": len(feats),
+        "utterances": total,
     }
     (temporary / "meta.json").write_text(json.dumps(meta) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)

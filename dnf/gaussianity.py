@@ -20,6 +20,7 @@ import torch
 from scipy import stats
 
 BLOCK = 1024  # rows of the N x N product that Mardia's skewness holds at a time
+CHUNK = 512  # rows whose powers are in the processor's cache together
 
 
 class Shape(NamedTuple):
@@ -58,7 +59,7 @@ class Sums(NamedTuple):
 class Moments:
     """Moments of each dimension up to order four, per class, gathered batch by batch in float64.
 
-    Each batch is centred on its own mean before it is raised to any power and then merged (Pebay 2008), so a mean far
+    Each batch is centred near its own mean before it is raised to any power and then merged (Pebay 2008), so a mean far
     from zero costs no digits and the result does not depend on how the frames were cut into batches.
 
     A dimension without variance has no shape: it is NaN in ``pooled`` if it is constant over all frames asked for, and
@@ -100,18 +101,14 @@ class Moments:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= self.num_classes:
             raise ValueError(f"class ids from {low} to {high}: expected 0 to {self.num_classes - 1}; check classes.txt")
-        z, labels = z.to(self.device, torch.float64), labels.to(self.device)
-        if not torch.isfinite(z).all():
+        z, labels, batch = z.to(self.device), labels.to(self.device), self._zeros()
+        for k in range(low, high + 1):
+            x = z if low == high else z[labels == k]
+            if len(x):
+                for total, of_class in zip(batch, _central(x)):
+                    total[k] = of_class
+        if not torch.isfinite(batch.mean).all():
             raise ValueError("a latent is NaN or infinite: the flow overflowed on these frames; check the checkpoint")
-        batch = self._zeros()
-        for k in labels.unique().tolist():
-            x = z[labels == k]
-            mean = x[0] + (x - x[0]).mean(0)  # exact for a constant
-            d = x - mean
-            square = d * d
-            batch.count[k], batch.mean[k] = len(x), mean
-            batch.m2[k], batch.m3[k] = square.sum(0), d.mul_(square).sum(0)
-            batch.m4[k] = square.mul_(square).sum(0)
         self._sums = _merge(self._sums, batch)
 
     def merge(self, other: Moments) -> Moments:
@@ -224,6 +221,24 @@ def mardia(z: torch.Tensor, labels: torch.Tensor | None = None) -> Mardia:
     skew_p = float(stats.chi2.sf(skew_stat, freedom * len(groups)))
     kurt_z = excess / variance**0.5
     return Mardia(skew, skew_stat, skew_p, kurt, kurt_z, float(2 * stats.norm.sf(abs(kurt_z))))
+
+
+def _central(x: torch.Tensor) -> Sums:
+    """Sums of one class's rows ``(N, D)``: of powers about a centre near the mean, then moved to the mean."""
+    n, near = len(x), x[0].double() + (x - x[0]).mean(0).double()  # exact for a constant
+    s1, s2, s3, s4 = torch.zeros(4, x.shape[1], dtype=torch.float64, device=x.device)
+    for rows in x.split(CHUNK if x.device.type == "cpu" else n):
+        d = rows - near
+        square = d * d
+        s1 += d.sum(0)
+        s2 += square.sum(0)
+        s3 += d.mul_(square).sum(0)
+        s4 += square.mul_(square).sum(0)
+    e = s1 / n
+    m2 = s2 - n * e**2
+    m3 = s3 - 3 * e * s2 + 2 * n * e**3
+    m4 = s4 - 4 * e * s3 + 6 * e**2 * s2 - 3 * n * e**4
+    return Sums(torch.tensor(n, dtype=torch.float64), near + e, m2, m3, m4)
 
 
 def _merge(a: Sums, b: Sums) -> Sums:

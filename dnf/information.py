@@ -6,7 +6,8 @@ All from what stages 4 and 7 left; the flow is not run again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from dnf.bootstrap import share_row
 from dnf.config import Config
 from dnf.page import Html, Section, table
 from dnf.score import Latents, latent_sets
-from dnf.tables import read_tsv, write_tsv
+from dnf.tables import each_row, read_tsv, write_tsv
 
 LEAST = 5  # speakers of a class below which a duration has no row
 TOP = 0.1  # share of the dims, those of highest Fisher ratio
@@ -57,44 +58,58 @@ def durations(exp: Path, config: Config) -> list[dict]:
     return duration_rows(read_tsv(path) if path.is_file() else [], config)
 
 
-def speaker_rows(name: str, decisions: Sequence[dict], known: Sequence[str]) -> list[dict]:
+class Group:
+    """Decisions of utterances that belong together: frames, log-likelihood ratios, and right ones of each speaker."""
+
+    def __init__(self):
+        self.frames, self.ratios = 0, array("d")
+        self.shares: dict[str, list[int]] = {}  # speaker: right, all
+
+    def add(self, row: dict) -> None:
+        """Count a row of ``decisions/<set>.txt``."""
+        own = self.shares.setdefault(row["speaker"], [0, 0])
+        own[0] += row["decision"] == row["class"]
+        own[1] += 1
+        self.frames += int(row["frames"])
+        self.ratios.append(float(row["llr"]))
+
+    def summary(self, known: bool) -> dict:
+        """Accuracy, mean and standard deviation of the log-likelihood ratio (nats per frame), and counts."""
+        right, llr = sum(right for right, _ in self.shares.values()), np.array(self.ratios)
+        return {
+            "accuracy": f"{right / len(llr):.6f}" if known else "",
+            "llr_mean": f"{llr.mean():.6f}",
+            "llr_std": f"{llr.std():.6f}",
+            "utterances": len(llr),
+            "frames": self.frames,
+        }
+
+
+def speaker_rows(name: str, decisions: Iterable[dict], known: Sequence[str]) -> list[dict]:
     """Rows of ``speakers.tsv``: accuracy (empty for a class unseen) and log-likelihood ratio of each speaker."""
-    groups: dict[tuple[str, str], list[dict]] = {}
+    groups: dict[tuple[str, str], Group] = {}
     for row in decisions:
-        groups.setdefault((row["class"], row["speaker"]), []).append(row)
+        groups.setdefault((row["class"], row["speaker"]), Group()).add(row)
     return [
-        {"set": name, "class": true, "speaker": speaker} | summary(of, true in known)
+        {"set": name, "class": true, "speaker": speaker} | of.summary(true in known)
         for (true, speaker), of in sorted(groups.items())
     ]
 
 
-def score_rows(name: str, decisions: Sequence[dict], known: Sequence[str], config: Config) -> list[dict]:
+def score_rows(name: str, decisions: Iterable[dict], known: Sequence[str], config: Config) -> list[dict]:
     """Rows of ``by_score.tsv``: the same for each expert score, rounded to an integer; none where nothing is scored."""
-    groups: dict[tuple[str, int], list[dict]] = {}
+    groups: dict[tuple[str, int], Group] = {}
     for row in decisions:
         if row["score"]:
-            groups.setdefault((row["class"], math.floor(float(row["score"]) + 0.5)), []).append(row)
+            groups.setdefault((row["class"], math.floor(float(row["score"]) + 0.5)), Group()).add(row)
     rows = []
     for (true, score), of in sorted(groups.items()):
-        hits = [(row["speaker"], int(row["decision"] == true), 1) for row in of]
+        hits = [(speaker, right, total) for speaker, (right, total) in of.shares.items()]
         share = share_row("", hits, config.report.bootstrap, config.seed)
         ends = {key: share[key] if true in known else "" for key in ("low", "high")}
-        row = {"set": name, "class": true, "score": score} | summary(of, true in known) | ends
+        row = {"set": name, "class": true, "score": score} | of.summary(true in known) | ends
         rows.append(row | {"speakers": share["speakers"]})
     return rows
-
-
-def summary(decisions: Sequence[dict], known: bool) -> dict:
-    """Accuracy, mean and standard deviation of the log-likelihood ratio (nats per frame), and counts."""
-    right = sum(row["decision"] == row["class"] for row in decisions)
-    llr = np.array([float(row["llr"]) for row in decisions])
-    return {
-        "accuracy": f"{right / len(decisions):.6f}" if known else "",
-        "llr_mean": f"{llr.mean():.6f}",
-        "llr_std": f"{llr.std():.6f}",
-        "utterances": len(decisions),
-        "frames": sum(int(row["frames"]) for row in decisions),
-    }
 
 
 def fisher_summary(exp: Path) -> list[dict]:
@@ -119,9 +134,9 @@ def information_rows(exp: Path, config: Config) -> list[dict]:
     for directory in whole_sets(exp, config):
         path = exp / "decisions" / f"{directory.name}.txt"
         if path.is_file():
-            decisions, known = read_tsv(path), Latents.open(directory).classes
-            speakers += speaker_rows(directory.name, decisions, known)
-            scores += score_rows(directory.name, decisions, known, config)
+            known = Latents.open(directory).classes
+            speakers += speaker_rows(directory.name, each_row(path), known)
+            scores += score_rows(directory.name, each_row(path), known, config)
     columns = ("accuracy", "low", "high", "llr_mean", "llr_std", "utterances", "frames", "speakers")
     ends = ("value", "low", "high", "count", "total", "speakers", "fewest")
     write_tsv(

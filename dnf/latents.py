@@ -58,6 +58,29 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
         )
 
 
+class SegmentMeans:
+    """Mean vector of each segment, written to a file as its rows come, so that none but the open one is held.
+
+    Args:
+        path: ``.npy`` file to write, ``(G, D)`` float32.
+        frames: ``(G,)`` rows of each segment, at least one.
+        dim: D.
+    """
+
+    def __init__(self, path: Path, frames: torch.Tensor, dim: int):
+        self.file = open_memmap(path, "w+", np.float32, (len(frames), dim))
+        self._frames, self._open, self._sum = frames, -1, torch.zeros(dim, dtype=torch.float64)
+
+    def update(self, z: torch.Tensor, segments: torch.Tensor) -> None:
+        """Add rows ``z`` ``(N, D)`` that follow those before, of the ascending ``segments`` ``(N,)``."""
+        numbers, counts = segments.unique_consecutive(return_counts=True)
+        sums = torch.stack([rows.double().sum(0) for rows in z.split(counts.tolist())]).cpu()
+        if numbers[0] == self._open:
+            sums[0] += self._sum
+        self._open, self._sum = int(numbers[-1]), sums[-1]
+        self.file[int(numbers[0]) : self._open + 1] = (sums / self._frames[numbers, None]).float()
+
+
 @torch.no_grad()
 def write_latents(
     trained: Trained,
@@ -82,8 +105,9 @@ def write_latents(
     ids = {name: i for i, name in enumerate(all_classes)}
     true = torch.tensor([ids[segment.name] for segment in windows.segments()])
     kept = evenly_spaced(len(windows), save_frames)
-    moments, of_input = (Moments(len(all_classes), windows.dim) for _ in range(2))
-    sums = torch.zeros(len(true), windows.dim, dtype=torch.float64)
+    where = windows.device if windows.device.type == "cuda" else "cpu"
+    moments, of_input = (Moments(len(all_classes), windows.dim, where) for _ in range(2))
+    frames = torch.tensor([segment.rows for segment in windows.segments()])
     settings = trained.config.prior
     meta = {
         "classes": trained.classes,
@@ -94,6 +118,7 @@ def write_latents(
     }
     with written_whole(out) as folder:
         z_kept = open_memmap(folder / "z.npy", "w+", np.float32, (len(kept), windows.dim))
+        means = SegmentMeans(folder / "z_mean.npy", frames, windows.dim)
 
         def density(rows: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             z, change = model(x)
@@ -101,17 +126,16 @@ def write_latents(
             z = channel.centred(z, shifts, segments)
             moments.update(z, true[segments])
             of_input.update(x, true[segments])
-            sums.index_add_(0, segments, z.cpu().double())
+            means.update(z, segments)
             first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
             z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
             return prior.of_all(z), change
 
         write_scored(folder, windows, meta, density, f"latents {out}")
         z_kept.flush()
+        means.file.flush()
         np.save(folder / "z_rows.npy", kept.numpy())
-        frames = torch.tensor([segment.rows for segment in windows.segments()])
-        np.save(folder / "z_mean.npy", (sums / frames[:, None]).float().numpy())
-    return moments, of_input
+    return tuple(Moments(len(all_classes), windows.dim).merge(of) for of in (moments, of_input))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -47,7 +47,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -56,7 +56,7 @@ import numpy as np
 from scipy.optimize import nnls
 from sklearn.covariance import LedoitWolf
 
-from dnf.score import Latents
+from dnf.score import Latents, mapped
 from dnf.settings import OpenSet as Settings
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ SCORES = {
 }
 MOST = 20000  # training utterances that the covariance is computed from
 LEAST = 8  # dev utterances below which no threshold is set
+CHUNK = 4096  # utterances whose mean latents are in memory at a time
 
 
 class Summary(NamedTuple):
@@ -79,7 +80,7 @@ class Summary(NamedTuple):
         logp: ``(U, K)`` float64, mean over frames of the log prior density of z under each class, nats.
         mixture: ``(U,)`` float64, mean over frames of the log of the classes' mean prior density, nats.
         logdet: ``(U,)`` float64, mean over frames, nats.
-        z_mean: ``(U, D)`` mean latent.
+        z_mean: ``(U, D)`` mean latent; may be mapped from disk.
         frames: ``(U,)`` frames of each.
     """
 
@@ -90,8 +91,9 @@ class Summary(NamedTuple):
     frames: np.ndarray
 
     def rows(self, wanted: np.ndarray) -> Summary:
-        """Those of some utterances."""
-        return Summary(*(array[wanted] for array in self))
+        """Those of some utterances, ``(U,)`` bool or numbers."""
+        whole = wanted.dtype == bool and wanted.all()  # then mean latents stay on disk
+        return self if whole else Summary(*(array[wanted] for array in self))
 
 
 def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summary:
@@ -117,14 +119,18 @@ def read(directory: Path) -> tuple[Latents, Summary] | None:
     path = directory / "z_mean.npy"
     if not path.is_file():
         return None
-    latents, z_mean = Latents.open(directory), np.load(path, mmap_mode="r")
+    latents, z_mean = Latents.open(directory), mapped(path)
     if len(z_mean) != len(latents.utts):
         raise ValueError(f"{path}: {len(z_mean)} rows for {len(latents.utts)} utterances; run stage 4 again")
-    parts = []
-    for utt, z in zip(latents.utts, z_mean):
+    count = len(latents.utts)
+    arrays = np.empty((count, len(latents.classes))), np.empty(count), np.empty(count)
+    frames = np.empty(count, np.int64)
+    for u, utt in enumerate(latents.utts):
         rows = slice(utt["first"], utt["first"] + utt["rows"])
-        parts.append(summary_of(latents.logp[rows], latents.logdet[rows], z))
-    return latents, Summary(*(np.concatenate(arrays) for arrays in zip(*parts)))
+        own = summary_of(latents.logp[rows], latents.logdet[rows], z_mean[u])
+        for array, (value,) in zip((*arrays, frames), (own.logp, own.mixture, own.logdet, own.frames)):
+            array[u] = value
+    return latents, Summary(*arrays, z_mean, frames)
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,7 @@ class OpenSet:
             raise ValueError(f"no training utterance of class {absent[0]}: no mean latent of it; check data.classes")
         if len(dev.frames) < LEAST:
             raise ValueError(f"{len(dev.frames)} dev utterances of known classes set no threshold; {LEAST} are needed")
-        means = np.stack([train.z_mean[labels == name].mean(0, dtype=np.float64) for name in classes])
+        means = np.stack([mean_of(train.z_mean, np.flatnonzero(labels == name)) for name in classes])
         index = np.array([list(classes).index(name) for name in labels])
         chosen = np.linspace(0, len(index) - 1, min(MOST, len(index))).round().astype(int)
         spread = LedoitWolf(assume_centered=True).fit(train.z_mean[chosen] - means[index[chosen]])
@@ -249,11 +255,14 @@ class OpenSet:
         Raises:
             ValueError: the gap is asked for, of a model of one class.
         """
-        found = self.figures(of)
+        return self.score_of(self.figures(of), of.frames, name)
+
+    def score_of(self, found: dict[str, np.ndarray], frames: np.ndarray, name: str | None = None) -> np.ndarray:
+        """The same from what ``figures`` gives for utterances of ``frames`` ``(U,)``."""
         parts = [part for part in SCORES[name or self.score_name] if part in found]
         if not parts:
             raise ValueError(f"open_set.score {name or self.score_name}: a model of one class has no gap; use combined")
-        return sum(self.scales[part](found[part], of.frames) for part in parts)
+        return sum(self.scales[part](found[part], frames) for part in parts)
 
     def is_none_of_these(self, of: Summary) -> np.ndarray:
         """Whether each utterance ``(U,)`` is flagged: its score is above the threshold."""
@@ -321,5 +330,17 @@ def threshold(scores: np.ndarray, false_alarm: float, weights: np.ndarray) -> fl
 
 def nearest(z_mean: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.ndarray:
     """Squared Mahalanobis distance ``(U,)`` of mean latents ``(U, D)`` from the nearest of ``means`` ``(K, D)``."""
-    factor = np.linalg.cholesky(precision)
-    return np.min([(((z_mean - mean) @ factor) ** 2).sum(1) for mean in means], axis=0)
+    factor, found = np.linalg.cholesky(precision), np.empty(len(z_mean))
+    for part in chunks(len(z_mean)):
+        found[part] = np.min([(((z_mean[part] - mean) @ factor) ** 2).sum(1) for mean in means], axis=0)
+    return found
+
+
+def mean_of(z_mean: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mean ``(D,)`` float64 of some rows of mean latents ``(U, D)``, by number."""
+    return sum(z_mean[rows[part]].sum(0, dtype=np.float64) for part in chunks(len(rows))) / len(rows)
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Slices of ``CHUNK`` that cover ``count`` rows."""
+    return (slice(first, first + CHUNK) for first in range(0, count, CHUNK))

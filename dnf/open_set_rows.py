@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +17,9 @@ from dnf.detection_lines import few
 from dnf.detection_rows import weighted
 from dnf.open_set import LEAST, SCORES, OpenSet, read
 from dnf.page import Html, Section, table
-from dnf.score import latent_sets
+from dnf.score import Latents, latent_sets
 from dnf.sets import name_of
-from dnf.tables import read_tsv, write_tsv
+from dnf.tables import each_row, write_tsv
 
 log = logging.getLogger(__name__)
 
@@ -91,16 +92,29 @@ def fit(exp: Path, config: Config) -> OpenSet | None:
     for role, (latents, summary) in found.items():
         names = np.array([utt["class"] for utt in latents.utts])
         known = np.isin(names, latents.classes)
-        pairs = [(utt["class"], utt["speaker"]) for utt, wanted in zip(latents.utts, known) if wanted]
-        chosen[role] = summary.rows(known), names[known], pairs
+        chosen[role] = summary.rows(known), names[known]
     classes = found["train"][0].classes
     if len(chosen["dev"][1]) < LEAST or not set(classes) <= set(chosen["train"][1]):
         log.warning("%s: fewer than %d dev utterances of known classes, so no open-set score", exp, LEAST)
         return None
-    dev, _, of_dev = chosen["dev"]
-    model = OpenSet.fit(*chosen["train"][:2], dev, classes, config.open_set, of_dev)
+    of_dev = [(utt["class"], utt["speaker"]) for utt in found["dev"][0].utts if utt["class"] in classes]
+    model = OpenSet.fit(*chosen["train"], chosen["dev"][0], classes, config.open_set, of_dev)
     model.save(exp / "open_set.json")
     return model
+
+
+def flagged(decisions: Iterator[dict], scored: Scored) -> Iterator[dict]:
+    """Rows of ``decisions/<set>.txt`` with the open-set score and flag."""
+    for row, value, flag in zip(decisions, scored.score, scored.flagged):
+        yield row | {"open_set": "yes" if flag else "no", "open_set_score": f"{value:.6f}"}
+
+
+def score_rows(sets: dict[str, tuple[Latents, dict[str, np.ndarray]]]) -> Iterator[dict]:
+    """Rows of ``open_set.tsv``: every score of every utterance, by set."""
+    for name, (latents, scores) in sets.items():
+        for i, utt in enumerate(latents.utts):
+            row = {"set": name, "utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"]}
+            yield row | {score: f"{values[i]:.6f}" for score, values in scores.items()}
 
 
 def open_set_rows(exp: Path, config: Config) -> list[dict]:
@@ -109,7 +123,7 @@ def open_set_rows(exp: Path, config: Config) -> list[dict]:
     if model is None:
         return []
     sets: dict[str, Scored] = {}
-    every: list[dict] = []
+    every: dict[str, tuple[Latents, dict[str, np.ndarray]]] = {}
     for directory in latent_sets(exp):
         found = read(directory)
         if found is None:
@@ -117,19 +131,16 @@ def open_set_rows(exp: Path, config: Config) -> list[dict]:
             continue
         latents, summary = found
         classes, speakers = (np.array([utt[name] for utt in latents.utts]) for name in ("class", "speaker"))
-        known, score = np.isin(classes, latents.classes), model.score(summary)
-        sets[directory.name] = Scored(classes, speakers, known, score, model.is_none_of_these(summary))
+        figures, names = model.figures(summary), [n for n in SCORES if n != "gap" or len(model.classes) > 1]
+        scores = {name: model.score_of(figures, summary.frames, name) for name in names}
+        every[directory.name] = latents, scores
+        score = scores[model.score_name]
+        scored = Scored(classes, speakers, np.isin(classes, latents.classes), score, score > model.threshold)
+        sets[directory.name] = scored
         path = exp / "decisions" / f"{directory.name}.txt"
         if path.is_file():
-            decisions = read_tsv(path)
-            for row, value, flag in zip(decisions, score, sets[directory.name].flagged):
-                row |= {"open_set": "yes" if flag else "no", "open_set_score": f"{value:.6f}"}
-            write_tsv(path, decisions)
-        scores = {name: model.score(summary, name) for name in SCORES if name != "gap" or len(model.classes) > 1}
-        for i, utt in enumerate(latents.utts):
-            row = {"set": directory.name, "utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"]}
-            every.append(row | {name: f"{values[i]:.6f}" for name, values in scores.items()})
-    write_tsv(exp / "open_set.tsv", every)
+            write_tsv(path, flagged(each_row(path), scored))
+    write_tsv(exp / "open_set.tsv", score_rows(every))
     fitted = {name_of(config.data, role) for role in ("train", "dev")}
     own = {name: pool_of(scored, scored.known) for name, scored in sets.items() if scored.known.any()}
     tested = [pool for name, pool in own.items() if name not in fitted | set(config.data.views)]

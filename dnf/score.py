@@ -6,6 +6,9 @@ import argparse
 import json
 import logging
 import shutil
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +17,32 @@ import numpy as np
 
 from dnf import entry
 from dnf.config import Config
-from dnf.tables import read_tsv, write_tsv
+from dnf.tables import write_tsv
 
 log = logging.getLogger(__name__)
+
+COUNTS = ("first", "rows")  # columns of utts.tsv that are numbers
+
+
+class Utterances(Sequence):
+    """The rows of ``utts.tsv`` as dicts, made as they are asked for: a dict takes several times what it says."""
+
+    def __init__(self, path: Path):
+        with path.open(encoding="utf-8") as file:
+            names = next(file).rstrip("\n").split("\t")
+            self._columns = {name: array("q") if name in COUNTS else [] for name in names}
+            for line in file:
+                for name, value in zip(names, line.rstrip("\n").split("\t"), strict=True):
+                    self._columns[name].append(int(value) if name in COUNTS else sys.intern(value))
+
+    def __len__(self) -> int:
+        return len(self._columns["rows"])
+
+    def __getitem__(self, number: int) -> dict:
+        return {name: column[number] for name, column in self._columns.items()}
+
+    def __iter__(self) -> Iterator[dict]:
+        return map(self.__getitem__, range(len(self)))
 
 
 class Latents(NamedTuple):
@@ -25,14 +51,15 @@ class Latents(NamedTuple):
     Attributes:
         classes: K names of the model's classes.
         cond_dim: dims of c.
-        utts: columns utt, speaker, class, set, score of each of U utterances, with ``first`` and ``rows`` as integers.
+        utts: columns utt, speaker, class, set, score of each of U utterances, with ``first`` and ``rows`` as integers;
+            a sequence of dicts.
         logp: ``(S, K)`` float32, log prior density of z under each class, nats.
         logdet: ``(S,)`` float32, nats.
     """
 
     classes: list[str]
     cond_dim: int
-    utts: list[dict]
+    utts: Sequence[dict]
     logp: np.ndarray
     logdet: np.ndarray
 
@@ -41,16 +68,18 @@ class Latents(NamedTuple):
         if not (directory / "meta.json").is_file():
             raise ValueError(f"{directory}: no latents; run stage 4")
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        utts = [
-            row | {"first": int(row["first"]), "rows": int(row["rows"])} for row in read_tsv(directory / "utts.tsv")
-        ]
-        arrays = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("logp", "logdet"))
-        return cls(meta["classes"], meta["cond_dim"], utts, *arrays)
+        arrays = (mapped(directory / f"{name}.npy") for name in ("logp", "logdet"))
+        return cls(meta["classes"], meta["cond_dim"], Utterances(directory / "utts.tsv"), *arrays)
 
     def loglik(self, utt: dict) -> np.ndarray:
         """log p(x | k) ``(rows, K)`` float64 of the frames of an utterance, nats."""
         rows = slice(utt["first"], utt["first"] + utt["rows"])
         return self.logp[rows].astype(np.float64) + self.logdet[rows, None]
+
+
+def mapped(path: Path) -> np.ndarray:
+    """An array that stays on disk; a plain one, since parts of numpy's ``memmap`` take long to make."""
+    return np.load(path, mmap_mode="r").view(np.ndarray)
 
 
 def latent_sets(exp: Path) -> list[Path]:
@@ -63,7 +92,10 @@ def latent_sets(exp: Path) -> list[Path]:
 
 def utterance_loglik(latents: Latents) -> np.ndarray:
     """Sums over frames of log p(x | k), ``(U, K)`` float64, nats."""
-    return np.stack([latents.loglik(utt).sum(0) for utt in latents.utts])
+    sums = np.empty((len(latents.utts), len(latents.classes)))
+    for own, utt in zip(sums, latents.utts):
+        own[:] = latents.loglik(utt).sum(0)
+    return sums
 
 
 def mean_densities(latents: Latents) -> list[dict]:
@@ -95,15 +127,19 @@ def mean_densities(latents: Latents) -> list[dict]:
     ]
 
 
+def score_rows(latents: Latents) -> Iterator[dict]:
+    """Rows of ``utt_scores.txt``."""
+    for utt in latents.utts:
+        sums = latents.loglik(utt).sum(0)
+        row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "frames": utt["rows"]}
+        row |= {f"sum_{name}": f"{value:.4f}" for name, value in zip(latents.classes, sums)}
+        yield row | {f"mean_{name}": f"{value / utt['rows']:.6f}" for name, value in zip(latents.classes, sums)}
+
+
 def write_scores(latents: Latents, out: Path, frame_scores: bool) -> None:
     """Write ``utt_scores.txt``, ``densities.tsv`` and, if asked, ``frame_scores.{ark,scp}`` of one set below ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for utt, sums in zip(latents.utts, utterance_loglik(latents)):
-        row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "frames": utt["rows"]}
-        row |= {f"sum_{name}": f"{value:.4f}" for name, value in zip(latents.classes, sums)}
-        rows.append(row | {f"mean_{name}": f"{value / utt['rows']:.6f}" for name, value in zip(latents.classes, sums)})
-    write_tsv(out / "utt_scores.txt", rows)
+    write_tsv(out / "utt_scores.txt", score_rows(latents))
     write_tsv(out / "densities.tsv", mean_densities(latents))
     if frame_scores:
         with kaldiio.WriteHelper(f"ark,scp:{out}/frame_scores.ark,{out}/frame_scores.scp") as writer:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+
+def each_row(path: Path) -> Iterator[dict[str, str]]:
+    """Rows by column name, one at a time."""
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file, delimiter="\t")
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
     """Rows by column name."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+    return list(each_row(path))
 
 
-def write_tsv(path: Path, rows: Sequence[dict], columns: Sequence[str] = ()) -> None:
+def write_tsv(path: Path, rows: Iterable[dict], columns: Sequence[str] = ()) -> None:
     """Write rows under a header, whole or not at all; the columns are those of the first row unless given."""
+    if not columns:
+        rows = iter(rows)
+        first = next(rows)
+        columns, rows = list(first), itertools.chain([first], rows)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns or list(rows[0]), delimiter="\t", lineterminator="\n", restval="")
+        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows(rows)
     temporary.replace(path)

@@ -8,7 +8,7 @@ from dnf import results
 from dnf.bootstrap import interval
 from dnf.config import resolve
 from dnf.correlation import COEFFICIENTS, by_speaker, correlation_rows, pearson
-from dnf.decide import accuracy_rows, decide
+from dnf.decide import Tally, accuracy_rows, decide
 from dnf.score import Latents
 
 
@@ -41,8 +41,8 @@ def test_a_margin_within_its_error_is_a_near_tie():
     clear = np.stack([np.zeros(400), 3.0 + noise], 1)
     for window, expected in ((1.0, ["yes", "no"]), (11.0, ["yes", "no"])):
         assert [row["near_tie"] for row in decide(latents([tie, clear]), "en", window, 2.0)] == expected
-    assert decide(latents([tie]), "en", 1.0, 1.0)[0]["near_tie"] == "no"
-    assert decide(latents([tie]), "en", 11.0, 1.0)[0]["near_tie"] == "yes"
+    assert next(decide(latents([tie]), "en", 1.0, 1.0))["near_tie"] == "no"
+    assert next(decide(latents([tie]), "en", 11.0, 1.0))["near_tie"] == "yes"
 
 
 def test_one_frame_says_nothing_of_its_error():
@@ -54,28 +54,28 @@ def test_frames_known_to_be_correlated_make_near_ties():
     """The error of a mean of correlated frames is that of as many as they are worth, not of windows side by side."""
     frames = np.array([[2.0, 1.0], [1.0, 1.2]] * 8)
     for covariance, wanted in ((np.zeros(0), "no"), (0.9 ** np.arange(15), "yes")):
-        assert decide(latents([frames]), "en", 1.0, 2.0, covariance)[0]["near_tie"] == wanted
+        assert next(decide(latents([frames]), "en", 1.0, 2.0, covariance))["near_tie"] == wanted
 
 
 def test_the_margin_is_between_the_best_two_classes_of_the_utterance():
     frames = np.array([[0.0, 9.0, -90.0], [0.0, 1.0, 30.0]])
-    row = decide(latents([frames], ("ce", "en", "je")), "en", 1.0, 2.0)[0]
+    row = next(decide(latents([frames], ("ce", "en", "je")), "en", 1.0, 2.0))
     assert row["decision"] == "en" and float(row["margin"]) == pytest.approx((10 - 0) / 2)
 
 
 def test_ratio_of_two_classes_is_their_difference_and_of_more_the_mean_density_of_the_others():
     two = np.array([[-3.0, -1.0], [-4.0, -1.0]])
     for reference, sign in (("en", 1), ("ce", -1)):
-        assert float(decide(latents([two]), reference, 1.0, 2.0)[0]["llr"]) == pytest.approx(sign * 2.5)
+        assert float(next(decide(latents([two]), reference, 1.0, 2.0))["llr"]) == pytest.approx(sign * 2.5)
     three = np.array([[-3.0, -1.0, -2.0]])
     expected = -1.0 - np.log((np.exp(-3.0) + np.exp(-2.0)) / 2)
-    assert float(decide(latents([three], ("ce", "en", "je")), "en", 1.0, 2.0)[0]["llr"]) == pytest.approx(
+    assert float(next(decide(latents([three], ("ce", "en", "je")), "en", 1.0, 2.0))["llr"]) == pytest.approx(
         expected, abs=1e-5
     )
 
 
 def test_the_listing_has_the_mean_log_prior_density_of_each_class():
-    row = decide(latents([np.array([[-3.0, -1.0], [-5.0, -2.0]])], logdet=7.0), "en", 1.0, 2.0)[0]
+    row = next(decide(latents([np.array([[-3.0, -1.0], [-5.0, -2.0]])], logdet=7.0), "en", 1.0, 2.0))
     assert float(row["logp_ce"]) == pytest.approx(-11.0) and float(row["logp_en"]) == pytest.approx(-8.5)
     assert float(row["logdet"]) == pytest.approx(7.0)
 
@@ -84,7 +84,9 @@ def test_accuracy_of_the_clear_leaves_near_ties_out():
     clear = {"decision": "en", "near_tie": "no", "frames": 2, "frames_en": 2, "frames_ce": 0}
     wrong = {"decision": "ce", "near_tie": "yes", "frames": 2, "frames_en": 0, "frames_ce": 2}
     rows = [{"utt": f"s{n}-1", "speaker": f"s{n}", "class": "en"} | (clear if n < 3 else wrong) for n in range(4)]
-    found = {(r["metric"], r["class"]): r for r in accuracy_rows("a", rows, ["ce", "en"], 50, 1)}
+    tally = Tally(["ce", "en"])
+    assert [tally.add(row) for row in rows] == rows
+    found = {(r["metric"], r["class"]): r for r in accuracy_rows("a", tally, 50, 1)}
     assert float(found["near_ties", "en"]["value"]) == 0.25 and float(found["utt_accuracy", "en"]["value"]) == 0.75
     assert float(found["utt_accuracy_clear", "en"]["value"]) == 1.0 and found["utt_accuracy_clear", "en"]["total"] == 3
 

@@ -203,6 +203,21 @@ def test_what_is_written_to_opened_frames_does_not_reach_the_disk(toy):
     assert (toy.directory / "frames.bin").read_bytes() == before
 
 
+def test_utterances_without_features_are_passed_over_and_those_without_a_class_an_error(toy, tmp_path):
+    directory = tmp_path / "toy_data"
+    before = list(frames.utterances(directory))
+    assert [row["utt"] for row in before] == toy.utterances and "utt2score" not in before[0]
+    for name in ("feats.scp", "utt2num_frames"):  # as stage 1 leaves what it rejects
+        lines = (directory / name).read_text().splitlines(keepends=True)
+        (directory / name).write_text("".join(line for line in lines if not line.startswith(("a-1", "b-1"))))
+    (directory / "utt2score").write_text("b-1 1\nc-1 2.5\n")
+    after = list(frames.utterances(directory))
+    assert after == [before[1], before[3] | {"utt2score": "2.5"}]
+    (directory / "utt2class").write_text("a-1 en\nc-1 en\n")
+    with pytest.raises(ValueError, match="utt2class: no utterance a-2"):
+        list(frames.utterances(directory))
+
+
 def change_lengths(directory):
     write_table(directory / "utt2num_frames", {"a-1": "5", "a-2": "4"})
 

@@ -69,6 +69,16 @@ def test_a_mean_far_from_zero_costs_no_digits():
     torch.testing.assert_close(shifted.kurt, gathered(z, labels).pooled().kurt, rtol=1e-6, atol=1e-6)
 
 
+def test_float32_rows_are_summed_in_float64():
+    """More rows than one block of powers, far from zero: as scipy has it of the same numbers in float64."""
+    z, labels = sample(9, n=3000)
+    z = z.float()
+    for ours, theirs in zip(gathered(z, labels).pooled(), gathered(z.double(), labels).pooled()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    of_scipy = torch.from_numpy(stats.kurtosis(z.double().numpy()))
+    torch.testing.assert_close(gathered(z, labels).pooled().kurt, of_scipy, rtol=1e-9, atol=1e-9)
+
+
 def test_two_separated_gaussians_pool_to_minus_two_but_are_gaussian_within():
     """Equal classes at +-a with variance one: excess kurtosis -2 a^4 / (1 + a^2)^2, skewness 0."""
     n, a = 20000, 5.0

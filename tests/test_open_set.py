@@ -10,7 +10,7 @@ from scipy import stats
 
 from dnf import decide, open_set_rows, results
 from dnf.config import resolve
-from dnf.open_set import SCORES, OpenSet, Scale, against_frames, nearest, read, summary_of, threshold, weights_of
+from dnf.open_set import SCORES, OpenSet, Scale, against_frames, mean_of, nearest, read, summary_of, threshold, weights_of
 from dnf.open_set_rows import Pool, auc_row
 from dnf.score import Latents
 from dnf.settings import OpenSet as Settings
@@ -163,6 +163,18 @@ def test_the_distance_by_hand():
     precision = np.array([[2.0, 0.5], [0.5, 1.0]])
     z, means = np.array([[1.0, 1.0], [-3.0, 0.0]]), np.array([[0.0, 0.0], [-3.0, 1.0]])
     assert nearest(z, means, precision) == pytest.approx([2 + 2 * 0.5 + 1, 1.0])
+
+
+def test_figures_do_not_depend_on_how_mean_latents_are_read(monkeypatch):
+    train, labels = summaries(1, 40)
+    labels, one = np.array(labels), fitted().figures(train)
+    means = [mean_of(train.z_mean, np.flatnonzero(labels == name)) for name in MEANS]
+    monkeypatch.setattr("dnf.open_set.CHUNK", 7)
+    for name, values in fitted().figures(train).items():
+        np.testing.assert_allclose(values, one[name], rtol=1e-9)
+    for mean, name in zip(means, MEANS):
+        np.testing.assert_allclose(mean, train.z_mean[labels == name].mean(0), rtol=1e-12)
+        np.testing.assert_allclose(mean_of(train.z_mean, np.flatnonzero(labels == name)), mean, rtol=1e-12)
 
 
 def test_too_little_to_fit_on_is_an_error():

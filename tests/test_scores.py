@@ -13,9 +13,10 @@ from recipe_runs import run_stages
 
 from dnf import checkpoint, decide, score
 from dnf.bootstrap import LEAST, share_row
-from dnf.decide import accuracy_rows
+from dnf.decide import Tally, accuracy_rows
 from dnf.frames import FrameStore
-from dnf.score import Latents, mean_densities, utterance_loglik, write_scores
+from dnf.latents import SegmentMeans
+from dnf.score import Latents, Utterances, mean_densities, utterance_loglik, write_scores
 from dnf.windows import Windows
 
 # ---- a trained model and its latents -------------------------------------------------------------
@@ -281,7 +282,7 @@ def toy() -> Latents:
 
 def test_sums_and_decisions_by_hand(toy):
     assert utterance_loglik(toy).tolist() == [[-7, -3, -24], [-3, -3, 1], [1, 0, -4]]
-    made = decide.decide(toy, "de", window=1.0, near_tie=2.0)
+    made = list(decide.decide(toy, "de", window=1.0, near_tie=2.0))
     columns = ("utt", "speaker", "class", "decision", "margin", "near_tie", "llr", "score", "frames")
     assert [tuple(row[name] for name in columns) for row in made] == [
         ("a-1", "a", "de", "en", "1.333333", "yes", f"{(-7 + 3 + math.log(2)) / 3:.6f}", "2.5", 3),
@@ -307,7 +308,11 @@ def test_densities_by_hand(toy):
 
 
 def test_accuracy_by_hand(toy):
-    rows = accuracy_rows("test", decide.decide(toy, "de", 1.0, 2.0), toy.classes, 50, 1)
+    tally = Tally(toy.classes, keep_hits=True)
+    for row in decide.decide(toy, "de", 1.0, 2.0):
+        tally.add(row)
+    assert tally.hits == [("a", "de", False), ("b", "fr", True)]
+    rows = accuracy_rows("test", tally, 50, 1)
     found = {
         (row["metric"], row["class"], row.get("decided", "")): (row["count"], row["total"], row["speakers"])
         for row in rows
@@ -345,6 +350,29 @@ def test_a_perfect_score_of_few_speakers_is_not_sure():
     row = share_row("m", [(f"s{n}", 3, 3) for n in range(5)], 100, 1)
     assert (row["value"], row["high"]) == ("1.000000", "1.000000")
     assert float(row["low"]) == pytest.approx(0.025 ** (1 / 5), abs=1e-6)  # Clopper & Pearson: 5 of 5
+
+
+def test_utterances_are_the_rows_of_their_table(tmp_path):
+    rows = [
+        {"utt": "a-1", "speaker": "a", "class": "de", "set": "s", "score": "2.5", "first": 0, "rows": 3},
+        {"utt": 'b "1"', "speaker": "b", "class": "fr", "set": "s", "score": "", "first": 3, "rows": 1},
+    ]
+    lines = ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
+    (tmp_path / "utts.tsv").write_text("\n".join(lines) + "\n")
+    utts = Utterances(tmp_path / "utts.tsv")
+    assert list(utts) == rows and len(utts) == 2 and utts[-1] == rows[1]
+
+
+def test_means_of_segments_that_batches_cut(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    frames = torch.tensor([3, 1, 900, 2, 7])
+    segment, z = torch.arange(5).repeat_interleave(frames), torch.randn(913, 4, generator=g) + 100
+    means = SegmentMeans(tmp_path / "z_mean.npy", frames, 4)
+    for rows in torch.arange(913).split(250):
+        means.update(z[rows], segment[rows])
+    means.file.flush()
+    wanted = torch.stack([part.double().mean(0) for part in z.split(frames.tolist())]).float()
+    np.testing.assert_array_equal(np.load(tmp_path / "z_mean.npy"), wanted.numpy())
 
 
 def test_frame_scores_can_be_left_out(toy, tmp_path):

@@ -73,7 +73,7 @@ def test_training_sets_are_trained_on_together(done):
 def test_a_union_has_the_latents_of_its_sets_one_after_the_other(done):
     union, of_test, of_far = (done.latents[name] for name in ("both", "test", "far"))
     keep = ("utt", "speaker", "class", "set", "score", "rows")
-    assert [[u[k] for k in keep] for u in union.utts] == [[u[k] for k in keep] for u in of_test.utts + of_far.utts]
+    assert [[u[k] for k in keep] for u in union.utts] == [[u[k] for k in keep] for u in (*of_test.utts, *of_far.utts)]
     assert [u["first"] for u in union.utts] == np.cumsum([0, *(u["rows"] for u in union.utts)])[:-1].tolist()
     assert {u["set"] for u in of_test.utts} == {"test"} and [u["score"] for u in of_test.utts] == [
         f"{n}.0" for n in range(8)
