@@ -1,8 +1,8 @@
 """A RealNVP in the way of the notes' code base: masks over the full width, two networks a block.
 
 It computes the function of ``dnf.flows.RealNVP`` with ``flow.nets: two`` and has more multiply-adds for it: the
-networks read all dims, those that change as zeros, and write all dims, those that stay in vain. Source: Dinh et al., "Density
-estimation using Real NVP", arXiv:1605.08803, eq. 9.
+networks read all dims, those that change as zeros, and write all dims, those that stay in vain. Source: Dinh et al.,
+"Density estimation using Real NVP", arXiv:1605.08803, eq. 9.
 """
 
 from __future__ import annotations

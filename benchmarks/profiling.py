@@ -14,14 +14,18 @@ from benchmarks.table import aligned
 from benchmarks.timing import Action, Watch
 
 IDLE = "idle"  # no kernel runs (CUDA); no operator does: Python, autograd, dispatch (CPU)
-GROUPS = {  # of the first pattern that a name has
-    "optimizer": r"adam|multi_?tensor|_foreach",
-    "matmul": r"gemm|gemv|\b(add)?b?mm(_out)?\b|matmul|\blinear\b|cutlass|xmma|nvjet|cublas|splitk",
-    "gather": r"index|gather|scatter|embedding|take",
-    "copies": r"memcpy|memset|copy|\bcat\b|catarray|\bto\b|_to_copy|clone|contiguous|fill|zero_|zeros|\bones\b",
-    "reduction": r"reduce|\bsum\b|mean|norm|logsumexp|softmax|argmax|triton_(red|per)|scan|cumsum|sort|searchsorted",
-}
-ELEMENTWISE = "elementwise"  # all others
+ELEMENTWISE = "elementwise"
+GROUPS = (  # of the first pattern that is found in a name; all others are element-wise
+    (ELEMENTWISE, r"^triton_poi|cpp_fused|compiled"),
+    ("reduction", r"^triton_(red|per)"),
+    ("optimizer", r"adam|multi_?tensor|_foreach"),
+    ("matmul", r"gemm|gemv|\b(add)?b?mm(_out)?\b|matmul|\blinear\b|cutlass|xmma|nvjet|cublas|splitk|triton_(tem|mm)"),
+    ("gather", r"index|gather|scatter|embedding|take"),
+    ("copies", r"memcpy|memset|copy|\bcat\b|catarray|\bto\b|clone|contiguous|fill|zero_|zeros|(slice|select)_backward"),
+    ("reduction", r"reduce|\bsum\b|mean|norm|logsumexp|softmax|argmax|scan|cumsum|sort|searchsorted"),
+    ("views", r"empty|resize|view|stride|slice|split|chunk|expand|select|detach|squeeze|transpose|\bt\b|resolve"),
+)
+RUNS = r"^aten::|cpp_fused|[Cc]ompiled"  # on a CPU; the rest are autograd's nodes and the like, around these
 
 
 class Group(NamedTuple):
@@ -34,7 +38,7 @@ class Group(NamedTuple):
 def group_of(name: str) -> str:
     """The group of an operator or kernel."""
     name = name.removeprefix("aten::").lower()
-    return next((group for group, pattern in GROUPS.items() if re.search(pattern, name)), ELEMENTWISE)
+    return next((group for group, pattern in GROUPS if re.search(pattern, name)), ELEMENTWISE)
 
 
 def groups(step: Action, steps: int, device: torch.device) -> dict[str, Group]:
@@ -46,11 +50,10 @@ def groups(step: Action, steps: int, device: torch.device) -> dict[str, Group]:
         taken = watch.seconds(lambda: [step() for _ in range(steps)]) / steps
     seconds, calls = defaultdict(float), defaultdict(float)
     for event in found.key_averages():
-        if on_gpu != (event.device_type == DeviceType.CUDA) or event.is_user_annotation:
+        counts = event.device_type == DeviceType.CUDA if on_gpu else re.search(RUNS, event.key)
+        if event.is_user_annotation or not counts:
             continue
         own = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        if not on_gpu and not event.key.startswith("aten::"):
-            continue  # autograd's nodes, whose own time is that between operators
         seconds[group_of(event.key)] += own * 1e-6 / steps
         calls[group_of(event.key)] += event.count / steps
     seconds[IDLE] = max(0.0, taken - sum(seconds.values()))

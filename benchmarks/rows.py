@@ -27,7 +27,7 @@ OURS: dict[str, tuple[str, ...]] = {
     "train: ours, bf16": ("train.precision=bf16",),
     "train: ours, two networks": ("flow.nets=two",),
 }
-NOTES = "train: ours, the notes' way"  # full-width masks, two networks
+NOTES = "train: ours, two networks, full-width masks"  # the way of the notes' code base
 
 
 class Size(NamedTuple):
@@ -76,7 +76,7 @@ def of_trainer(make: Callable[[], ours.Trainer], x: Tensor) -> Row:
     """A step of a trainer."""
     trainer = make()
     trainer.model.train()
-    forward, step = passes(ours.density(trainer.model), x)
+    forward, step = passes(trainer.model, ours.density(trainer.model), x)
     return Row(trainer.advance, parameters(trainer.model), forward, step, trainer.config.train.precision)
 
 
@@ -93,7 +93,7 @@ def of_peer(name: str, settings: Flow, x: Tensor, precision: str) -> Row:
         nll.backward()
         optimizer.step()
 
-    return Row(step, parameters(flow), *passes(density, x[:COUNTED]), precision)
+    return Row(step, parameters(flow), *passes(flow, density, x[:COUNTED]), precision)
 
 
 def makers(
@@ -108,7 +108,7 @@ def makers(
     configs = []
     for name, words in OURS.items():
         own = size.config(*words)
-        if own in configs or own.train.precision not in precisions:
+        if own in configs or (own.train.precision in DTYPES and own.train.precision not in precisions):
             continue
         configs.append(own)
         made[name] = partial(of_trainer, partial(ours.make_trainer, windows, own), x[:COUNTED])
@@ -126,7 +126,7 @@ def makers(
 
 
 def of_scoring(model: DNF, windows: ours.Windows, rows: Tensor, x: Tensor) -> Row:
-    forward, _ = passes(lambda x: model.log_prob(x).sum(1), x)
+    forward, _ = passes(model, lambda x: model.log_prob(x).sum(1), x)
     return Row(partial(ours.score, model, windows, rows), parameters(model), forward, forward, "float32")
 
 

@@ -139,7 +139,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--rounds", type=int, default=5, help="times a row is timed, batches of 1000 three times as often (%(default)s)"
     )
-    parser.add_argument("--only", default="", metavar="PATTERN", help="rows whose size and name, or group, it is found in")
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="rows in whose size and name, or group, the expression is found"
+    )
     parser.add_argument("--profile", action="store_true", help="also where the time of a training step goes")
     parser.add_argument("--recordings", type=Path, metavar="DIR", help="decide 10 of the recordings below it")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the corpus of the stages, and go on with it")

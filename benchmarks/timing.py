@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 Action = Callable[[], object]
@@ -79,16 +79,18 @@ def multiply_adds(call: Action) -> float:
     return counter.get_total_flops() / 2
 
 
-def passes(density: Callable[[Tensor], Tensor], x: Tensor) -> tuple[float, float]:
+def passes(module: nn.Module, density: Callable[[Tensor], Tensor], x: Tensor) -> tuple[float, float]:
     """Multiply-adds a frame of a forward pass, and of one with the gradients of all parameters.
 
     Args:
+        module: has the parameters.
         density: log densities ``(N,)`` of vectors ``(N, D)``.
         x: some vectors.
     """
     with torch.no_grad():
         forward = multiply_adds(lambda: density(x))
     both = multiply_adds(lambda: density(x).mean().backward())
+    module.zero_grad()
     return forward / len(x), both / len(x)
 
 
