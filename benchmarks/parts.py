@@ -48,7 +48,7 @@ def bursts(folder: Path, rate: int, count: int, seconds: float) -> list[Path]:
 
 def find_recordings(folder: Path, count: int) -> list[Path]:
     """``count`` wav and FLAC files below a folder, evenly spaced over their sorted names."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".wav", ".flac"))
+    files = sorted(path for path in folder.absolute().rglob("*") if path.suffix.lower() in (".wav", ".flac"))
     if not files:
         raise ValueError(f"--recordings {folder}: no .wav or .flac file below it")
     return [files[n * len(files) // count] for n in range(min(count, len(files)))]

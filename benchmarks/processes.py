@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def starts(folder: Path, model: Path, recording: Path, device: str) -> dict[str,
     return {f"start: {name}": Part(partial(run, folder, *command)) for name, command in commands.items()}
 
 
+def seconds_of_making(stage: Callable[[], str], watch: Watch) -> float | None:
+    """Seconds of a call of run.sh; None when what it makes was there."""
+    said: list[str] = []
+    taken = watch.seconds(lambda: said.append(stage()))
+    return None if re.search("up to date$", said[0], re.MULTILINE) else taken
+
+
 def stages(folder: Path, nj: int, watch: Watch) -> tuple[dict[str, Part], dict[str, float]]:
     """Calls of run.sh where all is up to date, and the seconds that each stage of a corpus of half a minute took.
 
@@ -62,9 +70,8 @@ def stages(folder: Path, nj: int, watch: Watch) -> tuple[dict[str, Part], dict[s
     command = (ROOT / "run.sh", "--exp", "dnf120", "--nj", nj, "--device", watch.device, *options)
     parts, made = {}, {}
     for number, name in enumerate(STAGES):
-        one, said = partial(run, folder, *command, "--stage", number, "--stop-stage", number), []
-        taken = watch.seconds(lambda: said.append(one()))
-        if not re.search("up to date$", said[0], re.MULTILINE):
+        one = partial(run, folder, *command, "--stage", number, "--stop-stage", number)
+        if (taken := seconds_of_making(one, watch)) is not None:
             made[f"run.sh --stage {number} ({name})"] = taken
         parts[f"run.sh --stage {number} ({name}), up to date"] = Part(one)
     parts["run.sh, all stages up to date"] = Part(partial(run, folder, *command))

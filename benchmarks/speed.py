@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """One table of speeds: training and its peers, scoring, splicing, filter banks, wav to decision, starts, stages.
 
     benchmarks/run.sh --threads 1                        on one thread, about ten minutes
@@ -137,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="of PyTorch and of the programs that are started (all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument(
-        "--rounds", type=int, default=5, help="times a row is timed, batches of 1000 three times as often (%(default)s)"
+        "--rounds", type=int, default=3, help="times a row is timed, batches of 1000 three times as often (%(default)s)"
     )
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="rows in whose size and name, or group, the expression is found"

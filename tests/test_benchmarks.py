@@ -8,7 +8,7 @@ import pytest
 import torch
 from recipe_runs import environment
 
-from benchmarks import peers, profiling, rows, table
+from benchmarks import parts, peers, profiling, rows, table
 from benchmarks.masked import MaskedRealNVP
 from benchmarks.timing import Watch, multiply_adds, passes, spread
 from dnf.flows import RealNVP
@@ -199,3 +199,14 @@ def test_rows_can_be_chosen():
 
 def test_the_clock_of_processors_is_for_one_thread():
     assert "--clock cpu goes with --threads 1" in run_benchmark("--quick", "--clock", "cpu", status=2)
+
+
+def test_recordings_are_found_from_any_folder(tmp_path, monkeypatch):
+    for name in ("b/2.wav", "a/1.flac", "c/3.WAV", "c/notes.txt"):
+        (tmp_path / "corpus" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "corpus" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    found = parts.find_recordings(Path("corpus"), 2)
+    assert found == [tmp_path / "corpus" / "a/1.flac", tmp_path / "corpus" / "b/2.wav"]
+    with pytest.raises(ValueError, match="--recordings b: no .wav or .flac file"):
+        parts.find_recordings(Path("b"), 2)
