@@ -29,9 +29,7 @@ def seconds(trainer: ours.Trainer, steps: int, alone: bool) -> float:
     trainer.parallel = trainer.loss if alone else parallel
     trainer.ranks.sum([0.0])  # all begin together
     began = time.perf_counter()
-    for _ in range(steps):
-        trainer.advance()
-    trainer.settle()
+    ours.take_steps(trainer, steps)
     trainer.parallel = parallel
     return (time.perf_counter() - began) / steps
 

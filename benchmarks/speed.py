@@ -1,208 +1,176 @@
-#!/usr/bin/env python3
-"""Speed of the parts: training step and scoring against torch.mm and zuko, splicing, frame store, fbank. Prints a table.
+"""One table of speeds: training and its peers, scoring, splicing, filter banks, wav to decision, starts, stages.
 
-    DNF_PYTHON=... benchmarks/run.sh [--threads N] [--device cuda] [--rounds 5]
+    benchmarks/run.sh --threads 1                        on one thread, about ten minutes
+    benchmarks/run.sh --device cuda --profile            on a GPU; where the time of a step goes
+    benchmarks/run.sh --only 'batch 1000 .*(ours$|zuko)' some rows
+    benchmarks/run.sh --quick                            whether it works, in seconds; peers and run.sh are left out
 
-All rows of one model are timed in turn, round by round, so a machine that slows down slows them all; a figure is the median
-of the rounds, and only ratios from one run compare.
+Rows are timed in turn, round by round, so a machine that slows down slows them all; figures are medians and quartiles
+over the rounds, and only ratios of one run compare. benchmarks/README.md says how to read the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import statistics
+import os
+import re
+import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-import zuko
 
-from dnf.config import Config, resolve
-from dnf.environment import describe_environment
-from dnf.features import fbank_and_energy, make_extractor
+from benchmarks import ours, parts, peers, processes, profiling, rows, table
+from benchmarks.timing import CLOCKS, Watch, has_fast_bf16
+from dnf import entry
+from dnf.config import resolve
+from dnf.environment import choose_device, describe_environment
 from dnf.frames import FrameStore
-from dnf.model import DNF
-from dnf.trainer import CPU_MICRO_BATCH, backward
-from dnf.windows import Windows
 
-CLASSES = ["a", "b"]
-SIZES = {"440-d, hidden 512": (5, 512, 10000), "120-d, hidden 256": (1, 256, 10000)}
-
-
-def make_store(folder: Path, frames: int, dim: int, length: int = 300) -> FrameStore:
-    """A simulated store of utterances of 3 s, three quarters of it speech."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    rng.standard_normal((frames, dim), dtype=np.float32).astype(np.float16).tofile(folder / "frames.bin")
-    offsets = np.arange(0, frames + 1, length)
-    centres = np.arange(frames)[np.arange(frames) % 4 > 0]
-    centres.tofile(folder / "centres.bin")
-    np.save(folder / "offsets.npy", offsets)
-    np.save(folder / "spoken.npy", np.searchsorted(centres, offsets))
-    np.ones((len(offsets) - 1, 2, dim + 1)).tofile(folder / "stats.bin")
-    rows = "".join(f"s{i}-1\ts{i}\t{CLASSES[i % 2]}\t\n" for i in range(len(offsets) - 1))
-    (folder / "utts.tsv").write_text("utt\tspeaker\tclass\tscore\n" + rows)
-    meta = {"dtype": "float16", "dim": dim, "frames": frames, "speech": len(centres), "utterances": len(offsets) - 1}
-    (folder / "meta.json").write_text(json.dumps(meta) + "\n")
-    return FrameStore(folder)
+SIZES = (rows.Size(5, 512, 10_000), rows.Size(5, 512, 1000), rows.Size(1, 256, 1000))
+QUICK = (rows.Size(1, 32, 200, ("flow.blocks=4",)),)
+FRAMES, QUICK_FRAMES = 300_000, 3000  # of the simulated store
+QUICK_MM = 128
+SHORT_ROUNDS = 3  # times as many where batches are small
+MOST_STAGE_ROUNDS = 3
+PROFILED = 3  # steps
 
 
-def seconds(action: Callable[[], object], device: torch.device) -> float:
-    """Seconds that one call takes, kernels included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+def head(device: torch.device, precisions: tuple[str, ...], options: argparse.Namespace) -> str:
+    """Machine, date, command and versions."""
+    known = describe_environment(device)
+    machine = [known.pop("device_name"), f"{os.cpu_count()} processors", f"threads: {known.pop('threads')}", load()]
+    machine += [f"products in {', '.join(precisions)}", f"{options.clock} clock"]
+    versions = "  ".join(f"{name} {value}" for name, value in (known | options.peers).items())
+    return f"{time.strftime('%Y-%m-%d %H:%M')}  {options.command}\n{', '.join(machine)}\n{versions}"
 
 
-def medians(actions: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each action, timed in turn after one round that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for round_ in range(rounds + 1):
-        for name, action in actions.items():
-            taken = seconds(action, device)
-            if round_:
-                times[name].append(taken)
-    return {name: statistics.median(values) for name, values in times.items()}
+def load() -> str:
+    return f"load {os.getloadavg()[0]:.1f}"
 
 
-def multiply_adds(model: torch.nn.Module) -> int:
-    """Multiply-adds a frame of one forward pass: the entries of all weight matrices of the flow."""
-    return sum(p.numel() for p in model.parameters() if p.dim() == 2)
+def model_rows(
+    size: rows.Size, store: FrameStore, watch: Watch, options: argparse.Namespace, precisions: tuple[str, ...]
+) -> Iterator[str]:
+    """The table of one size, if any of its rows is asked for, and the profile."""
+    title = f"{size.config().dim} dims, hidden {size.hidden}, batch {size.batch} "
+    made = rows.makers(size, store, watch.device, precisions, options.peers)
+    chosen = {name: make for name, make in made.items() if re.search(options.only, title + name)}
+    if chosen:
+        chosen = {rows.REFERENCE: made[rows.REFERENCE]} | chosen
+        mm = QUICK_MM if options.quick else rows.MM_SIZE[watch.device.type]
+        yield table.of_size(size, rows.measure(chosen, precisions, mm, watch), watch.rounds)
+    if options.profile:
+        trainer = ours.make_trainer(ours.open_windows(store, size.config(), watch.device), size.config())
+        groups = profiling.groups(partial(ours.take_steps, trainer, 1), PROFILED, watch.device)
+        yield f"{title}{rows.REFERENCE}: where the time of a step goes\n{profiling.table(groups)}"
 
 
-def our_step(model: DNF, windows: Windows, rows: torch.Tensor, precision: str, micro_batch: int) -> Callable[[], None]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+def sound_and_starts(work: Path, watch: Watch, options: argparse.Namespace) -> Iterator[str]:
+    """The tables of filter banks, decisions and starts."""
+    config, made = resolve(QUICK[0].words if options.quick else ()), {}
+    count, seconds = (2, 2.0) if options.quick else (10, 12.0)
+    if options.recordings:
+        files, kind = parts.find_recordings(options.recordings, count), "real"
+    else:
+        files = parts.bursts(work, config.features.sampling_rate, count, seconds)
+        kind = "simulated; name real ones with --recordings"
+    ours.save_model(work / "model", config)
+    if re.search(options.only, "fbank"):
+        made["fbank and energy"] = parts.fbank(config)
+    if re.search(options.only, "wav to decision"):
+        made |= parts.decisions(work, files, watch.device)
+    if made:
+        taken = watch.in_turn({name: part.action for name, part in made.items()})
+        yield table.of_parts(f"sound, rounds: {watch.rounds}; recordings are {kind}", made, taken)
+    if re.search(options.only, "start"):
+        made = processes.starts(work, work / "model", files[0], str(watch.device))
+        taken = watch.in_turn({name: part.action for name, part in made.items()})
+        yield table.of_parts(f"starting programs, rounds: {watch.rounds}", made, taken)
 
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        backward(model, windows, rows, micro_batch, precision)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 100.0)
-        optimizer.step()
 
-    return step
-
-
-def zuko_step(flow: torch.nn.Module, x: torch.Tensor) -> Callable[[], None]:
-    optimizer = torch.optim.AdamW(flow.parameters(), lr=1e-4, fused=True)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        (-flow().log_prob(x).mean()).backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), 100.0)
-        optimizer.step()
-
-    return step
+def stages(work: Path, watch: Watch) -> str:
+    """The table of stages."""
+    made, first = processes.stages(work, os.cpu_count() or 1, watch)
+    taken = watch.in_turn({name: part.action for name, part in made.items()})
+    text = table.of_parts(f"run.sh on a corpus of half a minute, rounds: {watch.rounds}", made, taken)
+    lines = [[name, f"{value:.2f}"] for name, value in first.items()]
+    if lines:
+        text += "\n\nthe same, made for the first time\n" + table.aligned([["", "seconds"], *lines])
+    return text
 
 
-def model_rows(title: str, config: Config, store: FrameStore, batch: int, rounds: int, device: torch.device) -> None:
-    """Training steps and scoring of one size, with the matrix product of the same run."""
-    windows = Windows([store], config.splice, config.cmvn, CLASSES, keep_unseen=False, device=device)
-    rows = torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))[:batch]
-    x = windows.gather(rows)
-    micro_batch = CPU_MICRO_BATCH if device.type == "cpu" else batch
+def tables(options: argparse.Namespace, watch: Watch, folder: Path) -> Iterator[str]:
+    """All that is asked for, one table after the other."""
+    options.peers, missing = ({}, {}) if options.quick else peers.available()
+    precisions = ("float32", *(("tf32",) if watch.device.type == "cuda" else ()))
+    precisions += ("bf16",) if has_fast_bf16(watch.device) else ()
+    yield head(watch.device, precisions, options)
+    if "bf16" not in precisions:
+        yield "bf16 products are slower than float32 ones here: there are no such rows"
+    for name, reason in missing.items():
+        yield f"{name} is left out: {reason}"
+    if options.quick:
+        yield "--quick: peers and stages are left out, and sizes are tiny: no figure means anything"
+    store = ours.make_store(folder / "frames" / "train", QUICK_FRAMES if options.quick else FRAMES, 40)
+    for size in QUICK if options.quick else SIZES:
+        more = 1 if options.quick or size.batch == SIZES[0].batch else SHORT_ROUNDS
+        yield from model_rows(size, store, watch._replace(rounds=more * watch.rounds), options, precisions)
+    held = sum(path.stat().st_size for path in store.directory.iterdir())
+    spliced = 4 * len(store.centres) * resolve(()).dim
+    yield f"frame store: {held / 1e6:.1f} MB for {spliced / 1e6:.1f} MB of spliced float32 vectors"
+    yield from sound_and_starts(folder, watch, options)
+    if re.search(options.only, "run.sh") and not options.quick:
+        work = options.work or folder / "recipe"
+        work.mkdir(parents=True, exist_ok=True)
+        yield stages(work, watch._replace(rounds=min(watch.rounds, MOST_STAGE_ROUNDS)))
 
-    def ours(**flow) -> DNF:
-        return DNF.from_config(
-            dataclasses.replace(config, flow=dataclasses.replace(config.flow, **flow)), len(CLASSES)
-        ).to(device)
 
-    model, two = ours(), ours(nets="two")
-    peer = zuko.flows.NICE(
-        windows.dim, transforms=config.flow.blocks, hidden_features=[config.flow.hidden] * config.flow.layers
-    ).to(device)
-    a, b = torch.randn(2, 2048, 2048, device=device)
-
-    @torch.no_grad()
-    def score() -> None:
-        for part in rows.split(micro_batch):
-            model.log_prob(windows.gather(part))
-
-    taken = medians(
-        {
-            "torch.mm, 2048 cubed": lambda: torch.mm(a, b),
-            "training step, one network": our_step(model, windows, rows, "float32", micro_batch),
-            "training step, bf16 products": our_step(model, windows, rows, "bf16", micro_batch),
-            "training step, two networks": our_step(two, windows, rows, "float32", micro_batch),
-            "training step, zuko NICE (affine coupling)": zuko_step(peer, x),
-            "scoring, all classes": score,
-            "splicing": lambda: windows.gather(rows),
-        },
-        rounds,
-        device,
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    ceiling = 2 * 2048**3 / taken.pop("torch.mm, 2048 cubed")
-    reference = taken["training step, one network"]
-    print(f"\n{title}, batch {batch}, {config.flow.blocks} blocks   (torch.mm float32: {ceiling / 1e9:.0f} GFLOP/s)")
-    print(f"{'':44} {'frames/s':>10} {'of mm':>6} {'speed against one network':>26} {'MAC/frame':>10}")
-    for name, time_taken in taken.items():
-        macs = multiply_adds(peer if "zuko" in name else two if "two networks" in name else model)
-        passes = 6 if "training" in name else 2
-        share = "" if name == "splicing" else f"{passes * macs * batch / time_taken / ceiling:.2f}"
-        print(
-            f"{name:44} {batch / time_taken:10.0f} {share:>6} {reference / time_taken:26.2f} {'' if name == 'splicing' else f'{macs:10}'}"
-        )
-    print(f"splicing takes {taken['splicing'] / reference:.2%} of a training step")
-
-
-def store_row(store: FrameStore, config: Config) -> None:
-    """Bytes of the store beside those of its spliced vectors."""
-    bytes_ = sum(path.stat().st_size for path in store.directory.iterdir())
-    spliced = len(store.centres) * config.dim * 4
-    print(
-        f"\nframe store: {bytes_ / 1e6:.1f} MB for {spliced / 1e6:.1f} MB of spliced float32: {bytes_ / spliced:.4f} of it (1/11 is {1 / 11:.4f})"
-    )
-
-
-def fbank_row(config: Config, rounds: int) -> None:
-    """Fbank of 10 s utterances on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    extractor = make_extractor(config.features)
-    samples = 0.1 * np.random.default_rng(0).standard_normal(10 * config.features.sampling_rate).astype(np.float32)
-    taken = medians(
-        {"fbank": lambda: [fbank_and_energy(samples, extractor) for _ in range(20)]}, rounds, torch.device("cpu")
-    )["fbank"]
-    print(f"\nfbank with energy: {200 / taken:.0f} times real time on one thread")
-    torch.set_num_threads(threads)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--threads", type=int, help="of PyTorch (all)")
+    parser.add_argument("--threads", type=int, help="of PyTorch and of the programs that are started (all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="times each row is measured (%(default)s)")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="times a row is timed, batches of 1000 three times as often (%(default)s)"
+    )
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="rows in whose size and name, or group, the expression is found"
+    )
+    parser.add_argument("--profile", action="store_true", help="also where the time of a training step goes")
+    parser.add_argument("--recordings", type=Path, metavar="DIR", help="decide 10 of the recordings below it")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep the corpus of the stages, and go on with it")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: seconds on a processor, for one thread of a machine that others use, too (%(default)s)",
+    )
+    parser.add_argument("--quick", action="store_true", help="a smoke run of seconds, of sizes that say nothing")
+    options = parser.parse_args(argv)
+    options.command = shlex.join(["benchmarks/run.sh", *(sys.argv[1:] if argv is None else argv)])
+    if options.rounds < 1:
+        parser.error("--rounds: at least 1")
+    if options.clock == "cpu" and (options.threads != 1 or options.device != "cpu"):
+        parser.error("--clock cpu goes with --threads 1 and --device cpu")
+    device = choose_device(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
     torch.manual_seed(0)
-    print("  ".join(f"{name} {value}" for name, value in describe_environment(device).items()))
-    with tempfile.TemporaryDirectory() as folder:
-        store = make_store(Path(folder) / "store", 300_000, 40)
-        for title, (context, hidden, batch) in SIZES.items():
-            dim = (2 * context + 1) * 40
-            words = [
-                f"splice.left={context}",
-                f"splice.right={context}",
-                f"prior.cond_dim={dim}",
-                f"flow.hidden={hidden}",
-            ]
-            config = resolve(words)
-            model_rows(title, config, store, batch, args.rounds, device)
-        store_row(store, resolve([]))
-    fbank_row(resolve([]), args.rounds)
+    watch, began = Watch(device, 1 if options.quick else options.rounds, CLOCKS[options.clock]), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="benchmark.") as folder:
+        for text in tables(options, watch, Path(folder)):
+            print(text, end="\n\n", flush=True)
+    print(f"{time.monotonic() - began:.0f} s, {load()}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os.environ.setdefault("DNF_LOG_LEVEL", "ERROR")
+    entry.run(main)

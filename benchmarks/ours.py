@@ -1,0 +1,113 @@
+"""All that the benchmark knows of the project's inside: a store, a trainer, its step, scoring, a model folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.masked import MaskedRealNVP
+from dnf import checkpoint
+from dnf.config import Config, resolve
+from dnf.distributed import Ranks
+from dnf.frames import FrameStore
+from dnf.model import DNF
+from dnf.precision import tf32
+from dnf.trainer import Trainer
+from dnf.windows import Windows
+
+__all__ = ["Trainer", "Windows"]
+CLASSES = ["a", "b"]
+SCORED = 4000  # vectors that are scored at once, as in dnf.evaluate
+STEPS = 80_000  # of a training run, as the notes' had
+
+
+def make_store(folder: Path, frames: int, dim: int, length: int = 300) -> FrameStore:
+    """A simulated store of utterances of 3 s, three quarters of it speech, of twenty speakers in two classes."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((frames, dim), dtype=np.float32)
+    values.astype(np.float16).tofile(folder / "frames.bin")
+    offsets = np.arange(0, frames + 1, length)
+    centres = np.arange(frames)[np.arange(frames) % 4 > 0]
+    centres.tofile(folder / "centres.bin")
+    np.save(folder / "offsets.npy", offsets)
+    spoken = np.searchsorted(centres, offsets)
+    np.save(folder / "spoken.npy", spoken)
+    stats = np.zeros((len(offsets) - 1, 2, dim + 1))
+    stats[:, 0, -1], stats[:, 1, :-1] = np.diff(spoken), np.diff(spoken)[:, None]
+    stats.tofile(folder / "stats.bin")
+    rows = "".join(f"s{i % 20}-{i}\ts{i % 20}\t{CLASSES[i % 2]}\t\n" for i in range(len(offsets) - 1))
+    (folder / "utts.tsv").write_text("utt\tspeaker\tclass\tscore\n" + rows)
+    meta = {"dtype": "float16", "dim": dim, "frames": frames, "speech": len(centres), "utterances": len(offsets) - 1}
+    (folder / "meta.json").write_text(json.dumps(meta) + "\n")
+    return FrameStore(folder)
+
+
+def settings(context: int, hidden: int, batch: int, *words: str) -> Config:
+    """Defaults with ``context`` frames on each side, all dims class-dependent, and ``section.key=value`` words."""
+    filters = resolve(words).features.num_filters
+    shape = [f"splice.left={context}", f"splice.right={context}", f"prior.cond_dim={(2 * context + 1) * filters}"]
+    train = [f"flow.hidden={hidden}", f"train.batch_size={batch}", f"train.steps={STEPS}"]
+    return resolve([*shape, *train, *words])
+
+
+def open_windows(store: FrameStore, config: Config, device: torch.device) -> Windows:
+    return Windows([store], config.splice, config.cmvn, CLASSES, keep_unseen=False, device=device)
+
+
+def make_trainer(windows: Windows, config: Config, masked: bool = False, ranks: Ranks | None = None) -> Trainer:
+    """A trainer, whose ``advance()`` is a step of ``run.sh``: batch drawn, windows gathered, gradients, clipping, AdamW.
+
+    Args:
+        masked: with the flow in the notes' way instead of ours.
+        ranks: this process among those that train; None: it is alone.
+    """
+    out = windows.stores[0].directory.parent
+    with mock.patch("dnf.model.RealNVP", MaskedRealNVP) if masked else contextlib.nullcontext():
+        return Trainer(windows, windows, config, CLASSES, out, ranks or Ranks(device=windows.device))
+
+
+def take_steps(trainer: Trainer, count: int) -> None:
+    """Steps of training whose figures are fetched once, as ``run.sh`` does it."""
+    for _ in range(count):
+        trainer.advance()
+    trainer.settle()
+
+
+@contextlib.contextmanager
+def products_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Run matrix products in TF32 or bfloat16 inside the block."""
+    with tf32(precision), torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+def density(model: DNF) -> Callable[[Tensor], Tensor]:
+    """Log density of the first class, as training has it."""
+
+    def of(x: Tensor) -> Tensor:
+        z, logdet = model(x)
+        return model.prior.of_class(z, torch.zeros(len(x), dtype=torch.long, device=x.device)) + logdet
+
+    return of
+
+
+@torch.no_grad()
+def score(model: DNF, windows: Windows, rows: Tensor) -> None:
+    """Log-likelihoods of all classes for vectors of a set, as stage 4 makes them."""
+    for part in rows.split(SCORED):
+        model.log_prob(windows.gather(part))
+
+
+def save_model(folder: Path, config: Config) -> None:
+    """The folder of an experiment with an untrained model, as ``utils/classify.sh`` takes it."""
+    config.save(folder / "config.yaml")
+    content = {"config": checkpoint.config_tree(config), "classes": CLASSES}
+    model = DNF.from_config(config, len(CLASSES))
+    checkpoint.save(folder / "best.pt", content | {"model": model.state_dict()})

@@ -1,0 +1,84 @@
+"""What sound goes through beside the training of a flow: filter banks, and wav to decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import torch
+
+from benchmarks.timing import Action
+from dnf.classifier import load
+from dnf.classify import classify
+from dnf.config import Config
+from dnf.features import fbank_and_energy, make_extractor
+from dnf.items import read_items
+
+FBANK_SECONDS, FBANK_CALLS = 10, 20
+
+
+class Part(NamedTuple):
+    """What is timed, and the seconds of sound that it takes; 0 where there is no sound."""
+
+    action: Action
+    sound: float = 0.0
+
+
+def fbank(config: Config) -> Part:
+    """Log-mel and log-energy of recordings of ten seconds, one after the other."""
+    extractor, rng = make_extractor(config.features), np.random.default_rng(0)
+    samples = 0.1 * rng.standard_normal(FBANK_SECONDS * config.features.sampling_rate).astype(np.float32)
+    return Part(lambda: [fbank_and_energy(samples, extractor) for _ in range(FBANK_CALLS)], FBANK_SECONDS * FBANK_CALLS)
+
+
+def bursts(folder: Path, rate: int, count: int, seconds: float) -> list[Path]:
+    """Recordings of noise in bursts, where there are no real ones."""
+    rng, files = np.random.default_rng(0), []
+    for n in range(count):
+        t = np.arange(round(seconds * rate)) / rate
+        loud = np.where(np.sin(2 * np.pi * 2.3 * t) > -0.3, 0.08, 0.0001)
+        files.append(folder / f"bursts{n}.wav")
+        soundfile.write(files[-1], rng.standard_normal(len(t)) * loud, rate, subtype="PCM_16")
+    return files
+
+
+def find_recordings(folder: Path, count: int) -> list[Path]:
+    """``count`` wav and FLAC files below a folder, evenly spaced over their sorted names."""
+    files = sorted(path for path in folder.absolute().rglob("*") if path.suffix.lower() in (".wav", ".flac"))
+    if not files:
+        raise ValueError(f"--recordings {folder}: no .wav or .flac file below it")
+    return [files[n * len(files) // count] for n in range(min(count, len(files)))]
+
+
+def joined(files: Sequence[Path], path: Path) -> Path:
+    """One recording of several of the same rate, one channel each."""
+    read = [soundfile.read(file, dtype="int16", always_2d=True) for file in files]
+    rates = {rate for _, rate in read}
+    if len(rates) > 1:
+        raise ValueError(f"--recordings: {files[0]} and others have different rates: {sorted(rates)}")
+    soundfile.write(path, np.concatenate([samples[:, 0] for samples, _ in read]), rates.pop(), subtype="PCM_16")
+    return path
+
+
+def decisions(folder: Path, files: Sequence[Path], device: torch.device) -> dict[str, Part]:
+    """Wav to decision: several recordings, and one as long as all of them; the model is loaded before.
+
+    Args:
+        folder: has the model, ``model``, and the frame store of its training, ``frames/train``.
+    """
+    model = load(folder / "model", None, device)
+    sound, long = sum(soundfile.info(file).duration for file in files), joined(files, folder / "joined.wav")
+
+    def decide(paths: Sequence[Path]) -> None:
+        for record in classify(read_items(list(map(str, paths)), None, None), model):
+            if "error" in record:
+                raise ValueError(f"{record['recording']}: {record['error']}")
+
+    return {
+        f"wav to decision, {len(files)} recordings of {sound / len(files):.0f} s": Part(partial(decide, files), sound),
+        f"wav to decision, one recording of {sound:.0f} s": Part(partial(decide, [long]), sound),
+    }

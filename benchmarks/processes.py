@@ -1,0 +1,79 @@
+"""Seconds of starting programs, and of the stages of run.sh where there is little or nothing to do."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.parts import Part
+from benchmarks.timing import Watch
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ("data", "features", "frames", "train", "latents", "plots", "score", "decide", "report")
+SPEAKERS = {"train-speakers": 2, "dev-speakers": 2, "test-speakers": 2, "other-speakers": 1, "utterances": 2}
+TINY = (
+    "flow.blocks=2",
+    "flow.hidden=64",
+    "train.steps=20",
+    "train.batch_size=200",
+    "train.eval_steps=10",
+    "latents.save_frames=600",
+    "latents.mardia_frames=600",
+    "latents.durations=[]",
+    "baselines.enabled=false",
+    "plots.tsne_points=60",
+    "plots.tsne_perplexity=5",
+    "report.bootstrap=50",
+)
+
+
+def run(folder: Path, *command: object) -> str:
+    """What a command prints; ``RuntimeError`` with its last lines when it fails."""
+    words = list(map(str, command))
+    done = subprocess.run(words, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout + done.stderr
+
+
+def starts(folder: Path, model: Path, recording: Path, device: str) -> dict[str, Part]:
+    """Starting Python, PyTorch and programs of ours, and the whole call that decides one recording."""
+    commands = {
+        "python3 -c pass": (sys.executable, "-c", "pass"),
+        "python3 -c 'import torch'": (sys.executable, "-c", "import torch"),
+        "python3 -m dnf.features --help": (sys.executable, "-m", "dnf.features", "--help"),
+        "python3 -m dnf.train --help": (sys.executable, "-m", "dnf.train", "--help"),
+        "utils/classify.sh": (ROOT / "utils" / "classify.sh", model, recording, "--device", device),
+    }
+    return {f"start: {name}": Part(partial(run, folder, *command)) for name, command in commands.items()}
+
+
+def seconds_of_making(stage: Callable[[], str], watch: Watch) -> float | None:
+    """Seconds of a call of run.sh; None when what it makes was there."""
+    said: list[str] = []
+    taken = watch.seconds(lambda: said.append(stage()))
+    return None if re.search("up to date$", said[0], re.MULTILINE) else taken
+
+
+def stages(folder: Path, nj: int, watch: Watch) -> tuple[dict[str, Part], dict[str, float]]:
+    """Calls of run.sh where all is up to date, and the seconds that each stage of a corpus of half a minute took.
+
+    Args:
+        folder: gets the recipe's data and results; what is up to date there is not made again, and has no seconds.
+    """
+    options = [word for name, count in SPEAKERS.items() for word in (f"--{name}", count)]
+    options += [word for setting in TINY for word in ("--set", setting)]
+    command = (ROOT / "run.sh", "--exp", "dnf120", "--nj", nj, "--device", watch.device, *options)
+    parts, made = {}, {}
+    for number, name in enumerate(STAGES):
+        one = partial(run, folder, *command, "--stage", number, "--stop-stage", number)
+        if (taken := seconds_of_making(one, watch)) is not None:
+            made[f"run.sh --stage {number} ({name})"] = taken
+        parts[f"run.sh --stage {number} ({name}), up to date"] = Part(one)
+    parts["run.sh, all stages up to date"] = Part(partial(run, folder, *command))
+    parts["run.sh --dry-run"] = Part(partial(run, folder, *command, "--dry-run"))
+    return parts, made
