@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from dnf.evidence import Evidence, effective_frames
 from dnf.settings import Calibrate
@@ -254,6 +254,8 @@ def regress(
         half: median of the prior of h; None: no h.
         pseudo: speakers added to the counts of each class, as evidence against certainty.
     """
+    from scipy import optimize  # slow to import, and only a fit needs it
+
     classes = mean.shape[1]
     of_class = np.array(of_class)
     targets = np.full((len(mean), classes), pseudo)

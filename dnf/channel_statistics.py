@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.covariance import LedoitWolf
 
 from dnf import entry
 from dnf.config import Config
@@ -182,6 +181,8 @@ class ChannelModel:
 
 def gaussian(vectors: np.ndarray, of_set: np.ndarray, sets: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Mean of each set and the inverse covariance within them."""
+    from sklearn.covariance import LedoitWolf  # slow to import, and only a fit needs it
+
     means = np.stack([vectors[of_set == name].mean(0) for name in sets])
     rest = vectors - means[[sets.index(name) for name in of_set]]
     scale = (

@@ -28,13 +28,14 @@ from typing import Any
 import numpy as np
 from lhotse import AudioSource, Recording
 
-from dnf import entry, timeline
+from dnf import entry
 from dnf.channel_statistics import mel_frequencies, statistics
 from dnf.classifier import Means, Model, judge, load
 from dnf.environment import choose_device
 from dnf.features import truncated
 from dnf.items import Item, picture_names, read_items
 from dnf.streaming import Frames, score
+from dnf.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def classify(
             read: list[tuple[Item, Frames | ValueError]] = []
             for n, item in enumerate(group):
                 try:
-                    read.append((item, Frames(item.source, model.trained.config, Path(folder) / str(n))))
+                    read.append((item, Frames(item.source, model.trained.config, Path(folder) / str(n), device=model.device)))
                 except ValueError as error:
                     log.error("%s", error)
                     read.append((item, error))
@@ -71,10 +72,10 @@ def classify(
 
 def classify_one(
     item: Item, frames: Frames, stats: np.ndarray, model: Model, plot: bool
-) -> tuple[dict[str, Any], timeline.Timeline | None]:
+) -> tuple[dict[str, Any], Timeline | None]:
     """The record of one recording, and its timeline if asked for."""
     classes, shift = model.trained.classes, model.trained.config.features.frame_shift
-    picture = timeline.Timeline(frames.count, frames.dim, classes, shift) if plot else None
+    picture = Timeline(frames.count, frames.dim, classes, shift) if plot else None
     sums, rows = [0.0, 0.0, 0.0, 0.0], 0
     for block in score(frames, stats, model.trained, model.device, model.correction):
         logp, logdet = block.logp.double(), block.logdet.double()
@@ -105,7 +106,7 @@ def classify_one(
     return record | compare(item, frames, model, picture), picture
 
 
-def compare(item: Item, frames: Frames, model: Model, picture: timeline.Timeline | None) -> dict[str, Any]:
+def compare(item: Item, frames: Frames, model: Model, picture: Timeline | None) -> dict[str, Any]:
     """What is said about the channel and other reasons for caution; fills the picture's spectrogram on the way."""
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -136,14 +137,16 @@ def compare(item: Item, frames: Frames, model: Model, picture: timeline.Timeline
     return record | {"warning": "; ".join(said)}
 
 
-def save_picture(record: dict[str, Any], picture: timeline.Timeline, model: Model, window: float | None) -> None:
+def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window: float | None) -> None:
+    from dnf.timeline_figure import draw  # slow to import, and only --plot needs it
+
     best = record["class"]
     title = f"{Path(record['recording']).name}: {best}, posterior {record['posteriors'][best]:.3f}"
     title += "" if record["calibrated"] else " (uncalibrated)"
     title += ", none of these" if record["open_set"] else ""
     frequencies = mel_frequencies(model.trained.config.features).tolist()
     reference = (model.trained.config.data.classes or model.trained.classes)[0]
-    figure = timeline.draw(picture, title, window, frequencies, reference, model.config.plots.colours)
+    figure = draw(picture, title, window, frequencies, reference, model.config.plots.colours)
     Path(record["picture"]).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(record["picture"], dpi=model.config.plots.dpi)
 

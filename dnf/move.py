@@ -45,7 +45,7 @@ from dnf.move_judge import Judge, Vectors, rows_of, verdict
 from dnf.sound import Source
 from dnf.streaming import Frames, normalization
 from dnf.tables import write_tsv
-from dnf.timeline import draw_spectrum
+from dnf.timeline_figure import draw_spectrum
 from dnf.windows import Windows
 
 log = logging.getLogger(__name__)

@@ -53,8 +53,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
-from sklearn.covariance import LedoitWolf
 
 from dnf.score import Latents, mapped
 from dnf.settings import OpenSet as Settings
@@ -153,6 +151,8 @@ class Scale:
 
 def against_frames(values: np.ndarray, frames: np.ndarray) -> tuple[float, float]:
     """a, b >= 0 such that a + b / frames is nearest to ``values`` ``(U,)``; never both zero."""
+    from scipy.optimize import nnls  # slow to import, and only a fit needs it
+
     (a, b), _ = nnls(np.stack([np.ones(len(frames)), 1 / frames], axis=1), values)
     return (float(a), float(b)) if a + b > 0 else (1e-12, 0.0)
 
@@ -205,6 +205,8 @@ class OpenSet:
         Raises:
             ValueError: a class without training utterances, or too few dev utterances.
         """
+        from sklearn.covariance import LedoitWolf  # slow to import, and only a fit needs it
+
         labels = np.asarray(of_train)
         absent = [name for name in classes if not (labels == name).any()]
         if absent:

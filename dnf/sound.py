@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
+import torch
 from lhotse.augmentation import Resample
 from lhotse.utils import compute_num_samples
 
 from dnf import entry, sphere
+
+ROW = 128  # columns that a matrix for resampling has at least
+LARGEST = 300_000  # old times new samples of a period, beyond which there is no such matrix
 
 
 class Source(NamedTuple):
@@ -79,7 +84,8 @@ def cut(blocks: Iterable[np.ndarray], source: Source, rate: int) -> Iterator[np.
         block = block[: min(len(block), left)]
         if not np.isfinite(block).all():
             raise ValueError(f"{source.path}: has samples that are not numbers; write it again as 16-bit PCM")
-        yield np.ascontiguousarray(block.mean(1) if channel is None else block[:, channel])
+        weights = np.full(block.shape[1], 1 / block.shape[1], block.dtype)  # NumPy's mean over few columns is slow
+        yield block @ weights if channel is None else np.ascontiguousarray(block[:, channel])
         left -= len(block)
         if left <= 0:
             return
@@ -90,19 +96,56 @@ def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[
     if rate == wanted:
         yield from blocks
         return
-    common = math.gcd(rate, wanted)
-    old, new = rate // common, wanted // common
-    context = (2 + math.ceil(12 / min(old, new))) * old  # more than Lhotse's filters reach, with torchaudio or SciPy
-    transform = Resample(rate, wanted)
+    filtered, old, new, context = resampler(rate, wanted)
     held, done, read, made = np.zeros(0, np.float32), 0, 0, 0  # the first ``done`` samples held are only context
     for block in blocks:
         held, read = np.concatenate([held, block]), read + len(block)
         ready = (len(held) - done - context) // old * old
         if ready > 0:
-            out = np.asarray(transform(held[None]))[0, done // old * new : (done + ready) // old * new]
+            out = filtered(held)[done // old * new : (done + ready) // old * new]
             yield out
             made, drop = made + len(out), max(0, done + ready - context)
             held, done = held[drop:], done + ready - drop
     if len(held) > done:
-        out = np.asarray(transform(held[None]))[0, done // old * new :]
-        yield out[: compute_num_samples(read / rate, wanted) - made]
+        yield filtered(held)[done // old * new :][: compute_num_samples(read / rate, wanted) - made]
+
+
+class Resampler(NamedTuple):
+    """Attributes: ``filtered`` makes ``new`` samples of every ``old``, and each of the samples within ``context`` of it."""
+
+    filtered: Callable[[np.ndarray], np.ndarray]
+    old: int
+    new: int
+    context: int
+
+
+@functools.cache
+def resampler(rate: int, wanted: int) -> Resampler:
+    """Lhotse's resampling as a matrix, or as it is where the rates have too little in common for one.
+
+    Resampling is linear and begins anew every ``old`` samples, so its responses to ``old`` unit impulses say all of it:
+    new samples are the product of windows of old ones with one matrix, whatever Lhotse resamples with.
+    """
+    common, transform = math.gcd(rate, wanted), Resample(rate, wanted)
+    old, new = rate // common, wanted // common
+    if old * new <= LARGEST:
+        repeats = -(-ROW // new)  # short periods are taken together: a matrix product needs some columns
+        old, new = old * repeats, new * repeats
+    reach = 2 + math.ceil(12 / min(old, new))  # periods: more than Lhotse's filters reach, with torchaudio or SciPy
+    if old * new > LARGEST:
+        return Resampler(lambda samples: np.asarray(transform(samples[None]))[0], old, new, reach * old)
+    impulses = np.zeros((old, (2 * reach + 1) * old), np.float32)
+    impulses[:, reach * old : (reach + 1) * old] = np.eye(old)
+    responses = np.asarray(transform(impulses)).reshape(old, 2 * reach + 1, new)
+    matrix = responses[:, ::-1].swapaxes(0, 1).reshape(-1, new)  # from ``reach`` periods before to as many after
+    used = np.flatnonzero(matrix.any(1))
+    first, matrix = used[0] - reach * old, torch.from_numpy(matrix[used[0] : used[-1] + 1].copy())
+
+    def filtered(samples: np.ndarray) -> np.ndarray:
+        periods = -(-len(samples) // old)
+        padded = np.zeros((periods - 1) * old + len(matrix), np.float32)
+        taken = samples[: len(padded) + first]
+        padded[-first : len(taken) - first] = taken
+        return (torch.from_numpy(padded).unfold(0, len(matrix), old) @ matrix).flatten().numpy()
+
+    return Resampler(filtered, old, new, reach * old)

@@ -8,9 +8,6 @@ folder takes about 100 bytes a frame (36 MB an hour).
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +19,10 @@ from torch import Tensor
 from dnf.channel import Correction, centred
 from dnf.checkpoint import Trained
 from dnf.config import Config
-from dnf.features import FULL_SCALE, cmvn_stats, energy_vad, fbank_and_energy, make_extractor
-from dnf.settings import Features
+from dnf.fbank import BLOCK_SECONDS, FULL_SCALE, fbank_blocks
+from dnf.features import cmvn_stats, energy_vad
 from dnf.sound import Source, read_blocks, resampled
 
-BLOCK_SECONDS = 20.0
 BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
 
 
@@ -46,42 +42,6 @@ class Scored(NamedTuple):
     logdet: Tensor
 
 
-def fbank_blocks(blocks: Iterable[np.ndarray], settings: Features) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Log-mel ``(N, num_filters)`` and log-energy ``(N,)`` of samples; together they are those of the whole recording.
-
-    Without ``snip_edges`` the recording is mirrored at its two ends, as stage 1 does it, and nowhere else.
-
-    Raises:
-        ValueError: the recording is shorter than one frame.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        extractor = make_extractor(dataclasses.replace(settings, snip_edges=True))
-    length = int(math.floor(settings.frame_length * settings.sampling_rate))
-    shift = int(math.floor(settings.frame_shift * settings.sampling_rate))
-    margin = 0 if settings.snip_edges else (length - shift) // 2
-    held = tail = np.zeros(0, np.float32)
-    total = made = 0
-    for block in blocks:
-        total, tail = total + len(block), np.concatenate([tail, block])[-length:]
-        held = np.concatenate([held, block])
-        if total < length:
-            continue
-        if total - len(block) < length:  # the first time that there is enough for a frame
-            held = np.concatenate([held[:margin][::-1], held])
-        count = (len(held) - length) // shift + 1
-        if count > 0:
-            yield fbank_and_energy(held[: (count - 1) * shift + length], extractor)
-            held, made = held[count * shift :], made + count
-    if total < length:
-        raise ValueError(f"{total / settings.sampling_rate:.3f} s is shorter than one frame")
-    if not settings.snip_edges:
-        count = (total + shift // 2) // shift - made
-        short = (count - 1) * shift + length - len(held)
-        if count > 0:
-            yield fbank_and_energy(np.concatenate([held, tail[len(tail) - max(0, short) :][::-1]]), extractor)
-
-
 class Frames:
     """The frames of one recording in a folder, written once and read in blocks.
 
@@ -92,8 +52,19 @@ class Frames:
         stats: ``(2, F + 1)`` CMVN statistics of these.
     """
 
-    def __init__(self, source: Source, config: Config, folder: Path, block_seconds: float = BLOCK_SECONDS):
-        """Read ``source`` and leave its frames in ``folder``; ``ValueError`` names the file that cannot be used."""
+    def __init__(
+        self,
+        source: Source,
+        config: Config,
+        folder: Path,
+        block_seconds: float = BLOCK_SECONDS,
+        device: torch.device | str = "cpu",
+    ):
+        """Read ``source`` and leave its frames in ``folder``; filter banks are made on ``device``.
+
+        Raises:
+            ValueError: the file cannot be used; the message names it.
+        """
         self.folder, self.dim, self.dtype = folder, config.features.num_filters, np.dtype(config.frames.dtype)
         self.splice = config.splice
         rate, blocks = read_blocks(source, block_seconds)
@@ -103,7 +74,7 @@ class Frames:
         samples = self.counted(resampled(blocks, rate, wanted), wanted)
         with (folder / "frames.bin").open("wb") as frames_file, (folder / "energy.bin").open("wb") as energy_file:
             try:
-                for frames, energy in fbank_blocks(samples, config.features):
+                for frames, energy in fbank_blocks(samples, config.features, str(device)):
                     stored = frames.astype(self.dtype)
                     if not np.isfinite(stored).all():
                         raise ValueError("has features that are not numbers")
@@ -168,8 +139,10 @@ def normalization(stats: np.ndarray, config: Config) -> tuple[Tensor, Tensor] | 
     return mean.float(), scale
 
 
-def spliced(frames: Frames, norm: tuple[Tensor, Tensor] | None, hop: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Centres ``(B,)`` and spliced vectors ``(B, D)`` of every ``hop``-th speech frame, the ends repeated."""
+def spliced(
+    frames: Frames, norm: tuple[Tensor, Tensor] | None, hop: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Centres ``(B,)`` and, on ``device``, spliced vectors ``(B, D)`` of every ``hop``-th speech frame, the ends repeated."""
     left, right = frames.splice.left, frames.splice.right
     window, spoken = torch.arange(-left, right + 1), 0
     for first in range(0, frames.count, BLOCK_FRAMES):
@@ -179,11 +152,11 @@ def spliced(frames: Frames, norm: tuple[Tensor, Tensor] | None, hop: int) -> Ite
         if not len(chosen):
             continue
         before, after = max(0, first - left), min(frames.count, last + right)
-        held = torch.from_numpy(frames.frames(before, after)).float()
+        held = torch.from_numpy(frames.frames(before, after)).to(device).float()
         if norm is not None:
-            held = (held - norm[0]) * norm[1]
+            held = (held - norm[0].to(device)) * norm[1].to(device)
         index = (torch.from_numpy(chosen)[:, None] + window).clamp(0, frames.count - 1) - before
-        yield torch.from_numpy(chosen), held[index].flatten(1)
+        yield torch.from_numpy(chosen), held[index.to(device)].flatten(1)
 
 
 @torch.no_grad()
@@ -206,8 +179,8 @@ def score(
             total, count = total + z[:, : prior.cond_dim].double().sum(0), count + len(z)
         shifts = correction.shift((total / count).numpy()[None]).to(device)
     prior = correction.prior(prior) if correction else prior
-    for centres, vectors in spliced(frames, normalization(stats, trained.config), trained.config.splice.hop):
-        z, logdet = trained.model(vectors.to(device))
+    for centres, vectors in spliced(frames, normalization(stats, trained.config), trained.config.splice.hop, device):
+        z, logdet = trained.model(vectors)
         z = centred(z, shifts, torch.zeros(len(z), dtype=torch.long))
         logp = prior.of_all(z)
         if not (torch.isfinite(logp).all() and torch.isfinite(logdet).all()):

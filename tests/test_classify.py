@@ -23,7 +23,8 @@ from dnf.evidence import effective_frames
 from dnf.items import read_items
 from dnf.model import DNF
 from dnf.tables import read_tsv
-from dnf.timeline import MOST, Timeline, draw
+from dnf.timeline import MOST, Timeline
+from dnf.timeline_figure import draw
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
 WORDS = ("cmvn.scope=utterance", "frames.dtype=float32", "data.classes=[en, zh]")

@@ -624,4 +624,4 @@ def test_an_utterance_shorter_than_a_frame_is_a_reason_even_when_the_limit_is_lo
     recording = Recording.from_file(tmp_path / "a.wav")
     with pytest.raises(ValueError, match="a.wav|features.min_duration"):
         config = small_config("features.min_duration=0.001", "features.snip_edges=true")
-        features.extract(recording, whole_utterance(recording), make_extractor(config.features), config)
+        features.extract(recording, whole_utterance(recording), config)

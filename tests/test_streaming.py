@@ -7,11 +7,13 @@ import torch
 
 from dnf import features, frames, latents, streaming
 from dnf.checkpoint import Trained
+from dnf.config import resolve
+from dnf.fbank import BLOCK_SECONDS, fbank, fbank_blocks
 from dnf.features import load_samples, make_extractor
 from dnf.model import DNF
 from dnf.score import Latents
 from dnf.sound import Source, read_blocks, resampled
-from dnf.streaming import Frames, fbank_blocks, score
+from dnf.streaming import Frames, score
 from dnf.windows import Windows
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
@@ -23,7 +25,7 @@ def pieces(samples: np.ndarray, size: int) -> list[np.ndarray]:
     return [samples[i : i + size] for i in range(0, len(samples), size)]
 
 
-@pytest.mark.parametrize("rate", (8000, 11025, 22050, 44100, 48000))
+@pytest.mark.parametrize("rate", (8000, 11025, 22050, 44056, 44100, 48000))
 @pytest.mark.parametrize("size", (777, 10_000, 10**6))
 def test_resampling_in_blocks_is_that_of_the_whole(tmp_path, speech_like, small_config, rate, size):
     from lhotse import Recording, SupervisionSegment
@@ -50,6 +52,16 @@ def test_filter_banks_in_blocks_are_those_of_the_whole(speech_like, small_config
     for made, wanted in zip(parts, whole):
         assert made.shape == wanted.shape
         np.testing.assert_allclose(made, wanted, atol=2e-4)
+
+
+@pytest.mark.parametrize("snip_edges", ("true", "false"))
+@pytest.mark.parametrize("seconds", (0.5, BLOCK_SECONDS - 0.003, BLOCK_SECONDS, BLOCK_SECONDS + 0.02, 2.5 * BLOCK_SECONDS))
+def test_filter_banks_of_stage_1_are_lhotses_whatever_the_length(speech_like, snip_edges, seconds):
+    """Bit for bit up to one block; beyond, matrix products of other sizes round otherwise."""
+    settings = resolve([f"features.snip_edges={snip_edges}"]).features
+    sound = np.tile(speech_like(1.7, 5), 30)[: round(seconds * 16000)]
+    for made, wanted in zip(fbank(sound, settings), features.fbank_and_energy(sound, make_extractor(settings))):
+        np.testing.assert_allclose(made, wanted, rtol=0, atol=0 if seconds <= BLOCK_SECONDS else 1e-4)
 
 
 def pipeline(tmp_path, write_corpus, config, model, rate: int) -> tuple[Latents, list]:
