@@ -97,7 +97,7 @@ def stages(work: Path, watch: Watch) -> str:
     """The table of stages."""
     made, first = processes.stages(work, os.cpu_count() or 1, watch)
     taken = watch.in_turn({name: part.action for name, part in made.items()})
-    text = table.of_parts(f"run.sh on a corpus of half a minute, rounds: {watch.rounds}", made, taken)
+    text = table.of_parts(f"run.sh on half a minute of speech a set, rounds: {watch.rounds}", made, taken)
     lines = [[name, f"{value:.2f}"] for name, value in first.items()]
     if lines:
         text += "\n\nthe same, made for the first time\n" + table.aligned([["", "seconds"], *lines])
