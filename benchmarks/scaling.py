@@ -9,6 +9,7 @@ without the exchange of gradients are taken in turn; the share of the exchange i
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     for size in options.processes:
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
-        subprocess.run([*launch, "-m", "benchmarks.scaling", *given, "--rank"], check=True)
+        one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run([*launch, "-m", "benchmarks.scaling", *given, "--rank"], check=True, env=one_thread)
     return 0
 
 

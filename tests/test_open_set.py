@@ -10,7 +10,18 @@ from scipy import stats
 
 from dnf import decide, open_set_rows, results
 from dnf.config import resolve
-from dnf.open_set import SCORES, OpenSet, Scale, against_frames, mean_of, nearest, read, summary_of, threshold, weights_of
+from dnf.open_set import (
+    SCORES,
+    OpenSet,
+    Scale,
+    against_frames,
+    mean_of,
+    nearest,
+    read,
+    summary_of,
+    threshold,
+    weights_of,
+)
 from dnf.open_set_rows import Pool, auc_row
 from dnf.score import Latents
 from dnf.settings import OpenSet as Settings
