@@ -29,13 +29,11 @@ class Timeline:
     def add_frames(self, first: int, frames: np.ndarray) -> None:
         """Log-mel frames ``(n, F)`` from frame ``first`` on."""
         column = (first + np.arange(len(frames))) // self.width
-        np.add.at(self.spectrum, column, frames)
-        np.add.at(self.count, column, 1)
+        add(self.spectrum, self.count, column, frames)
 
     def add_scores(self, centres: np.ndarray, loglik: np.ndarray) -> None:
-        """Log-likelihoods ``(B, K)`` of vectors centred on frames ``(B,)``."""
-        np.add.at(self.loglik, centres // self.width, loglik)
-        np.add.at(self.vectors, centres // self.width, 1)
+        """Log-likelihoods ``(B, K)`` of vectors centred on frames ``(B,)``, in their order."""
+        add(self.loglik, self.vectors, centres // self.width, loglik)
 
     def window(self, seconds: float | None) -> float:
         """Seconds that evidence is averaged over: those asked for, else 3 s or a hundredth of the recording."""
@@ -56,3 +54,11 @@ class Timeline:
             others = np.arange(len(self.classes))
             rest = [np.logaddexp.reduce(mean[:, others != k], axis=1) - np.log(len(others) - 1) for k in others]
         return mean - np.stack(rest, axis=1)
+
+
+def add(sums: np.ndarray, counts: np.ndarray, column: np.ndarray, values: np.ndarray) -> None:
+    """Add ``values`` ``(n, F)`` to the columns ``(n,)``, ascending, of ``sums`` ``(columns, F)``, and count them."""
+    if len(column):
+        first = np.flatnonzero(np.diff(column, prepend=-1))
+        sums[column[first]] += np.add.reduceat(values.astype(np.float64), first)
+        counts += np.bincount(column, minlength=len(counts))
