@@ -173,7 +173,8 @@ def test_memory_does_not_grow_with_the_recording(make_exp, tmp_path, speech_like
     for minutes in (1, 21):
         wav = tmp_path / f"{minutes}.wav"
         soundfile.write(wav, np.tile(speech_like(2.0, 7), 30 * minutes), 16000)
-        code = f"from dnf import classify; classify.main({[str(exp), str(wav)]}); print(open('/proc/self/status').read())"
+        code = f"from dnf import classify; classify.main({[str(exp), str(wav)]})"
+        code += "; print(open('/proc/self/status').read())"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
         peak[minutes] = int(re.search(r"VmHWM:\s+(\d+) kB", done.stdout)[1]) / 1024  # not that of the process before it
     assert peak[21] < peak[1] + 40, peak
