@@ -53,7 +53,8 @@ def classify(
             read: list[tuple[Item, Frames | ValueError]] = []
             for n, item in enumerate(group):
                 try:
-                    read.append((item, Frames(item.source, model.trained.config, Path(folder) / str(n), device=model.device)))
+                    place = Path(folder) / str(n)
+                    read.append((item, Frames(item.source, model.trained.config, place, device=model.device)))
                 except ValueError as error:
                     log.error("%s", error)
                     read.append((item, error))

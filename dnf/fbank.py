@@ -15,7 +15,7 @@ from lhotse import Fbank, FbankConfig
 from dnf.settings import Features
 
 FULL_SCALE = 32768.0
-BLOCK_SECONDS = 20.0  # of samples whose frames are made at once: a minute of them at once takes one and a half times as long
+BLOCK_SECONDS = 20.0  # whose frames are made at once: a minute at once takes one and a half times as long
 
 
 def make_extractor(settings: Features, device: str = "cpu") -> Fbank:
@@ -47,7 +47,7 @@ def make_extractor(settings: Features, device: str = "cpu") -> Fbank:
 
 @functools.cache
 def snipping_extractor(settings: Features, device: str) -> Fbank:
-    """The extractor without mirrored ends, whatever ``settings.snip_edges``; Lhotse's warning about that is not for us."""
+    """The extractor without mirrored ends, whatever ``settings.snip_edges``; Lhotse warns of it in vain."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return make_extractor(dataclasses.replace(settings, snip_edges=True), device)
@@ -77,8 +77,8 @@ def fbank_blocks(
         ValueError: the recording is shorter than one frame.
     """
     extractor = snipping_extractor(settings, device)
-    length = int(math.floor(settings.frame_length * settings.sampling_rate))
-    shift = int(math.floor(settings.frame_shift * settings.sampling_rate))
+    length = math.floor(settings.frame_length * settings.sampling_rate)
+    shift = math.floor(settings.frame_shift * settings.sampling_rate)
     margin = 0 if settings.snip_edges else (length - shift) // 2
     held = tail = np.zeros(0, np.float32)
     total = made = 0

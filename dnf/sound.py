@@ -111,7 +111,7 @@ def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[
 
 
 class Resampler(NamedTuple):
-    """Attributes: ``filtered`` makes ``new`` samples of every ``old``, and each of the samples within ``context`` of it."""
+    """Attributes: ``filtered`` makes ``new`` samples of every ``old`` and of what lies within ``context`` of them."""
 
     filtered: Callable[[np.ndarray], np.ndarray]
     old: int

@@ -142,7 +142,7 @@ def normalization(stats: np.ndarray, config: Config) -> tuple[Tensor, Tensor] | 
 def spliced(
     frames: Frames, norm: tuple[Tensor, Tensor] | None, hop: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Centres ``(B,)`` and, on ``device``, spliced vectors ``(B, D)`` of every ``hop``-th speech frame, the ends repeated."""
+    """Centres ``(B,)`` and spliced vectors ``(B, D)`` on ``device`` of every ``hop``-th speech frame, ends repeated."""
     left, right = frames.splice.left, frames.splice.right
     window, spoken = torch.arange(-left, right + 1), 0
     for first in range(0, frames.count, BLOCK_FRAMES):

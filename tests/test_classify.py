@@ -166,6 +166,20 @@ def test_pictures_are_drawn(make_exp, wavs, tmp_path, capsys, classes):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "new").iterdir())
 
 
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_recording(make_exp, tmp_path, speech_like):
+    """Twenty minutes more are 77 MB of samples, and 245 MB of spectrum if it is made at once."""
+    exp, peak = make_exp(), {}
+    for minutes in (1, 21):
+        wav = tmp_path / f"{minutes}.wav"
+        soundfile.write(wav, np.tile(speech_like(2.0, 7), 30 * minutes), 16000)
+        code = f"from dnf import classify; classify.main({[str(exp), str(wav)]})"
+        code += "; print(open('/proc/self/status').read())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+        peak[minutes] = int(re.search(r"VmHWM:\s+(\d+) kB", done.stdout)[1]) / 1024  # not that of the process before it
+    assert peak[21] < peak[1] + 40, peak
+
+
 def test_a_model_without_classes_is_refused(make_exp, wavs, capsys):
     exp = make_exp("prior.cond_dim=0", means=torch.zeros(1, 0).tolist(), classes=("en",))
     with pytest.raises(ValueError, match="no classes to decide between"):
