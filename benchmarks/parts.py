@@ -15,7 +15,7 @@ from benchmarks.timing import Action
 from dnf.classifier import load
 from dnf.classify import classify
 from dnf.config import Config
-from dnf.features import fbank_and_energy, make_extractor
+from dnf.fbank import fbank_and_energy, make_extractor
 from dnf.items import read_items
 
 FBANK_SECONDS, FBANK_CALLS = 10, 20

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from dnf import entry, sphere
 from dnf.config import Config
 from dnf.datadir import read_table, write_table
-from dnf.fbank import fbank, fbank_and_energy, make_extractor  # noqa: F401 (benchmarks take the two from here)
+from dnf.fbank import fbank
 from dnf.settings import Features, Vad
 
 log = logging.getLogger(__name__)

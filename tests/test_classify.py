@@ -227,7 +227,8 @@ def test_a_long_recordings_timeline_is_no_larger():
 def channel(speech_like):
     """Frames of recordings over a channel that ``change`` makes of them, and the channels of forty plain ones."""
     from dnf.config import resolve
-    from dnf.features import energy_vad, fbank_and_energy, make_extractor
+    from dnf.fbank import fbank_and_energy, make_extractor
+    from dnf.features import energy_vad
 
     config = resolve([])
     extractor, frequencies = make_extractor(config.features), mel_frequencies(config.features)

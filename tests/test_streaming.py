@@ -8,8 +8,8 @@ import torch
 from dnf import features, frames, latents, streaming
 from dnf.checkpoint import Trained
 from dnf.config import resolve
-from dnf.fbank import BLOCK_SECONDS, fbank, fbank_blocks
-from dnf.features import load_samples, make_extractor
+from dnf.fbank import BLOCK_SECONDS, fbank, fbank_and_energy, fbank_blocks, make_extractor
+from dnf.features import load_samples
 from dnf.model import DNF
 from dnf.score import Latents
 from dnf.sound import Source, read_blocks, resampled
@@ -47,7 +47,7 @@ def test_resampling_in_blocks_is_that_of_the_whole(tmp_path, speech_like, small_
 def test_filter_banks_in_blocks_are_those_of_the_whole(speech_like, small_config, snip_edges, size, samples):
     settings = small_config(f"features.snip_edges={snip_edges}").features
     sound = speech_like(2.0, 5)[:samples]
-    whole = features.fbank_and_energy(sound, make_extractor(settings))
+    whole = fbank_and_energy(sound, make_extractor(settings))
     parts = [np.concatenate(part) for part in zip(*fbank_blocks(pieces(sound, size), settings))]
     for made, wanted in zip(parts, whole):
         assert made.shape == wanted.shape
@@ -60,7 +60,7 @@ def test_filter_banks_of_stage_1_are_lhotses_whatever_the_length(speech_like, sn
     """Bit for bit up to one block; beyond, matrix products of other sizes round otherwise."""
     settings = resolve([f"features.snip_edges={snip_edges}"]).features
     sound = np.tile(speech_like(1.7, 5), 30)[: round(seconds * 16000)]
-    for made, wanted in zip(fbank(sound, settings), features.fbank_and_energy(sound, make_extractor(settings))):
+    for made, wanted in zip(fbank(sound, settings), fbank_and_energy(sound, make_extractor(settings))):
         np.testing.assert_allclose(made, wanted, rtol=0, atol=0 if seconds <= BLOCK_SECONDS else 1e-4)
 
 
