@@ -106,8 +106,13 @@ def join(parts: Sequence[Part], home: torch.device) -> Source:
     centres = torch.tensor([0] + [len(part.store.centres) for part in parts]).cumsum(0).tolist()
 
     def joined(pieces: Sequence[Tensor], firsts: Sequence[int] = ()) -> Tensor:
-        moved = [piece.to(home) for piece in pieces]
-        return torch.cat([piece + first for piece, first in zip(moved, firsts)] if firsts else moved)
+        """The pieces in one tensor, of which there is never a second; ``firsts`` are added to them."""
+        whole = torch.empty(sum(map(len, pieces)), *pieces[0].shape[1:], dtype=pieces[0].dtype, device=home)
+        for n, (part, piece) in enumerate(zip(whole.split([len(piece) for piece in pieces]), pieces)):
+            part.copy_(piece)
+            if firsts:
+                part += firsts[n]
+        return whole
 
     norm = [None, None]
     if parts[0].mean is not None:
