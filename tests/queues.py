@@ -132,7 +132,7 @@ JobAcctGatherType=jobacct_gather/none"""
 
 
 class SlurmCluster(Cluster):
-    """munged, slurmctld and two slurmd with 4 processors, 4096 MB and 2 GPUs each.
+    """munged, slurmctld and two slurmd with 4 processors, 8192 MB and 2 GPUs each.
 
     With ``cgroups`` the kernel holds tasks to their memory, and Slurm learns that it killed one (version 1, root only).
     """
@@ -201,7 +201,7 @@ MaxArraySize=41
 MessageTimeout=5
 GresTypes=gpu
 NodeName=n[1-{last}] NodeHostname={HOST.partition(".")[0]} NodeAddr=127.0.0.1 Port=[{port + 1}-{port + last}] \\
- CPUs=4 Boards=1 SocketsPerBoard=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=4096 Gres=gpu:2 State=UNKNOWN
+ CPUs=4 Boards=1 SocketsPerBoard=1 CoresPerSocket=4 ThreadsPerCore=1 RealMemory=8192 Gres=gpu:2 State=UNKNOWN
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """)  # fmt: skip
         self.start("munged", "munged", "--foreground", f"--socket={root}/munge/sock", f"--key-file={key}",

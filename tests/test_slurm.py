@@ -26,7 +26,7 @@ option num_threads=* --cpus-per-task=$0
 option gpu=* --gres=gpu:$0
 option gpu=0
 default gpu=0
-default mem=1000M
+default mem=2000M
 """
 absent = missing(*SlurmCluster.needs)
 needs_slurm = pytest.mark.skipif(bool(absent), reason=f"not installed: {', '.join(absent)} (Debian: slurm-wlm)")
