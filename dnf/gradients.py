@@ -9,6 +9,8 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import sysconfig
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -86,10 +88,15 @@ def operations(model: DNF, frames: int) -> float:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether there is what ``torch.compile`` generates code with."""
+    """Whether there is what ``torch.compile`` needs to build code: a compiler, Python's headers, on a GPU Triton."""
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return False
     if device.type == "cuda":
-        return importlib.util.find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
-    return any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++"))
+        compilers = (os.environ.get("CC") or "gcc", "clang", "cc")
+        known = importlib.util.find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= (7, 0)
+    else:
+        compilers, known = (os.environ.get("CXX") or "g++", "clang++"), True
+    return known and any(map(shutil.which, compilers))
 
 
 def compiles(setting: str, device: torch.device, objective: Objective, model: DNF, frames: int) -> bool:

@@ -93,12 +93,16 @@ def test_only_long_runs_are_compiled(new_trainer, monkeypatch):
     assert not trainer.compiled
 
 
-def test_without_a_compiler_nothing_can_be_compiled(tmp_path, monkeypatch):
+def test_without_compiler_or_headers_nothing_can_be_compiled(tmp_path, monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    (tmp_path / "Python.h").touch()
     assert not can_compile(CPU)
     (tmp_path / "g++").touch(mode=0o755)
     assert can_compile(CPU)
+    (tmp_path / "Python.h").unlink()
+    assert not can_compile(CPU)
 
 
 @pytest.mark.slow
