@@ -20,8 +20,8 @@ from dnf.objective import Objective, OfBatch
 from dnf.precision import tf32
 from dnf.windows import Windows
 
-# Floating-point operations of a run from which on compiling pays. On a processor it takes half a minute and saves a
-# tenth of a run of a quarter of an hour or more; on a GPU it takes a minute and saves half.
+# Floating-point operations of a run from which on compiling pays. On a processor it takes half a minute and saves up to
+# a tenth of a run of a quarter of an hour or more. The bound of a GPU is a guess: half a minute of eager steps at 100 TFLOP/s.
 WORTH_COMPILING = {"cpu": 1e14, "cuda": 3e15}
 
 
