@@ -19,31 +19,31 @@ Options:
   --device NAME          auto, cpu, cuda, cuda:1 (default: auto, the GPU if there is one)
   --max-rejected SHARE   utterances of a set that may be rejected, e.g. 1% (default: 1%)
   --allow-pipes [BOOL]   run the commands of 'command |' entries in wav.scp (default: false)
-  --write-spliced [BOOL] also write arks of spliced vectors for Kaldi (default: false)
+  --write-spliced [BOOL] stage 2 also writes arks of spliced vectors for Kaldi, exp/<exp>/spliced (default: false)
   --force [BOOL]         run stages that are up to date, too (default: false)
   --dry-run [BOOL]       say what would run, and run nothing (default: false)
   --config FILE          shell assignments to these options"
 
 recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= sweep= seed= device=auto max_rejected= data=
-allow_pipes=false write_spliced=false force=false dry_run=false exp= set=() settings=()
-recipe_options=() recipe_help= left_out=()
-COMMAND_LINE="$0 $*"
+allow_pipes=false write_spliced=false force=false dry_run=false exp= set=()
+RECIPE_SETTINGS=() RECIPE_OPTIONS=() RECIPE_HELP= LEFT_OUT=() COMMAND_LINE="$0 $*"
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for ((I = 1; I < $#; I++)); do [[ ${!I} != --recipe ]] || { NEXT=$((I + 1)); recipe=${!NEXT}; }; done
+for ((I = 1; I < $#; I++)); do [[ ${!I} != --recipe ]] || { NEXT=$((I + 1)); recipe=${!NEXT-}; }; done
 RECIPE_DIR=$ROOT/egs/$recipe
 [[ -f $RECIPE_DIR/recipe.conf ]] ||
   { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && ls -d -- */ | tr -d / | xargs)" >&2; exit 2; }
 . "$RECIPE_DIR/recipe.conf"
-help_message+=${recipe_help:+$'\n'"Options of recipe $recipe:"$'\n'$recipe_help}
+help_message+=${RECIPE_HELP:+$'\n'"Options of recipe $recipe:"$'\n'$RECIPE_HELP}
 . "$ROOT/utils/parse_options.sh"
 [[ $# -eq 0 ]] || { echo "run.sh: '$1' is not an option; see run.sh --help" >&2; exit 2; }
-[[ $max_rejected != *% ]] || max_rejected=$(awk -v p="${max_rejected%\%}" 'BEGIN { print p / 100 }')
+. "$ROOT/local/stages.sh"
+check_options
 . "$ROOT/path.sh"
 . "$ROOT/cmd.sh"
-. "$ROOT/local/stages.sh"
 
 experiments=$(list_experiments)
+check_settings
 $dry_run || take_lock
 choose_device
 while IFS=$'\t' read -r yaml value <&3; do
@@ -65,7 +65,9 @@ while IFS=$'\t' read -r yaml value <&3; do
     $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.frames build "$data_dir" "$frames_dir"
     finish frames
   fi
-  ! $write_spliced || $train_cmd "$exp_dir/log/spliced.log" python3 -m dnf.frames splice "$frames_dir" "$exp_dir/spliced" "${config[@]}"
+  if $write_spliced && [[ $stage -le 2 && 2 -le $stop_stage ]]; then
+    $train_cmd "$exp_dir/log/spliced.log" python3 -m dnf.frames splice "$frames_dir" "$exp_dir/spliced" "${config[@]}"
+  fi
   if begin 3 train; then
     train
     finish train

@@ -19,6 +19,7 @@ from dnf.fbank import fbank_and_energy, make_extractor
 from dnf.items import read_items
 
 FBANK_SECONDS, FBANK_CALLS = 10, 20
+EVERY = 8  # vectors from one to the next, where not all are scored: 80 ms, and they span 110
 
 
 class Part(NamedTuple):
@@ -65,7 +66,7 @@ def joined(files: Sequence[Path], path: Path) -> Path:
 
 
 def decisions(folder: Path, files: Sequence[Path], device: torch.device) -> dict[str, Part]:
-    """Wav to decision: several recordings, and one as long as all of them; the model is loaded before.
+    """Wav to decision: several recordings, and one as long as all of them, on all vectors and on some; the model is loaded before.
 
     Args:
         folder: has the model, ``model``, and the frame store of its training, ``frames/train``.
@@ -73,12 +74,14 @@ def decisions(folder: Path, files: Sequence[Path], device: torch.device) -> dict
     model = load(folder / "model", None, device)
     sound, long = sum(soundfile.info(file).duration for file in files), joined(files, folder / "joined.wav")
 
-    def decide(paths: Sequence[Path]) -> None:
-        for record in classify(read_items(list(map(str, paths)), None, None), model):
+    def decide(paths: Sequence[Path], every: int = 1) -> None:
+        for record in classify(read_items(list(map(str, paths)), None, None), model, every=every):
             if "error" in record:
                 raise ValueError(f"{record['recording']}: {record['error']}")
 
+    one = f"wav to decision, one recording of {sound:.0f} s"
     return {
         f"wav to decision, {len(files)} recordings of {sound / len(files):.0f} s": Part(partial(decide, files), sound),
-        f"wav to decision, one recording of {sound:.0f} s": Part(partial(decide, [long]), sound),
+        one: Part(partial(decide, [long]), sound),
+        f"{one}, --every {EVERY}": Part(partial(decide, [long], EVERY), sound),
     }

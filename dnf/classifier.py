@@ -47,14 +47,14 @@ class Model(NamedTuple):
 
 
 class Means(NamedTuple):
-    """Means over the ``rows`` vectors of a recording, float64.
+    """Means over the vectors of a recording, or over some of them, float64.
 
     Attributes:
         logp: ``(K,)`` log prior density of z under each class, nats.
         mixture: log of the classes' mean prior density, nats.
         logdet: nats.
         z: ``(D,)`` latents.
-        rows: vectors.
+        rows: vectors that it has.
     """
 
     logp: np.ndarray

@@ -43,9 +43,15 @@ LITTLE = 1.0  # seconds of speech below which there is a warning
 
 
 def classify(
-    items: Sequence[Item], model: Model, plots: Path | None = None, window: float | None = None
+    items: Sequence[Item], model: Model, plots: Path | None = None, window: float | None = None, every: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """One record an item, in order, of plain values; what cannot be used has ``error`` instead of a class."""
+    """One record an item, in order, of plain values; what cannot be used has ``error`` instead of a class.
+
+    Args:
+        plots: folder that gets a timeline picture of each.
+        window: seconds that a picture's evidence is averaged over.
+        every: vectors from one that is scored to the next.
+    """
     scope, pictures = model.trained.config.cmvn.scope, picture_names(items)
     together = (lambda item: item.group) if scope == "speaker" else (lambda item: item.name)
     for _, group in itertools.groupby(items, together):
@@ -64,7 +70,7 @@ def classify(
                     yield {"recording": item.name, "error": str(frames)}
                     continue
                 own = stats if scope == "speaker" else frames.stats
-                record, picture = classify_one(item, frames, own, model, plots is not None)
+                record, picture = classify_one(item, frames, own, model, plots is not None, every)
                 if plots is not None:
                     record["picture"] = str(plots / f"{pictures[item]}.png")
                     save_picture(record, picture, model, window)
@@ -72,20 +78,21 @@ def classify(
 
 
 def classify_one(
-    item: Item, frames: Frames, stats: np.ndarray, model: Model, plot: bool
+    item: Item, frames: Frames, stats: np.ndarray, model: Model, plot: bool, every: int
 ) -> tuple[dict[str, Any], Timeline | None]:
     """The record of one recording, and its timeline if asked for."""
     classes, shift = model.trained.classes, model.trained.config.features.frame_shift
     picture = Timeline(frames.count, frames.dim, classes, shift) if plot else None
-    sums, rows = [0.0, 0.0, 0.0, 0.0], 0
-    for block in score(frames, stats, model.trained, model.device, model.correction):
+    sums, scored = [0.0, 0.0, 0.0, 0.0], 0
+    for block in score(frames, stats, model.trained, model.device, model.correction, every):
         logp, logdet = block.logp.double(), block.logdet.double()
         mixture = logp.logsumexp(1) - math.log(len(classes))
         parts = (part.sum(0).numpy() for part in (logp, mixture, logdet, block.z.double()))
-        sums, rows = [total + part for total, part in zip(sums, parts)], rows + len(logp)
+        sums, scored = [total + part for total, part in zip(sums, parts)], scored + len(logp)
         if picture:
             picture.add_scores(block.centres.numpy(), (logp + logdet[:, None]).numpy())
-    logp, mixture, logdet, z = (total / rows for total in sums)
+    logp, mixture, logdet, z = (total / scored for total in sums)
+    rows = -(-frames.speech // model.trained.config.splice.hop)
     means = Means(logp, float(mixture), float(logdet), z, rows)
     judged = judge(model, means)
     best = int(judged.posteriors.argmax())
@@ -98,7 +105,7 @@ def classify_one(
         "loglik": {name: float(value) for name, value in zip(classes, means.loglik)},
         "seconds": round(frames.seconds, 3),
         "speech_seconds": round(frames.speech * shift, 3),
-        "vectors": rows,
+        "vectors": scored,
         "sampling_rate": frames.rate,
         "normalized_over": {"none": "nothing", "utterance": "recording"}.get(
             model.trained.config.cmvn.scope, item.group.split()[0]
@@ -194,11 +201,20 @@ def main(argv: list[str] | None = None) -> int:
         type=int,
         help="the channel to take of recordings with several, from 0; default: their mean, or as the model",
     )
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="score every N-th vector only: neighbours share most of their frames, and time goes to scoring (%(default)s)",
+    )
     parser.add_argument("--frames", type=Path, help="frame stores of training (default: frames beside the model)")
     entry.add_device(parser)
     args = parser.parse_intermixed_args(argv)
     if not args.recordings and not args.data_dir:
         parser.error("name recordings, or a data directory with --data-dir")
+    if args.every < 1:
+        parser.error(f"--every {args.every}: give 1 or more")
     model = load(args.model, args.frames, choose_device(args.device))
     features = model.trained.config.features
     items = read_items(args.recordings, args.data_dir, features.channel if args.channel is None else args.channel)
@@ -208,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
     writer = csv.DictWriter(sys.stdout, columns(classes), delimiter="\t", lineterminator="\n", restval="")
     if not args.json:
         writer.writeheader()
-    for record in classify(items, model, args.plot, args.window):
+    for record in classify(items, model, args.plot, args.window, args.every):
         failed |= "error" in record
         if args.json:
             print(json.dumps(record))

@@ -35,37 +35,17 @@ class Segment(NamedTuple):
     rows: int
 
 
-class Part(NamedTuple):
-    """The segments of one store, in order; G of them.
-
-    Attributes:
-        store: where the frames are.
-        utterance: ``(G,)`` int64, utterance of each segment.
-        piece: ``(G,)`` int64, number of the piece within its utterance.
-        begin, end: ``(G,)`` int64, frames ``begin : end`` of the store.
-        spoken: ``(G,)`` int64, first of the segment's centres in the store.
-        rows: ``(G,)`` int64, vectors.
-        mean, scale: ``(G, F)`` float32, what CMVN takes from and multiplies to the frames; None without CMVN.
-    """
-
-    store: FrameStore
-    utterance: Tensor
-    piece: Tensor
-    begin: Tensor
-    end: Tensor
-    spoken: Tensor
-    rows: Tensor
-    mean: Tensor | None
-    scale: Tensor | None
-
-
 class Source(NamedTuple):
-    """Where vectors are gathered from: one store, or on a GPU all of them one after the other.
+    """Where vectors are gathered from: one store, or on a GPU all of them one after the other; G segments.
 
     Attributes:
         frames: ``(T, F)``.
         centres: ``(C,)`` int64, frames of speech.
-        begin, end, spoken, rows, mean, scale: as those of ``Part``; all but the last two lie where the frames do.
+        begin, end: ``(G,)`` int64, a segment is ``frames[begin:end]``.
+        spoken: ``(G,)`` int64, the first of its centres.
+        rows: ``(G,)`` int64, its vectors.
+        mean, scale: ``(G, F)`` float32, what CMVN takes from and multiplies to its frames, on the device that computes,
+            where the others lie with the frames; None without CMVN.
     """
 
     frames: Tensor
@@ -76,6 +56,22 @@ class Source(NamedTuple):
     rows: Tensor
     mean: Tensor | None
     scale: Tensor | None
+
+
+class Part(NamedTuple):
+    """The segments of one store, in order.
+
+    Attributes:
+        store: where the frames are.
+        utterance: ``(G,)`` int64, utterance of each segment.
+        piece: ``(G,)`` int64, number of the piece within its utterance.
+        source: the store as it lies on disk, and its segments.
+    """
+
+    store: FrameStore
+    utterance: Tensor
+    piece: Tensor
+    source: Source
 
 
 def home_of(stores: Sequence[FrameStore], device: torch.device) -> torch.device:
@@ -94,38 +90,25 @@ def home_of(stores: Sequence[FrameStore], device: torch.device) -> torch.device:
     return device
 
 
-def source_of(part: Part) -> Source:
-    """A store as it lies on disk."""
-    indices = (part.begin, part.end, part.spoken, part.rows)
-    return Source(part.store.frames, part.store.centres, *indices, part.mean, part.scale)
+def join(sources: Sequence[Source], home: torch.device) -> Source:
+    """All of them one after the other in the memory of ``home``."""
+    frames = torch.tensor([0] + [len(source.frames) for source in sources]).cumsum(0).tolist()
+    centres = torch.tensor([0] + [len(source.centres) for source in sources]).cumsum(0).tolist()
+    added = {"centres": frames, "begin": frames, "end": frames, "spoken": centres}
 
-
-def join(parts: Sequence[Part], home: torch.device) -> Source:
-    """All stores one after the other in the memory of ``home``."""
-    frames = torch.tensor([0] + [len(part.store.frames) for part in parts]).cumsum(0).tolist()
-    centres = torch.tensor([0] + [len(part.store.centres) for part in parts]).cumsum(0).tolist()
-
-    def joined(pieces: Sequence[Tensor], firsts: Sequence[int] = ()) -> Tensor:
-        """The pieces in one tensor, of which there is never a second; ``firsts`` are added to them."""
+    def joined(name: str) -> Tensor | None:
+        """A field of the whole, of which there is never a second; what it counts is counted over all sources."""
+        pieces = [getattr(source, name) for source in sources]
+        if pieces[0] is None:
+            return None
         whole = torch.empty(sum(map(len, pieces)), *pieces[0].shape[1:], dtype=pieces[0].dtype, device=home)
-        for n, (part, piece) in enumerate(zip(whole.split([len(piece) for piece in pieces]), pieces)):
-            part.copy_(piece)
-            if firsts:
-                part += firsts[n]
+        for n, (place, piece) in enumerate(zip(whole.split([len(piece) for piece in pieces]), pieces)):
+            place.copy_(piece)
+            if name in added:
+                place += added[name][n]
         return whole
 
-    norm = [None, None]
-    if parts[0].mean is not None:
-        norm = [joined([part.mean for part in parts]), joined([part.scale for part in parts])]
-    return Source(
-        joined([part.store.frames for part in parts]),
-        joined([part.store.centres for part in parts], frames),
-        joined([part.begin for part in parts], frames),
-        joined([part.end for part in parts], frames),
-        joined([part.spoken for part in parts], centres),
-        joined([part.rows for part in parts]),
-        *norm,
-    )
+    return Source(*map(joined, Source._fields))
 
 
 def make_part(
@@ -150,7 +133,7 @@ def make_part(
     utterance, piece, begin, end, spoken, rows = (t[keep] for t in (utterance, piece, begin, end, spoken, rows))
     mean, scale = normalization(store, cmvn, utterance, spoken, count[keep] if piece_frames else None)
     on_device = (None if t is None else t.to(device) for t in (mean, scale))
-    return Part(store, utterance, piece, begin, end, spoken, rows, *on_device)
+    return Part(store, utterance, piece, Source(store.frames, store.centres, begin, end, spoken, rows, *on_device))
 
 
 def normalization(

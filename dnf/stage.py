@@ -236,7 +236,7 @@ def outlook(
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m dnf.stage", description=__doc__.split("\n\n")[0])
-    parser.add_argument("verb", choices=("begin", "finish", "outlook"))
+    parser.add_argument("verb", choices=("begin", "finish", "outlook", "check"))
     parser.add_argument("name", nargs="?", choices=STAGES, help="the stage, for begin and finish")
     add_arguments(parser)
     for place in ("data", "feats", "frames", "exp"):
@@ -251,6 +251,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config = resolve(args.layers)
     layout = Layout(args.data, args.feats, args.frames, args.exp)
+    if args.verb == "check":
+        return 0
     if args.verb == "outlook":
         print(outlook(config, layout, args.source, args.source_tables, args.first, args.last, args.force))
         return 0

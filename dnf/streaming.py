@@ -161,13 +161,19 @@ def spliced(
 
 @torch.no_grad()
 def score(
-    frames: Frames, stats: np.ndarray, trained: Trained, device: torch.device, correction: Correction | None = None
+    frames: Frames,
+    stats: np.ndarray,
+    trained: Trained,
+    device: torch.device,
+    correction: Correction | None = None,
+    every: int = 1,
 ) -> Iterator[Scored]:
     """Latents and densities of the vectors of a recording, as stage 4 has them.
 
     Args:
         stats: those that CMVN goes by.
         correction: against the channel; centring takes the recording for its unit, and a pass more to see its mean.
+        every: vectors from one that is scored to the next.
 
     Raises:
         ValueError: a log density is not finite.
@@ -175,11 +181,12 @@ def score(
     prior, shifts = trained.model.prior, None
     if correction and correction.centre != "none":
         total, count = 0.0, 0
-        for _, z, *_ in score(frames, stats, trained, device):
+        for _, z, *_ in score(frames, stats, trained, device, every=every):
             total, count = total + z[:, : prior.cond_dim].double().sum(0), count + len(z)
         shifts = correction.shift((total / count).numpy()[None]).to(device)
     prior = correction.prior(prior) if correction else prior
-    for centres, vectors in spliced(frames, normalization(stats, trained.config), trained.config.splice.hop, device):
+    hop = trained.config.splice.hop * every
+    for centres, vectors in spliced(frames, normalization(stats, trained.config), hop, device):
         z, logdet = trained.model(vectors)
         z = centred(z, shifts, torch.zeros(len(z), dtype=torch.long))
         logp = prior.of_all(z)

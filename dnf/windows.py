@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dnf.segments import CHUNK, Segment, Source, home_of, join, make_part, source_of
+from dnf.segments import CHUNK, Segment, Source, home_of, join, make_part
 from dnf.settings import Cmvn, Splice
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ class Windows:
             part = make_part(store, wanted, splice.hop, cmvn, piece_frames, device)
             self.parts.append(part)
             labels.append(of_store[part.utterance])
-        counts = torch.cat([part.rows for part in self.parts])
+        counts = torch.cat([part.source.rows for part in self.parts])
         self._length = int(counts.sum())
         self._labels, self._ends = torch.cat(labels).to(self.home), counts.cumsum(0).to(self.home)
         self._hop, self._variance, self._left, self._right = splice.hop, cmvn.variance, splice.left, splice.right
-        on_disk = self.home.type == "cpu"
-        self._sources = [source_of(part) for part in self.parts] if on_disk else [join(self.parts, self.home)]
+        sources = [part.source for part in self.parts]
+        self._sources = sources if self.home.type == "cpu" else [join(sources, self.home)]
         self._segments = [0]  # first of each source
         for source in self._sources:
             self._segments.append(self._segments[-1] + len(source.begin))
@@ -141,7 +141,7 @@ class Windows:
 
     def class_counts(self, classes: Sequence[str]) -> dict[str, int]:
         """Vectors of each class of the model."""
-        counts, labels = torch.cat([part.rows for part in self.parts]), self._labels.cpu()
+        counts, labels = torch.cat([part.source.rows for part in self.parts]), self._labels.cpu()
         return {name: int(counts[labels == k].sum()) for k, name in enumerate(classes)}
 
     def rows_of_class(self, label: int, nth: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class Windows:
         first = 0
         for part in self.parts:
             store = part.store
-            for u, piece, rows in zip(part.utterance.tolist(), part.piece.tolist(), part.rows.tolist()):
+            for u, piece, rows in zip(part.utterance.tolist(), part.piece.tolist(), part.source.rows.tolist()):
                 utt = f"{store.utterances[u]}-{piece:04d}" if self.cut else store.utterances[u]
                 yield Segment(utt, store.speakers[u], store.classes[u], store.name, store.scores[u], first, rows)
                 first += rows
@@ -167,11 +167,12 @@ class Windows:
         """Mean and standard deviation ``(F,)`` of the frames that the utterances present contribute, after CMVN."""
         total = sums = squares = 0.0
         for part in self.parts:
-            for chunk in torch.arange(len(part.rows)).split(CHUNK):
+            for chunk in torch.arange(len(part.source.rows)).split(CHUNK):
                 stats = part.store.stats[part.utterance[chunk]]
                 count, first, second = stats[:, 0, -1:], stats[:, 0, :-1], stats[:, 1, :-1]
-                if part.mean is not None:
-                    mean, scale = (t[chunk.to(self.device)].cpu().double() for t in (part.mean, part.scale))
+                if part.source.mean is not None:
+                    norm = part.source.mean, part.source.scale
+                    mean, scale = (t[chunk.to(self.device)].cpu().double() for t in norm)
                     second = (second - 2 * mean * first + count * mean**2) * scale**2
                     first = (first - count * mean) * scale
                 total, sums, squares = total + count.sum(), sums + first.sum(0), squares + second.sum(0)

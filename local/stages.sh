@@ -2,6 +2,28 @@
 
 log() { echo "$(date '+%H:%M:%S') $*" >&2; }
 
+check_options() {  # what is wrong with a command line is said before anything runs
+  local fail
+  fail() { echo "run.sh: $*; see run.sh --help" >&2; exit 2; }
+  [[ $RECIPE_DIR == "$ROOT/egs/$recipe" ]] || fail "recipe=$recipe in a --config file: give --recipe on the command line"
+  [[ $stage =~ ^-?[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || fail "--stage $stage --stop-stage $stop_stage: give numbers from 0 to 8"
+  stage=$((stage < 0 ? 0 : stage)) stop_stage=$((stop_stage > 8 ? 8 : stop_stage))
+  [[ $stage -le $stop_stage ]] || fail "--stage $stage --stop-stage $stop_stage: there is no stage from $stage to $stop_stage"
+  [[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj: give a number of tasks, 1 or more"
+  [[ $device =~ ^(auto|cpu|cuda(:[0-9]+)?)$ ]] || fail "--device $device: it is auto, cpu, cuda or cuda:N"
+  [[ -z $data || -e $data ]] || fail "--data $data: no such file or folder"
+  [[ $max_rejected != *% ]] || max_rejected=$(awk -v p="${max_rejected%\%}" 'BEGIN { print p / 100 }')
+}
+
+check_settings() {  # of all experiments, before the first of several runs
+  local yaml value
+  [[ $experiments == *$'\n'* ]] || return 0
+  while IFS=$'\t' read -r yaml value; do
+    choose_experiment "$yaml" "$value"
+    python3 -m dnf.stage check "${stage_options[@]}"
+  done <<<"$experiments"
+}
+
 take_lock() {  # one run at a time where data/ and exp/ lie; what this run starts has the lock, too, and ends with it
   mkdir -p exp
   exec {lock}<>exp/.lock
@@ -49,17 +71,17 @@ choose_experiment() {  # YAML file, value of the sweep if there is one: sets the
   local word key=${sweep%%=*}
   name=$(basename "$1" .yaml)${sweep:+_${key##*.}=$2}
   data_dir=data feats_dir=exp/feats frames_dir=exp/frames exp_dir=exp/$name config=() prepare_options=() source="recipe $recipe" tables=()
-  for word in "${settings[@]}"; do config+=(--set "$word"); done
+  for word in "${RECIPE_SETTINGS[@]}"; do config+=(--set "$word"); done
   config+=(--config "$1")
   for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"} ${sweep:+"$key=$2"}; do
     config+=(--set "$word")
   done
-  for word in "${recipe_options[@]}"; do
+  for word in "${RECIPE_OPTIONS[@]}"; do
     [[ -n ${!word} ]] || continue
     prepare_options+=("--${word//_/-}" "${!word}")
-    [[ ! -e ${!word} ]] || tables+=(--source-tables "${!word}")
+    [[ $word == download ]] || source+=" --${word//_/-} ${!word}"  # what is fetched is the same as what was there
+    [[ ! -e ${!word} && ${!word} != */* ]] || tables+=(--source-tables "${!word}")
   done
-  [[ ${#prepare_options[@]} -eq 0 ]] || source+=" ${prepare_options[*]}"
   if [[ -n $data ]]; then
     local corpus
     corpus=$(basename "$(realpath -m "$data")")
@@ -110,15 +132,15 @@ can_run() {  # whether the training and dev sets are there; with --exp all, an e
     *) exit "$status" ;;
   esac
   [[ $exp == all ]] || { echo "run.sh: experiment $name cannot run: $reason" >&2; exit 1; }
-  left_out+=("$name: $reason")
+  LEFT_OUT+=("$name: $reason")
   return 1
 }
 
 report_left_out() {  # the end of --exp all; an error if nothing could run
   local line
-  [[ ${#left_out[@]} -gt 0 ]] || return 0
-  for line in "${left_out[@]}"; do log "left out: experiment $line"; done
-  [[ ${#left_out[@]} -lt $(wc -l <<<"$experiments") ]] || { echo "run.sh: no experiment could run" >&2; exit 1; }
+  [[ ${#LEFT_OUT[@]} -gt 0 ]] || return 0
+  for line in "${LEFT_OUT[@]}"; do log "left out: experiment $line"; done
+  [[ ${#LEFT_OUT[@]} -lt $(wc -l <<<"$experiments") ]] || { echo "run.sh: no experiment could run" >&2; exit 1; }
 }
 
 make_data() {  # data directories of the recipe's corpus, or of the user's own recordings

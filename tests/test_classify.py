@@ -19,6 +19,7 @@ from recipe_runs import ROOT, environment
 from dnf import classifier, classify
 from dnf.channel_statistics import ChannelModel, mel_frequencies, statistics
 from dnf.checkpoint import config_tree, save
+from dnf.config import Config
 from dnf.evidence import effective_frames
 from dnf.items import read_items
 from dnf.model import DNF
@@ -88,6 +89,23 @@ def test_json_says_the_same_and_more(make_exp, wavs, capsys):
     )
     assert record["normalized_over"] == "recording" and record["open_set"] is None and record["calibrated"] is False
     assert record["sampling_rate"] == 16000
+
+
+def test_every_third_vector_is_what_a_hop_of_three_takes_and_weighs_as_all(make_exp, wavs, capsys):
+    def record(exp, *words):
+        return json.loads(run(capsys, exp, "--json", *words, wavs / "plain.wav")[1])
+
+    exp = make_exp()
+    some, hop, whole = record(exp, "--every", 3), record(make_exp("splice.hop=3")), record(exp)
+    assert some["loglik"] == hop["loglik"] != whole["loglik"]
+    assert some["vectors"] == hop["vectors"] == -(-whole["vectors"] // 3)
+    splice = Config.load(exp / "config.yaml").splice
+    width = splice.left + 1 + splice.right
+    gap = whole["vectors"] / width * (some["loglik"]["en"] - some["loglik"]["zh"])
+    assert some["posteriors"]["en"] == pytest.approx(1 / (1 + np.exp(-gap)), rel=1e-6)
+    with pytest.raises(SystemExit):
+        run(capsys, exp, "--every", 0, wavs / "plain.wav")
+    assert "--every 0: give 1 or more" in capsys.readouterr().err
 
 
 def test_the_class_is_that_of_the_higher_density_whatever_comes_first(make_exp, wavs, capsys):

@@ -94,6 +94,7 @@ def test_what_is_left(call, arguments, stage, rest):
     [
         (["--stage"], "option --stage needs a value"),
         (["--name", "a", "--stage"], "option --stage needs a value"),
+        (["--stage", "--name", "a"], "option --stage needs a value"),
         (["--config"], "--config needs a value"),
         (["--stage=3"], "must be of the form --name value: write '--stage 3'"),
         (["--stge", "3"], "invalid option --stge (did you mean --stage?)"),

@@ -120,7 +120,16 @@ def test_compare_lists_every_experiment(everything):
         (("--stage", "3"), "stage 0 (data) is not done; start with --stage 0", 1),
         (("--dry-run", "yes"), '"true" or "false"', 1),
         (("extra",), "'extra' is not an option", 2),
-        (("--data", "/nonexistent"), "no such folder", 1),
+        (("--data", "/nonexistent"), "--data /nonexistent: no such file or folder", 2),
+        (("--stage", "9"), "there is no stage from 9 to 8", 2),
+        (("--stage", "5", "--stop-stage", "3"), "there is no stage from 5 to 3", 2),
+        (("--stage", "train"), "--stage train --stop-stage 8: give numbers from 0 to 8", 2),
+        (("--nj", "0"), "--nj 0: give a number of tasks", 2),
+        (("--nj", "--dry-run"), "option --nj needs a value", 1),
+        (("--device", "gpu"), "--device gpu: it is auto, cpu, cuda or cuda:N", 2),
+        (("--recipe",), "option --recipe needs a value", 1),
+        (("--recipe-options", "stage"), "invalid option --recipe-options", 1),
+        (("--sweep", "flow.hidden=8,wide"), "flow.hidden: 'wide' is not int", 1),
         (("--seed", "x"), "seed: 'x' is not int", 1),
     ],
 )
@@ -134,5 +143,8 @@ def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, stat
 
 def test_help_names_every_option():
     done = subprocess.run([ROOT / "run.sh", "--help"], capture_output=True, text=True, check=True)
-    for option in ("--recipe", "--exp", "--stage", "--stop-stage", "--nj", "--cmd", "--seed", "--device", "--dry-run", "--set", "--data"):
-        assert option in done.stderr
+    defaults = re.search(r"^recipe=mini (?s:.*?) set=\(\)$", (ROOT / "run.sh").read_text(), re.MULTILINE).group()
+    options = re.findall(r"([a-z_]+)=", defaults)
+    assert len(options) == 16
+    for option in (*options, "config"):
+        assert f"  --{option.replace('_', '-')} " in done.stderr, option

@@ -150,7 +150,7 @@ def test_stores_joined_in_memory_give_what_they_give_on_disk(stores, cmvn, piece
     of = open_windows(list(stores.values()), **options)
     assert len(of._sources) == len(stores) > 1
     wanted, rows = gathered(of), torch.randperm(len(of))
-    of._sources, of._segments = [join(of.parts, CPU)], [0, of._segments[-1]]
+    of._sources, of._segments = [join([part.source for part in of.parts], CPU)], [0, of._segments[-1]]
     np.testing.assert_array_equal(gathered(of), wanted)
     np.testing.assert_array_equal(of.gather(rows).numpy(), wanted[rows])
 

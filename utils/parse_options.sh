@@ -23,6 +23,11 @@ _po_is_option() {  # a lower-case variable that is set, or an array
   [[ $1 =~ ^[a-z][a-z0-9_]*$ && $1 != help_message ]] && { [[ -n ${!1+set} ]] || _po_is_array "$1"; }
 }
 
+_po_is_named() {  # --name of an option
+  local _po_word=${1#--}
+  [[ $1 == --* ]] && _po_is_option "${_po_word//-/_}"
+}
+
 _po_check_boolean() {  # name, value before, value after
   [[ $2 != true && $2 != false || $3 == true || $3 == false ]] ||
     _po_fail "--${1//_/-} must be \"true\" or \"false\", not \"$3\""
@@ -87,7 +92,7 @@ while [[ ${1-} == -* ]]; do
     shift
     continue
   fi
-  [[ $# -ge 2 ]] || _po_fail "option $1 needs a value"
+  [[ $# -ge 2 ]] && ! _po_is_named "$2" || _po_fail "option $1 needs a value"
   [[ $_po_name != cmd || -n $2 ]] || _po_fail "empty argument to --cmd: give the runner's command line"
   if _po_is_array "$_po_name"; then
     declare -n _po_array=$_po_name
@@ -101,4 +106,4 @@ while [[ ${1-} == -* ]]; do
 done
 
 unset -v _po_script _po_at _po_file _po_before _po_name
-unset -f _po_fail _po_is_array _po_is_option _po_check_boolean _po_nearest
+unset -f _po_fail _po_is_array _po_is_option _po_is_named _po_check_boolean _po_nearest
