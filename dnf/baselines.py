@@ -25,9 +25,10 @@ from dnf import checkpoint, entry
 from dnf.classes import choose_classes, read_classes
 from dnf.config import Config, from_saved
 from dnf.environment import choose_device
-from dnf.evaluate import BATCH, evenly_spaced
+from dnf.evaluate import batch_for, evenly_spaced
 from dnf.flows import Standardize
 from dnf.mlp import MLP, train_mlp
+from dnf.sampler import class_shares
 from dnf.scored import each_set, open_sets, write_scored, written_whole
 from dnf.windows import Windows
 
@@ -103,27 +104,26 @@ class GMM(nn.Module):
         return torch.stack(of_class, dim=1) + change[:, None]
 
 
-def log_shares(windows: Windows, classes: list[str], balanced: bool) -> Tensor:
-    """Logs of the shares ``(K,)`` that the classes have in training batches."""
-    counts = torch.tensor(list(windows.class_counts(classes).values()), dtype=torch.float64)
-    shares = torch.ones_like(counts) / len(counts) if balanced else counts / counts.sum()
-    return shares.log()
+def shares_of(train: Windows, classes: list[str], config: Config) -> Tensor:
+    """Shares ``(K,)`` that the classes have in training batches."""
+    return class_shares(list(train.class_counts(classes).values()), config.train.sampling == "balanced")
 
 
 def of_class(windows: Windows, label: int, count: int, max_frames: int, standardize: Standardize) -> np.ndarray:
     """At most ``max_frames`` of the ``count`` vectors of a class, evenly spaced, standardized: ``(N, D)`` float64."""
     nth = evenly_spaced(count, max_frames)
     vectors = np.empty((len(nth), windows.dim))
-    for first in range(0, len(nth), BATCH):
-        x = windows.gather(windows.rows_of_class(label, nth[first : first + BATCH]))
-        vectors[first : first + BATCH] = standardize(x.double())[0].cpu().numpy()
+    size = batch_for(windows.device)
+    for first in range(0, len(nth), size):
+        x = windows.gather(windows.rows_of_class(label, nth[first : first + size]))
+        vectors[first : first + size] = standardize(x.double())[0].cpu().numpy()
     return vectors
 
 
 def with_normalization(model: nn.Module, train: Windows) -> nn.Module:
     """``model`` on the device of ``train``, its first layer set to the mean and deviation of the frames."""
     model = model.to(train.device)
-    model.standardize.set(*(t.to(train.device) for t in train.global_normalization()))
+    model.standardize.set(*train.global_normalization())
     return model
 
 
@@ -135,7 +135,7 @@ def fit_lda(train: Windows, dev: Windows, classes: list[str], config: Config) ->
         of_class(train, k, n, config.baselines.max_frames, model.standardize) for k, n in enumerate(counts)
     ]  # (N, D) of each class
     labels = np.repeat(np.arange(len(classes)), [len(v) for v in vectors])
-    priors = log_shares(train, classes, config.train.sampling == "balanced").exp().numpy()
+    priors = shares_of(train, classes, config).numpy()
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
     model.set(lda.fit(np.concatenate(vectors), labels))
     return model
@@ -158,7 +158,7 @@ def fit_gmm(train: Windows, dev: Windows, classes: list[str], config: Config) ->
 
 def fit_mlp(train: Windows, dev: Windows, classes: list[str], config: Config) -> MLP:
     """The perceptron of ``dnf.mlp``, freed of the classes' shares in its batches."""
-    return train_mlp(train, dev, classes, config, log_shares(train, classes, config.train.sampling == "balanced"))
+    return train_mlp(train, dev, classes, config, shares_of(train, classes, config).log())
 
 
 FIT: dict[str, Callable[[Windows, Windows, list[str], Config], nn.Module]] = {
@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
         (root / name).mkdir(parents=True)
         content = {"system": name, "model": models[name].state_dict(), "classes": classes}
         checkpoint.save(root / name / "model.pt", content | {"config": checkpoint.config_tree(config)})
-    meta = {"classes": classes, "dim": config.dim, "cond_dim": config.dim, "var_c": 1.0, "var_r": 1.0}
+    meta = {"classes": classes, "cond_dim": config.dim}
     with torch.no_grad():
         for set_name, windows, _ in each_set(opened, config, classes, device):
             for name, model in models.items() if windows is not None else ():

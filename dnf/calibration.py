@@ -9,7 +9,7 @@ Where the mean of an utterance varies by s_b^2 between utterances of a class (sp
 n for its frames, its log-likelihood ratio is of this form with h = s_w^2 / s_b^2: short utterances weigh by their
 frames, and long ones are no surer than one more utterance of the kind lets them be. middle_k is what m_k is on the
 average of the classes, so that duration by itself says nothing: an offset within the weight would let a corpus of
-longer utterances be told by their length. An utterance without frames has the offsets.
+longer utterances be told by their length.
 
 The slope and offsets are fitted as in Brummer & van Leeuwen, "On calibration of language recognition scores",
 Odyssey 2006, and Brummer & du Preez, "Application-independent evaluation of speaker detection", Computer Speech and
@@ -146,7 +146,7 @@ class Calibration:
         weight = np.ones(len(mean))
         if self.half is not None:
             frames = effective_frames(evidence.frames, np.array(self.covariance))
-            weight = np.where(evidence.frames > 0, frames / (frames + self.half), 0.0)
+            weight = frames / (frames + self.half)
         return weight[:, None] * self.slope * (mean - np.array(self.middle)) + np.array(self.offsets)
 
     def posteriors(self, evidence: Evidence, priors: dict[str, float]) -> np.ndarray:
@@ -257,10 +257,10 @@ def regress(
     from scipy import optimize  # slow to import, and only a fit needs it
 
     classes = mean.shape[1]
-    of_class = np.array(of_class)
+    speakers = min(of_class)
     targets = np.full((len(mean), classes), pseudo)
-    targets[np.arange(len(mean)), labels] += of_class[labels]
-    targets /= (of_class[labels] + classes * pseudo)[:, None]
+    targets[np.arange(len(mean)), labels] += speakers
+    targets /= speakers + classes * pseudo
     scale = np.sqrt((mean**2).mean()) or 1.0
     x = mean / scale
 

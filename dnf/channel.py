@@ -66,7 +66,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnf.evaluate import BATCH
+from dnf.evaluate import batch_for
 from dnf.model import DNF, ClassPrior
 from dnf.segments import Segment
 from dnf.settings import Channel
@@ -90,7 +90,7 @@ def segment_sums(model: DNF, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     model.eval()
     counts = np.array([segment.rows for segment in windows.segments()], dtype=np.float64)
     sums = torch.zeros(len(counts), model.prior.cond_dim, dtype=torch.float64)
-    for rows in torch.arange(len(windows)).split(BATCH):
+    for rows in torch.arange(len(windows)).split(batch_for(windows.device)):
         c = model(windows.gather(rows))[0][:, : model.prior.cond_dim]
         sums.index_add_(0, windows.segment(rows), c.double().cpu())
     return sums.numpy(), counts

@@ -148,9 +148,9 @@ class ChannelModel:
         dim, low, high = len(self.frequencies), np.array(self.low), np.array(self.high)
         lost, below, found = vector[:dim] < low[:dim] - LOST, vector[:dim] < mean[:dim] - EDGE, []
         gap, octaves = vector[:dim] - mean[:dim], np.log2(self.frequencies)
-        if lost[-1] and not below.all() and steep(gap[::-1], -octaves[::-1], run(below[::-1])):
+        if lost[-1] and below[-1] and not below.all() and steep(gap[::-1], -octaves[::-1], run(below[::-1])):
             found.append(f"band limited to about {self.frequencies[dim - 1 - run(below[::-1])] / 1000:.1f} kHz")
-        if lost[0] and not below.all() and steep(gap, octaves, run(below)):
+        if lost[0] and below[0] and not below.all() and steep(gap, octaves, run(below)):
             found.append(f"nothing below about {self.frequencies[run(below)]:.0f} Hz")
         for i, name in enumerate(SCALARS, dim):
             if name == "tilt" and found:  # follows from the missing band

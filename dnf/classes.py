@@ -21,3 +21,8 @@ def choose_classes(known: list[str], wanted: list[str], source: Path) -> list[st
     if strange:
         raise ValueError(f"data.classes: {strange[0]!r} is not a class of {source}, which has {', '.join(known)}")
     return [name for name in known if not wanted or name in wanted]
+
+
+def reference_first(known: list[str], wanted: list[str]) -> list[str]:
+    """The classes of a model in the order of ``data.classes``, whose first is the reference of log-likelihood ratios."""
+    return [name for name in wanted if name in known] + [name for name in known if name not in wanted]

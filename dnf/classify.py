@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lhotse import AudioSource, Recording
 
 from dnf import entry
 from dnf.channel_statistics import mel_frequencies, statistics
+from dnf.classes import reference_first
 from dnf.classifier import Means, Model, judge, load
 from dnf.environment import choose_device
 from dnf.features import truncated
@@ -52,7 +52,7 @@ def classify(
         window: seconds that a picture's evidence is averaged over.
         every: vectors from one that is scored to the next.
     """
-    scope, pictures = model.trained.config.cmvn.scope, picture_names(items)
+    scope, pictures = model.trained.config.cmvn.scope, picture_names(items) if plots else {}
     together = (lambda item: item.group) if scope == "speaker" else (lambda item: item.name)
     for _, group in itertools.groupby(items, together):
         with tempfile.TemporaryDirectory(prefix="classify.") as folder:
@@ -70,7 +70,12 @@ def classify(
                     yield {"recording": item.name, "error": str(frames)}
                     continue
                 own = stats if scope == "speaker" else frames.stats
-                record, picture = classify_one(item, frames, own, model, plots is not None, every)
+                try:
+                    record, picture = classify_one(item, frames, own, model, plots is not None, every)
+                except ValueError as error:
+                    log.error("%s: %s", item.source.path, error)
+                    yield {"recording": item.name, "error": f"{item.source.path}: {error}"}
+                    continue
                 if plots is not None:
                     record["picture"] = str(plots / f"{pictures[item]}.png")
                     save_picture(record, picture, model, window)
@@ -139,8 +144,7 @@ def compare(item: Item, frames: Frames, model: Model, picture: Timeline | None) 
         said.append(f"sampled at {frames.rate} Hz, below the {settings.sampling_rate} Hz of the model")
     if frames.speech * settings.frame_shift < LITTLE:
         said.append(f"only {frames.speech * settings.frame_shift:.2f} s of speech")
-    file = AudioSource(type="file", channels=[0], source=item.source.path)
-    if truncated(Recording(item.name, [file], frames.rate, frames.count, frames.seconds)):
+    if truncated(item.source.path):
         said.append("the file is shorter than its header says")
     return record | {"warning": "; ".join(said)}
 
@@ -153,7 +157,7 @@ def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window
     title += "" if record["calibrated"] else " (uncalibrated)"
     title += ", none of these" if record["open_set"] else ""
     frequencies = mel_frequencies(model.trained.config.features).tolist()
-    reference = (model.trained.config.data.classes or model.trained.classes)[0]
+    reference = reference_first(model.trained.classes, model.trained.config.data.classes)[0]
     figure = draw(picture, title, window, frequencies, reference, model.config.plots.colours)
     Path(record["picture"]).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(record["picture"], dpi=model.config.plots.dpi)

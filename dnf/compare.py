@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf import bootstrap, detection, entry
+from dnf.classes import reference_first
 from dnf.config import Config
 from dnf.sets import name_of
 from dnf.systems import FLOW
-from dnf.tables import read_tsv
+from dnf.tables import aligned, read_tsv
 
 CLLR = ("cllr", "cllr_left_out", "cllr_in_sample", "min_cllr")
 METRICS = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy", "auc", "eer", "min_dcf", *CLLR)
@@ -46,7 +47,7 @@ def system_lines(rows: list[dict]) -> list[str]:
         return []
     lines = [["systems", "set", "metric", "class", *names]]
     lines += [["systems", *key, *(found[key].get(name, "-") for name in names)] for key in shown]
-    return aligned(lines).splitlines()
+    return aligned(lines, 7)
 
 
 def cell(row: dict) -> str:
@@ -93,13 +94,7 @@ def experiments(folder: Path) -> str:
     lines = [["experiment", *columns]] + [
         [name, *(cells.get(c, "-") for c in columns)] for name, cells in table.items()
     ]
-    return aligned(lines)
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as text whose columns stand below each other."""
-    widths = [max(7, *map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in lines)
+    return "\n".join(aligned(lines, 7))
 
 
 # ---- two systems, utterance by utterance ---------------------------------------------------------
@@ -205,9 +200,9 @@ def two_systems(a: Path, b: Path) -> str:
         a, b: folders of systems, with ``decisions/<set>.txt`` of stage 7.
 
     Raises:
-        ValueError: the systems decided no set in common, or between other classes.
+        ValueError: the systems decided no set in common, or between other classes, or with another reference class.
     """
-    config = Config.load(experiment_of(a) / "config.yaml")
+    config, other_config = (Config.load(experiment_of(system) / "config.yaml") for system in (a, b))
     both = sorted(set.intersection(*({p.stem for p in (s / "decisions").glob("*.txt")} for s in (a, b))))
     if not both:
         raise ValueError(f"{a} and {b}: no set that both decided; run stage 7 of both")
@@ -217,7 +212,12 @@ def two_systems(a: Path, b: Path) -> str:
     for name, ((ours, classes), (theirs, other)) in read.items():
         if classes != other:
             raise ValueError(f"{name}: {a} decides between {', '.join(classes)}, but {b} between {', '.join(other)}")
-        reference = next((c for c in config.data.classes if c in classes), classes[0])
+        reference, of_b = (reference_first(classes, c.data.classes)[0] for c in (config, other_config))
+        if reference != of_b:
+            raise ValueError(
+                f"{name}: the log-likelihood ratios of {a} are of {reference}, those of {b} of {of_b}; "
+                f"give both the same first class of data.classes"
+            )
         pairs, control = {name: (ours, theirs)}, config.data.controls.get(name)
         if control in read:
             (of_ours, _), (of_theirs, _) = read[control]
@@ -230,7 +230,7 @@ def two_systems(a: Path, b: Path) -> str:
                     ends[1] = bootstrap.p_text(p, metric, config.report.bootstrap).removeprefix("p ")
                 counts = str(len(one.utts)), str(speakers)
                 lines.append([shown, metric, f"{x:.4f}", f"{y:.4f}", f"{value:+.4f}", *ends, *counts])
-    return f"a: {a}\nb: {b}\n{aligned(lines)}"
+    return "\n".join([f"a: {a}", f"b: {b}", *aligned(lines, 7)])
 
 
 def main(argv: list[str] | None = None) -> int:

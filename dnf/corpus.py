@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
 
 from dnf.datadir import write_table
+from dnf.datadir_tables import is_class_name
 
 MADE_FROM_AUDIO = ("feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "rejected.txt")  # by stage 1
-CLASS_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory: Path) -> None:
@@ -61,7 +60,7 @@ def check_utterance(utterance, directory: Path) -> None:
 
 def check_class(name: object, where: str) -> None:
     """Raise ``ValueError`` unless ``name`` can be the name of a class."""
-    if not isinstance(name, str) or not CLASS_NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_class_name(name):
         raise ValueError(f"{where}: class {name!r} is not a name like en or zh_cn (letters a-z, digits, underscore)")
 
 

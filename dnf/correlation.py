@@ -19,7 +19,7 @@ def varies(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(drawn, values, -np.inf).max(1) > np.where(drawn, values, np.inf).min(1)
 
 
-def moments(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def product_moment(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson's r ``(R,)`` of values ``(U,)`` or, of each resample its own, ``(R, U)``; both vary."""
     total = weights.sum(1, keepdims=True)
     x, y = (values - (weights * values).sum(1, keepdims=True) / total for values in (x, y))
@@ -38,14 +38,14 @@ def ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 def pearson(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson's r of ``x`` and ``y`` ``(U,)`` in each resample, ``(R,)``; NaN for a constant."""
     found, usable = np.full(len(weights), np.nan), varies(weights, x) & varies(weights, y)
-    found[usable] = moments(weights[usable], x, y)
+    found[usable] = product_moment(weights[usable], x, y)
     return found
 
 
 def spearman(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's rho of ``x`` and ``y`` ``(U,)`` in each resample, ``(R,)``; NaN for a constant."""
     found, usable = np.full(len(weights), np.nan), varies(weights, x) & varies(weights, y)
-    found[usable] = moments(weights[usable], ranks(weights[usable], x), ranks(weights[usable], y))
+    found[usable] = product_moment(weights[usable], ranks(weights[usable], x), ranks(weights[usable], y))
     return found
 
 

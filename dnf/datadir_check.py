@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from dnf.datadir_set import spk2utt_of
@@ -43,7 +42,7 @@ class Counts:
     def __str__(self) -> str:
         parts = [f"{self.utterances} utterances", f"{self.speakers} speakers"]
         parts += [f"{self.recordings} recordings"] if self.recordings is not None else []
-        parts += [f"{timedelta(seconds=round(self.seconds))} hours"] if self.seconds is not None else []
+        parts += [f"{self.seconds / 3600:.2f} h"] if self.seconds is not None else []
         parts += [f"{self.frames} frames"] if self.frames is not None else []
         parts += [f"{count} of class {name}" for name, count in self.classes.items()]
         return ", ".join(parts)

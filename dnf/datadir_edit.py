@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import logging
 import os
@@ -126,7 +127,8 @@ def cut(sizes: Sequence[int], parts: int) -> list[range]:
     ends = [0]
     for part in range(1, parts):
         low, high = ends[-1] + 1, len(sizes) - (parts - part)
-        ends.append(min(range(low, high + 1), key=lambda end: abs(sums[end] * parts - sums[-1] * part)))
+        above = min(max(bisect.bisect_left(sums, -(-sums[-1] * part // parts)), low), high)
+        ends.append(min((max(above - 1, low), above), key=lambda end: abs(sums[end] * parts - sums[-1] * part)))
     return [range(first, last) for first, last in zip(ends, [*ends[1:], len(sizes)], strict=True)]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from dnf import detection_plots, entry
 from dnf.bootstrap import share_row
 from dnf.calibration import Calibration, absent_classes, posteriors, prior_of
+from dnf.classes import reference_first
 from dnf.config import Config
 from dnf.correlation import correlation_rows
 from dnf.detection_rows import (
@@ -219,8 +220,7 @@ def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dic
     if len(model.classes) < 2 or is_flow and model.cond_dim == 0:
         log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", folder)
         return [], {}
-    order = [c for c in config.data.classes if c in model.classes]
-    order += [c for c in model.classes if c not in order]
+    order = reference_first(model.classes, config.data.classes)
     prior_of(order, config.calibrate.priors)
     name_of_dev = name_of(config.data, "dev")
     dev = evidence(opened[name_of_dev])

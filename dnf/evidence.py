@@ -34,7 +34,7 @@ class Evidence(NamedTuple):
     Attributes:
         classes: the K classes.
         utts: rows of utts.tsv.
-        mean: ``(U, K)`` float64, mean over frames of log p(x | k), nats; 0 for an utterance without frames.
+        mean: ``(U, K)`` float64, mean over frames of log p(x | k), nats.
         frames: ``(U,)`` int64.
         effective: ``(U,)`` float64, how many independent frames those are worth, 1 to ``frames``.
         covariance: ``(L,)`` float64, autocovariance of the frames' log-likelihood ratio from lag 0 on, nats squared.
@@ -118,8 +118,7 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
     frames = np.array([utt["rows"] for utt in latents.utts], dtype=np.int64)
     mean = np.zeros((len(frames), len(latents.classes)))
     for own, utt in zip(mean, latents.utts):
-        if utt["rows"]:
-            own[:] = latents.loglik(utt).mean(0)
+        own[:] = latents.loglik(utt).mean(0)
     if covariance is None:
         covariance = autocovariance(latents.loglik(utt) for utt in latents.utts if utt["class"] in latents.classes)
     return Evidence(latents.classes, latents.utts, mean, frames, effective_frames(frames, covariance), covariance)

@@ -89,10 +89,11 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
         )
     if utterance.duration < settings.frame_length:
         raise Rejected(f"{where}: {utterance.duration:.3f} s is shorter than one frame; leave it out")
-    if truncated(recording):
-        raise Rejected(f"{where}: shorter than its header says; it was cut off: restore or leave out the file")
-    if recording.sources[0].type == "file" and (reason := sphere.refusal(where)):
-        raise Rejected(f"{where}: {reason}")
+    if recording.sources[0].type == "file":
+        if truncated(where):
+            raise Rejected(f"{where}: shorter than its header says; it was cut off: restore or leave out the file")
+        if reason := sphere.refusal(where):
+            raise Rejected(f"{where}: {reason}")
     try:
         samples = recording.load_audio(channels=channel, offset=utterance.start, duration=utterance.duration)[0]
     except Exception as error:  # what a damaged file raises depends on the backend that reads it
@@ -106,10 +107,10 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
     return samples
 
 
-def truncated(recording: Recording) -> bool:
+def truncated(path: Path | str) -> bool:
     """Whether a RIFF or SPHERE file ends before its samples do; libsndfile reads such a file without a word."""
-    path = Path(recording.sources[0].source)
-    if recording.sources[0].type != "file" or not path.is_file():
+    path = Path(path)
+    if not path.is_file():
         return False
     if sphere.cut_off(path):
         return True
@@ -258,7 +259,7 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
             f"run stage 0 again"
         )
     if len(rejected) > settings.max_rejected * len(utt2spk) or not scps["feats"]:
-        limit = f"more than features.max_rejected {settings.max_rejected:.0%}" if scps["feats"] else "all there are"
+        limit = f"more than --max-rejected {settings.max_rejected:g}" if scps["feats"] else "all there are"
         utt = min(rejected)
         raise ValueError(
             f"{directory}: {len(rejected)} of {len(utt2spk)} utterances rejected, {limit}; utterance {utt}: {rejected[utt]}"

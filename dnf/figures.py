@@ -58,7 +58,7 @@ class LatentSet(NamedTuple):
         z: (M, D) float32 latents of some frames; may lie on disk until indexed.
         labels: (M,) true class of each row of z, as an index into ``classes``.
         group: (M,) the same as an index into ``groups``.
-        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats; NaN if it has none.
+        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats.
     """
 
     name: str

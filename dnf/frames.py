@@ -193,8 +193,11 @@ def main(argv: list[str] | None = None) -> int:
         for path in sorted(args.frames.glob("*/meta.json")):
             write_spliced(FrameStore(path.parent), config.splice, config.cmvn, args.out / path.parent.name)
         return 0
-    config = Config.load(args.frames / "config.yaml")
-    for directory in sets_below(args.data):
+    config, directories = Config.load(args.frames / "config.yaml"), sets_below(args.data)
+    for path in args.frames.glob("*/meta.json"):
+        if path.parent.name not in {directory.name for directory in directories}:
+            shutil.rmtree(path.parent)  # a set of an earlier run, which stage 4 would score
+    for directory in directories:
         out = args.frames / directory.name
         meta = build(directory, out, config.frames.dtype)
         log.info(

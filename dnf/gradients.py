@@ -1,6 +1,6 @@
 """The loss of a batch and its gradients: micro-batches, precision of the products, compilation.
 
-Nothing in here waits for the device: figures stay there until someone reads them.
+Nothing in here waits for the device, but for terms over pairs of vectors: figures stay there until someone reads them.
 """
 
 from __future__ import annotations

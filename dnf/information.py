@@ -120,12 +120,17 @@ def fisher_summary(exp: Path) -> list[dict]:
         groups.setdefault((row["set"], row["classes"], row["part"]), []).append(float(row["fisher"]))
     rows = []
     for (name, classes, part), values in groups.items():
-        ratios = np.sort(np.nan_to_num(values))[::-1]
-        top = ratios[: max(1, round(TOP * len(ratios)))].sum() / ratios.sum() if ratios.any() else 0.0
-        for metric, value in ((f"fisher_{part}", ratios.mean()), (f"fisher_top_{part}", top)):
+        ratios = np.nan_to_num(values)
+        for metric, value in ((f"fisher_{part}", ratios.mean()), (f"fisher_top_{part}", top_share(ratios))):
             names = {"metric": metric, "set": name, "class": classes}
             rows.append(names | {"value": f"{value:.6g}", "total": len(ratios)})
     return rows
+
+
+def top_share(ratios: np.ndarray) -> float:
+    """What the highest tenth of Fisher ratios ``(D,)`` has of their sum."""
+    highest = np.sort(ratios)[::-1][: max(1, round(TOP * len(ratios)))]
+    return float(highest.sum() / ratios.sum()) if ratios.any() else 0.0
 
 
 def information_rows(exp: Path, config: Config) -> list[dict]:

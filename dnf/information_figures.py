@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from dnf.config import Config
 from dnf.figures import LINES, MARKERS, new_figure
-from dnf.information import durations
+from dnf.information import durations, top_share
 from dnf.tables import read_tsv
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # of Okabe and Ito
@@ -84,10 +84,9 @@ def fisher_figure(rows: list[dict], exp: str) -> Figure:
         means = []
         for part in names:
             values = np.sort(np.nan_to_num(parts[part]))[::-1]
-            top = values[: max(1, round(len(values) / 10))].sum() / max(values.sum(), 1e-12)
             colour, line = PARTS[part]
             what = "input" if part == "x" else "latent"
-            label = f"{part}, {what}: {len(values)} dims, top tenth has {100 * top:.0f} %"
+            label = f"{part}, {what}: {len(values)} dims, top tenth has {100 * top_share(values):.0f} %"
             share = (np.arange(len(values)) + 0.5) / len(values)
             left.plot(share, np.maximum(values, 1e-7), color=colour, ls=line, lw=2, label=label)
             means.append(values.mean())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dnf.datadir import read_table
 from dnf.sound import Source
-from dnf.utterances import absolute
+from dnf.utterances import absolute, number
 
 
 class Item(NamedTuple):
@@ -28,7 +29,8 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
         channel: the one to take of recordings with several, from 0; None takes their mean.
 
     Raises:
-        ValueError: the directory has no wav.scp, names a command in it, or its segments are not of its recordings.
+        ValueError: the directory has no wav.scp, names a command in it, or its segments are not of its recordings or
+            have bad times.
     """
     items = [Item(path, Source(path, channel), f"recording {path}") for path in recordings]
     if data_dir is None:
@@ -44,14 +46,16 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
             raise ValueError(
                 f"{data_dir / 'segments'}: {utt} {text}: give utterance, recording, start and end in seconds"
             )
-        recording, start, end = fields
+        recording, *times = fields
+        start, end = (number(text, f"{data_dir / 'segments'}: {utt}") for text in times)
+        if start < 0 or 0 < end <= start:
+            raise ValueError(f"{data_dir / 'segments'}: {utt}: from {start:g} s to {end:g} s is no part of a recording")
         path = wavs.get(recording)
         if path is None:
             raise ValueError(f"{data_dir / 'segments'}: recording {recording} of {utt} is not in wav.scp")
         if path.rstrip().endswith("|"):
             raise ValueError(f"{data_dir / 'wav.scp'}: {recording} is a command; write it to a file first")
-        last = float(end) if float(end) > 0 else None
-        source = Source(absolute(path, Path.cwd()), channel, float(start), last)
+        source = Source(absolute(path, Path.cwd()), channel, start, end if end > 0 else None)
         items.append(Item(utt, source, f"speaker {utt2spk[utt]}" if utt in utt2spk else f"recording {utt}"))
     return items
 
@@ -59,7 +63,8 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
 def picture_names(items: Sequence[Item]) -> dict[Item, str]:
     """Names of the items' pictures: that of the file without its ending, or its whole path where several have that."""
     stems = [Path(item.name).stem if item.group.startswith("recording") else item.name for item in items]
+    counts = Counter(stems)
     return {
-        item: stem if stems.count(stem) == 1 else item.name.strip("/").replace("/", "_")
+        item: stem if counts[stem] == 1 else item.name.strip("/").replace("/", "_")
         for item, stem in zip(items, stems)
     }

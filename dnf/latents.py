@@ -22,7 +22,7 @@ from dnf.config import Config
 from dnf.environment import choose_device
 from dnf.evaluate import AGREEMENT_FRAMES, evaluate, evenly_spaced
 from dnf.gaussianity import Moments
-from dnf.moment_rows import FISHER, fisher_rows, gaussianity_rows, input_rows
+from dnf.moment_rows import FISHER, Kept, fisher_rows, gaussianity_rows, parts
 from dnf.pieces import COLUMNS, piece_rows
 from dnf.scored import each_set, open_sets, write_scored, written_whole
 from dnf.sets import reasons
@@ -82,6 +82,12 @@ class SegmentMeans:
 
 
 @torch.no_grad()
+def true_classes(windows: Windows, all_classes: list[str]) -> torch.Tensor:
+    """Class ids ``(G,)`` of the segments of a set."""
+    ids = {name: i for i, name in enumerate(all_classes)}
+    return torch.tensor([ids[segment.name] for segment in windows.segments()])
+
+
 def write_latents(
     trained: Trained,
     windows: Windows,
@@ -102,20 +108,12 @@ def write_latents(
     model = trained.model
     prior = correction.prior(model.prior) if correction else model.prior
     shifts = correction.shifts(model, windows) if correction else None
-    ids = {name: i for i, name in enumerate(all_classes)}
-    true = torch.tensor([ids[segment.name] for segment in windows.segments()])
+    true = true_classes(windows, all_classes)
     kept = evenly_spaced(len(windows), save_frames)
     where = windows.device if windows.device.type == "cuda" else "cpu"
     moments, of_input = (Moments(len(all_classes), windows.dim, where) for _ in range(2))
     frames = torch.tensor([segment.rows for segment in windows.segments()])
-    settings = trained.config.prior
-    meta = {
-        "classes": trained.classes,
-        "dim": windows.dim,
-        "cond_dim": settings.cond_dim,
-        "var_c": settings.var_c,
-        "var_r": settings.var_r,
-    }
+    meta = {"classes": trained.classes, "cond_dim": trained.config.prior.cond_dim}
     with written_whole(out) as folder:
         z_kept = open_memmap(folder / "z.npy", "w+", np.float32, (len(kept), windows.dim))
         means = SegmentMeans(folder / "z_mean.npy", frames, windows.dim)
@@ -155,6 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     check_agreement(trained, train, args.exp, config.latents.max_difference)
     fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / "channel.json")
     correction = channel.fit(config.channel, trained.model, train, args.exp)
+    del train  # its frames are read once more below, and a GPU may hold them but once
     for path in (args.exp / "latents").glob("*"):
         if path.name not in dict(opened.sets):
             shutil.rmtree(path)
@@ -166,9 +165,13 @@ def main(argv: list[str] | None = None) -> int:
             shutil.rmtree(out, ignore_errors=True)
             continue
         moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames, correction)
-        of_set = gaussianity_rows(name, out, windows, moments, all_classes, trained, config.latents.mardia_frames)
-        rows += of_set[0]
-        rows += input_rows(name, windows, of_input, all_classes, trained.classes, out, config.latents.mardia_frames)
+        z, places = (torch.from_numpy(np.load(out / f"{file}.npy", mmap_mode="c")) for file in ("z", "z_rows"))
+        true = true_classes(windows, all_classes)[windows.segment(places)]
+        columns, names = parts(moments.dim, trained.config.prior.cond_dim), (all_classes, trained.classes)
+        of_z = Kept(true, z.__getitem__, config.latents.mardia_frames)
+        of_x = of_z._replace(vectors=lambda chosen: windows.gather(places[chosen]).cpu())
+        of_set = gaussianity_rows(name, moments, columns, of_z, *names)
+        rows += of_set[0] + gaussianity_rows(name, of_input, {"x": slice(None)}, of_x, *names)[0]
         dims += of_set[1]
         fisher += fisher_rows(name, moments, of_input, all_classes, trained)
     why = reasons(opened.left_out, args.classes.parent) | empty
@@ -178,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     write_tsv(args.exp / "gaussianity.tsv", rows)
     write_tsv(args.exp / "gaussianity_dims.tsv", dims)
     write_tsv(args.exp / "fisher.tsv", fisher, FISHER)
-    write_tsv(args.exp / "pieces.tsv", piece_rows(trained, opened, config, correction, device), COLUMNS)
+    write_tsv(args.exp / "pieces.tsv", piece_rows(trained, opened, config, correction), COLUMNS)
     return 0
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dnf.config import Config
-from dnf.evaluate import BATCH
+from dnf.evaluate import batch_for
 from dnf.flows import Standardize
 from dnf.sampler import Sampler
 from dnf.settings import Baselines
@@ -53,7 +53,7 @@ def cross_entropy(model: MLP, windows: Windows, weights: Tensor) -> float:
     """Mean cross-entropy in nats, each frame with the weight of its class ``(K,)``."""
     model.eval()
     total = weight = 0.0
-    for rows in torch.arange(len(windows)).split(BATCH):
+    for rows in torch.arange(len(windows)).split(batch_for(windows.device)):
         labels = windows.labels(rows)
         of_each = weights[labels]
         own = model.log_posterior(windows.gather(rows)).gather(1, labels[:, None])[:, 0]
@@ -79,7 +79,7 @@ def train_mlp(train: Windows, dev: Windows, classes: list[str], config: Config, 
     sampler = Sampler(counts, train.rows_of_class, config.train.batch_size, balanced, config.seed, train.home)
     torch.manual_seed(config.seed)
     model = MLP(train.dim, len(classes), settings).to(train.device)
-    model.standardize.set(*(t.to(train.device) for t in train.global_normalization()))
+    model.standardize.set(*train.global_normalization())
     model.log_prior.copy_(log_prior)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.mlp_lr, weight_decay=settings.mlp_weight_decay)
     dev_counts = torch.tensor(list(dev.class_counts(classes).values()), device=dev.device)

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from dnf.checkpoint import Trained
 from dnf.evaluate import evenly_spaced
 from dnf.gaussianity import Moments, Shape, mardia
-from dnf.windows import Windows
 
 log = logging.getLogger(__name__)
 
@@ -38,29 +36,44 @@ def parts(dim: int, cond_dim: int) -> dict[str, slice]:
     return {name: columns for name, columns in both.items() if columns.start < columns.stop}
 
 
+class Kept(NamedTuple):
+    """Frames of a set by which Mardia's test is done.
+
+    Attributes:
+        true: ``(M,)`` class id of each kept frame.
+        vectors: of some of them, by number ``(N,)``, their latents or vectors ``(N, D)``.
+        most: frames of a test.
+    """
+
+    true: torch.Tensor
+    vectors: Callable[[torch.Tensor], torch.Tensor]
+    most: int
+
+
 def gaussianity_rows(
-    name: str,
-    out: Path,
-    windows: Windows,
-    moments: Moments,
-    all_classes: list[str],
-    trained: Trained,
-    mardia_frames: int,
+    name: str, moments: Moments, columns: dict[str, slice], kept: Kept, all_classes: list[str], known: list[str]
 ) -> tuple[list[dict], list[dict]]:
-    """Rows of ``gaussianity.tsv`` and ``gaussianity_dims.tsv`` for one set; ``out`` is its ``latents/<set>``."""
-    z = torch.from_numpy(np.load(out / "z.npy", mmap_mode="c"))
-    of_segment = torch.tensor([all_classes.index(segment.name) for segment in windows.segments()])
-    true = of_segment[windows.segment(torch.from_numpy(np.load(out / "z_rows.npy")))]
+    """Rows of ``gaussianity.tsv`` and ``gaussianity_dims.tsv`` of a set, of its latents or of its vectors.
+
+    Args:
+        name: set.
+        moments: by class id.
+        columns: of each part.
+        kept: frames for Mardia's test.
+        all_classes: of the corpus.
+        known: those of the model.
+    """
     rows, dims = [], []
-    for group in groups_of_classes(moments, all_classes, trained.classes):
+    for group in groups_of_classes(moments, all_classes, known):
         names = "+".join(all_classes[k] for k in group)
         pooled, within = moments.pooled(group), moments.within(group)
-        chosen = torch.nonzero(torch.isin(true, torch.tensor(group)))[:, 0]
-        chosen = chosen[evenly_spaced(len(chosen), mardia_frames)]
-        for part, columns in parts(moments.dim, trained.config.prior.cond_dim).items():
-            shapes = per_dim(pooled, within, columns)
-            test = mardia_figures(z[chosen, columns], true[chosen], f"{name} {names} {part}")
-            row = {"set": name, "classes": names, "part": part, "dim": columns.stop - columns.start}
+        chosen = torch.nonzero(torch.isin(kept.true, torch.tensor(group)))[:, 0]
+        chosen = chosen[evenly_spaced(len(chosen), kept.most)]
+        vectors = kept.vectors(chosen)
+        for part, of_part in columns.items():
+            shapes = per_dim(pooled, within, of_part)
+            test = mardia_figures(vectors[:, of_part], kept.true[chosen], f"{name} {names} {part}")
+            row = {"set": name, "classes": names, "part": part, "dim": len(shapes["skew"])}
             row["frames"] = int(sum(moments.count[k] for k in group))
             rows.append(row | {key: f"{values.nanmean().item():.6g}" for key, values in shapes.items()} | test)
             for i, values in enumerate(zip(*(values.tolist() for values in shapes.values()))):
@@ -84,31 +97,6 @@ def mardia_figures(z: torch.Tensor, labels: torch.Tensor, what: str) -> dict[str
         return dict.fromkeys(MARDIA, "")
     values = (len(z), test.skew, test.skew_p, test.kurt, test.kurt_z, test.kurt_p)
     return {key: f"{value:.6g}" for key, value in zip(MARDIA, values)}
-
-
-def input_rows(
-    name: str,
-    windows: Windows,
-    moments: Moments,
-    all_classes: list[str],
-    model_classes: list[str],
-    out: Path,
-    mardia_frames: int,
-) -> list[dict]:
-    """Rows of ``gaussianity.tsv`` of a set's vectors before the flow, part ``x``: the same frames as those of z."""
-    kept = torch.from_numpy(np.load(out / "z_rows.npy"))
-    of_segment = torch.tensor([all_classes.index(segment.name) for segment in windows.segments()])
-    true, rows = of_segment[windows.segment(kept)], []
-    for group in groups_of_classes(moments, all_classes, model_classes):
-        names = "+".join(all_classes[k] for k in group)
-        shapes = per_dim(moments.pooled(group), moments.within(group), slice(None))
-        chosen = torch.nonzero(torch.isin(true, torch.tensor(group)))[:, 0]
-        chosen = chosen[evenly_spaced(len(chosen), mardia_frames)]
-        row = {"set": name, "classes": names, "part": "x", "dim": moments.dim}
-        row["frames"] = int(sum(moments.count[k] for k in group))
-        row |= {key: f"{values.nanmean().item():.6g}" for key, values in shapes.items()}
-        rows.append(row | mardia_figures(windows.gather(kept[chosen]).cpu(), true[chosen], f"{name} {names} x"))
-    return rows
 
 
 def fisher_rows(name: str, moments: Moments, of_input: Moments, all_classes: list[str], trained: Trained) -> list[dict]:

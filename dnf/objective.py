@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from dnf.config import Config
 from dnf.distributed import ALONE, Ranks
 from dnf.model import ClassPrior
+from dnf.sampler import class_shares
 
 SPREAD = 0.5  # variance of the length of a draw of N(0, I) in many dims
 LENGTH_ENTROPY = 0.5 * (1 + math.log(2 * math.pi * SPREAD))  # of that length, nats
@@ -101,7 +102,7 @@ class Objective:
 
     Attributes:
         log_priors: log class priors of the posteriors ``(K,)``; None without a cross-entropy.
-        classifies: what ``evaluate`` needs to know of it.
+        evaluate_options: arguments of ``evaluate`` that follow from it.
         columns: of history.tsv that it adds.
         looks: whether it has to see the latents of a whole batch first.
     """
@@ -111,12 +112,10 @@ class Objective:
         self.looks = config.train.objective == "gaussianality"
         self.log_priors, self.columns = None, ("length", "angle") if self.looks else ()
         if config.train.beta:
-            shares = torch.tensor(counts, dtype=torch.float64)
-            if config.train.sampling == "balanced":
-                shares = (shares > 0).double()
-            self.log_priors = (shares / shares.sum()).log().float().to(ranks.device)
+            shares = class_shares(counts, config.train.sampling == "balanced")
+            self.log_priors = shares.log().float().to(ranks.device)
             self.columns += ("ce", "dev_ce")
-        self.classifies = {} if self.log_priors is None else {"log_priors": self.log_priors}
+        self.evaluate_options = {} if self.log_priors is None else {"log_priors": self.log_priors}
 
     def rank(self, figures: dict[str, float]) -> float:
         """The figure of dev that chooses ``best.pt``: the lower the better."""

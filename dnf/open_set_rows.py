@@ -13,7 +13,7 @@ import numpy as np
 from dnf import detection
 from dnf.bootstrap import interval, row_of, share_row
 from dnf.config import Config
-from dnf.detection_lines import few
+from dnf.cells import ends, few
 from dnf.detection_rows import weighted
 from dnf.open_set import LEAST, SCORES, OpenSet, read
 from dnf.page import Html, Section, table
@@ -156,7 +156,6 @@ def lines(rows: list[dict]) -> list[str]:
     """Rows of ``results.tsv`` as lines of ``results.txt``."""
     found = []
     for r in rows:
-        ends = f"95% {float(r['low']):.4f}-{float(r['high']):.4f}" if r.get("low") else "no interval"
         if r["metric"] == "open_set_auc":
             against = f"known classes of {r['decided']}" if r["decided"] != KNOWN else "known classes of all test sets"
             counts = f"{r['count']} against {int(r['total']) - int(r['count'])}"
@@ -169,7 +168,7 @@ def lines(rows: list[dict]) -> list[str]:
             counts, mark = f"{r['count']} / {r['total']}", ""
         else:
             continue
-        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends}, {r['speakers']} speakers{mark} ]")
+        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends(r)}, {r['speakers']} speakers{mark} ]")
     return found
 
 

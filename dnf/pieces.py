@@ -1,7 +1,7 @@
 """How short may a recording be? Pieces of recordings, each normalized by itself, are scored by stage 4.
 
 A piece is so many seconds of one utterance, pauses and all, as a shorter recording would have been: CMVN over the
-utterance sees the piece alone, windows at its ends repeat its own edge frames, and centring (``channel.centre``) knows
+utterance, or over the speaker, sees the piece alone, windows at its ends repeat its own edge frames, and centring (``channel.centre``) knows
 nothing of the rest. Pieces cut from what was normalized over the whole utterance would look much better than that.
 No piece is longer than its utterance, so long durations may have other speakers than short ones, or none.
 
@@ -12,6 +12,7 @@ have the largest sum. ``dnf.information`` makes accuracies of it.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +20,7 @@ import torch
 from dnf import channel
 from dnf.checkpoint import Trained
 from dnf.config import Config
-from dnf.evaluate import BATCH, evenly_spaced
+from dnf.evaluate import batch_for, evenly_spaced
 from dnf.frames import FrameStore
 from dnf.scored import Opened
 from dnf.sets import name_of
@@ -66,34 +67,41 @@ def decide_pieces(
     rows = torch.cat([torch.arange(s.first, s.first + s.rows) for s in segments])
     counts = torch.tensor([s.rows for s in segments])
     piece = torch.arange(len(segments)).repeat_interleave(counts)
-    z = torch.cat([model(windows.gather(part))[0] for part in rows.split(BATCH)])
+    device = model.prior.means.device
+    z = torch.cat([model(windows.gather(part).to(device))[0] for part in rows.split(batch_for(device))])
     prior = model.prior
     if correction:
         prior = correction.prior(prior)
         dim = prior.cond_dim
         sums = torch.zeros(len(segments), dim, dtype=torch.float64).index_add_(0, piece, z[:, :dim].double().cpu())
-        z = channel.centred(z, correction.shifts_of(sums.numpy(), counts.double().numpy(), segments, z.device), piece)
-    logp = torch.cat([prior.of_all(part) for part in z.split(BATCH)]).double().cpu()
+        alone = [s._replace(speaker=s.utt) for s in segments]
+        z = channel.centred(z, correction.shifts_of(sums.numpy(), counts.double().numpy(), alone, device), piece)
+    logp = torch.cat([prior.of_all(part) for part in z.split(batch_for(device))]).double().cpu()
     best = torch.zeros(len(segments), logp.shape[1], dtype=torch.float64).index_add_(0, piece, logp).argmax(1)
     return [(s.speaker, s.name, trained.classes[k], s.rows) for s, k in zip(segments, best.tolist())]
 
 
 def piece_rows(
-    trained: Trained, opened: Opened, config: Config, correction: channel.Correction | None, device: torch.device
+    trained: Trained, opened: Opened, config: Config, correction: channel.Correction | None
 ) -> list[dict]:
-    """Rows of ``pieces.tsv``: sets but training's and those cut already; none where the model decides nothing."""
+    """Rows of ``pieces.tsv``: sets but training's and those cut already; none where the model decides nothing.
+
+    Frames are read from disk whatever the device, since a duration takes a few utterances of a set.
+    """
     found = []
     if not trained.config.prior.cond_dim or len(trained.classes) < 2 or not config.latents.duration_frames:
         return found
     trained.model.eval()
     splice, cmvn, shift = trained.config.splice, trained.config.cmvn, trained.config.features.frame_shift
+    if cmvn.scope == "speaker":
+        cmvn = dataclasses.replace(cmvn, scope="utterance")
     for name, view in opened.sets:
         if view.seconds or name == name_of(config.data, "train"):
             continue
         for seconds in config.latents.durations:
             frames = max(1, round(seconds / shift))
             stores = [with_few_utterances(opened.stores[s], frames) for s in view.sets]
-            windows = Windows(stores, splice, cmvn, trained.classes, False, device, view.scores, frames)
+            windows = Windows(stores, splice, cmvn, trained.classes, False, torch.device("cpu"), view.scores, frames)
             if len(windows):
                 for row in decide_pieces(trained, windows, correction, config.latents.duration_frames):
                     found.append(dict(zip(COLUMNS, (name, f"{seconds:g}", *row))))

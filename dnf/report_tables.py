@@ -49,11 +49,10 @@ class Rows:
     def pivot(self, rows: Iterable[dict], key: Sequence[str], column: str = "metric") -> dict[tuple, dict[str, dict]]:
         """Take rows out and arrange them as ``[key][column]``; a second row for the same place stays."""
         found: dict[tuple, dict[str, dict]] = {}
-        for row in list(rows):
-            cells = found.setdefault(tuple(row[name] for name in key), {})
-            if row[column] not in cells:
-                cells[row[column]] = row
-                self.left = [other for other in self.left if other is not row]
+        for row in rows:
+            found.setdefault(tuple(row[name] for name in key), {}).setdefault(row[column], row)
+        taken = {id(row) for cells in found.values() for row in cells.values()}
+        self.left = [row for row in self.left if id(row) not in taken]
         return found
 
 

@@ -12,10 +12,11 @@ import logging
 from pathlib import Path
 
 from dnf import entry, information, open_set_rows
+from dnf.cells import GAP, ends, few, gap_text, share_cell
 from dnf.compare import experiments, system_lines
 from dnf.config import Config
 from dnf.decide import COLUMNS
-from dnf.detection_lines import GAP, detection_lines, few, gap_text, warning_lines
+from dnf.detection_lines import detection_lines, warning_lines
 from dnf.sets import name_of
 from dnf.settings import Data
 from dnf.stage import STAGES, read_marker
@@ -72,11 +73,6 @@ def collect(exp: Path) -> list[dict]:
     return [{column: str(row.get(column, "")) for column in COLUMNS} for row in rows]
 
 
-def figure(row: dict) -> str:
-    """A share as ``0.9431 [ 116 / 123, 95% 0.9012-0.9720, 8 speakers ]``."""
-    return f"{float(row['value']):.4f} [ {row['count']} / {row['total']}, {ends(row)}, {row['speakers']} speakers ]"
-
-
 def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
     """One accuracy a line; where a set has a control, the same class of the control stands on the same line."""
     found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"] in ("frame_accuracy", "utt_accuracy")}
@@ -85,10 +81,10 @@ def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
     for (metric, name, true), row in found.items():
         if true == "all" and sum(key[:2] == (metric, name) for key in found) == 2:
             continue
-        line = f"{metric} {name} {true} {figure(row)}"
+        line = f"{metric} {name} {true} {share_cell(row)}"
         control = found.get((metric, controls.get(name), true))
         if control and true != "all":
-            line += f" | control {control['set']} {figure(control)}"
+            line += f" | control {control['set']} {share_cell(control)}"
             apart = gap_text(gaps.get((metric + GAP, name, true)))
             line += f" | {apart}" if apart else ""
         lines.append(line)
@@ -98,7 +94,7 @@ def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
 def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:
     """How sets of classes the model does not know were decided."""
     return [
-        f"{r['metric']} {r['set']} {r['class']} (unseen) decided {r['decided']} {figure(r)}"
+        f"{r['metric']} {r['set']} {r['class']} (unseen) decided {r['decided']} {share_cell(r)}"
         for r in rows
         if r["metric"].endswith("_share") and r["class"] not in model_classes
     ]
@@ -120,9 +116,9 @@ def duration_lines(rows: list[dict], data: Data) -> list[str]:
         )
         for true in dict.fromkeys(c for name, c in found if name in [view for _, view in views] and c != "all"):
             cells = [
-                f"{seconds:g} s {figure(found[name, true])}" for seconds, name in sorted(views) if (name, true) in found
+                f"{seconds:g} s {share_cell(found[name, true])}" for seconds, name in sorted(views) if (name, true) in found
             ]
-            cells += [f"whole {figure(found[whole, true])}"] if (whole, true) in found else []
+            cells += [f"whole {share_cell(found[whole, true])}"] if (whole, true) in found else []
             lines.append(f"duration {'+'.join(sets)} {true} {' | '.join(cells)}")
     return lines
 
@@ -134,7 +130,7 @@ def near_tie_lines(rows: list[dict]) -> list[str]:
     for r in rows:
         if r["metric"] == "near_ties" and r["class"] != "all":
             other = clear.get((r["set"], r["class"]))
-            lines.append(f"near_ties {r['set']} {r['class']} {figure(r)} | others {figure(other) if other else 'none'}")
+            lines.append(f"near_ties {r['set']} {r['class']} {share_cell(r)} | others {share_cell(other) if other else 'none'}")
     return lines
 
 
@@ -155,16 +151,12 @@ def correlation_lines(rows: list[dict]) -> list[str]:
     return lines
 
 
-def ends(row: dict) -> str:
-    return f"95% {float(row['low']):.4f}-{float(row['high']):.4f}" if row["low"] else "no interval"
-
-
 def training_line(rows: list[dict], name: str) -> list[str]:
-    """The densities of a sample of training frames as they were in training mode."""
+    """The densities of a sample of training frames when training took them, the model in training mode."""
     m = {r["metric"]: r for r in rows if r["metric"] in ("training_nll", "training_logp", "training_logdet")}
     values = {key: float(row["value"]) for key, row in m.items()}
     return [
-        f"density {name} (while training) LogLL {-values['training_nll']:.3f} LogP {values['training_logp']:.3f} "
+        f"density {name} (in training mode) LogLL {-values['training_nll']:.3f} LogP {values['training_logp']:.3f} "
         f"LogDet {values['training_logdet']:.3f} NLL {values['training_nll']:.3f} [ {m['training_nll']['total']} frames, sampled ]"
     ]
 

@@ -20,7 +20,8 @@ class Sampler:
         counts: training vectors of each class; there are N in all.
         rows_of_class: the n-th vectors of a class, ``(class id, (B,)) -> (B,)``, as rows 0 .. N - 1.
         batch_size: vectors a batch; what is left over at the end of an epoch is left out of it.
-        balanced: each class fills the same share of an epoch, its vectors as often as each other, but for one, or left out.
+        balanced: each class fills the same share of an epoch. Within one, a vector of a class comes k or k + 1 times, or
+            not at all where the class has more than its share.
         seed: of the whole sequence.
         device: where the rows are worked out and left.
     """
@@ -67,3 +68,10 @@ class Sampler:
             nth = permute(drawn[mine] % self.share % self.counts[label], self.counts[label], seed * 1_000_003 + label)
             rows[mine] = self.rows_of_class(label, nth)
         return rows
+
+
+def class_shares(counts: Sequence[int], balanced: bool) -> Tensor:
+    """Shares ``(K,)`` float64 that classes of ``counts`` vectors have in training batches; 0 for a class without any."""
+    of_each = torch.tensor(counts, dtype=torch.float64)
+    of_each = (of_each > 0).double() if balanced else of_each
+    return of_each / of_each.sum()

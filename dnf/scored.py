@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnf.config import Config
-from dnf.evaluate import BATCH
+from dnf.evaluate import batch_for
 from dnf.frames import FrameStore
 from dnf.sets import Scored, scored_sets
 from dnf.splits import check_speakers
@@ -99,14 +99,15 @@ def write_scored(
     total = len(windows)
     logp = open_memmap(folder / "logp.npy", "w+", np.float32, (total, len(meta["classes"])))
     logdet = open_memmap(folder / "logdet.npy", "w+", np.float32, (total,))
-    for start in tqdm(range(0, total, BATCH), desc=what, unit="batch"):
-        rows = torch.arange(start, min(start + BATCH, total))
+    batch = batch_for(windows.device)
+    for start in tqdm(range(0, total, batch), desc=what, unit="batch"):
+        rows = torch.arange(start, min(start + batch, total))
         of_all, change = density(rows, windows.gather(rows))
         if not (torch.isfinite(change).all() and torch.isfinite(of_all).all()):
             raise ValueError(
                 f"{what}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
             )
-        logp[start : start + BATCH], logdet[start : start + BATCH] = of_all.cpu(), change.cpu()
+        logp[start : start + batch], logdet[start : start + batch] = of_all.cpu(), change.cpu()
     logp.flush()
     logdet.flush()
     with (folder / "utts.tsv").open("w", encoding="utf-8") as file:

@@ -77,7 +77,8 @@ class Part(NamedTuple):
 def home_of(stores: Sequence[FrameStore], device: torch.device) -> torch.device:
     """``device``, or the processor when the frames would take more than ``SHARE`` of the device's free memory."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
+        free = torch.cuda.mem_get_info(device)[0]
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by PyTorch, and unused
         size = sum(t.numel() * t.element_size() for store in stores for t in (store.frames, store.centres))
         if size > SHARE * free:
             log.warning(
@@ -159,14 +160,17 @@ def normalization(
     else:
         stats, group = piece_stats(store, spoken, count), torch.arange(len(utterance))
     mean = torch.empty(len(group), stats.shape[2] - 1)
-    scale = torch.ones_like(mean)
+    scale = torch.empty_like(mean)
     for chunk in torch.arange(len(group)).split(CHUNK):
-        own = stats[group[chunk]]
-        total, first, second = own[:, 0, -1:], own[:, 0, :-1], own[:, 1, :-1]
-        mean[chunk] = (first / total).float()
-        if cmvn.variance:
-            scale[chunk] = (second / total - (first / total) ** 2).clamp(min=1e-8).rsqrt().float()
+        mean[chunk], scale[chunk] = mean_and_scale(stats[group[chunk]], cmvn.variance)
     return mean, scale
+
+
+def mean_and_scale(stats: Tensor, variance: bool) -> tuple[Tensor, Tensor]:
+    """Mean and inverse standard deviation ``(G, F)`` float32 of CMVN statistics ``(G, 2, F + 1)``; ones without variance."""
+    mean, square = stats[:, 0, :-1] / stats[:, 0, -1:], stats[:, 1, :-1] / stats[:, 0, -1:]
+    scale = (square - mean**2).clamp(min=1e-8).rsqrt() if variance else torch.ones_like(mean)
+    return mean.float(), scale.float()
 
 
 def piece_stats(store: FrameStore, spoken: Tensor, count: Tensor) -> Tensor:

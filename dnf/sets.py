@@ -40,7 +40,8 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
         present: names of the sets there are.
 
     Raises:
-        ValueError: a view, or several training or dev sets together, have the name of a set.
+        ValueError: a view, or several training or dev sets together, have the name of a set; the control of a set that
+            is scored is there and is not scored.
     """
     seen = {*data.train, *data.dev}
     test = data.test or [name for name in sorted(present) if name not in seen]
@@ -61,7 +62,13 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
         for name, view in views.items()
         if set(view.sets) - set(present)
     }
-    left_out |= {name: name for name in data.controls.values() if name not in views and name not in present}
+    for name, control in data.controls.items():
+        if name in views and control in present and control not in views:
+            raise ValueError(f"data.controls: {control}, the control of {name}, has no figures; add it to data.test")
+        if control not in views and control not in present:
+            left_out[control] = control
+        if not data.test and name not in views:
+            left_out[name] = name
     return found, left_out
 
 

@@ -70,7 +70,7 @@ STAGES = {
     ),
     "plots": Stage(5, "plots", ("seed", "plots", "report"), ("latents",), "exp"),
     "score": Stage(6, "scores", ("score",), ("latents",), "exp"),
-    "decide": Stage(7, "decisions", ("seed", "data.classes", "decide", "calibrate", "open_set", "report"), ("score",), "exp"),
+    "decide": Stage(7, "decisions", ("seed", "data.classes", "decide", "calibrate", "open_set", "report", "plots.dpi"), ("score",), "exp"),
     "report": Stage(8, "results.txt, results.tsv, report.html", ("data.controls",), ("plots", "decide"), "exp"),
 }
 
@@ -92,12 +92,13 @@ class Layout:
 
 
 def settings_of(name: str, config: Config) -> dict:
-    """The settings that what a stage makes depends on, by dotted name."""
+    """The settings that what a stage makes depends on, by dotted name; training does not on which class comes first."""
     tree = dataclasses.asdict(config)
     found = {}
     for dotted in STAGES[name].settings:
         section, _, key = dotted.partition(".")
         value = tree[section][key] if key else tree[section]
+        value = sorted(value) if (name, dotted) == ("train", "data.classes") else value
         found.update(
             {f"{section}.{k}": v for k, v in value.items()} if isinstance(value, dict) and not key else {dotted: value}
         )
@@ -190,11 +191,7 @@ def begin(
 
 
 def finish(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
-    """Write the marker of a stage that ``begin`` started and that has succeeded.
-
-    The key is that of the inputs as the stage leaves them: stage 1 takes rejected recordings out of the tables it
-    reads.
-    """
+    """Write the marker of a stage that ``begin`` started and that has succeeded; its key is of the inputs as it leaves them."""
     marker = layout.marker(name)
     started = marker.with_name(f".started.{name}")
     if "time" not in read_started(started):

@@ -22,7 +22,7 @@ from dnf.config import Config
 from dnf.lock import Holder, holder_of
 from dnf.settings import Train
 from dnf.stage import STAGES, Layout, key_of, read_marker, read_started
-from dnf.tables import read_tsv
+from dnf.tables import aligned, read_tsv
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "utils"))
 import job_log  # noqa: E402
@@ -176,12 +176,6 @@ def with_old(states: dict[str, str], before: dict[str, str]) -> dict[str, str]:
     return {stage: found[stage] for stage in states}
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines of aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-
-
 # ---- what the files say ----------------------------------------------------------------------------------
 
 
@@ -298,7 +292,7 @@ def show(exp: Path) -> str:
                     progress = training if stage == "train" and state == "running" else None
                     below += details(f"{title} {stage}", seen[stage], state, holder, now, progress)
     at_work = f"{exp}: {holder}" if holder else f"{exp}: no run.sh is at work"
-    return "\n".join([at_work, "", *table(rows), *([""] if below else []), *below])
+    return "\n".join([at_work, "", *aligned(rows), *([""] if below else []), *below])
 
 
 def main(argv: list[str] | None = None) -> int:

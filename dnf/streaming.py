@@ -21,6 +21,7 @@ from dnf.checkpoint import Trained
 from dnf.config import Config
 from dnf.fbank import BLOCK_SECONDS, FULL_SCALE, fbank_blocks
 from dnf.features import cmvn_stats, energy_vad
+from dnf.segments import mean_and_scale
 from dnf.sound import Source, read_blocks, resampled
 
 BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
@@ -132,11 +133,8 @@ def normalization(stats: np.ndarray, config: Config) -> tuple[Tensor, Tensor] | 
     """Mean and inverse standard deviation ``(F,)`` of CMVN statistics ``(2, F + 1)``; None without CMVN."""
     if config.cmvn.scope == "none":
         return None
-    count, first, second = stats[0, -1], torch.from_numpy(stats[0, :-1]), torch.from_numpy(stats[1, :-1])
-    mean, scale = first / count, torch.ones(len(first))
-    if config.cmvn.variance:
-        scale = (second / count - mean**2).clamp(min=1e-8).rsqrt().float()
-    return mean.float(), scale
+    mean, scale = mean_and_scale(torch.from_numpy(stats)[None], config.cmvn.variance)
+    return mean[0], scale[0]
 
 
 def spliced(

@@ -22,7 +22,7 @@ from dnf import entry, figures
 from dnf.config import Config
 from dnf.plots import save
 from dnf.sets import name_of
-from dnf.tables import read_tsv, write_tsv
+from dnf.tables import aligned, read_tsv, write_tsv
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +103,7 @@ def table(rows: Sequence[dict[str, str]]) -> str:
     for metric in METRICS:
         for name in dict.fromkeys(row["set"] for row in rows if row["metric"] == metric):
             lines.append([metric, name, *(cells.get((metric, name, value), "-") for value in values)])
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return "\n".join(aligned(lines))
 
 
 def picture(rows: Sequence[dict[str, str]], name: str, key: str) -> Figure:

@@ -31,3 +31,9 @@ def write_tsv(path: Path, rows: Iterable[dict], columns: Sequence[str] = ()) -> 
         writer.writeheader()
         writer.writerows(rows)
     temporary.replace(path)
+
+
+def aligned(rows: Sequence[Sequence[str]], least: int = 0) -> list[str]:
+    """Rows of cells as lines whose columns, each ``least`` wide or wider, stand below each other."""
+    widths = [max(least, *map(len, column)) for column in zip(*rows)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

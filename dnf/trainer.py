@@ -88,7 +88,7 @@ class Trainer:
         )
         torch.manual_seed(config.seed)
         self.model = DNF.from_config(config, len(classes)).to(self.device)
-        self.model.standardize.set(*(t.to(self.device) for t in train.global_normalization()))
+        self.model.standardize.set(*train.global_normalization())
         self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
         first = of_each_class(train, counts, AGREEMENT_FRAMES)
         self.model.init_means(train.gather(first), train.labels(first))
@@ -199,7 +199,7 @@ class Trainer:
             record: takes the figures down before the checkpoints are written, so that a run killed in between makes
                 them again.
         """
-        figures = evaluate(self.model, self.dev, ranks=self.ranks, **self.objective.classifies)
+        figures = evaluate(self.model, self.dev, ranks=self.ranks, **self.objective.evaluate_options)
         value = self.objective.rank(figures)
         better = value < self.best
         if better:

@@ -116,6 +116,6 @@ def check_rejected(rejected: dict[str, str], total: int, limit: float, what: str
     if len(rejected) > limit * total:
         utt = min(rejected)
         raise ValueError(
-            f"{what}: {len(rejected)} of {total} utterances rejected, more than features.max_rejected {limit:.0%}; "
+            f"{what}: {len(rejected)} of {total} utterances rejected, more than --max-rejected {limit:g}; "
             f"utterance {utt}: {rejected[utt]}"
         )
