@@ -202,10 +202,10 @@ def two_systems(a: Path, b: Path) -> str:
     Raises:
         ValueError: the systems decided no set in common, or between other classes, or with another reference class.
     """
-    config, other_config = (Config.load(experiment_of(system) / "config.yaml") for system in (a, b))
     both = sorted(set.intersection(*({p.stem for p in (s / "decisions").glob("*.txt")} for s in (a, b))))
     if not both:
         raise ValueError(f"{a} and {b}: no set that both decided; run stage 7 of both")
+    config, other_config = (Config.load(experiment_of(system) / "config.yaml") for system in (a, b))
     fitted = {name_of(config.data, role) for role in ("train", "dev")}
     read = {name: [read_decided(system / "decisions" / f"{name}.txt") for system in (a, b)] for name in both}
     lines = [["set", "metric", "a", "b", "a - b", "95% interval", "p", "utterances", "speakers"]]

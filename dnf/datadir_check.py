@@ -42,7 +42,9 @@ class Counts:
     def __str__(self) -> str:
         parts = [f"{self.utterances} utterances", f"{self.speakers} speakers"]
         parts += [f"{self.recordings} recordings"] if self.recordings is not None else []
-        parts += [f"{self.seconds / 3600:.2f} h"] if self.seconds is not None else []
+        if self.seconds is not None:
+            minutes, seconds = divmod(round(self.seconds), 60)
+            parts.append(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} hours")
         parts += [f"{self.frames} frames"] if self.frames is not None else []
         parts += [f"{count} of class {name}" for name, count in self.classes.items()]
         return ", ".join(parts)

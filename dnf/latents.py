@@ -81,13 +81,13 @@ class SegmentMeans:
         self.file[int(numbers[0]) : self._open + 1] = (sums / self._frames[numbers, None]).float()
 
 
-@torch.no_grad()
 def true_classes(windows: Windows, all_classes: list[str]) -> torch.Tensor:
     """Class ids ``(G,)`` of the segments of a set."""
     ids = {name: i for i, name in enumerate(all_classes)}
     return torch.tensor([ids[segment.name] for segment in windows.segments()])
 
 
+@torch.no_grad()
 def write_latents(
     trained: Trained,
     windows: Windows,

@@ -224,6 +224,12 @@ def test_odds_are_about_those_that_the_speakers_of_dev_are_fitted_to(speakers):
     assert np.median(odds) == pytest.approx(speakers / 2 / 0.2 + 1, rel=0.3)  # half of the speakers are of each class
 
 
+def test_offsets_do_not_lean_to_the_class_of_more_speakers():
+    rows = [("en", f"a{n}", np.zeros((50, 2))) for n in range(60)] + [("ce", f"b{n}", np.zeros((50, 2))) for n in range(3)]
+    made = Calibration.fit(evidence(latents(rows)), SETTINGS)
+    assert made.speakers == {"en": 60, "ce": 3} and np.abs(made.offsets).max() < 1e-6
+
+
 def test_scores_that_tell_nothing_say_nothing(tmp_path, caplog):
     rows = utterances(7, [50] * 60, speakers=60)
     turned = [(true, speaker, loglik[:, ::-1]) for true, speaker, loglik in rows]

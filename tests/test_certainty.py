@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dnf import results
+from dnf import cells, results
 from dnf.bootstrap import interval
 from dnf.config import resolve
 from dnf.correlation import COEFFICIENTS, by_speaker, correlation_rows, pearson
@@ -167,6 +167,12 @@ def test_durations_stand_on_one_line_with_the_whole():
         and " | 3 s 0.6000 [" in line
         and line.endswith("| whole 0.9000 [ 1 / 2, no interval, 2 speakers ]")
     )
+
+
+def test_an_interval_with_a_negative_end_can_be_read():
+    interval = {"metric": "utt_pearson", "low": "-0.61", "high": "-0.2"}
+    assert cells.ends(interval) == "95% -0.6100 to -0.2000"
+    assert cells.ends(interval | {"low": "0.1", "high": "0.2"}) == "95% 0.1000-0.2000"
 
 
 def test_correlation_lines_name_level_set_reference_and_points():

@@ -16,7 +16,7 @@ import soundfile
 import torch
 from recipe_runs import ROOT, environment
 
-from dnf import classifier, classify
+from dnf import classifier, classify, streaming
 from dnf.channel_statistics import ChannelModel, mel_frequencies, statistics
 from dnf.checkpoint import config_tree, save
 from dnf.config import Config
@@ -134,6 +134,18 @@ def test_what_cannot_be_used_gets_a_line_and_a_status(make_exp, wavs, tmp_path, 
     assert status == 1 and "bad.wav" in json.loads(out)["error"]
 
 
+def test_a_recording_without_a_finite_density_does_not_end_the_others(make_exp, wavs, capsys, monkeypatch):
+    def score(frames, *rest):
+        if frames.rate == 44100:
+            raise ValueError("a log density is not finite")
+        return streaming.score(frames, *rest)
+
+    monkeypatch.setattr(classify, "score", score)
+    status, out = run(capsys, make_exp(), wavs / "stereo.wav", wavs / "plain.wav")
+    bad, good = csv.DictReader(io.StringIO(out), delimiter="\t")
+    assert status == 1 and good["class"] and bad["warning"] == f"error: {wavs / 'stereo.wav'}: a log density is not finite"
+
+
 def test_a_data_directory_and_its_speakers(make_exp, tmp_path, write_corpus, capsys):
     write_corpus(tmp_path / "test")
     exp = make_exp("cmvn.scope=speaker")
@@ -162,6 +174,8 @@ def test_segments_of_a_data_directory(make_exp, tmp_path, wavs, capsys):
     ("name", "text", "said"),
     (
         ("segments", "a-1 rec 0\n", "give utterance, recording, start and end"),
+        ("segments", "a-1 rec 0 x\n", "a-1: 'x' is not a number"),
+        ("segments", "a-1 rec 1.5 0.5\n", "a-1: from 1.5 s to 0.5 s is no part of a recording"),
         ("segments", "a-1 other 0 1\n", "recording other of a-1 is not in wav.scp"),
         ("wav.scp", "rec cat a.wav |\n", "rec is a command"),
     ),
@@ -285,6 +299,13 @@ def test_channels_unlike_training_are_named(channel):
     for change, wanted in cases:
         off = ", ".join(model.judge(vector(100, change)).off)
         assert re.search(wanted, off), (wanted, off)
+
+
+def test_a_nearest_set_that_is_itself_cut_has_no_edge_to_name(channel):
+    vector, model = channel
+    cut = vector(100, low_pass)
+    assert any("band limited" in name for name in model.named(cut, np.array(model.means[0])))
+    assert not any("band limited" in name for name in model.named(cut, cut))
 
 
 def test_statistics_do_not_depend_on_how_the_frames_come(channel):

@@ -208,6 +208,15 @@ def test_two_systems_are_compared_on_the_sets_both_decided_and_on_controls(exp, 
     assert float(line[2]) == pytest.approx(wanted, abs=1e-4) and float(line[4]) < 0 and line[-2:] == ["80", "20"]
 
 
+def test_systems_with_other_reference_classes_are_an_error(exp, small_config, tmp_path):
+    other = tmp_path / "other"
+    (other / "decisions").mkdir(parents=True)
+    write_tsv(other / "decisions" / "test.txt", table(decided(1.0, 0.3)))
+    small_config("data.classes=[ce, en]").save(other / "config.yaml")
+    with pytest.raises(ValueError, match="test: the log-likelihood ratios of .* are of en, those of .* of ce; give both"):
+        two_systems(exp, other)
+
+
 def test_systems_of_other_classes_or_without_common_sets_are_errors(exp, tmp_path):
     with pytest.raises(ValueError, match="no set that both decided"):
         two_systems(exp, tmp_path / "none")

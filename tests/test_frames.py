@@ -1,5 +1,7 @@
 """The frame store: what is in it, how it is made, and the vectors of it as arks for Kaldi."""
 
+import shutil
+
 import kaldiio
 import numpy as np
 import pytest
@@ -161,6 +163,9 @@ def test_the_build_command_makes_a_store_of_every_set(write_store, small_config,
     for name in ("dev_data", "train_data"):
         store = FrameStore(tmp_path / "exp" / name)
         assert store.frames.dtype == torch.float16 and np.array_equal(store.frames.numpy(), x)
+    shutil.rmtree(tmp_path / "data" / "dev_data")
+    assert frames.main(["build", str(tmp_path / "data"), str(tmp_path / "exp")]) == 0
+    assert [path.parent.name for path in (tmp_path / "exp").glob("*/meta.json")] == ["train_data"]
 
 
 def test_a_store_is_replaced_as_a_whole(write_store, tmp_path):

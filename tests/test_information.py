@@ -1,6 +1,7 @@
 """Accuracy against seconds, by speaker and score, Fisher ratios: by hand, and Gaussians whose ratio is known."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -187,6 +188,19 @@ def test_a_piece_is_decided_as_a_recording_of_that_length_would_be(experiment, s
         assert (speaker, true, decision) == expected and count == len(spoken[:: config.splice.hop])
     few = decide_pieces(trained, windows, None, sum(row[3] for row in rows) // 2)
     assert few == [rows[i] for i in evenly_spaced(24, len(few)).tolist()] and 8 <= len(few) <= 12
+
+
+def test_pieces_are_normalized_by_themselves_whatever_the_scope(experiment):
+    from dnf.checkpoint import load_model
+    from dnf.pieces import piece_rows
+    from dnf.scored import open_sets
+
+    root, config = experiment
+    trained, opened, made = load_model(root / "exp" / "best.pt"), open_sets(root / "frames", config), []
+    for scope in ("utterance", "speaker"):
+        settings = dataclasses.replace(trained.config, cmvn=dataclasses.replace(trained.config.cmvn, scope=scope))
+        made.append(piece_rows(trained._replace(config=settings), opened, config, None))
+    assert made[0] == made[1] and len(made[0]) > 20
 
 
 def test_figures_show_every_set_and_part(experiment):

@@ -67,10 +67,7 @@ def test_latents_of_a_set_are_those_of_the_model(scored, name):
     meta = json.loads((folder / "meta.json").read_text())
     assert meta == {
         "classes": ["en", "zh"],
-        "dim": 12,
         "cond_dim": 6,
-        "var_c": 1.0,
-        "var_r": 1.0,
         "frames": len(z),
     }
     logp, saved, rows = (np.load(folder / f"{file}.npy") for file in ("logp", "z", "z_rows"))

@@ -72,7 +72,13 @@ def test_a_view_is_scored_when_all_its_sets_are_there_and_left_out_otherwise(pre
 def test_a_control_that_is_not_there_is_left_out_too():
     settings = data("views={v: {sets: [a]}}", "controls={a: b, v: w, train: v}")
     assert scored_sets(settings, {"train", "dev", "a", "b"})[1] == {"w": "w"}
-    assert scored_sets(settings, {"train", "dev"})[1] == {"v": "a", "b": "b", "w": "w"}
+    assert scored_sets(settings, {"train", "dev"})[1] == {"v": "a", "a": "a", "b": "b", "w": "w"}
+
+
+def test_a_control_that_is_there_and_not_scored_is_an_error():
+    with pytest.raises(ValueError, match="^data.controls: far, the control of a, has no figures; add it to data.test$"):
+        scored_sets(data("test=[a]", "controls={a: far}"), {"train", "dev", "a", "far"})
+    assert scored_sets(data("test=[b]", "controls={a: far}"), {"train", "dev", "a", "b", "far"})[1] == {}
 
 
 @pytest.mark.parametrize("name", ("a", "b", "train", "dev", "absent"))

@@ -157,7 +157,7 @@ def test_begin_leaves_the_settings_beside_the_output(run):
         ("train.lr=0.1", "345678"),
         ("data.test=[a]", "45678"),
         ("latents.save_frames=5", "45678"),
-        ("plots.dpi=50", "58"),
+        ("plots.dpi=50", "578"),
         ("score.frame_scores=false", "678"),
         ("report.bootstrap=10", "578"),
         ("open_set.false_alarm=0.1", "78"),
@@ -310,12 +310,10 @@ def test_lists_and_scores_of_a_corpus_count(done, name):
 
 @pytest.mark.parametrize("name", ("train", "latents"))
 @pytest.mark.parametrize("text", ("", "{", "null", "[]", "{}", '{"key": 1}', "3"))
-def test_a_damaged_marker_is_named_or_taken_as_not_done(done, text, name):
+def test_a_damaged_marker_is_named(done, text, name):
     done.marker("train").write_text(text)
-    try:
-        assert done.begin(name)
-    except ValueError as error:
-        assert ".done.train: not a done-marker; delete it" in str(error) or "is not done" in str(error)
+    with pytest.raises(ValueError, match=r"\.done\.train: not a done-marker; delete it"):
+        done.begin(name)
 
 
 def outlook(run, capsys, *words, first=0, last=8, force=False) -> str:
@@ -338,7 +336,7 @@ def test_outlook_says_what_a_run_would_do(run, capsys):
     run.go()
     assert outlook(run, capsys) == "uuuuuuuuu"
     assert outlook(run, capsys, "train.lr=0.1") == "uuurrrrrr"
-    assert outlook(run, capsys, "plots.dpi=50") == "uuuuuruur"
+    assert outlook(run, capsys, "plots.dpi=50") == "uuuuururr"
     assert outlook(run, capsys, "plots.dpi=50", first=3, last=5) == "nnnuurnnn"
     assert outlook(run, capsys, first=3, last=5, force=True) == "nnnrrrnnn"
 

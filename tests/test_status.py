@@ -16,6 +16,7 @@ from dnf.config import resolve
 from dnf.lock import Holder
 from dnf.stage import STAGES, begin, finish
 from dnf.status import Progress, Seen, Task
+from dnf.tables import aligned
 
 COLUMNS = (
     *("step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
@@ -102,7 +103,7 @@ def test_lines_of_an_array_in_a_queue():
 
 
 def test_table_is_aligned():
-    assert status.table([("", "a", "bb"), ("xyz", "done", "")]) == ["     a     bb", "xyz  done"]
+    assert aligned([("", "a", "bb"), ("xyz", "done", "")]) == ["     a     bb", "xyz  done"]
 
 
 # ---- a folder --------------------------------------------------------------------------------------------
