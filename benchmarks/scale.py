@@ -87,9 +87,10 @@ def utterances(part: str, frames: int, seconds: int) -> Iterator[Utterance]:
 def write_tables(directory: Path, of_set: Iterator[Utterance], values: dict[str, dict[str, list[str]]]) -> int:
     """Tables of a set, those of ``values`` with the value of each utterance's class and source; number of utterances."""
     directory.mkdir(parents=True, exist_ok=True)
-    made = 0
     tables = {name: (directory / name).open("w", encoding="utf-8") for name in ("utt2spk", "utt2class", *values)}
-    for made, (utt, speaker, name, source) in enumerate(of_set, 1):
+    made = 0
+    for utt, speaker, name, source in of_set:
+        made += 1
         tables["utt2spk"].write(f"{utt} {speaker}\n")
         tables["utt2class"].write(f"{utt} {name}\n")
         for table, of_class in values.items():

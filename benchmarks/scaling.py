@@ -70,7 +70,9 @@ def main(argv: list[str] | None = None) -> int:
         of_rank(options)
         return 0
     facts = describe_environment(choose_device(options.device))
-    print(f"{facts['device_name']}, torch {facts['torch']}: {40 * (2 * options.context + 1)} dims, hidden {options.hidden}")
+    print(
+        f"{facts['device_name']}, torch {facts['torch']}: {40 * (2 * options.context + 1)} dims, hidden {options.hidden}"
+    )
     print(f"{'processes':>9} {'frames/s':>10} {'ms a step':>10} {'exchange':>8}", flush=True)
     given = sys.argv[1:] if argv is None else argv
     for size in options.processes:

@@ -233,7 +233,11 @@ def paired(
 
 
 def row_of(
-    value: float, ends: tuple[float, float] | None, speakers: Sequence[str], strata: Sequence | None = None, **names: str
+    value: float,
+    ends: tuple[float, float] | None,
+    speakers: Sequence[str],
+    strata: Sequence | None = None,
+    **names: str,
 ) -> dict:
     """A row of ``accuracy.tsv``: a figure of U utterances with the ends of its interval, empty where it has none.
 

@@ -289,7 +289,9 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
     As with Kaldi's own scripts, rejected utterances stay in the set's other tables, which are the user's, and later
     stages pass over them; ``python3 -m dnf.datadir fix`` takes them out of a copy meant for Kaldi.
     """
-    for done in (feats / "new").glob("done.*"):  # what a check finds wrong, or a kill leaves half in place, is made anew
+    for done in (feats / "new").glob(
+        "done.*"
+    ):  # what a check finds wrong, or a kill leaves half in place, is made anew
         done.unlink()
     tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
     for directory, of_set in tables.items():

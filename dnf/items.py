@@ -65,6 +65,5 @@ def picture_names(items: Sequence[Item]) -> dict[Item, str]:
     stems = [Path(item.name).stem if item.group.startswith("recording") else item.name for item in items]
     counts = Counter(stems)
     return {
-        item: stem if counts[stem] == 1 else item.name.strip("/").replace("/", "_")
-        for item, stem in zip(items, stems)
+        item: stem if counts[stem] == 1 else item.name.strip("/").replace("/", "_") for item, stem in zip(items, stems)
     }

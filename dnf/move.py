@@ -131,9 +131,7 @@ def way(trained: Trained, names: tuple[str, str], vectors: list[Tensor] | None =
     if vectors is None:
         a, b = (prior.class_means()[trained.classes.index(name)] for name in names)
         return b - a
-    a, b = (
-        sum(trained.model(part.to(prior.means))[0].sum(0) for part in of.split(BATCH)) / len(of) for of in vectors
-    )
+    a, b = (sum(trained.model(part.to(prior.means))[0].sum(0) for part in of.split(BATCH)) / len(of) for of in vectors)
     shift = b - a
     if prior.means_r is None:
         shift[prior.cond_dim :] = 0

@@ -12,8 +12,8 @@ import numpy as np
 
 from dnf import detection
 from dnf.bootstrap import interval, row_of, share_row
-from dnf.config import Config
 from dnf.cells import ends, few
+from dnf.config import Config
 from dnf.detection_rows import weighted
 from dnf.open_set import LEAST, SCORES, OpenSet, read
 from dnf.page import Html, Section, table

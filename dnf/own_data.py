@@ -102,7 +102,9 @@ def check_order(name: str, utterances: list[Utterance]) -> None:
     speakers = [u.speaker for u in sorted(utterances, key=lambda u: u.id)]
     for one, other in zip(speakers, speakers[1:]):
         if one > other:
-            raise ValueError(f"{name}: speaker {other} and speaker {one}: their utterances mix when sorted; rename one of the two")
+            raise ValueError(
+                f"{name}: speaker {other} and speaker {one}: their utterances mix when sorted; rename one of the two"
+            )
 
 
 def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> None:
@@ -114,7 +116,8 @@ def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> No
     for name, utterances in sets.items():
         check_order(name, utterances)
     speakers = {
-        name: speaker_classes({u.id: u.speaker for u in of_set}, {u.id: u.name for u in of_set}) for name, of_set in sets.items()
+        name: speaker_classes({u.id: u.speaker for u in of_set}, {u.id: u.name for u in of_set})
+        for name, of_set in sets.items()
     }
     check_splits(speakers, config.data)
     classes = sorted({u.name for of_set in sets.values() for u in of_set})

@@ -81,9 +81,7 @@ def decide_pieces(
     return [(s.speaker, s.name, trained.classes[k], s.rows) for s, k in zip(segments, best.tolist())]
 
 
-def piece_rows(
-    trained: Trained, opened: Opened, config: Config, correction: channel.Correction | None
-) -> list[dict]:
+def piece_rows(trained: Trained, opened: Opened, config: Config, correction: channel.Correction | None) -> list[dict]:
     """Rows of ``pieces.tsv``: sets but training's and those cut already; none where the model decides nothing.
 
     Frames are read from disk whatever the device, since a duration takes a few utterances of a set.

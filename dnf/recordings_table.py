@@ -61,7 +61,9 @@ def read_recordings_table(
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict]]]:
     """Names of the columns, and the cells of each line with its number."""
-    dialect = {"delimiter": ",", "strict": True} if path.suffix == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    dialect = (
+        {"delimiter": ",", "strict": True} if path.suffix == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    )
     try:
         reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), **dialect)
         return list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]

@@ -151,7 +151,9 @@ def visit(file: Path, node: int, nodes: int, patience: float) -> Meeting:
             found.clear()
         return False
 
-    wait(told_to_go, patience, lambda: f"node 1 of {nodes} {'waits for others' if found else f'is not found by {file}'}")
+    wait(
+        told_to_go, patience, lambda: f"node 1 of {nodes} {'waits for others' if found else f'is not found by {file}'}"
+    )
     run, host, store = found[0]
     first = store.get("go").decode()
     return Meeting(run, node, nodes, host, store.port, LOOPBACK if first == LOOPBACK else address_towards(first), store)

@@ -116,7 +116,9 @@ def duration_lines(rows: list[dict], data: Data) -> list[str]:
         )
         for true in dict.fromkeys(c for name, c in found if name in [view for _, view in views] and c != "all"):
             cells = [
-                f"{seconds:g} s {share_cell(found[name, true])}" for seconds, name in sorted(views) if (name, true) in found
+                f"{seconds:g} s {share_cell(found[name, true])}"
+                for seconds, name in sorted(views)
+                if (name, true) in found
             ]
             cells += [f"whole {share_cell(found[whole, true])}"] if (whole, true) in found else []
             lines.append(f"duration {'+'.join(sets)} {true} {' | '.join(cells)}")
@@ -130,7 +132,9 @@ def near_tie_lines(rows: list[dict]) -> list[str]:
     for r in rows:
         if r["metric"] == "near_ties" and r["class"] != "all":
             other = clear.get((r["set"], r["class"]))
-            lines.append(f"near_ties {r['set']} {r['class']} {share_cell(r)} | others {share_cell(other) if other else 'none'}")
+            lines.append(
+                f"near_ties {r['set']} {r['class']} {share_cell(r)} | others {share_cell(other) if other else 'none'}"
+            )
     return lines
 
 
@@ -246,7 +250,9 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         else [],
         "accuracy of utterances against their duration": duration_lines(rows, config.data),
         "open set: none of the model's classes; AUC of unseen classes, and shares flagged": open_set_rows.lines(rows),
-        "accuracy of recordings of so many seconds, normalized by themselves, by likelihood (durations.tsv)": information.lines(rows),
+        "accuracy of recordings of so many seconds, normalized by themselves, by likelihood (durations.tsv)": information.lines(
+            rows
+        ),
         "by speaker (all of them in speakers.tsv) and by expert score": information.table_lines(exp),
         f"near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances": near_tie_lines(
             rows
@@ -262,7 +268,9 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
         "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class": gaussianity_lines(
             exp
         ),
-        "Fisher ratio: variance of the class means over variance within class, mean over dims; x is the input": information.fisher_lines(rows),
+        "Fisher ratio: variance of the class means over variance within class, mean over dims; x is the input": information.fisher_lines(
+            rows
+        ),
         "training": [
             f"train_eval_difference {float(single['train_eval_difference']):.6f} nats per frame [ {count} frames ]",
             *(

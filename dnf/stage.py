@@ -57,7 +57,19 @@ STAGES = {
     "train": Stage(
         3,
         "the flow",
-        ("seed", "data.train", "data.dev", "data.classes", "cmvn", "augment", "splice", "flow", "prior", "train", "gaussianality"),
+        (
+            "seed",
+            "data.train",
+            "data.dev",
+            "data.classes",
+            "cmvn",
+            "augment",
+            "splice",
+            "flow",
+            "prior",
+            "train",
+            "gaussianality",
+        ),
         ("frames",),
         "exp",
     ),
@@ -70,7 +82,13 @@ STAGES = {
     ),
     "plots": Stage(5, "plots", ("seed", "plots", "report"), ("latents",), "exp"),
     "score": Stage(6, "scores", ("score",), ("latents",), "exp"),
-    "decide": Stage(7, "decisions", ("seed", "data.classes", "decide", "calibrate", "open_set", "report", "plots.dpi"), ("score",), "exp"),
+    "decide": Stage(
+        7,
+        "decisions",
+        ("seed", "data.classes", "decide", "calibrate", "open_set", "report", "plots.dpi"),
+        ("score",),
+        "exp",
+    ),
     "report": Stage(8, "results.txt, results.tsv, report.html", ("data.controls",), ("plots", "decide"), "exp"),
 }
 
@@ -214,7 +232,9 @@ def outlook(
     config: Config, layout: Layout, source: str, source_tables: Sequence[Path], first: int, last: int, force: bool
 ) -> str:
     """One line a stage: what a run would do, without doing it."""
-    check_before(next(name for name, stage in STAGES.items() if stage.number == first), config, layout, source, source_tables)
+    check_before(
+        next(name for name, stage in STAGES.items() if stage.number == first), config, layout, source, source_tables
+    )
     lines, rerun = [], set()
     for name, stage in STAGES.items():
         done = read_marker(layout.marker(name))

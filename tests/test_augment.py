@@ -32,7 +32,7 @@ def windows(write_store, small_config, tmp_path):
     """Windows of two speech-like utterances of 12 bins, 400 frames each, by settings."""
     rng = np.random.default_rng(5)
     made = {}
-    for n, name in enumerate(("en", "zh")):
+    for name in ("en", "zh"):
         loud = np.repeat(rng.uniform(0, 9, 80), 5)[:, None]  # loudness changes every 5 frames
         x = 8 + loud + np.linspace(2, -3, 12) + rng.standard_normal((400, 12))
         made[f"{name}-u"] = (name, name, x, np.ones(400))

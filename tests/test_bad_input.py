@@ -103,9 +103,18 @@ BAD = {
     "text": (audio(lambda path: path.write_text("no sound")), "wav/a1-0.wav: cannot be read"),
     "silent": (audio(lambda path: soundfile.write(path, np.zeros(16000), 16000)), "wav/a1-0.wav: digital silence"),
     "nan": (audio(not_numbers), "wav/a1-0.wav: has samples that are not numbers"),
-    "too short": (audio(lambda path: soundfile.write(path, samples(1, 0.05), 16000)), "wav/a1-0.wav: 0.050 s is shorter than"),
-    "wrong rate": (audio(lambda path: soundfile.write(path, samples(1, rate=8000), 8000)), "wav/a1-0.wav: 8000 Hz, not"),
-    "stereo": (audio(lambda path: soundfile.write(path, np.stack([samples(1)] * 2, 1), 16000)), "wav/a1-0.wav: 2 channels"),
+    "too short": (
+        audio(lambda path: soundfile.write(path, samples(1, 0.05), 16000)),
+        "wav/a1-0.wav: 0.050 s is shorter than",
+    ),
+    "wrong rate": (
+        audio(lambda path: soundfile.write(path, samples(1, rate=8000), 8000)),
+        "wav/a1-0.wav: 8000 Hz, not",
+    ),
+    "stereo": (
+        audio(lambda path: soundfile.write(path, np.stack([samples(1)] * 2, 1), 16000)),
+        "wav/a1-0.wav: 2 channels",
+    ),
     "missing": (audio(lambda path: path.unlink()), "wav/a1-0.wav: no such file"),
     "pipe": (replace("train/wav.scp", "wav/a1-0.wav", "cat wav/a1-0.wav |"), "'a1-0' is a pipe"),
     "unsorted": (replace("train/utt2spk", "a1-0 a1\na1-1 a1\n", "a1-1 a1\na1-0 a1\n"), "train/utt2spk line 2"),
@@ -114,7 +123,10 @@ BAD = {
     "two classes": (replace("train/utt2class", "a1-0 en", "a1-0 ce"), "a1"),
     "three columns": (replace("train/utt2spk", "a1-0 a1", "a1-0 a1 x"), "train/utt2spk line 1"),
     "bad class name": (replace("train/utt2class", " en\n", " En\n"), "'En'"),
-    "speaker in two splits": (lambda corpus: (shutil.rmtree(corpus / "test"), shutil.copytree(corpus / "dev", corpus / "test")), "in both dev and test"),
+    "speaker in two splits": (
+        lambda corpus: (shutil.rmtree(corpus / "test"), shutil.copytree(corpus / "dev", corpus / "test")),
+        "in both dev and test",
+    ),
     "no train": (lambda corpus: shutil.rmtree(corpus / "train"), "no set 'train'"),
 }
 
@@ -122,7 +134,9 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_bad_corpus_is_one_line_and_costs_no_results(copy, what):
     damage, message = BAD[what]
-    before = {path: path.read_bytes() for path in (copy / "exp/corpus_dnf120").iterdir() if path.name.startswith("results")}
+    before = {
+        path: path.read_bytes() for path in (copy / "exp/corpus_dnf120").iterdir() if path.name.startswith("results")
+    }
     damage(copy / "corpus")
     done = run(copy, "--force", "true", "--stop-stage", "2")
     said = [line for line in done.stderr.splitlines() if re.match(r" *\S+\.py: (?!job failed)", line)]
@@ -137,13 +151,17 @@ def test_a_bad_recording_below_the_limit_is_listed_and_counted(copy):
     done = run(copy, "--force", "true", "--stop-stage", "2", "--max-rejected", "20%")
     assert done.returncode == 0, done.stderr
     assert (copy / "data/corpus/train/rejected.txt").read_text().startswith("a1-0 ")
-    assert len((copy / "data/corpus/train/feats.scp").read_text().splitlines()) == len(SPEAKERS["train"]) * UTTERANCES - 1
+    assert (
+        len((copy / "data/corpus/train/feats.scp").read_text().splitlines()) == len(SPEAKERS["train"]) * UTTERANCES - 1
+    )
     assert "1 rejected" in done.stderr
     again = run(copy, "--stop-stage", "2", "--max-rejected", "20%")
     assert again.stderr.count("up to date") == 3
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for verb in ("fix", "validate"):
-        subprocess.run([sys.executable, "-m", "dnf.datadir", verb, copy / "data/corpus/train"], env=environment, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "dnf.datadir", verb, copy / "data/corpus/train"], env=environment, check=True
+        )
 
 
 def test_pipes_run_only_when_allowed(copy):
@@ -194,11 +212,18 @@ def test_folder_that_cannot_be_written_is_named(tmp_path):
 def test_full_disk_is_said_and_the_run_goes_on_later(good, tmp_path, stage, kilobytes):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", disk], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", disk], capture_output=True
+        ).returncode
+    ):
         pytest.skip("a small file system cannot be mounted here")
     try:
         done = run(disk, "--stop-stage", str(stage), corpus=str(good / "corpus"))
-        assert done.returncode == 1 and "No space left on device" in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == 1 and "No space left on device" in done.stderr and "Traceback" not in done.stderr, (
+            done.stderr
+        )
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
         done = run(disk, "--stop-stage", str(stage), corpus=str(good / "corpus"))
         assert done.returncode == 0, done.stderr

@@ -225,7 +225,9 @@ def test_odds_are_about_those_that_the_speakers_of_dev_are_fitted_to(speakers):
 
 
 def test_offsets_do_not_lean_to_the_class_of_more_speakers():
-    rows = [("en", f"a{n}", np.zeros((50, 2))) for n in range(60)] + [("ce", f"b{n}", np.zeros((50, 2))) for n in range(3)]
+    rows = [("en", f"a{n}", np.zeros((50, 2))) for n in range(60)] + [
+        ("ce", f"b{n}", np.zeros((50, 2))) for n in range(3)
+    ]
     made = Calibration.fit(evidence(latents(rows)), SETTINGS)
     assert made.speakers == {"en": 60, "ce": 3} and np.abs(made.offsets).max() < 1e-6
 

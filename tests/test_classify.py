@@ -143,7 +143,9 @@ def test_a_recording_without_a_finite_density_does_not_end_the_others(make_exp, 
     monkeypatch.setattr(classify, "score", score)
     status, out = run(capsys, make_exp(), wavs / "stereo.wav", wavs / "plain.wav")
     bad, good = csv.DictReader(io.StringIO(out), delimiter="\t")
-    assert status == 1 and good["class"] and bad["warning"] == f"error: {wavs / 'stereo.wav'}: a log density is not finite"
+    assert (
+        status == 1 and good["class"] and bad["warning"] == f"error: {wavs / 'stereo.wav'}: a log density is not finite"
+    )
 
 
 def test_a_data_directory_and_its_speakers(make_exp, tmp_path, write_corpus, capsys):

@@ -22,7 +22,7 @@ def row(metric: str, name: str, true: str, value: float, system: str = "dnf", en
         "low": low,
         "high": high,
     }
-    return {column: "" for column in COLUMNS} | made
+    return dict.fromkeys(COLUMNS, "") | made
 
 
 ROWS = [
@@ -124,9 +124,9 @@ def test_figures_and_differences_are_those_of_each_system():
 
 def test_a_system_is_no_better_than_itself_and_chance_is_not_significant():
     a, b = decided(1.0, 0.5), decided(1.0, 0.5, seed=2)
-    for metric, one, two, (difference, low, high, p), _ in paired_rows(a, a, "en", True, 200, 1):
+    for _, one, two, (difference, low, high, p), _ in paired_rows(a, a, "en", True, 200, 1):
         assert one == two and difference == low == high == 0 and p == 1
-    for metric, _, _, (difference, low, high, p), _ in paired_rows(a, b, "en", True, 200, 1):
+    for metric, _, _, (_, low, high, p), _ in paired_rows(a, b, "en", True, 200, 1):
         assert low < 0 < high and p > 0.05, metric
 
 
@@ -213,7 +213,9 @@ def test_systems_with_other_reference_classes_are_an_error(exp, small_config, tm
     (other / "decisions").mkdir(parents=True)
     write_tsv(other / "decisions" / "test.txt", table(decided(1.0, 0.3)))
     small_config("data.classes=[ce, en]").save(other / "config.yaml")
-    with pytest.raises(ValueError, match="test: the log-likelihood ratios of .* are of en, those of .* of ce; give both"):
+    with pytest.raises(
+        ValueError, match="test: the log-likelihood ratios of .* are of en, those of .* of ce; give both"
+    ):
         two_systems(exp, other)
 
 

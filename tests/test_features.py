@@ -261,10 +261,10 @@ def test_tasks_share_the_utterances(computed):
         assert taken == list(read_table(directory / "utt2spk"))
 
 
-@pytest.mark.parametrize(
-    "work, jobs, again", [("one", 2, False), ("other", 2, True), ("one", 3, True), ("", 2, True)]
-)
-def test_a_finished_task_is_not_done_again_as_part_of_the_same_work(computed, small_config, tmp_path, work, jobs, again):
+@pytest.mark.parametrize("work, jobs, again", [("one", 2, False), ("other", 2, True), ("one", 3, True), ("", 2, True)])
+def test_a_finished_task_is_not_done_again_as_part_of_the_same_work(
+    computed, small_config, tmp_path, work, jobs, again
+):
     data = computed / "data"
     small_config().save(tmp_path / "config.yaml")
     compute = ["compute", str(data), str(tmp_path), "--job", "1"]
@@ -513,7 +513,7 @@ def test_a_class_corrected_after_recordings_were_rejected_stays_corrected(write_
     """Tables of data/ may be mended by hand; stage 1 then runs again and must not silently bring the old ones back."""
     directory, config = write_with_bad("silent.wav"), small_config("features.max_rejected=0.25")
     run_stage(tmp_path / "data", tmp_path / "feats", config)
-    table = {utt: "zh" for utt in read_table(directory / "utt2class")}
+    table = dict.fromkeys(read_table(directory / "utt2class"), "zh")
     write_table(directory / "utt2class", table)
     try:
         run_stage(tmp_path / "data", tmp_path / "feats", config)

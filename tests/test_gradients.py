@@ -145,7 +145,9 @@ def test_a_run_ends_the_same_however_many_steps_wait(new_trainer, monkeypatch, b
         now.pop()
 
     monkeypatch.setattr(Trainer, "advance", advance_known)
-    monkeypatch.setattr(Windows, "gather", lambda self, r: gather(self, r) * (math.nan if now and now[-1] in broken else 1))
+    monkeypatch.setattr(
+        Windows, "gather", lambda self, r: gather(self, r) * (math.nan if now and now[-1] in broken else 1)
+    )
     ended = []
     for most, eval_steps in ((1, 20), (50, 20), (3, 20)):
         monkeypatch.setattr(train, "MOST_PENDING", most)
@@ -194,8 +196,6 @@ def test_frames_that_do_not_fit_stay_on_disk(problem, small_config, tmp_path, mo
 
     (tmp_path / "exp").mkdir()
     monkeypatch.setattr("dnf.segments.SHARE", 0.0)
-    trainer = make_trainer(
-        problem, tmp_path / "exp", small_config(), ["en", "zh"], Ranks(device=torch.device("cuda"))
-    )
+    trainer = make_trainer(problem, tmp_path / "exp", small_config(), ["en", "zh"], Ranks(device=torch.device("cuda")))
     assert trainer.train.home == CPU and one_step(trainer)["nll"] > 0
     assert trainer.train.gather(torch.arange(3)).is_cuda

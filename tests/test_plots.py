@@ -156,7 +156,7 @@ def test_legends_count_and_histograms_show_the_ratio_of_each_pair(tmp_path):
     shown = spread(latents.labels, 9)
     panel = figures.Panel(latents.z[shown][:, :2], {}, "z[0]", "z[1]", "first")
     assert "en: 3 of 36 frames, 3 utterances" in texts(
-        figures.scatter_figure(latents, colours_of("c", {}) | {n: "k" for n in latents.classes}, "t", [panel], shown)
+        figures.scatter_figure(latents, colours_of("c", {}) | dict.fromkeys(latents.classes, "k"), "t", [panel], shown)
     )
 
 

@@ -29,12 +29,24 @@ def everything(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("exp", EXPERIMENTS)
 def test_every_experiment_leaves_what_the_stages_promise(everything, exp):
     out = everything / "exp" / exp
-    for name in ("config.yaml", "env.json", "history.tsv", "best.pt", "last.pt", "gaussianity.tsv", "results.txt", "results.tsv", "report.html"):
+    for name in (
+        "config.yaml",
+        "env.json",
+        "history.tsv",
+        "best.pt",
+        "last.pt",
+        "gaussianity.tsv",
+        "results.txt",
+        "results.tsv",
+        "report.html",
+    ):
         assert (out / name).stat().st_size > 0, name
     for name in ("train", "dev", "test", "en_other", "wild"):
         assert (out / "latents" / name / "logp.npy").is_file()
         assert (out / "scores" / name / "utt_scores.txt").is_file()
-    assert {"curves.png", "scatter_test.png", "tsne_test.png", "gaussianity.png"} <= {p.name for p in (out / "plots").iterdir()}
+    assert {"curves.png", "scatter_test.png", "tsne_test.png", "gaussianity.png"} <= {
+        p.name for p in (out / "plots").iterdir()
+    }
     assert not list(out.rglob("*.tmp"))
 
 
@@ -53,9 +65,13 @@ def test_results_hold_the_figures_of_the_notes(everything):
 
 def test_counts_of_results_add_up(everything):
     rows = [row for row in results(everything, "three_class") if row["system"] == "dnf"]
-    total = next(row for row in rows if row["metric"] == "utt_accuracy" and row["set"] == "test" and row["class"] == "all")
+    total = next(
+        row for row in rows if row["metric"] == "utt_accuracy" and row["set"] == "test" and row["class"] == "all"
+    )
     assert int(total["total"]) == len((everything / "data/test/utt2spk").read_text().splitlines())
-    shares = [float(r["value"]) for r in rows if r["metric"] == "frame_share" and r["set"] == "test" and r["class"] == "je"]
+    shares = [
+        float(r["value"]) for r in rows if r["metric"] == "frame_share" and r["set"] == "test" and r["class"] == "je"
+    ]
     assert len(shares) == 3 and sum(shares) == pytest.approx(1, abs=1e-5)
     text = (everything / "exp/three_class/results.txt").read_text()
     assert re.search(r"^utt_accuracy test en .* \| control en_other ", text, re.MULTILINE)
@@ -105,7 +121,14 @@ def test_same_seed_same_bytes_and_another_seed_other_ones(everything, tmp_path):
 
 
 def test_compare_lists_every_experiment(everything):
-    said = subprocess.run(["python3", "-m", "dnf.results", "exp"], cwd=everything, capture_output=True, text=True, env=environment(), check=True).stdout
+    said = subprocess.run(
+        ["python3", "-m", "dnf.results", "exp"],
+        cwd=everything,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    ).stdout
     assert [line.split()[0] for line in said.splitlines()[1:]] == EXPERIMENTS
 
 
@@ -134,7 +157,9 @@ def test_compare_lists_every_experiment(everything):
     ],
 )
 def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, status):
-    done = subprocess.run(command(*options, tiny=False), cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command(*options, tiny=False), cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     said = [line for line in done.stderr.splitlines() if not re.match(r"\d\d:\d\d:\d\d stage", line)]
     assert done.returncode == status and message in said[-1], done.stderr
     assert "Traceback" not in done.stderr

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite("queue_behaviour")
-from queue_behaviour import QueueBehaviour, Site, alive
-from queues import GridEngineCell, missing, wait_for
+from queue_behaviour import QueueBehaviour, Site, alive  # noqa: E402
+from queues import GridEngineCell, missing, wait_for  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "utils"))
 
@@ -117,7 +117,9 @@ class TestGridEngineDies:
         for process in site.cluster.strays():
             os.kill(process, 9)
         unheard = ("qstat", "-f", "-u", "*")
-        wait_for(lambda: re.search(r"^all\.q@.* \S*u\S*$", site.cluster.call(*unheard), re.M), 90, "state u of the host")
+        wait_for(
+            lambda: re.search(r"^all\.q@.* \S*u\S*$", site.cluster.call(*unheard), re.M), 90, "state u of the host"
+        )
         said = site.end(runner, 1, seconds=15)
         assert "node failure: Grid Engine hears nothing from all.q@" in said and "  there" in said
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite("queue_behaviour")
-from queue_behaviour import QueueBehaviour, Site, alive
-from queues import SlurmCluster, missing, wait_for
+from queue_behaviour import QueueBehaviour, Site, alive  # noqa: E402
+from queues import SlurmCluster, missing, wait_for  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "utils"))
 

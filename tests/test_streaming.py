@@ -55,7 +55,9 @@ def test_filter_banks_in_blocks_are_those_of_the_whole(speech_like, small_config
 
 
 @pytest.mark.parametrize("snip_edges", ("true", "false"))
-@pytest.mark.parametrize("seconds", (0.5, BLOCK_SECONDS - 0.003, BLOCK_SECONDS, BLOCK_SECONDS + 0.02, 2.5 * BLOCK_SECONDS))
+@pytest.mark.parametrize(
+    "seconds", (0.5, BLOCK_SECONDS - 0.003, BLOCK_SECONDS, BLOCK_SECONDS + 0.02, 2.5 * BLOCK_SECONDS)
+)
 def test_filter_banks_of_stage_1_are_lhotses_whatever_the_length(speech_like, snip_edges, seconds):
     """Bit for bit up to one block; beyond, matrix products of other sizes round otherwise."""
     settings = resolve([f"features.snip_edges={snip_edges}"]).features
