@@ -17,7 +17,8 @@ from dnf.channel_statistics import ChannelModel, fit_experiment
 from dnf.checkpoint import Trained, load_model
 from dnf.config import Config
 from dnf.evidence import Evidence, dev_covariance, observed
-from dnf.open_set import OpenSet, Summary
+from dnf.open_set import OpenSet
+from dnf.open_set_summary import Summary
 
 log = logging.getLogger(__name__)
 

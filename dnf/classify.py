@@ -32,8 +32,8 @@ from dnf.channel_statistics import mel_frequencies, statistics
 from dnf.classes import reference_first
 from dnf.classifier import Means, Model, judge, load
 from dnf.environment import choose_device
-from dnf.features import truncated
 from dnf.items import Item, picture_names, read_items
+from dnf.samples import truncated
 from dnf.streaming import Frames, score
 from dnf.timeline import Timeline
 

@@ -15,7 +15,8 @@ from dnf.bootstrap import interval, row_of, share_row
 from dnf.cells import ends, few
 from dnf.config import Config
 from dnf.detection_rows import weighted
-from dnf.open_set import LEAST, SCORES, OpenSet, read
+from dnf.open_set import LEAST, SCORES, OpenSet
+from dnf.open_set_summary import read
 from dnf.page import Html, Section, table
 from dnf.score import Latents, latent_sets
 from dnf.sets import name_of
@@ -27,7 +28,7 @@ KNOWN = "known"  # all utterances of known classes in the test sets
 METRICS = ("open_set_auc", "open_set_detected", "open_set_false")
 
 
-class Scored(NamedTuple):
+class OpenSetScores(NamedTuple):
     """One set: true class and speaker of each utterance, whether the class is known, score and flag, all ``(U,)``."""
 
     classes: np.ndarray
@@ -44,7 +45,7 @@ class Pool(NamedTuple):
     score: np.ndarray
 
 
-def pool_of(scored: Scored, wanted: np.ndarray) -> Pool:
+def pool_of(scored: OpenSetScores, wanted: np.ndarray) -> Pool:
     """The wanted utterances, ``(U,)`` bool."""
     return Pool(scored.speakers[wanted], scored.score[wanted])
 
@@ -65,7 +66,7 @@ def auc_row(unseen: Pool, known: Pool, resamples: int, seed: int, **names: str) 
     return row_of(value, ends, speakers, strata, metric="open_set_auc", **names) | {"count": len(unseen.score)}
 
 
-def set_rows(name: str, scored: Scored, pools: dict[str, Pool], config: Config) -> list[dict]:
+def set_rows(name: str, scored: OpenSetScores, pools: dict[str, Pool], config: Config) -> list[dict]:
     """Rows of ``accuracy.tsv`` for one set; ``pools`` are utterances of known classes, by the name of the pool."""
     draw, rows = (config.report.bootstrap, config.seed), []
     for true in np.unique(scored.classes):
@@ -103,7 +104,7 @@ def fit(exp: Path, config: Config) -> OpenSet | None:
     return model
 
 
-def flagged(decisions: Iterator[dict], scored: Scored) -> Iterator[dict]:
+def flagged(decisions: Iterator[dict], scored: OpenSetScores) -> Iterator[dict]:
     """Rows of ``decisions/<set>.txt`` with the open-set score and flag."""
     for row, value, flag in zip(decisions, scored.score, scored.flagged):
         yield row | {"open_set": "yes" if flag else "no", "open_set_score": f"{value:.6f}"}
@@ -122,7 +123,7 @@ def open_set_rows(exp: Path, config: Config) -> list[dict]:
     model = fit(exp, config)
     if model is None:
         return []
-    sets: dict[str, Scored] = {}
+    sets: dict[str, OpenSetScores] = {}
     every: dict[str, tuple[Latents, dict[str, np.ndarray]]] = {}
     for directory in latent_sets(exp):
         found = read(directory)
@@ -135,7 +136,7 @@ def open_set_rows(exp: Path, config: Config) -> list[dict]:
         scores = {name: model.score_of(figures, summary.frames, name) for name in names}
         every[directory.name] = latents, scores
         score = scores[model.score_name]
-        scored = Scored(classes, speakers, np.isin(classes, latents.classes), score, score > model.threshold)
+        scored = OpenSetScores(classes, speakers, np.isin(classes, latents.classes), score, score > model.threshold)
         sets[directory.name] = scored
         path = exp / "decisions" / f"{directory.name}.txt"
         if path.is_file():

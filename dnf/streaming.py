@@ -27,7 +27,7 @@ from dnf.sound import Source, read_blocks, resampled
 BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
 
 
-class Scored(NamedTuple):
+class Block(NamedTuple):
     """Vectors of one block.
 
     Attributes:
@@ -165,7 +165,7 @@ def score(
     device: torch.device,
     correction: Correction | None = None,
     every: int = 1,
-) -> Iterator[Scored]:
+) -> Iterator[Block]:
     """Latents and densities of the vectors of a recording, as stage 4 has them.
 
     Args:
@@ -190,4 +190,4 @@ def score(
         logp = prior.of_all(z)
         if not (torch.isfinite(logp).all() and torch.isfinite(logdet).all()):
             raise ValueError("a log density is not finite; the frames are far from those of training")
-        yield Scored(centres, z.cpu(), logp.cpu(), logdet.cpu())
+        yield Block(centres, z.cpu(), logp.cpu(), logdet.cpu())

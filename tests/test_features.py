@@ -17,7 +17,8 @@ from dnf.config import Config, resolve
 from dnf.corpus import write_set
 from dnf.datadir import fix, read_table, validate, write_table
 from dnf.fbank import fbank_and_energy, make_extractor
-from dnf.features import Rejected, cmvn_stats, energy_vad, load_samples
+from dnf.features import cmvn_stats, energy_vad
+from dnf.samples import Rejected, load_samples
 from dnf.settings import Features, Vad
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]  # Lhotse's

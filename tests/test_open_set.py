@@ -17,12 +17,11 @@ from dnf.open_set import (
     against_frames,
     mean_of,
     nearest,
-    read,
-    summary_of,
     threshold,
     weights_of,
 )
 from dnf.open_set_rows import Pool, auc_row
+from dnf.open_set_summary import read, summary_of
 from dnf.score import Latents
 from dnf.settings import OpenSet as Settings
 

@@ -12,7 +12,7 @@ from lhotse.audio.backend import LibsndfileBackend
 
 from dnf import sphere
 from dnf.config import resolve
-from dnf.features import Rejected, load_samples
+from dnf.samples import Rejected, load_samples
 
 SAMPLES = (np.random.default_rng(7).standard_normal(8000) * 3000).astype(np.int16)
 SETTINGS = resolve([]).features

@@ -9,8 +9,8 @@ from dnf import features, frames, latents, streaming
 from dnf.checkpoint import Trained
 from dnf.config import resolve
 from dnf.fbank import BLOCK_SECONDS, fbank, fbank_and_energy, fbank_blocks, make_extractor
-from dnf.features import load_samples
 from dnf.model import DNF
+from dnf.samples import load_samples
 from dnf.score import Latents
 from dnf.sound import Source, read_blocks, resampled
 from dnf.streaming import Frames, score
