@@ -61,11 +61,14 @@ def det_axes(axes: Axes, pairs: list[Pair]) -> None:
 def reliability_bins(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean posterior, share that is of the first class, and deviation of that share, ``(B,)``, of bins of like counts.
 
-    Classes weigh alike, as in the posterior under equal priors.
+    Classes weigh alike, as in the posterior under equal priors. Equal posteriors are in one bin.
     """
     posterior = special.expit(pair.llr)
+    order = np.argsort(posterior, kind="stable")
+    ends = np.linspace(0, len(order), int(np.clip(len(order) // 15, 2, 10)) + 1).round().astype(int)[1:-1]
+    ends = np.unique(np.searchsorted(posterior[order], posterior[order][ends]))
     weights = np.where(pair.target, 0.5 / pair.target.sum(), 0.5 / (~pair.target).sum())
-    bins = np.array_split(np.argsort(posterior, kind="stable"), int(np.clip(len(posterior) // 15, 2, 10)))
+    bins = np.split(order, ends[ends > 0])
     total = np.array([weights[b].sum() for b in bins])
     stated = np.array([weights[b] @ posterior[b] for b in bins]) / total
     seen = np.array([weights[b] @ pair.target[b] for b in bins]) / total
@@ -93,7 +96,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Judged, Ju
     order = next(iter(systems.values()))[0].classes
     pairs.sort(key=lambda pair: [order.index(c) for c in pair])
     entries = sum(1 for both in systems.values() for judged in both if judged)
-    figure = new_figure(f"{exp}: {name}, one class told from another", 0.6 + len(pairs) * (6.5 + 0.31 * entries))
+    figure = new_figure(f"{exp}: {name}, one class told from another", 0.6 + len(pairs) * (6.0 + 0.24 * entries))
     for row, (first, second) in zip(figure.subplots(len(pairs), 2, squeeze=False), pairs):
         drawn, handles = [], []
         for n, (system, both) in enumerate(systems.items()):
@@ -119,7 +122,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Judged, Ju
         row[1].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         for axes, side in zip(row, zip(*handles)):
             shown = [handle for handle in side if handle]
-            axes.set_aspect("equal")
+            axes.set_aspect("equal", anchor="N")
             if shown:
                 axes.legend(handles=shown, loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=11)
             else:

@@ -12,7 +12,8 @@ from dnf import calibration, decide, detection, results
 from dnf.calibration import Calibration, labels_of, prior_of, usual_half
 from dnf.config import resolve
 from dnf.detection_lines import calibration_lines, warning_lines
-from dnf.detection_rows import detection_rows, judge, with_control
+from dnf.detection_plots import reliability_bins
+from dnf.detection_rows import Pair, detection_rows, judge, with_control
 from dnf.evidence import Evidence, autocovariance, dev_covariance, effective_frames, evidence, observed
 from dnf.score import Latents
 from dnf.systems import systems
@@ -466,6 +467,18 @@ def test_differences_from_the_control_are_rows_with_intervals(two_systems):
         assert float(gap["value"]) == pytest.approx(wanted, abs=2e-6)
         assert float(gap["low"]) <= wanted <= float(gap["high"])
     assert {r["class"] for r in two_systems.rows if r["metric"] == "utt_accuracy_control_gap"} == {"en"}
+
+
+def test_bins_of_a_reliability_curve_are_alike_and_hold_equal_posteriors_together():
+    target = np.arange(60) % 2 == 0
+    pair = Pair("en+ce", [""] * 60, np.zeros(60), np.zeros(60), np.ones(60), target, True)
+    stated, seen, _ = reliability_bins(pair)
+    assert stated == pytest.approx([0.5]) and seen == pytest.approx([0.5])
+    stated, seen, deviation = reliability_bins(pair._replace(llr=np.where(target, 2.0, -2.0)))
+    assert stated == pytest.approx(1 / (1 + np.exp([2.0, -2.0]))) and seen == pytest.approx([0, 1])
+    assert deviation == pytest.approx([0, 0], abs=1e-6)
+    ranked = pair._replace(llr=np.arange(60) / 10)
+    assert len(reliability_bins(ranked)[0]) == 4
 
 
 def test_pictures_are_there(two_systems):
