@@ -27,12 +27,13 @@ def save(path: Path, content: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint; nothing in it is unpickled but tensors and plain values.
 
     Raises:
         ValueError: there is none, or it is not one of ours.
     """
+    path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no checkpoint; run stage 3")
     try:
@@ -63,7 +64,7 @@ class Trained:
     content: dict[str, Any]
 
 
-def load_model(path: Path, device: torch.device | str = "cpu", known_classes: list[str] | None = None) -> Trained:
+def load_model(path: Path | str, device: torch.device | str = "cpu", known_classes: list[str] | None = None) -> Trained:
     """The model of a checkpoint, in evaluation mode.
 
     Args:
