@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TINY = (
     "flow.blocks=2", "flow.hidden=16", "train.steps=24", "train.eval_steps=8", "train.batch_size=200", "train.warmup_steps=2",
-    "train.precision=float32", "latents.save_frames=600", "latents.mardia_frames=600", "plots.tsne_points=60", "plots.tsne_perplexity=5", "report.bootstrap=50",
+    "train.precision=float32", "latents.save_frames=600", "latents.mardia_frames=600", "plots.tsne_points=60", "plots.tsne_perplexity=5", "plots.dpi=40", "report.bootstrap=50",
     "baselines.enabled=false", "baselines.mlp_epochs=1", "baselines.mlp_hidden=16", "baselines.gmm_components=2", "latents.durations=[]",
 )  # fmt: skip
 
