@@ -88,11 +88,12 @@ def of_store(store: FrameStore, config: Config, label: str, most: int) -> Iterat
     """Up to ``most`` utterances of a class, evenly spaced over the set, normalized as in training."""
     windows = Windows([store], config.splice, config.cmvn, [label], keep_unseen=False, device=torch.device("cpu"))
     (part,) = windows.parts
+    source = part.source
     for i in evenly_spaced(len(part.utterance), most).tolist():
-        u, first, last = part.utterance[i].item(), part.begin[i].item(), part.end[i].item()
+        u, first, last = part.utterance[i].item(), source.begin[i].item(), source.end[i].item()
         frames = store.frames[first:last].float()
-        if part.mean is not None:
-            frames = (frames - part.mean[i]) * part.scale[i]
+        if source.mean is not None:
+            frames = (frames - source.mean[i]) * source.scale[i]
         speech = torch.zeros(last - first, dtype=torch.bool)
         speech[store.centres[store.spoken[u] : store.spoken[u + 1]] - first] = True
         yield cut(Utterance(store.utterances[u], store.speakers[u], label, frames, speech))

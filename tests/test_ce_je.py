@@ -313,7 +313,7 @@ def test_no_corpus_and_a_path_that_is_not_there(tmp_path):
     ],
 )
 def test_experiments_are_those_of_the_notes(exp, dim, cond_dim, var_r, classes):
-    source = f'. "{CONF.parent}/recipe.conf"; printf "%s\\0" "${{settings[@]}}"'
+    source = f'. "{CONF.parent}/recipe.conf"; printf "%s\\0" "${{RECIPE_SETTINGS[@]}}"'
     words = subprocess.run(["bash", "-c", source], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
     config = resolve([*words, CONF / f"{exp}.yaml"])
     assert (config.dim, config.prior.cond_dim, config.prior.var_c, config.prior.var_r) == (dim, cond_dim, 1.0, var_r)

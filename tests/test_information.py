@@ -199,7 +199,7 @@ def test_pieces_are_normalized_by_themselves_whatever_the_scope(experiment):
     trained, opened, made = load_model(root / "exp" / "best.pt"), open_sets(root / "frames", config), []
     for scope in ("utterance", "speaker"):
         settings = dataclasses.replace(trained.config, cmvn=dataclasses.replace(trained.config.cmvn, scope=scope))
-        made.append(piece_rows(trained._replace(config=settings), opened, config, None))
+        made.append(piece_rows(dataclasses.replace(trained, config=settings), opened, config, None))
     assert made[0] == made[1] and len(made[0]) > 20
 
 

@@ -310,7 +310,7 @@ def whole(tmp_path_factory, corpora):
     return folder, run_recipe(folder, "wsj", *(word for option in corpora.items() for word in option))
 
 
-ROW_8 = ("wsj_train (while training)", "wsj_train en", "wsj_test en", "ce ce", "je je", "je_12 je")
+ROW_8 = ("wsj_train (in training mode)", "wsj_train en", "wsj_test en", "ce ce", "je je", "je_12 je")
 
 README = Path(wsj.__file__).parent.parent / "README.md"
 
