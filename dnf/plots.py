@@ -88,8 +88,14 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
 
 
 def save(figure: Figure, path: Path, dpi: int) -> Path:
-    """Write under a temporary name, then move into place."""
+    """Write under a temporary name, then move into place.
+
+    The layout is found once; ``savefig`` would draw the whole figure once more to find it.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
+    figure.dpi = dpi
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
     figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
     os.replace(temporary, path)
     return path
