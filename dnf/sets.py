@@ -67,7 +67,7 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
             raise ValueError(f"data.controls: {control}, the control of {name}, has no figures; add it to data.test")
         if control not in views and control not in present:
             left_out[control] = control
-        if not data.test and name not in views:
+        if not data.test and name not in views and name not in present:
             left_out[name] = name
     return found, left_out
 
