@@ -99,7 +99,9 @@ class TestSlurm(QueueBehaviour):
 
     def test_requeued_task_leaves_one_result(self, site):
         site.conf.write_text(CONF.replace(" --no-requeue", ""))
-        runner = site.start("a.log", "echo", "x", ">>", "ran;", "sleep", "$([ $(wc -l <ran) -eq 2 ] && echo 0 || echo 60)")
+        runner = site.start(
+            "a.log", "echo", "x", ">>", "ran;", "sleep", "$([ $(wc -l <ran) -eq 2 ] && echo 0 || echo 60)"
+        )
         site.wait_for("ran")
         site.cluster.call("scontrol", "requeue", site.job("a"))
         assert site.end(runner) == ""
