@@ -12,11 +12,11 @@ from dnf.page import Html, Section, table
 DENSITIES = {"loglik": "LogLL", "logp": "LogP", "logdet": "LogDet", "nll": "NLL"}
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 TRAINING = {
-    "training_nll": "nats per frame, of a sample of training frames as training saw them",
+    "training_nll": "nats per frame, of a sample of training frames, scored when best.pt was written, in training mode",
     "training_logp": "its LogP",
     "training_logdet": "its LogDet",
-    "train_eval_difference": "nats per frame by which the saved model and training differ on the same training frames; "
-    "0 but for rounding, or the two do not compute the same thing",
+    "train_eval_difference": "nats per frame by which stage 4 differs from that; 0 but for rounding, or model, features or "
+    "code are not those of training",
     "spikes": "steps whose loss stood far above the recent ones",
     "restores": "times that training went back to the last good checkpoint because a loss or gradient was not finite",
     "steps": "updates of the weights",
