@@ -26,7 +26,7 @@ Options:
 
 recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= sweep= seed= device=auto max_rejected= data=
 allow_pipes=false write_spliced=false force=false dry_run=false exp= set=()
-RECIPE_SETTINGS=() RECIPE_OPTIONS=() RECIPE_HELP= LEFT_OUT=() COMMAND_LINE="$0 $*"
+RECIPE_SETTINGS=() RECIPE_OPTIONS=() RECIPE_MEANS=() RECIPE_HELP= LEFT_OUT=() COMMAND_LINE="$0 $*"
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for ((I = 1; I < $#; I++)); do [[ ${!I} != --recipe ]] || { NEXT=$((I + 1)); recipe=${!NEXT-}; }; done

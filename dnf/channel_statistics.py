@@ -187,7 +187,7 @@ def gaussian(vectors: np.ndarray, of_set: np.ndarray, sets: list[str]) -> tuple[
     rest = vectors - means[[sets.index(name) for name in of_set]]
     scale = (
         rest.std(0) + 1e-3
-    )  # shrinkage is towards equal variances: nepers and nepers per octave are brought together
+    )  # shrinkage is towards equal variances, so nepers and nepers per octave are brought together
     precision = LedoitWolf(assume_centered=True).fit(rest / scale).precision_
     return means, precision / np.outer(scale, scale)
 

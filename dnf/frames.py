@@ -194,8 +194,9 @@ def main(argv: list[str] | None = None) -> int:
             write_spliced(FrameStore(path.parent), config.splice, config.cmvn, args.out / path.parent.name)
         return 0
     config, directories = Config.load(args.frames / "config.yaml"), sets_below(args.data)
+    wanted = {directory.name for directory in directories}
     for path in args.frames.glob("*/meta.json"):
-        if path.parent.name not in {directory.name for directory in directories}:
+        if path.parent.name not in wanted:
             shutil.rmtree(path.parent)  # a set of an earlier run, which stage 4 would score
     for directory in directories:
         out = args.frames / directory.name

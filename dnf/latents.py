@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     check_agreement(trained, train, args.exp, config.latents.max_difference)
     fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / "channel.json")
     correction = channel.fit(config.channel, trained.model, train, args.exp)
-    del train  # its frames are read once more below, and a GPU may hold them but once
+    del train  # its frames are read again below, and a GPU need not hold them twice
     for path in (args.exp / "latents").glob("*"):
         if path.name not in dict(opened.sets):
             shutil.rmtree(path)

@@ -1,8 +1,8 @@
 """How short may a recording be? Pieces of recordings, each normalized by itself, are scored by stage 4.
 
 A piece is so many seconds of one utterance, pauses and all, as a shorter recording would have been: CMVN over the
-utterance, or over the speaker, sees the piece alone, windows at its ends repeat its own edge frames, and centring (``channel.centre``) knows
-nothing of the rest. Pieces cut from what was normalized over the whole utterance would look much better than that.
+utterance, or over the speaker, sees the piece alone, windows at its ends repeat its own edge frames, and centring
+(``channel.centre``) knows nothing of the rest. Pieces cut from what was normalized over the whole utterance would look much better than that.
 No piece is longer than its utterance, so long durations may have other speakers than short ones, or none.
 
 ``exp/<exp>/pieces.tsv`` holds a row a piece, decided by likelihood: the class under which its frames' log densities

@@ -101,10 +101,8 @@ class Trainer:
             captured = self.device.type == "cuda" and ranks.size == 1 and self.micro_batch >= self.sampler.batch_size
             self.loss.compile(mode="reduce-overhead" if captured else None)
         self.parallel = ranks.wrap(self.loss)
-        of_prior = {
-            "params": list(self.model.prior.parameters()),
-            "weight_decay": 0.0,
-        }  # 0 is no likelier place for a mean
+        # 0 is no likelier place for a mean than any other
+        of_prior = {"params": list(self.model.prior.parameters()), "weight_decay": 0.0}
         of_flow = {"params": list(self.model.flow.parameters()), "weight_decay": settings.weight_decay}
         self.optimizer = torch.optim.AdamW([of_flow, of_prior], lr=settings.lr, fused=True)
         self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]

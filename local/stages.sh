@@ -2,16 +2,16 @@
 
 log() { echo "$(date '+%H:%M:%S') $*" >&2; }
 
+refuse() { echo "run.sh: $*" >&2; exit 2; }  # to run a command line
+
 check_options() {  # what is wrong with a command line is said before anything runs
-  local fail
-  fail() { echo "run.sh: $*; see run.sh --help" >&2; exit 2; }
-  [[ $RECIPE_DIR == "$ROOT/egs/$recipe" ]] || fail "recipe=$recipe in a --config file: give --recipe on the command line"
-  [[ $stage =~ ^-?[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || fail "--stage $stage --stop-stage $stop_stage: give numbers from 0 to 8"
+  [[ $RECIPE_DIR == "$ROOT/egs/$recipe" ]] || refuse "recipe=$recipe in a --config file: give --recipe on the command line"
+  [[ $stage =~ ^-?[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || refuse "--stage $stage --stop-stage $stop_stage: give numbers from 0 to 8"
   stage=$((stage < 0 ? 0 : stage)) stop_stage=$((stop_stage > 8 ? 8 : stop_stage))
-  [[ $stage -le $stop_stage ]] || fail "--stage $stage --stop-stage $stop_stage: there is no stage from $stage to $stop_stage"
-  [[ $nj =~ ^[1-9][0-9]*$ ]] || fail "--nj $nj: give a number of tasks, 1 or more"
-  [[ $device =~ ^(auto|cpu|cuda(:[0-9]+)?)$ ]] || fail "--device $device: it is auto, cpu, cuda or cuda:N"
-  [[ -z $data || -e $data ]] || fail "--data $data: no such file or folder"
+  [[ $stage -le $stop_stage ]] || refuse "--stage $stage --stop-stage $stop_stage: there is no stage from $stage to $stop_stage"
+  [[ $nj =~ ^[1-9][0-9]*$ ]] || refuse "--nj $nj: give a number of tasks, 1 or more"
+  [[ $device =~ ^(auto|cpu|cuda(:[0-9]+)?)$ ]] || refuse "--device $device: it is auto, cpu, cuda or cuda:N"
+  [[ -z $data || -e $data ]] || refuse "--data $data: no such file or folder"
   [[ $max_rejected != *% ]] || max_rejected=$(awk -v p="${max_rejected%\%}" 'BEGIN { print p / 100 }')
 }
 
@@ -36,7 +36,7 @@ choose_device() {  # --device cuda:N: jobs see that GPU alone, whatever others t
   [[ $device =~ ^cuda:[0-9]+$ ]] || return 0
   IFS=, read -ra visible <<<"${CUDA_VISIBLE_DEVICES:-}"
   [[ -z ${CUDA_VISIBLE_DEVICES+set} || $number -lt ${#visible[@]} ]] ||
-    { echo "run.sh: --device $device: CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES has no such device" >&2; exit 2; }
+    refuse "--device $device: CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES has no such device"
   export CUDA_VISIBLE_DEVICES=${visible[$number]:-$number}
   device=cuda
 }
@@ -46,7 +46,7 @@ list_experiments() {  # YAML files, one a line; with --sweep one for each value,
   yamls=$(list_yamls) || exit 2
   [[ -n $sweep ]] || { echo "$yamls"; return; }
   [[ $sweep =~ ^[a-z_]+(\.[a-z_]+)?=[^,/[:space:]]+(,[^,/[:space:]]+)*$ ]] ||
-    { echo "run.sh: --sweep '$sweep': give KEY=V1,V2,... such as train.beta=0,1,10" >&2; exit 2; }
+    refuse "--sweep '$sweep': give KEY=V1,V2,... such as train.beta=0,1,10"
   IFS=, read -ra values <<<"${sweep#*=}"
   while IFS= read -r yaml; do
     for value in "${values[@]}"; do echo "$yaml"$'\t'"$value"; done
@@ -58,12 +58,11 @@ list_yamls() {
   if [[ $exp == all ]]; then
     ls "$RECIPE_DIR"/conf/*.yaml
   elif [[ $exp == *.yaml ]]; then
-    [[ -f $exp ]] && echo "$exp" || { echo "run.sh: --exp $exp: no such file" >&2; exit 2; }
+    [[ -f $exp ]] && echo "$exp" || refuse "--exp $exp: no such file"
   elif [[ -f $yaml ]]; then
     echo "$yaml"
   else
-    echo "run.sh: no experiment '$exp' in $RECIPE_DIR/conf; there are: all $(cd "$RECIPE_DIR/conf" && ls -- *.yaml | sed 's/\.yaml$//' | xargs)" >&2
-    exit 2
+    refuse "no experiment '$exp' in $RECIPE_DIR/conf; there are: all $(cd "$RECIPE_DIR/conf" && ls -- *.yaml | sed 's/\.yaml$//' | xargs)"
   fi
 }
 
@@ -79,7 +78,7 @@ choose_experiment() {  # YAML file, value of the sweep if there is one: sets the
   for word in "${RECIPE_OPTIONS[@]}"; do
     [[ -n ${!word} ]] || continue
     prepare_options+=("--${word//_/-}" "${!word}")
-    [[ $word == download ]] || source+=" --${word//_/-} ${!word}"  # what is fetched is the same as what was there
+    [[ " ${RECIPE_MEANS[*]} " == *" $word "* ]] || source+=" --${word//_/-} ${!word}"
     [[ ! -e ${!word} && ${!word} != */* ]] || tables+=(--source-tables "${!word}")
   done
   if [[ -n $data ]]; then

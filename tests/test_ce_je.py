@@ -404,8 +404,12 @@ def test_rows_1_to_3_gaussianity_curves_and_plots(everything, exp, parts):
 
 def test_var_r_changes_nothing_where_r_is_empty(everything):
     for name, other in ALIKE.items():
-        one, two = (load_model(everything / "exp" / exp / "best.pt").model.state_dict() for exp in (name, other))
-        assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+        one, two = (load_model(everything / "exp" / exp / "best.pt").model for exp in (name, other))
+        weights = one.state_dict(), two.state_dict()
+        assert weights[0].keys() == weights[1].keys() and all(map(torch.equal, *(w.values() for w in weights)))
+        x = torch.randn(20, one.prior.dim, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            assert torch.equal(one.log_prob(x), two.log_prob(x))
     assert results(everything, "exp2") != results(everything, "exp2_vr1000")
 
 

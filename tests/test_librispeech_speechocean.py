@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import re
 import shutil
 import tarfile
 import urllib.error
@@ -318,6 +319,19 @@ def everything(tmp_path_factory, voices):
     native, mandarin = tree_librispeech.make(folder, voices), tree_speechocean.make(folder, voices)
     options = ("--librispeech", native, "--speechocean", mandarin, "--exp", "all")
     return folder / "run", run_recipe(folder / "run", RECIPE, *options)
+
+
+def test_fetching_makes_no_other_data(everything):
+    folder, _ = everything
+    given = [
+        ("--librispeech", folder.parent / librispeech.FOLDER),
+        ("--speechocean", folder.parent / speechocean.FOLDER),
+    ]
+    options = [word for option in given for word in option]
+    said = run_recipe(folder, RECIPE, *options, "--exp", "dnf120", "--stop-stage", "2", "--download", "true")
+    assert re.findall(r"stage (\d) \(\w+\): up to date", said) == ["0", "1", "2"]
+    other = run_recipe(folder, RECIPE, *options, "--exp", "dnf120", "--score", "fluency", "--dry-run")
+    assert re.search(r"stage 0 data +would run", other)
 
 
 def figures(folder, exp):

@@ -1,7 +1,9 @@
 """The driver and the mini recipe, whole, with tiny settings, as a user runs them."""
 
+import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -164,6 +166,22 @@ def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, stat
     assert done.returncode == status and message in said[-1], done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "exp").exists() or not list((tmp_path / "exp").rglob("results.txt"))
+
+
+def test_a_config_file_does_not_choose_the_recipe(tmp_path):
+    (tmp_path / "my.conf").write_text("recipe=wsj\n")
+    said = run(tmp_path, "--config", "my.conf", tiny=False, status=2)
+    assert said == "run.sh: recipe=wsj in a --config file: give --recipe on the command line\n"
+
+
+def test_the_environment_can_be_sourced_in_a_recipes_folder_and_a_wrong_one_does_not_end_the_shell():
+    def shell(words, **more):
+        given = {"cwd": ROOT / "egs/wsj", "env": os.environ | more, "capture_output": True, "text": True}
+        return subprocess.run(["bash", "-c", words], check=True, **given).stdout.split()
+
+    words = '. ./path.sh && python3 -c "import egs.wsj.local.wsj, dnf; print(dnf.__file__)"'
+    assert shell(words, DNF_PYTHON=sys.executable, PYTHONPATH="") == [str(ROOT / "dnf/__init__.py")]
+    assert shell(". ./path.sh; echo $? goes on", DNF_PYTHON="/nonexistent") == ["1", "goes", "on"]
 
 
 def test_help_names_every_option():

@@ -316,6 +316,13 @@ def test_a_damaged_marker_is_named(done, text, name):
         done.begin(name)
 
 
+def test_training_does_not_depend_on_which_class_comes_first():
+    one, other, less = (resolve([f"data.classes={classes}"]) for classes in ("[en, zh]", "[zh, en]", "[en]"))
+    for name, alike in (("train", True), ("decide", False)):
+        assert (stage.settings_of(name, one) == stage.settings_of(name, other)) is alike
+    assert stage.settings_of("train", one) != stage.settings_of("train", less)
+
+
 def outlook(run, capsys, *words, first=0, last=8, force=False) -> str:
     """State of each stage, as one letter: r(un), u(p to date), n(ot asked for), x for any other."""
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
