@@ -40,6 +40,6 @@ fi
 _path_dir=$(cd "$(dirname "$_path_python")" && pwd)
 [[ $PATH == "$_path_dir:"* ]] || PATH=$_path_dir:$PATH
 export PATH
-python3 -m dnf.requirements "$DNF_ROOT" || return
+python3 -m dnf.experiment.requirements "$DNF_ROOT" || return
 unset -v _path_python _path_dir _path_venv _path_wanted
 unset -f _path_fail _path_make_venv

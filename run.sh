@@ -57,16 +57,16 @@ while IFS=$'\t' read -r yaml value <&3; do
   can_run || continue
   if begin 1 features; then
     $train_cmd --max-jobs-run "$nj" "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
-      python3 -m dnf.features compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK"
-    python3 -m dnf.features collect "$data_dir" "$feats_dir" --jobs "$nj"
+      python3 -m dnf.features.extract compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK"
+    python3 -m dnf.features.extract collect "$data_dir" "$feats_dir" --jobs "$nj"
     finish features
   fi
   if begin 2 frames; then
-    $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.frames build "$data_dir" "$frames_dir"
+    $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.features.frames build "$data_dir" "$frames_dir"
     finish frames
   fi
   if $write_spliced && [[ $stage -le 2 && 2 -le $stop_stage ]]; then
-    $train_cmd "$exp_dir/log/spliced.log" python3 -m dnf.frames splice "$frames_dir" "$exp_dir/spliced" "${config[@]}"
+    $train_cmd "$exp_dir/log/spliced.log" python3 -m dnf.features.frames splice "$frames_dir" "$exp_dir/spliced" "${config[@]}"
   fi
   if begin 3 train; then
     train
@@ -74,29 +74,29 @@ while IFS=$'\t' read -r yaml value <&3; do
   fi
   if begin 4 latents; then
     $cuda_cmd "$exp_dir/log/latents.log" \
-      python3 -m dnf.latents "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
+      python3 -m dnf.scoring.latents "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
     $cuda_cmd "$exp_dir/log/baselines.log" \
-      python3 -m dnf.baselines "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
+      python3 -m dnf.scoring.baselines "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
     finish latents
   fi
   if begin 5 plots; then
-    $train_cmd "$exp_dir/log/plots.log" python3 -m dnf.plots "$exp_dir"
+    $train_cmd "$exp_dir/log/plots.log" python3 -m dnf.plots.draw "$exp_dir"
     finish plots
   fi
   if begin 6 score; then
-    $train_cmd "$exp_dir/log/score.log" python3 -m dnf.score "$exp_dir"
+    $train_cmd "$exp_dir/log/score.log" python3 -m dnf.scoring.score "$exp_dir"
     finish score
   fi
   if begin 7 decide; then
-    $train_cmd "$exp_dir/log/decide.log" python3 -m dnf.decide "$exp_dir"
+    $train_cmd "$exp_dir/log/decide.log" python3 -m dnf.decisions.decide "$exp_dir"
     finish decide
   fi
   if begin 8 report; then
-    python3 -m dnf.results "$exp_dir"
-    python3 -m dnf.report "$exp_dir"
+    python3 -m dnf.report.results "$exp_dir"
+    python3 -m dnf.report.html "$exp_dir"
     finish report
   fi
   [[ $stop_stage -lt 8 ]] || log "results: $exp_dir/results.txt, page: $exp_dir/report.html"
 done 3<<<"$experiments"
-[[ -z $sweep || $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf.sweep exp "${sweep%%=*}"
+[[ -z $sweep || $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf.report.sweep exp "${sweep%%=*}"
 report_left_out

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.masked import MaskedRealNVP
-from dnf import checkpoint
-from dnf.config import Config, resolve
-from dnf.distributed import Ranks
-from dnf.frames import FrameStore
-from dnf.model import DNF
-from dnf.precision import tf32
-from dnf.trainer import Trainer
-from dnf.windows import Windows
+from dnf.experiment.config import Config, resolve
+from dnf.features.frame_store import FrameStore
+from dnf.features.windows import Windows
+from dnf.models import checkpoint
+from dnf.models.dnf import DNF
+from dnf.training.acceleration import tf32
+from dnf.training.ranks import Ranks
+from dnf.training.trainer import Trainer
 
 __all__ = ["Trainer", "Windows"]
 CLASSES = ["a", "b"]
-SCORED = 4000  # vectors that are scored at once, as in dnf.evaluate
+SCORED = 4000  # vectors that are scored at once, as in dnf.training.evaluate
 STEPS = 80_000  # of a training run, as the notes' had
 
 
@@ -70,7 +70,7 @@ def make_trainer(windows: Windows, config: Config, masked: bool = False, ranks: 
         ranks: this process among those that train; None: it is alone.
     """
     out = windows.stores[0].directory.parent
-    with mock.patch("dnf.model.RealNVP", MaskedRealNVP) if masked else contextlib.nullcontext():
+    with mock.patch("dnf.models.flows.RealNVP", MaskedRealNVP) if masked else contextlib.nullcontext():
         return Trainer(windows, windows, config, CLASSES, out, ranks or Ranks(device=windows.device))
 
 

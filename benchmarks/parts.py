@@ -12,11 +12,11 @@ import soundfile
 import torch
 
 from benchmarks.timing import Action
-from dnf.classifier import load
-from dnf.classify import classify
-from dnf.config import Config
-from dnf.fbank import fbank_and_energy, make_extractor
-from dnf.items import read_items
+from dnf.experiment.config import Config
+from dnf.features.fbank import fbank_and_energy, make_extractor
+from dnf.inference.classify import classify
+from dnf.inference.recordings import read_items
+from dnf.inference.system import load
 
 FBANK_SECONDS, FBANK_CALLS = 10, 20
 EVERY = 8  # vectors from one to the next, where not all are scored: 80 ms, and they span 110

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dnf.flows import make_net
-from dnf.settings import Flow
+from dnf.experiment.settings import Flow
+from dnf.models.flows import make_net
 
 Density = Callable[[Tensor], Tensor]
 FOLDER = Path(__file__).resolve().parent / ".peers"

@@ -45,8 +45,8 @@ def starts(folder: Path, model: Path, recording: Path, device: str) -> dict[str,
     commands = {
         "python3 -c pass": (sys.executable, "-c", "pass"),
         "python3 -c 'import torch'": (sys.executable, "-c", "import torch"),
-        "python3 -m dnf.features --help": (sys.executable, "-m", "dnf.features", "--help"),
-        "python3 -m dnf.train --help": (sys.executable, "-m", "dnf.train", "--help"),
+        "python3 -m dnf.features.extract --help": (sys.executable, "-m", "dnf.features.extract", "--help"),
+        "python3 -m dnf.training.train --help": (sys.executable, "-m", "dnf.training.train", "--help"),
         "utils/classify.sh": (ROOT / "utils" / "classify.sh", model, recording, "--device", device),
     }
     return {f"start: {name}": Part(partial(run, folder, *command)) for name, command in commands.items()}

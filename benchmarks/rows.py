@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from benchmarks import ours, peers
 from benchmarks.timing import Action, Watch, passes, product
-from dnf.config import Config
-from dnf.frames import FrameStore
-from dnf.model import DNF
-from dnf.precision import choose
-from dnf.settings import Flow
+from dnf.experiment.config import Config
+from dnf.experiment.settings import Flow
+from dnf.features.frame_store import FrameStore
+from dnf.models.dnf import DNF
+from dnf.training.acceleration import choose
 
 COUNTED = 64  # vectors by which multiply-adds are counted
 TOGETHER = {"cpu": 1, "cuda": 20}  # training steps timed together: on a GPU no step waits for the one before

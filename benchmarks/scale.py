@@ -44,8 +44,9 @@ import numpy as np
 import soundfile
 from scipy.signal import lfilter
 
-from dnf import stage
-from dnf.config import resolve
+from dnf.experiment import stage
+from dnf.experiment.config import resolve
+from dnf.experiment.layout import STAGES, Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16000
@@ -139,7 +140,7 @@ def write_features(folder: Path, frames: int, seconds: int) -> int:
     corpus, rng, length = folder / "corpus", np.random.default_rng(1), 100 * seconds
     corpus.mkdir()
     data, exp = folder / "data" / "corpus", folder / "exp"
-    layout = stage.Layout(data, exp / "feats" / "corpus", exp / "frames" / "corpus", exp)
+    layout = Layout(data, exp / "feats" / "corpus", exp / "frames" / "corpus", exp)
     layout.feats.mkdir(parents=True)
     values = {table: {name: [] for name in CLASSES} for table in ("feats.scp", "vad.scp")}
     values["utt2num_frames"] = {name: [str(length)] * SOURCES for name in CLASSES}
@@ -243,7 +244,7 @@ def measure(sizes: Sequence[int], work: Path, args: argparse.Namespace) -> None:
         (folder / "scale.yaml").write_text(EXPERIMENT, encoding="utf-8")
         count = (write_sound if args.stage == 0 else write_features)(folder, size, args.seconds)
         frames = 100 * args.seconds * count
-        for name, of_stage in stage.STAGES.items():
+        for name, of_stage in STAGES.items():
             if not args.stage <= of_stage.number <= args.stop_stage:
                 continue
             taken, used, watch = run_stage(of_stage.number, folder, args.nj, args.device)

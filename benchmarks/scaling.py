@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import ours
-from dnf import distributed
-from dnf.environment import choose_device, describe_environment
+from dnf.experiment.environment import choose_device, describe_environment
+from dnf.training.ranks import join, leave
 
 
 def seconds(trainer: ours.Trainer, steps: int, alone: bool) -> float:
@@ -38,7 +38,7 @@ def seconds(trainer: ours.Trainer, steps: int, alone: bool) -> float:
 def of_rank(options: argparse.Namespace) -> None:
     """What one process does; the first prints the row."""
     torch.set_num_threads(1)
-    ranks = distributed.join(choose_device(options.device))
+    ranks = join(choose_device(options.device))
     config = ours.settings(options.context, options.hidden, options.batch)
     with tempfile.TemporaryDirectory() as folder:
         store = ours.make_store(Path(folder) / "store", max(100_000, 2 * options.batch), 40)
@@ -52,7 +52,7 @@ def of_rank(options: argparse.Namespace) -> None:
     if ranks.writes:
         exchange = f"{max(0.0, 1 - apart / together):7.1%}" if ranks.size > 1 else f"{'-':>7}"
         print(f"{ranks.size:9} {options.batch / together:10.0f} {1000 * together:10.1f} {exchange}", flush=True)
-    distributed.leave()
+    leave()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -26,10 +26,10 @@ import torch
 
 from benchmarks import ours, parts, peers, processes, profiling, rows, table
 from benchmarks.timing import CLOCKS, Watch, has_fast_bf16
-from dnf import entry
-from dnf.config import resolve
-from dnf.environment import choose_device, describe_environment
-from dnf.frames import FrameStore
+from dnf.experiment import entry
+from dnf.experiment.config import resolve
+from dnf.experiment.environment import choose_device, describe_environment
+from dnf.features.frame_store import FrameStore
 
 SIZES = (rows.Size(5, 512, 10_000), rows.Size(5, 512, 1000), rows.Size(1, 256, 1000))
 QUICK = (rows.Size(1, 32, 200, ("flow.blocks=4",)),)

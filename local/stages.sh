@@ -20,14 +20,14 @@ check_settings() {  # of all experiments, before the first of several runs
   [[ $experiments == *$'\n'* ]] || return 0
   while IFS=$'\t' read -r yaml value; do
     choose_experiment "$yaml" "$value"
-    python3 -m dnf.stage check "${stage_options[@]}"
+    python3 -m dnf.experiment.stage check "${stage_options[@]}"
   done <<<"$experiments"
 }
 
 take_lock() {  # one run at a time where data/ and exp/ lie; what this run starts has the lock, too, and ends with it
   mkdir -p exp
   exec {lock}<>exp/.lock
-  python3 -m dnf.lock exp/.lock "$lock" "$COMMAND_LINE"
+  python3 -m dnf.experiment.lock exp/.lock "$lock" "$COMMAND_LINE"
   export DNF_RUN=$$
 }
 
@@ -93,12 +93,12 @@ choose_experiment() {  # YAML file, value of the sweep if there is one: sets the
   ! $force || { stage_options+=(--force); restart=--restart; }
 }
 
-show_outlook() { python3 -m dnf.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage"; }
+show_outlook() { python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage"; }
 
 begin() {  # number, name: whether the stage has to run; DNF_WORK names the work, which a later run may go on with
   [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
   local status=0
-  DNF_WORK=$(python3 -m dnf.stage begin "$2" "${stage_options[@]}") || status=$?
+  DNF_WORK=$(python3 -m dnf.experiment.stage begin "$2" "${stage_options[@]}") || status=$?
   export DNF_WORK
   case $status in
     0) log "stage $1 ($2)" ;;
@@ -107,24 +107,24 @@ begin() {  # number, name: whether the stage has to run; DNF_WORK names the work
   esac
 }
 
-finish() { python3 -m dnf.stage finish "$1" "${stage_options[@]}"; }
+finish() { python3 -m dnf.experiment.stage finish "$1" "${stage_options[@]}"; }
 
 train() {  # as one process, or by torchrun as several: a job for each node; they meet by a file in exp_dir
   local gpus nodes launch=() array=() log=train.log
   gpus=$(awk '$1 == "num_gpus:" { print $2 }' "$exp_dir/config.yaml")
   nodes=$(awk '$1 == "num_nodes:" { print $2 }' "$exp_dir/config.yaml")
-  [[ $gpus -eq 1 ]] || launch=(dnf.launch "$exp_dir")
+  [[ $gpus -eq 1 ]] || launch=(dnf.training.launch "$exp_dir")
   [[ $nodes -eq 1 ]] || {
-    launch=(dnf.launch --node JOB "$exp_dir") array=(--max-jobs-run "$nodes" "JOB=1:$nodes") log=train.JOB.log
+    launch=(dnf.training.launch --node JOB "$exp_dir") array=(--max-jobs-run "$nodes" "JOB=1:$nodes") log=train.JOB.log
   }
   ${cuda_cmd/%--gpu 1/--gpu $gpus} "${array[@]}" "$exp_dir/log/$log" python3 -m "${launch[@]}" \
-    dnf.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart
+    dnf.training.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart
 }
 
 can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
   local reason status=0
   [[ $stop_stage -ge 3 && -f $data_dir/.done.data ]] || return 0
-  reason=$(python3 -m dnf.sets check "$data_dir" "${config[@]}") || status=$?
+  reason=$(python3 -m dnf.experiment.sets check "$data_dir" "${config[@]}") || status=$?
   case $status in
     0) return 0 ;;
     4) ;;
@@ -144,12 +144,12 @@ report_left_out() {  # the end of --exp all; an error if nothing could run
 
 make_data() {  # data directories of the recipe's corpus, or of the user's own recordings
   if [[ -n $data ]]; then
-    $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
+    $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.data.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
   else
     $train_cmd "$data_dir/log/prepare.log" python3 "$RECIPE_DIR/local/prepare_data.py" "$data_dir" \
       --seed "$(awk '/^seed:/ { print $2 }' "$data_dir/config.yaml")" --nj "$nj" "${prepare_options[@]}"
   fi
-  python3 -m dnf.splits "$data_dir" --allow-pipes "$allow_pipes"
+  python3 -m dnf.data.splits "$data_dir" --allow-pipes "$allow_pipes"
   [[ ! -f $data_dir/missing.txt ]] || awk '{ set = $1; sub(/^[^ ]+ /, ""); sets[$0] = sets[$0] " " set }
     END { for (option in sets) print "no " option ": left out" sets[option] }' "$data_dir/missing.txt" | sort >&2
 }

@@ -31,7 +31,7 @@ SMALL = (
 @pytest.fixture(scope="session")
 def small_config() -> Callable:
     """Settings of a model that trains in a second, with more ``section.key=value`` words laid over them."""
-    from dnf.config import resolve
+    from dnf.experiment.config import resolve
 
     return lambda *words: resolve([*SMALL, *words])
 
@@ -57,7 +57,7 @@ def write_corpus(speech_like) -> Callable:
     import soundfile
     from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-    from dnf.corpus import write_set
+    from dnf.data.write_set import write_set
 
     def make(
         directory: Path, speakers=("anna_en", "bert_zh"), utterances: int = 2, seconds: float = 0.8, rate: int = RATE
@@ -98,7 +98,8 @@ def write_store() -> Callable:
     """
     import kaldiio
 
-    from dnf.frames import FrameStore, build
+    from dnf.features.frame_store import FrameStore
+    from dnf.features.frames import build
 
     def make(store: Path, utterances: dict, dtype: str = "float32") -> FrameStore:
         directory = store.with_name(store.name + "_data")
@@ -153,8 +154,8 @@ def problem(write_store, two_classes, tmp_path_factory) -> Path:
 @pytest.fixture
 def new_trainer(problem, small_config, tmp_path) -> Callable:
     """Make a trainer of ``problem``, or other stores, with ``section.key=value`` words."""
-    from dnf.distributed import ALONE
-    from dnf.train import make_trainer
+    from dnf.training.ranks import ALONE
+    from dnf.training.train import make_trainer
 
     def make(*words: str, out: str = "exp", stores: Path = problem):
         (tmp_path / out).mkdir(exist_ok=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, or those that are named: tests/run.sh, tests/run.sh -m 'not slow', tests/run.sh tests/test_flows.py -k inverse
+# All tests, or those that are named: tests/run.sh, tests/run.sh -m 'not slow', tests/run.sh tests/models/test_flows.py -k inverse
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . ./path.sh

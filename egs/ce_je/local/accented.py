@@ -2,7 +2,7 @@
 
 A corpus comes in one of three forms:
 
-    FILE.csv, FILE.tsv     a table of its recordings, ``dnf.recordings_table``: columns recording, speaker, class and,
+    FILE.csv, FILE.tsv     a table of its recordings, ``dnf.data.recordings_table``: columns recording, speaker, class and,
                            where they exist, score, gender, utt, text
     a Kaldi directory      wav.scp, utt2spk and, where they exist, segments, utt2class, utt2score, spk2gender, text;
                            paths that are not absolute are taken from where the recipe runs, as in Kaldi
@@ -19,11 +19,12 @@ from pathlib import Path
 
 from lhotse.kaldi import load_kaldi_data_dir
 
-from dnf import recipe
-from dnf.datadir import read_table, validate, write_table
-from dnf.recipe import Manifests
-from dnf.recordings_table import read_recordings_table
-from dnf.utterances import Utterance, absolute, number
+from dnf.data import recipe
+from dnf.data.kaldi_files import read_table, write_table
+from dnf.data.manifests import Utterance, absolute, number
+from dnf.data.recipe import Manifests
+from dnf.data.recordings_table import read_recordings_table
+from dnf.data.validate import validate
 from egs.ce_je.local import ume_erj
 
 LAYOUT = "a table .csv or .tsv with columns recording, speaker, class, or a Kaldi data directory"

@@ -19,8 +19,9 @@ from pathlib import Path
 from lhotse.recipes.timit import get_speakers, prepare_timit
 from lhotse.utils import fastcopy
 
-from dnf import entry, recipe
-from dnf.recipe import Manifests
+from dnf.data import recipe
+from dnf.data.recipe import Manifests
+from dnf.experiment import entry
 
 LAYOUT = "LDC93S1, the folder with TRAIN/DR1/<speaker>/*.WAV, or one above it"
 PLACE = re.compile(r"(?:.*/)?(?:train|test)/(dr[1-8])/([fm][a-z]{3}[0-9])/(s[aix][0-9]+)\.(wav|txt|wrd|phn)", re.I)

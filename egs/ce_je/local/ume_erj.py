@@ -20,8 +20,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from dnf import recipe
-from dnf.utterances import Utterance, identifier, number
+from dnf.data import recipe
+from dnf.data.manifests import Utterance, identifier, number
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from lhotse.recipes.librispeech import download_librispeech, prepare_librispeech
 from lhotse.utils import fastcopy
 
-from dnf import entry, recipe, utterances
-from dnf.recipe import Manifests
+from dnf.data import manifests, recipe
+from dnf.data.recipe import Manifests
+from dnf.experiment import entry
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def read(folder: Path, part: str, nj: int = 1, max_rejected: float = 0.01) -> Ma
         ) from None
     absent = listed - {recording.id for recording in made["recordings"]}
     missing = dict.fromkeys(absent, "its recording is not there; restore it, or take its line out of the .trans.txt")
-    utterances.check_rejected(missing, len(listed), max_rejected, f"--librispeech {folder}: {part}")
+    manifests.check_rejected(missing, len(listed), max_rejected, f"--librispeech {folder}: {part}")
     genders = read_genders(folder / "SPEAKERS.TXT")
     supervisions = [fastcopy(s, text=None, gender=genders.get(s.speaker)) for s in made["supervisions"]]
     labelled = recipe.label(Manifests(made["recordings"], supervisions), "en", "librispeech")

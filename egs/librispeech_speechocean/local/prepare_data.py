@@ -17,8 +17,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dnf import entry, recipe
-from dnf.recipe import Corpus, Manifests
+from dnf.data import recipe
+from dnf.data.recipe import Corpus, Manifests
+from dnf.experiment import entry
 from egs.librispeech_speechocean.local import librispeech, speechocean
 
 log = logging.getLogger(__name__)

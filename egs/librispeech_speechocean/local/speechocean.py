@@ -23,10 +23,10 @@ from pathlib import Path
 from lhotse.kaldi import load_kaldi_data_dir
 from lhotse.utils import resumable_download, safe_extract
 
-from dnf import entry, recipe
-from dnf.datadir import write_table
-from dnf.datadir_tables import read_loose
-from dnf.utterances import Utterance
+from dnf.data import recipe
+from dnf.data.kaldi_files import read_loose, write_table
+from dnf.data.manifests import Utterance
+from dnf.experiment import entry
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,8 @@ from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from dnf import corpus, entry
+from dnf.data import write_set
+from dnf.experiment import entry
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +234,7 @@ def prepare(output_dir: Path, settings: Settings) -> dict[str, tuple[RecordingSe
     made = {}
     for name in SETS:
         made[name] = manifests([speaker for speaker in speakers if speaker.set == name], wav / name)
-        corpus.write_set(*made[name], output_dir / name)
+        write_set.write_set(*made[name], output_dir / name)
         report(name, made[name][1], settings)
     (output_dir / "classes.txt").write_text("".join(f"{label}\n" for label in sorted(CLASSES)), encoding="utf-8")
     return made

@@ -24,8 +24,8 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from dnf import recipe
-from dnf.utterances import Utterance
+from dnf.data import recipe
+from dnf.data.manifests import Utterance
 
 log = logging.getLogger(__name__)
 

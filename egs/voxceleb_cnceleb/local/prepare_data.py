@@ -19,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from dnf import entry, recipe
-from dnf.recipe import Corpus, Manifests
-from dnf.utterances import Utterance
+from dnf.data import recipe
+from dnf.data.manifests import Utterance
+from dnf.data.recipe import Corpus, Manifests
+from dnf.experiment import entry
 from egs.ce_je.local import accented
 from egs.voxceleb_cnceleb.local import cnceleb, voxceleb
 from egs.wsj.local import wsj

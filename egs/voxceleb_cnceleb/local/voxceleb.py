@@ -22,8 +22,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dnf import recipe
-from dnf.utterances import Utterance
+from dnf.data import recipe
+from dnf.data.manifests import Utterance
 
 READABLE = (".wav", ".flac")
 SPEAKER = "id" + 5 * "[0-9]"

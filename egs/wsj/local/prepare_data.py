@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dnf import entry, recipe
-from dnf.recipe import Corpus, Manifests
+from dnf.data import recipe
+from dnf.data.recipe import Corpus, Manifests
+from dnf.experiment import entry
 from egs.ce_je.local import accented
 from egs.wsj.local import wsj
 

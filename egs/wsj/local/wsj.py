@@ -30,9 +30,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from dnf import recipe, sphere
-from dnf.recipe import Manifests
-from dnf.utterances import Utterance
+from dnf.data import recipe, sphere
+from dnf.data.manifests import Utterance
+from dnf.data.recipe import Manifests
 
 log = logging.getLogger(__name__)
 

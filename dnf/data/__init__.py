@@ -1,0 +1,1 @@
+"""Recordings and data directories: reading, checking and writing them."""

@@ -1,0 +1,152 @@
+"""Samples of one recording of any length, in blocks: a part of it, one channel, at the rate that is wanted."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import torch
+from lhotse.augmentation import Resample
+from lhotse.utils import compute_num_samples
+
+from dnf.data import sphere
+from dnf.experiment import entry
+
+ROW = 128  # columns that a matrix for resampling has at least
+LARGEST = 300_000  # old times new samples of a period, beyond which there is no such matrix
+
+
+class Source(NamedTuple):
+    """A recording, or seconds ``start`` to ``end`` of it; of several channels ``channel``, or with None their mean."""
+
+    path: str
+    channel: int | None = None
+    start: float = 0.0
+    end: float | None = None
+
+
+def read_blocks(source: Source, seconds: float) -> tuple[int, Iterator[np.ndarray]]:
+    """The rate of a recording, Hz, and its samples, one channel in -1..1, in blocks of about ``seconds``.
+
+    Raises:
+        ValueError: the file is not there, or cannot be used or read.
+    """
+    path = source.path
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    if reason := sphere.refusal(path):
+        raise ValueError(f"{path}: {reason}")
+    try:
+        if sphere.compression(path):  # decoded by another program, as a whole
+            samples, rate = sphere.Sphere().read_audio(path)
+            return rate, cut([samples.T[round(source.start * rate) :]], source, rate)
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+    except Exception as error:  # what a damaged file raises depends on its format
+        raise ValueError(
+            f"{path}: cannot be read ({entry.describe(error)[:200]}); restore or convert the file"
+        ) from None
+    return rate, cut(file_blocks(path, max(1, round(seconds * rate)), round(source.start * rate)), source, rate)
+
+
+def file_blocks(path: str, size: int, first: int) -> Iterator[np.ndarray]:
+    """Blocks ``(size, channels)`` of a file from sample ``first``.
+
+    Raises:
+        ValueError: the file cannot be read to its end.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            file.seek(min(first, file.frames))
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
+                yield block
+    except soundfile.SoundFileError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({entry.describe(error)[:200]}); restore or convert the file"
+        ) from None
+
+
+def cut(blocks: Iterable[np.ndarray], source: Source, rate: int) -> Iterator[np.ndarray]:
+    """One channel of ``blocks`` that start at the source's start, up to its end.
+
+    Raises:
+        ValueError: the recording has no such channel, or samples that are not numbers.
+    """
+    left = math.inf if source.end is None else round(source.end * rate) - round(source.start * rate)
+    for block in blocks:
+        channel = 0 if block.shape[1] == 1 else source.channel
+        if channel is not None and not 0 <= channel < block.shape[1]:
+            raise ValueError(f"{source.path}: has no channel {channel}; it has {block.shape[1]}, counted from 0")
+        block = block[: min(len(block), left)]
+        if not np.isfinite(block).all():
+            raise ValueError(f"{source.path}: has samples that are not numbers; write it again as 16-bit PCM")
+        weights = np.full(block.shape[1], 1 / block.shape[1], block.dtype)  # NumPy's mean over few columns is slow
+        yield block @ weights if channel is None else np.ascontiguousarray(block[:, channel])
+        left -= len(block)
+        if left <= 0:
+            return
+
+
+def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
+    """Samples at another rate: those that Lhotse makes of the whole, for its filter reaches over few samples."""
+    if rate == wanted:
+        yield from blocks
+        return
+    filtered, old, new, context = resampler(rate, wanted)
+    held, done, read, made = np.zeros(0, np.float32), 0, 0, 0  # the first ``done`` samples held are only context
+    for block in blocks:
+        held, read = np.concatenate([held, block]), read + len(block)
+        ready = (len(held) - done - context) // old * old
+        if ready > 0:
+            out = filtered(held)[done // old * new : (done + ready) // old * new]
+            yield out
+            made, drop = made + len(out), max(0, done + ready - context)
+            held, done = held[drop:], done + ready - drop
+    if len(held) > done:
+        yield filtered(held)[done // old * new :][: compute_num_samples(read / rate, wanted) - made]
+
+
+class Resampler(NamedTuple):
+    """Attributes: ``filtered`` makes ``new`` samples of every ``old`` and of what lies within ``context`` of them."""
+
+    filtered: Callable[[np.ndarray], np.ndarray]
+    old: int
+    new: int
+    context: int
+
+
+@functools.cache
+def resampler(rate: int, wanted: int) -> Resampler:
+    """Lhotse's resampling as a matrix, or as it is where the rates have too little in common for one.
+
+    Resampling is linear and begins anew every ``old`` samples, so its responses to ``old`` unit impulses say all of it:
+    new samples are the product of windows of old ones with one matrix, whatever Lhotse resamples with.
+    """
+    common, transform = math.gcd(rate, wanted), Resample(rate, wanted)
+    old, new = rate // common, wanted // common
+    if old * new <= LARGEST:
+        repeats = -(-ROW // new)  # short periods are taken together: a matrix product needs some columns
+        old, new = old * repeats, new * repeats
+    reach = 2 + math.ceil(12 / min(old, new))  # periods: more than Lhotse's filters reach, with torchaudio or SciPy
+    if old * new > LARGEST:
+        return Resampler(lambda samples: np.asarray(transform(samples[None]))[0], old, new, reach * old)
+    impulses = np.zeros((old, (2 * reach + 1) * old), np.float32)
+    impulses[:, reach * old : (reach + 1) * old] = np.eye(old)
+    responses = np.asarray(transform(impulses)).reshape(old, 2 * reach + 1, new)
+    matrix = responses[:, ::-1].swapaxes(0, 1).reshape(-1, new)  # from ``reach`` periods before to as many after
+    used = np.flatnonzero(matrix.any(1))
+    first, matrix = used[0] - reach * old, torch.from_numpy(matrix[used[0] : used[-1] + 1].copy())
+
+    def filtered(samples: np.ndarray) -> np.ndarray:
+        periods = -(-len(samples) // old)
+        padded = np.zeros((periods - 1) * old + len(matrix), np.float32)
+        taken = samples[: len(padded) + first]
+        padded[-first : len(taken) - first] = taken
+        return (torch.from_numpy(padded).unfold(0, len(matrix), old) @ matrix).flatten().numpy()
+
+    return Resampler(filtered, old, new, reach * old)

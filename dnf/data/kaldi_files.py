@@ -1,0 +1,212 @@
+"""Files of a Kaldi data directory: which there are, what they hold, and reading and writing one of them.
+
+A table is a text file of one record a line, whose first field is the key; keys are unique and in byte order. The Lhotse
+manifests are gzipped lines of JSON. Standard library only, so that the tools start at once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dnf.experiment.files import replace_file
+
+RECORDINGS = "recordings.jsonl.gz"
+SUPERVISIONS = "supervisions.jsonl.gz"
+MANIFESTS = (RECORDINGS, SUPERVISIONS)
+
+# Tables by what their key is. Other files called utt2*, spk2* or reco2* are carried along but not checked.
+BY_UTTERANCE = (
+    *("segments", "feats.scp", "vad.scp", "ali.scp", "text", "utt2dur", "utt2num_frames", "utt2class", "utt2score"),
+    *("utt2lang", "utt2uniq", "utt2warp"),
+)
+BY_SPEAKER = ("cmvn.scp", "spk2gender", "spk2warp")
+BY_RECORDING = ("wav.scp", "reco2dur", "reco2file_and_channel")
+PARTIAL = ("utt2score",)  # may lack some of its keys
+GLOBAL = ("frame_shift",)  # one value for the whole set
+
+FIX = "python3 -m dnf.data.datadir fix"
+
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+is_class_name = re.compile(r"[a-z][a-z0-9_]*").fullmatch
+NOT_TEXT = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+ARCHIVE = re.compile(r".*[^ ]:[0-9]+(\[[0-9:,]*\])?")
+
+
+def number_of(value: str) -> float:
+    """The number ``value`` is, or not-a-number, which compares false with everything."""
+    return float(value) if NUMBER.fullmatch(value) and math.isfinite(float(value)) else math.nan
+
+
+def is_times(value: str) -> bool:
+    """Whether ``value`` is the rest of a line of segments: recording, start and end."""
+    fields = re.split("[ \t]+", value)
+    return len(fields) == 3 and 0 <= number_of(fields[1]) < number_of(fields[2])
+
+
+# For each table: is this a value, and what is one.
+VALUES: dict[str, tuple[Callable[[str], object], str]] = {
+    "utt2spk": (re.compile(r"\S+").fullmatch, "one speaker id"),
+    "spk2utt": (re.compile(r"\S.*").fullmatch, "a list of utterance ids"),
+    "segments": (is_times, "'recording start end' in seconds with 0 <= start < end"),
+    "feats.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
+    "vad.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
+    "ali.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
+    "cmvn.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
+    "wav.scp": (lambda value: value and not value.startswith("~"), "a file name ('~' is not expanded)"),
+    "text": (
+        lambda value: not NOT_TEXT.search(value) and not {"<s>", "</s>", "#0"} & set(value.split()),
+        "words between blanks, without control characters, other white space, <s>, </s> or #0",
+    ),
+    "utt2dur": (lambda value: number_of(value) > 0, "a number of seconds above 0"),
+    "reco2dur": (lambda value: number_of(value) > 0, "a number of seconds above 0"),
+    "utt2num_frames": (re.compile("[1-9][0-9]*").fullmatch, "a whole number above 0"),
+    "utt2class": (is_class_name, "a class name like en or zh_cn (letters a-z, digits, underscore)"),
+    "utt2score": (lambda value: math.isfinite(number_of(value)), "a number"),
+    "utt2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),
+    "spk2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),
+    "spk2gender": (re.compile("[mf]").fullmatch, "m or f"),
+    "reco2file_and_channel": (re.compile("[^ \t]+[ \t]+[AB1]").fullmatch, "'file A' or 'file B'"),
+}
+
+
+def key_of(name: str) -> str | None:
+    """What the table ``name`` has as key: utterance, speaker or recording; ``None`` for utt2spk, spk2utt and others."""
+    if name in ("utt2spk", "spk2utt"):
+        return None
+    prefix = re.fullmatch("(utt|spk|reco)2[a-z0-9_]+", name)
+    if name in BY_UTTERANCE or prefix and prefix[1] == "utt":
+        return "utterance"
+    if name in BY_SPEAKER or prefix and prefix[1] == "spk":
+        return "speaker"
+    return "recording" if name in BY_RECORDING or prefix else None
+
+
+def read_table(path: Path | str) -> dict[str, str]:
+    """Read a table, checking what holds for all of them.
+
+    Args:
+        path: UTF-8 text, each line ``KEY`` or ``KEY VALUE``, sorted by key in byte order.
+
+    Returns:
+        The rest of each line, without blanks at its ends, by key, in the order of the file.
+
+    Raises:
+        ValueError: the file is not as above; names the line.
+    """
+    path = Path(path)
+    table: dict[str, str] = {}
+    previous = ""
+    for number, line in enumerate(read_lines(path), 1):
+        key, value = split_line(line, path, number)
+        if key in table:
+            raise ValueError(f"{path} line {number}: {key!r} is there twice; remove one, or run {FIX} {path.parent}")
+        if key < previous:
+            raise ValueError(
+                f"{path} line {number}: {key!r} comes after {previous!r}, so the file is not in byte order; "
+                f"sort it under LC_ALL=C, or run {FIX} {path.parent}"
+            )
+        table[key] = value
+        previous = key
+    return table
+
+
+def read_loose(path: Path) -> dict[str, str]:
+    """Like ``read_table``, but of any order, with blank lines, CRLF ends, repeated lines or no last newline."""
+    table: dict[str, str] = {}
+    for number, line in enumerate(read_lines(path, loose=True), 1):
+        if not line.strip():
+            continue
+        key, value = split_line(line.strip(" \t\r"), path, number)
+        if table.setdefault(key, value) != value:
+            raise ValueError(
+                f"{path} line {number}: {key!r} is there before with another value; remove one of the lines"
+            )
+    return dict(sorted(table.items()))
+
+
+def read_lines(path: Path, loose: bool = False) -> list[str]:
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path} line {number}: not UTF-8; convert the file with iconv") from None
+    if text.startswith("\ufeff"):
+        raise ValueError(f"{path} line 1: begins with a byte-order mark; save the file without it")
+    lines = text.split("\n")
+    if lines[-1] and not loose:
+        raise ValueError(f"{path} line {len(lines)}: the last line does not end in a newline; run {FIX} {path.parent}")
+    return lines if lines[-1] else lines[:-1]
+
+
+def split_line(line: str, path: Path, number: int) -> tuple[str, str]:
+    """Key and value of one line."""
+    key, *rest = re.split("[ \t]+", line, maxsplit=1)
+    fault = None
+    if not key:
+        fault = "blank line" if not line.strip() else "begins with a blank"
+    elif line.endswith("\r"):
+        fault = "ends in a carriage return"
+    elif not key.isprintable():
+        fault = f"the id {key!r} has a blank or control character in it"
+    if fault:
+        raise ValueError(f"{path} line {number}: {fault}; make it 'id value', or run {FIX} {path.parent}")
+    return key, rest[0].rstrip(" \t") if rest else ""
+
+
+def write_table(path: Path | str, mapping: dict[str, str]) -> None:
+    """Write a table, sorted, under a temporary name that is then moved into place.
+
+    Args:
+        path: the file; its folder is there.
+        mapping: value by key; an empty value leaves the key alone on its line.
+
+    Raises:
+        ValueError: a key has white space in it, or a value a line break.
+    """
+    for key, value in mapping.items():
+        if not key or not key.isprintable() or " " in key:
+            raise ValueError(f"{path}: the id {key!r} is empty or has a blank or control character in it")
+        if "\n" in value or "\r" in value:
+            raise ValueError(f"{path}: the value of {key!r} has a line break in it: {value!r}")
+    replace_file(Path(path), render_table(mapping))
+
+
+def render_table(mapping: dict[str, str]) -> bytes:
+    return "".join(f"{key} {mapping[key]}".rstrip(" ") + "\n" for key in sorted(mapping)).encode("utf-8")
+
+
+def read_manifest(path: Path, loose: bool = False) -> dict[str, dict]:
+    """Records of a Lhotse manifest by id; ``loose`` allows repeated lines.
+
+    Raises:
+        ValueError: no gzipped lines of JSON objects with an ``id``, or an id that is there twice.
+    """
+    records: dict[str, dict] = {}
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                record = json.loads(line)
+                name = record["id"]
+                if name in records and not (loose and records[name] == record):
+                    raise ValueError(f"{path} line {number}: {name!r} is there twice; make the manifest again")
+                records[name] = record
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(f"{path} line {number}: not gzipped JSON with an id; make the manifest again") from None
+    return records
+
+
+def render_manifest(records: Iterable[dict]) -> bytes:
+    """The same bytes for the same records: no time, no file name."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, mtime=0) as stream:
+        for record in records:
+            stream.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8"))
+    return buffer.getvalue()

@@ -1,0 +1,168 @@
+"""Stage 0 for a user's own recordings: data directories, or one table, to checked sets with Lhotse manifests.
+
+``DIR`` holds Kaldi data directories ``train/ [dev/] <test sets>/`` with ``wav.scp``, ``utt2spk``, ``utt2class`` and, where
+they exist, ``segments``, ``utt2score``, ``text``, ``spk2gender``; or one table ``recordings.tsv`` or ``recordings.csv`` with a
+header line naming the columns ``recording speaker class set`` and, where they exist, ``utt score gender text``. Paths that
+are not absolute are taken from DIR. Without a dev set, speakers of train are set apart for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import shutil
+from pathlib import Path
+
+from dnf.data.kaldi_files import read_table, write_table
+from dnf.data.manifests import Utterance, absolute, check_rejected, manifests, number
+from dnf.data.recordings_table import NEEDED, SUFFIXES, read_recordings_table
+from dnf.data.splits import check_splits, speaker_classes
+from dnf.data.validate import validate
+from dnf.data.write_set import write_set
+from dnf.experiment import entry
+from dnf.experiment.config import Config
+
+log = logging.getLogger(__name__)
+
+TABLES = tuple(f"recordings{suffix}" for suffix in SUFFIXES)
+DEV_SHARE = 0.15
+
+
+def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance]:
+    """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
+    validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False)
+    if not (directory / "utt2class").is_file():
+        raise ValueError(f"{directory / 'utt2class'}: no such file; write '<utterance> <class>' a line")
+    tables = {name: read_table(directory / name) for name in ("wav.scp", "utt2spk", "utt2class")}
+    extra = {
+        name: read_table(directory / name) if (directory / name).is_file() else {}
+        for name in ("segments", "utt2score", "text", "spk2gender")
+    }
+    found = []
+    for utt, speaker in tables["utt2spk"].items():
+        recording, start, end = utt, 0.0, None
+        if extra["segments"]:
+            recording, first, last = extra["segments"][utt].split()
+            start, end = float(first), float(last)
+        score = extra["utt2score"].get(utt)
+        found.append(
+            Utterance(
+                utt,
+                recording,
+                absolute(tables["wav.scp"][recording], base),
+                speaker,
+                tables["utt2class"][utt],
+                start,
+                end,
+                None if score is None else number(score, f"{directory / 'utt2score'}: {utt}"),
+                extra["spk2gender"].get(speaker),
+                extra["text"].get(utt),
+            )
+        )
+    return found
+
+
+def read_sets(directory: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
+    """Utterances by set, from the table or the data directories of ``directory``."""
+    if not directory.is_dir():
+        raise ValueError(f"--data {directory}: no such folder")
+    tables = [directory / name for name in TABLES if (directory / name).is_file()]
+    if tables:
+        sets = read_recordings_table(tables[0], (*NEEDED, "set"), allow_pipes)
+    else:
+        sets = {
+            p.parent.name: read_kaldi(p.parent, directory, allow_pipes) for p in sorted(directory.glob("*/utt2spk"))
+        }
+    if not sets.get("train"):
+        raise ValueError(
+            f"--data {directory}: no set 'train': expected data directories train/ [dev/] <test sets>/ or {' or '.join(TABLES)}"
+        )
+    return sets
+
+
+def split_dev(train: list[Utterance], seed: int) -> tuple[list[Utterance], list[Utterance]]:
+    """Set the utterances of about 15 % of the speakers of each class, and at least one, apart as dev."""
+    speakers: dict[str, set[str]] = {}
+    for utterance in train:
+        speakers.setdefault(utterance.name, set()).add(utterance.speaker)
+    chosen: set[str] = set()
+    for name, of_class in sorted(speakers.items()):
+        if len(of_class) < 2:
+            raise ValueError(
+                f"train: class {name} has one speaker, {min(of_class)}: none can be set apart as dev; add a dev set"
+            )
+        chosen.update(
+            random.Random(f"{seed}/{name}").sample(sorted(of_class), max(1, round(DEV_SHARE * len(of_class))))
+        )
+    return [u for u in train if u.speaker not in chosen], [u for u in train if u.speaker in chosen]
+
+
+def check_order(name: str, utterances: list[Utterance]) -> None:
+    """Raise ``ValueError`` where sorting by utterance mixes two speakers, which Kaldi's tables cannot have."""
+    speakers = [u.speaker for u in sorted(utterances, key=lambda u: u.id)]
+    for one, other in zip(speakers, speakers[1:]):
+        if one > other:
+            raise ValueError(
+                f"{name}: speaker {other} and speaker {one}: their utterances mix when sorted; rename one of the two"
+            )
+
+
+def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> None:
+    """Write a data directory of each set below ``out``, and ``classes.txt``; nothing before all of it is checked."""
+    sets = read_sets(directory, allow_pipes)
+    if "dev" not in sets:
+        sets["train"], sets["dev"] = split_dev(sets["train"], config.seed)
+        log.info("no dev set: %d utterances of train set apart by speaker", len(sets["dev"]))
+    for name, utterances in sets.items():
+        check_order(name, utterances)
+    speakers = {
+        name: speaker_classes({u.id: u.speaker for u in of_set}, {u.id: u.name for u in of_set})
+        for name, of_set in sets.items()
+    }
+    check_splits(speakers, config.data)
+    classes = sorted({u.name for of_set in sets.values() for u in of_set})
+    max_rejected, made = config.features.max_rejected, {}
+    for name, utterances in sorted(sets.items()):
+        recordings, supervisions, rejected = manifests(utterances)
+        check_rejected(rejected, len(utterances), max_rejected, f"{directory}: set {name}")
+        made[name] = recordings, supervisions, rejected
+    for path in out.glob("*/utt2spk"):
+        if path.parent.name not in made:
+            shutil.rmtree(path.parent)
+    for name, (recordings, supervisions, rejected) in made.items():
+        write_set(recordings, supervisions, out / name)
+        write_rejected(out / name, rejected)
+        log.info(
+            "%s: %d utterances of %d speakers, %d rejected",
+            out / name,
+            len(supervisions),
+            len({s.speaker for s in supervisions}),
+            len(rejected),
+        )
+    (out / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+
+
+def write_rejected(directory: Path, rejected: dict[str, str]) -> None:
+    if rejected:
+        write_table(directory / "rejected.txt", rejected)
+        for utt, reason in sorted(rejected.items()):
+            log.warning("%s: utterance %s rejected: %s", directory, utt, reason)
+    else:
+        (directory / "rejected.txt").unlink(missing_ok=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.data.own_data", description=__doc__.split("\n\n")[0])
+    parser.add_argument("directory", type=Path, help="folder of the data directories or of the table of recordings")
+    parser.add_argument("out", type=Path, help="folder for the checked sets; its config.yaml holds the settings")
+    parser.add_argument(
+        "--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)"
+    )
+    args = parser.parse_args(argv)
+    prepare(args.directory, args.out, Config.load(args.out / "config.yaml"), args.allow_pipes == "true")
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,78 @@
+"""The end of stage 0, whatever made the data: every set is a valid data directory, and the splits do not share speakers."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from dnf.data.kaldi_files import read_table
+from dnf.data.validate import validate
+from dnf.experiment import entry
+from dnf.experiment.classes import read_classes
+from dnf.experiment.config import Config
+from dnf.experiment.sets import check_shared
+from dnf.experiment.settings import Data
+
+log = logging.getLogger(__name__)
+
+RESERVED = ("lists", "log", "new", "wav")
+
+
+def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
+    """Raise ``ValueError`` for a set of a reserved name, a speaker of two classes, or one of train or dev in another set.
+
+    Args:
+        speakers: class by speaker, by set.
+        data: which sets are train and dev.
+    """
+    for name in speakers:
+        if name in RESERVED:
+            raise ValueError(f"a set cannot be called {name}: a folder of that name holds something else; rename it")
+    first: dict[str, tuple[str, str]] = {}
+    for name, classes in speakers.items():
+        for speaker, of_class in classes.items():
+            other, before = first.setdefault(speaker, (name, of_class))
+            if before != of_class:
+                raise ValueError(
+                    f"speaker {speaker} is of class {before} in {other} and of class {of_class} in {name}; "
+                    f"correct utt2class, or name them as two speakers"
+                )
+    check_shared({name: classes.keys() for name, classes in speakers.items()}, data)
+
+
+def speaker_classes(utt2spk: Mapping[str, str], utt2class: Mapping[str, str]) -> dict[str, str]:
+    """Class by speaker of one set; raises ``ValueError`` for a speaker of two."""
+    classes: dict[str, str] = {}
+    for utt, speaker in utt2spk.items():
+        before = classes.setdefault(speaker, utt2class[utt])
+        if before != utt2class[utt]:
+            raise ValueError(
+                f"speaker {speaker} is of class {before} and, in utterance {utt}, of class {utt2class[utt]}; "
+                f"correct the class, or name them as two speakers"
+            )
+    return classes
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.data.splits", description=__doc__)
+    parser.add_argument("data", type=Path, help="folder of the data directories; its config.yaml names train and dev")
+    parser.add_argument(
+        "--allow-pipes", choices=("true", "false"), default="false", help="accept commands in wav.scp (%(default)s)"
+    )
+    args = parser.parse_args(argv)
+    read_classes(args.data / "classes.txt")
+    speakers = {}
+    for directory in sorted(path.parent for path in args.data.glob("*/utt2spk")):
+        counts = validate(directory, allow_pipes=args.allow_pipes == "true", classes=args.data / "classes.txt")
+        log.info("%s: %s", directory, counts)
+        speakers[directory.name] = speaker_classes(
+            read_table(directory / "utt2spk"), read_table(directory / "utt2class")
+        )
+    check_splits(speakers, Config.load(args.data / "config.yaml").data)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

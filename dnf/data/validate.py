@@ -1,0 +1,284 @@
+"""Does a Kaldi data directory agree with itself? Kaldi's rules, checked on whatever is there, and ours on classes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnf.data.data_dir import spk2utt_of
+from dnf.data.kaldi_files import (
+    BY_RECORDING,
+    BY_SPEAKER,
+    BY_UTTERANCE,
+    FIX,
+    GLOBAL,
+    PARTIAL,
+    RECORDINGS,
+    SUPERVISIONS,
+    VALUES,
+    is_class_name,
+    number_of,
+    read_lines,
+    read_manifest,
+    read_table,
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a valid directory holds: ``None`` where no file says so; utterances by class, empty without utt2class."""
+
+    utterances: int
+    speakers: int
+    recordings: int | None
+    seconds: float | None
+    frames: int | None
+    classes: dict[str, int]
+
+    def __str__(self) -> str:
+        parts = [f"{self.utterances} utterances", f"{self.speakers} speakers"]
+        parts += [f"{self.recordings} recordings"] if self.recordings is not None else []
+        if self.seconds is not None:
+            minutes, seconds = divmod(round(self.seconds), 60)
+            parts.append(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} hours")
+        parts += [f"{self.frames} frames"] if self.frames is not None else []
+        parts += [f"{count} of class {name}" for name, count in self.classes.items()]
+        return ", ".join(parts)
+
+
+def validate(
+    directory: Path | str,
+    *,
+    allow_pipes: bool = False,
+    wav_files: bool = True,
+    need_wav: bool = True,
+    need_feats: bool = False,
+    need_spk2utt: bool = True,
+    spk_sort: bool = True,
+    classes: Path | str | None = None,
+) -> Counts:
+    """Check a data directory: every file that is there, and that they agree.
+
+    Args:
+        directory: the set, with utt2spk at least.
+        allow_pipes: accept ``command |`` in place of a file name, which reading the set will run.
+        wav_files: look whether each audio file is there.
+        need_wav: wav.scp must be there.
+        need_feats: feats.scp must be there.
+        need_spk2utt: spk2utt must be there; it follows from utt2spk.
+        spk_sort: utt2spk must stay sorted when sorted by speaker.
+        classes: file of class names, one a line; every class of the set must be in it.
+
+    Raises:
+        ValueError: the first violation: file, line, what is wrong, what to do.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ValueError(f"{directory}: no such data directory")
+    needed = {"utt2spk": True, "spk2utt": need_spk2utt, "wav.scp": need_wav, "feats.scp": need_feats}
+    for name, is_needed in needed.items():
+        if is_needed and not (directory / name).is_file():
+            hint = f"run {FIX} {directory}" if name == "spk2utt" else "make it, or name another directory"
+            raise ValueError(f"{directory / name}: no such file; {hint}")
+    names = ["utt2spk", "spk2utt", *BY_UTTERANCE, *BY_SPEAKER, *BY_RECORDING]
+    tables = {name: read_checked(directory / name, allow_pipes) for name in names if (directory / name).is_file()}
+    utt2spk = tables["utt2spk"]
+    if not utt2spk:
+        raise ValueError(f"{directory}/utt2spk: no utterances; make the set again")
+    tables.setdefault("spk2utt", spk2utt_of(utt2spk))
+    check_spk2utt(directory, utt2spk, tables["spk2utt"], spk_sort)
+    check_recordings(directory, tables, wav_files)
+    for name, table in tables.items():
+        if name in BY_UTTERANCE:
+            check_keys(directory / name, table, directory / "utt2spk", utt2spk, partial=name in PARTIAL)
+        elif name in BY_SPEAKER:
+            check_keys(directory / name, table, directory / "spk2utt", tables["spk2utt"], what="speakers")
+    check_classes(directory, tables, classes)
+    for name in GLOBAL:
+        path = directory / name
+        if path.is_file() and not number_of(path.read_text(encoding="utf-8").strip()) > 0:
+            raise ValueError(f"{path}: not a number above 0; write the seconds from frame to frame, as 0.01")
+    manifests = {
+        name: read_manifest(directory / name) for name in (RECORDINGS, SUPERVISIONS) if (directory / name).is_file()
+    }
+    check_manifests(directory, tables, manifests, allow_pipes)
+    return count(tables, manifests)
+
+
+def read_checked(path: Path, allow_pipes: bool) -> dict[str, str]:
+    """Read a table and check each value on its own."""
+    table = read_table(path)
+    is_value, wanted = VALUES.get(path.name, (None, ""))
+    for line, (key, value) in enumerate(table.items(), 1):
+        if path.suffix == ".scp" and "|" in (value.strip()[:1], value.strip()[-1:]):
+            if not allow_pipes:
+                raise ValueError(
+                    f"{path} line {line}: {key!r} is a pipe, which would run a command: {value!r}; "
+                    "write audio files, or allow pipes if you trust the directory"
+                )
+        elif is_value and not is_value(value):
+            raise ValueError(f"{path} line {line}: {key!r} has {value!r}, not {wanted}; mend or remove the line")
+    return table
+
+
+def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, str], spk_sort: bool) -> None:
+    """utt2spk stays sorted when sorted by speaker, and spk2utt says the same."""
+    if spk_sort:
+        lines = read_lines(directory / "utt2spk")
+        by_speaker = sorted(lines, key=lambda line: (line[len(re.split("[ \t]", line, maxsplit=1)[0]) :], line))
+        for at, (line, other) in enumerate(zip(lines, by_speaker, strict=True), 1):
+            if line != other:
+                raise ValueError(
+                    f"{directory}/utt2spk line {at}: {line!r} stands where {other!r} would if sorted by speaker; "
+                    "make speaker ids the beginning of utterance ids, as in spk-utt"
+                )
+    wanted: dict[str, list[str]] = {}
+    for utterance, speaker in utt2spk.items():
+        wanted.setdefault(speaker, []).append(utterance)
+    check_keys(directory / "spk2utt", spk2utt, directory / "utt2spk", sorted(wanted), what="speakers")
+    for line, (speaker, utterances) in enumerate(spk2utt.items(), 1):
+        found = re.split("[ \t]+", utterances)
+        if found != wanted[speaker]:
+            differ = sorted(set(found) ^ set(wanted[speaker]))
+            raise ValueError(
+                f"{directory}/spk2utt line {line}: speaker {speaker!r} has other utterances than in utt2spk "
+                f"({few(differ) if differ else 'in another order, or twice'}); run {FIX} {directory}"
+            )
+
+
+def check_recordings(directory: Path, tables: dict[str, dict[str, str]], wav_files: bool) -> None:
+    """wav.scp, segments and the tables by recording agree, and the audio files are there."""
+    wav, segments = tables.get("wav.scp"), tables.get("segments")
+    if wav is None:
+        if segments is not None:
+            raise ValueError(f"{directory}/segments: there is no wav.scp beside it; make it, or remove segments")
+    elif segments is not None:
+        recordings = sorted({re.split("[ \t]", value)[0] for value in segments.values()})
+        check_keys(directory / "wav.scp", wav, directory / "segments", recordings, what="recordings")
+    else:
+        check_keys(directory / "wav.scp", wav, directory / "utt2spk", tables["utt2spk"])
+    for name in BY_RECORDING[1:]:
+        if name in tables:
+            keys, by = (wav, "wav.scp") if wav is not None else (tables["utt2spk"], "utt2spk")
+            check_keys(directory / name, tables[name], directory / by, keys, what="recordings")
+    if wav is not None and wav_files:
+        files = [
+            (line, key, value) for line, (key, value) in enumerate(wav.items(), 1) if not value.strip().endswith("|")
+        ]
+        missing = [
+            (line, key, value)
+            for line, key, value in files
+            if not os.path.isfile(value) and not os.path.isfile(re.sub(r":[0-9]+$", "", value))
+        ]
+        if missing:
+            line, key, value = missing[0]
+            raise ValueError(
+                f"{directory}/wav.scp line {line}: the audio file of {key!r} is not there: {value} "
+                f"({len(missing)} of {len(wav)} are missing); put it there, or remove its line and "
+                f"run {FIX} {directory}"
+            )
+
+
+def check_classes(directory: Path, tables: dict[str, dict[str, str]], classes: Path | str | None) -> None:
+    """Every speaker has one class, and every class is in the list of classes."""
+    utt2spk, utt2class = tables["utt2spk"], tables.get("utt2class", {})
+    class_of: dict[str, tuple[str, str]] = {}
+    for line, (utterance, name) in enumerate(utt2class.items(), 1):
+        first, other = class_of.setdefault(utt2spk[utterance], (utterance, name))
+        if name != other:
+            raise ValueError(
+                f"{directory}/utt2class line {line}: speaker {utt2spk[utterance]!r} has class {name!r} in "
+                f"{utterance!r} and {other!r} in {first!r}; give each speaker one class"
+            )
+    if classes is None:
+        return
+    known = read_table(classes)
+    for line, (name, rest) in enumerate(known.items(), 1):
+        if rest or not is_class_name(name):
+            raise ValueError(f"{classes} line {line}: {name + ' ' + rest!r} is not one class name like en or zh_cn")
+    for line, (utterance, name) in enumerate(utt2class.items(), 1):
+        if name not in known:
+            raise ValueError(
+                f"{directory}/utt2class line {line}: class {name!r} of {utterance!r} is not in {classes} "
+                f"({few(list(known))}); add it there, or remove the utterance"
+            )
+
+
+def check_manifests(
+    directory: Path, tables: dict[str, dict[str, str]], manifests: dict[str, dict], allow_pipes: bool
+) -> None:
+    """The Lhotse manifests have the recordings and utterances of the tables, with the same speakers and classes."""
+    recordings, supervisions = manifests.get(RECORDINGS), manifests.get(SUPERVISIONS)
+    remedy = f"make the set again, or run {FIX} {directory}"
+    if recordings is not None:
+        if "wav.scp" in tables:
+            check_keys(directory / RECORDINGS, recordings, directory / "wav.scp", tables["wav.scp"], what="recordings")
+        for line, (name, record) in enumerate(recordings.items(), 1):
+            if not allow_pipes and any(source.get("type") == "command" for source in record.get("sources", ())):
+                raise ValueError(
+                    f"{directory / RECORDINGS} line {line}: the source of {name!r} is a command, which would be run; "
+                    "name audio files, or allow pipes if you trust the directory"
+                )
+    if supervisions is None:
+        return
+    check_keys(directory / SUPERVISIONS, supervisions, directory / "utt2spk", tables["utt2spk"])
+    for line, (name, record) in enumerate(supervisions.items(), 1):
+        where = f"{directory / SUPERVISIONS} line {line}: {name!r}"
+        if recordings is not None and record.get("recording_id") not in recordings:
+            raise ValueError(f"{where} is of recording {record.get('recording_id')!r}, not in {RECORDINGS}; {remedy}")
+        for field, found, table in (
+            ("speaker", record.get("speaker"), "utt2spk"),
+            ("class", (record.get("custom") or {}).get("class"), "utt2class"),
+        ):
+            if found is not None and table in tables and found != tables[table][name]:
+                raise ValueError(f"{where} has {field} {found!r}, but {tables[table][name]!r} in {table}; mend one")
+
+
+def check_keys(
+    path: Path,
+    keys: Collection[str],
+    other: Path,
+    expected: Collection[str],
+    what: str = "utterances",
+    partial: bool = False,
+) -> None:
+    """Raise ``ValueError`` unless ``keys`` are those expected or, if ``partial``, some of them."""
+    have, want = set(keys), set(expected)
+    lacking, unknown = [] if partial else sorted(want - have), sorted(have - want)
+    if lacking or unknown:
+        parts = [f"lacks {len(lacking)} ({few(lacking)})"] if lacking else []
+        parts += [f"has {len(unknown)} more ({few(unknown)})"] if unknown else []
+        remedy = f"make it again, or keep what they share with {FIX} {path.parent}"
+        raise ValueError(f"{path}: its {what} differ from {other}: {', '.join(parts)}; {remedy}")
+
+
+def few(names: list[str]) -> str:
+    """The first three, on one line."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def count(tables: dict[str, dict[str, str]], manifests: dict[str, dict]) -> Counts:
+    recordings = tables.get("wav.scp", manifests.get(RECORDINGS))
+    durations, frames = tables.get("utt2dur"), tables.get("utt2num_frames")
+    return Counts(
+        utterances=len(tables["utt2spk"]),
+        speakers=len(tables["spk2utt"]),
+        recordings=None if recordings is None else len(recordings),
+        seconds=None if durations is None else sum(map(float, durations.values())),
+        frames=None if frames is None else sum(map(int, frames.values())),
+        classes=dict(sorted(Counter(tables.get("utt2class", {}).values()).items())),
+    )
+
+
+def check_disjoint(directories: Iterable[Path | str]) -> None:
+    """Raise ``ValueError`` if a speaker is in two of the sets, as a test set's speaker in training would be."""
+    set_of: dict[str, Path] = {}
+    for directory in map(Path, directories):
+        for speaker in sorted(set(read_table(directory / "utt2spk").values())):
+            other = set_of.setdefault(speaker, directory)
+            if other != directory:
+                raise ValueError(f"speaker {speaker!r} is in {other} and in {directory}; leave it out of one")

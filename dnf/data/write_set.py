@@ -1,0 +1,90 @@
+"""From Lhotse manifests to one set's data directory: manifests and Kaldi tables, checked and written together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
+
+from dnf.data.kaldi_files import is_class_name, write_table
+
+MADE_FROM_AUDIO = ("feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "rejected.txt")  # by stage 1
+
+
+def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory: Path) -> None:
+    """Write ``recordings`` and ``supervisions`` of one set as Lhotse manifests and as a Kaldi data directory.
+
+    Every supervision is one utterance and carries ``custom={"class": NAME}`` and, where an expert scored it,
+    ``"score": FLOAT``. Utterance ids start with the speaker id, as Kaldi's sort order asks.
+
+    Args:
+        recordings: mono recordings, read from plain files.
+        supervisions: one per utterance.
+        directory: ``data/<set>``; made if needed, its tables are replaced.
+
+    Raises:
+        ValueError: an utterance without speaker or class, or manifests that contradict each other.
+    """
+    recordings, supervisions = fix_manifests(recordings.to_eager(), supervisions.to_eager())
+    recordings = RecordingSet.from_recordings(sorted(recordings, key=lambda r: r.id))
+    supervisions = SupervisionSet.from_segments(sorted(supervisions, key=lambda s: s.id))
+    try:
+        validate_recordings_and_supervisions(recordings, supervisions)
+    except AssertionError as error:
+        raise ValueError(f"{directory}: {error}") from None
+    for utterance in supervisions:
+        check_utterance(utterance, directory)
+
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in MADE_FROM_AUDIO:
+        (directory / name).unlink(missing_ok=True)
+    recordings.to_file(directory / "recordings.jsonl.gz")
+    supervisions.to_file(directory / "supervisions.jsonl.gz")
+    for name, table in tables(recordings, supervisions).items():
+        if table:
+            write_table(directory / name, table)
+        else:
+            (directory / name).unlink(missing_ok=True)
+
+
+def check_utterance(utterance, directory: Path) -> None:
+    """Raise ``ValueError`` unless the utterance has a speaker, a class of legal form and an id that starts with the speaker."""
+    where = f"{directory}: utterance {utterance.id}"
+    if not utterance.speaker or not utterance.id.startswith(utterance.speaker):
+        raise ValueError(
+            f"{where}: its id does not start with its speaker {utterance.speaker!r}; name it <speaker>-<utterance>"
+        )
+    check_class((utterance.custom or {}).get("class"), where)
+
+
+def check_class(name: object, where: str) -> None:
+    """Raise ``ValueError`` unless ``name`` can be the name of a class."""
+    if not isinstance(name, str) or not is_class_name(name):
+        raise ValueError(f"{where}: class {name!r} is not a name like en or zh_cn (letters a-z, digits, underscore)")
+
+
+def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, dict[str, str]]:
+    """The Kaldi tables of a set, by file name; a table that has nothing to say is empty."""
+    by_id = {r.id: r for r in recordings}
+    speakers: dict[str, list[str]] = {}
+    for s in supervisions:
+        speakers.setdefault(s.speaker, []).append(s.id)
+    whole = all(
+        s.id == s.recording_id and s.start == 0 and s.duration == by_id[s.recording_id].duration for s in supervisions
+    )
+    return {
+        "wav.scp": {
+            r.id: f"{r.sources[0].source} |" if r.sources[0].type == "command" else str(r.sources[0].source)
+            for r in recordings
+        },
+        "segments": {} if whole else {s.id: f"{s.recording_id} {s.start} {s.end}" for s in supervisions},
+        "utt2spk": {s.id: s.speaker for s in supervisions},
+        "spk2utt": {speaker: " ".join(utts) for speaker, utts in speakers.items()},
+        "utt2class": {s.id: s.custom["class"] for s in supervisions},
+        "utt2dur": {s.id: str(s.duration) for s in supervisions},
+        "utt2score": {s.id: str(s.custom["score"]) for s in supervisions if "score" in s.custom},
+        "text": {s.id: s.text for s in supervisions if s.text} if all(s.text for s in supervisions) else {},
+        "spk2gender": {s.speaker: s.gender for s in supervisions}
+        if all(s.gender in ("m", "f") for s in supervisions)
+        else {},
+    }

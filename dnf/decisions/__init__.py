@@ -1,0 +1,1 @@
+"""Calibration, decisions and the figures made of them."""

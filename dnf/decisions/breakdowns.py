@@ -1,0 +1,115 @@
+"""Where the information is: in how many seconds of a recording, which speakers, expert scores and latent dimensions.
+
+All from what stages 4 and 7 left; the flow is not run again.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dnf.experiment.config import Config
+from dnf.experiment.tables import each_row, read_tsv, write_tsv
+from dnf.metrics.figure_rows import share_row
+from dnf.scoring.durations import durations, top_share
+from dnf.scoring.latent_store import Latents, latent_sets
+
+
+def whole_sets(exp: Path, config: Config) -> list[Path]:
+    """``latents/<set>`` of the sets that are not cut to pieces already."""
+    cut = {name for name, view in config.data.views.items() if view.seconds}
+    return [directory for directory in latent_sets(exp) if directory.name not in cut]
+
+
+class Group:
+    """Decisions of utterances that belong together: frames, log-likelihood ratios, and right ones of each speaker."""
+
+    def __init__(self):
+        self.frames, self.ratios = 0, array("d")
+        self.shares: dict[str, list[int]] = {}  # speaker: right, all
+
+    def add(self, row: dict) -> None:
+        """Count a row of ``decisions/<set>.txt``."""
+        own = self.shares.setdefault(row["speaker"], [0, 0])
+        own[0] += row["decision"] == row["class"]
+        own[1] += 1
+        self.frames += int(row["frames"])
+        self.ratios.append(float(row["llr"]))
+
+    def summary(self, known: bool) -> dict:
+        """Accuracy, mean and standard deviation of the log-likelihood ratio (nats per frame), and counts."""
+        right, llr = sum(right for right, _ in self.shares.values()), np.array(self.ratios)
+        return {
+            "accuracy": f"{right / len(llr):.6f}" if known else "",
+            "llr_mean": f"{llr.mean():.6f}",
+            "llr_std": f"{llr.std():.6f}",
+            "utterances": len(llr),
+            "frames": self.frames,
+        }
+
+
+def speaker_rows(name: str, decisions: Iterable[dict], known: Sequence[str]) -> list[dict]:
+    """Rows of ``speakers.tsv``: accuracy (empty for a class unseen) and log-likelihood ratio of each speaker."""
+    groups: dict[tuple[str, str], Group] = {}
+    for row in decisions:
+        groups.setdefault((row["class"], row["speaker"]), Group()).add(row)
+    return [
+        {"set": name, "class": true, "speaker": speaker} | of.summary(true in known)
+        for (true, speaker), of in sorted(groups.items())
+    ]
+
+
+def score_rows(name: str, decisions: Iterable[dict], known: Sequence[str], config: Config) -> list[dict]:
+    """Rows of ``by_score.tsv``: the same for each expert score, rounded to an integer; none where nothing is scored."""
+    groups: dict[tuple[str, int], Group] = {}
+    for row in decisions:
+        if row["score"]:
+            groups.setdefault((row["class"], math.floor(float(row["score"]) + 0.5)), Group()).add(row)
+    rows = []
+    for (true, score), of in sorted(groups.items()):
+        hits = [(speaker, right, total) for speaker, (right, total) in of.shares.items()]
+        share = share_row("", hits, config.report.bootstrap, config.seed)
+        ends = {key: share[key] if true in known else "" for key in ("low", "high")}
+        row = {"set": name, "class": true, "score": score} | of.summary(true in known) | ends
+        rows.append(row | {"speakers": share["speakers"]})
+    return rows
+
+
+def fisher_summary(exp: Path) -> list[dict]:
+    """Rows of ``results.tsv``: mean Fisher ratio of each part, and the share of the sum its top tenth has."""
+    path = exp / "fisher.tsv"
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for row in read_tsv(path) if path.is_file() else ():
+        groups.setdefault((row["set"], row["classes"], row["part"]), []).append(float(row["fisher"]))
+    rows = []
+    for (name, classes, part), values in groups.items():
+        ratios = np.nan_to_num(values)
+        for metric, value in ((f"fisher_{part}", ratios.mean()), (f"fisher_top_{part}", top_share(ratios))):
+            names = {"metric": metric, "set": name, "class": classes}
+            rows.append(names | {"value": f"{value:.6g}", "total": len(ratios)})
+    return rows
+
+
+def information_rows(exp: Path, config: Config) -> list[dict]:
+    """Write durations.tsv, speakers.tsv and by_score.tsv; rows of ``accuracy.tsv``, with the seconds as ``decided``."""
+    found, speakers, scores = durations(exp, config), [], []
+    for directory in whole_sets(exp, config):
+        path = exp / "decisions" / f"{directory.name}.txt"
+        if path.is_file():
+            known = Latents.open(directory).classes
+            speakers += speaker_rows(directory.name, each_row(path), known)
+            scores += score_rows(directory.name, each_row(path), known, config)
+    columns = ("accuracy", "low", "high", "llr_mean", "llr_std", "utterances", "frames", "speakers")
+    ends = ("value", "low", "high", "count", "total", "speakers", "fewest")
+    write_tsv(
+        exp / "durations.tsv",
+        [{k: v for k, v in r.items() if k != "metric"} for r in found],
+        ("set", "class", "seconds", *ends),
+    )
+    write_tsv(exp / "speakers.tsv", speakers, ("set", "class", "speaker", "accuracy", *columns[3:7]))
+    write_tsv(exp / "by_score.tsv", scores, ("set", "class", "score", *columns))
+    return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in found]

@@ -1,0 +1,285 @@
+"""Calibrated log-likelihoods of utterances: multi-class logistic regression on dev, with duration as a covariate.
+
+For the mean log-likelihoods m_k of an utterance, centred over the classes, and its n effective frames
+(``dnf.decisions.evidence``)
+
+    l_k = n / (n + h) * slope * (m_k - middle_k) + offset_k
+
+Where the mean of an utterance varies by s_b^2 between utterances of a class (speaker, words, channel) and by s_w^2 /
+n for its frames, its log-likelihood ratio is of this form with h = s_w^2 / s_b^2: short utterances weigh by their
+frames, and long ones are no surer than one more utterance of the kind lets them be. middle_k is what m_k is on the
+average of the classes, so that duration by itself says nothing: an offset within the weight would let a corpus of
+longer utterances be told by their length.
+
+The slope and offsets are fitted as in Brummer & van Leeuwen, "On calibration of language recognition scores",
+Odyssey 2006, and Brummer & du Preez, "Application-independent evaluation of speaker detection", Computer Speech and
+Language 20, 2006: every class weighs alike, so the result is a log-likelihood and no posterior of dev's class counts;
+and every speaker of a class weighs alike. log h has a normal prior around the logarithm of what an analysis of
+variance of dev gives, since dev may have utterances of about one length. Targets are drawn back as in Platt,
+"Probabilistic outputs for support vector machines", 1999, with speakers as counts, those S of the class that has the
+fewest: p pseudo-speakers added to each class make the odds that utterances are fitted to S / p + 1 to 1, the same for
+all classes, and leave the slope finite where classes do not overlap. That bounds what the fit aims at and not what
+comes out: an utterance that lies further out than most of dev has longer odds.
+
+p was chosen for the Cllr of dev with each speaker left out of the fit (``cllr_left_out`` of results.txt, which
+``--sweep calibrate.pseudo_speakers=...`` goes through), among 0.05, 0.1, 0.2, 0.3, 0.5 and 1. On recordings of 25 to 30
+speakers (three divisions, each with a hybrid flow, an MLP and a GMM) its mean is 0.408, 0.389, 0.384, 0.390, 0.409 and
+0.460 bits. With the speakers of each class for its own S it is 0.398 instead of 0.384, and offsets lean to the class
+that has more of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import special
+
+from dnf.decisions.evidence import Evidence
+from dnf.experiment.settings import Calibrate
+from dnf.metrics.effective_frames import effective_frames
+
+HALF = (1e-2, 1e5)  # effective frames, the least and the most h
+DOUBT = 0.5  # deviation of the prior of log h
+FOLDS = 100  # fits at most when speakers are left out
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes calibrated log-likelihoods of mean ones.
+
+    Attributes:
+        classes: K names.
+        slope: nats of log-likelihood per nat of mean frame log-likelihood, for very long utterances.
+        middle: K, mean over the classes of the mean of m_k, nats.
+        offsets: K, nats.
+        half: effective frames h of an utterance that weighs half as much as a very long one; None: all weigh alike.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev from lag 0 on, nats squared; empty, or of
+            lag 0 alone: frames count as independent.
+        speakers: of dev, by class.
+        utterances: of dev, by class.
+    """
+
+    classes: list[str]
+    slope: float
+    middle: list[float]
+    offsets: list[float]
+    half: float | None
+    covariance: list[float]
+    speakers: dict[str, int]
+    utterances: dict[str, int]
+
+    @classmethod
+    def fit(cls, evidence: Evidence, settings: Calibrate) -> Calibration:
+        """Fit on the evidence of dev; utterances of classes the model does not know are left out.
+
+        Raises:
+            ValueError: dev has no utterance of some class.
+        """
+        missing = absent_classes(evidence)
+        if missing:
+            raise ValueError(
+                f"dev has no utterance of class {missing[0]}: log-likelihood ratios cannot be calibrated on it"
+            )
+        covariance = evidence.covariance if settings.effective_frames else evidence.covariance[:1]
+        known = known_utterances(evidence)
+        labels = labels_of(evidence, known)
+        speakers = [evidence.utts[u]["speaker"] for u in known]
+        frames = effective_frames(evidence.frames[known], covariance)
+        mean = evidence.mean[known]
+        mean = mean - mean.mean(1, keepdims=True)
+        counts = {k: len({s for s, label in zip(speakers, labels) if label == k}) for k in range(len(evidence.classes))}
+        start = usual_half(mean, labels, frames, covariance) if settings.duration else None
+        weights = speaker_weights(labels, speakers, len(evidence.classes))
+        middle = weights @ mean / weights.sum()
+        slope, offsets, half = regress(
+            mean - middle, labels, weights, list(counts.values()), frames, start, settings.pseudo_speakers
+        )
+        return cls(
+            list(evidence.classes),
+            slope,
+            middle.tolist(),
+            offsets.tolist(),
+            half,
+            [float(value) for value in covariance],
+            {name: counts[k] for k, name in enumerate(evidence.classes)},
+            {name: int((labels == k).sum()) for k, name in enumerate(evidence.classes)},
+        )
+
+    @classmethod
+    def left_out(cls, evidence: Evidence, settings: Calibrate) -> np.ndarray | None:
+        """Log-likelihoods ``(U, K)`` of dev itself, nats, each utterance's by a fit without its speaker.
+
+        Above ``FOLDS`` speakers, several are left out at a time. Utterances of classes the model does not know are
+        scored by the fit on all. The autocovariance of frames is that of all of dev. None if a class is of one speaker
+        alone, or of those left out at a time, so that no fit can do without them.
+        """
+        found = cls.fit(evidence, settings).loglik(evidence)
+        known = known_utterances(evidence)
+        speakers = sorted({evidence.utts[u]["speaker"] for u in known})
+        fold = {speaker: n % FOLDS for n, speaker in enumerate(speakers)}
+        of_known = np.array([fold[evidence.utts[u]["speaker"]] for u in known])
+        for number in sorted(set(fold.values())):
+            kept = evidence.only(known[of_known != number])
+            if absent_classes(kept):
+                return None
+            out = known[of_known == number]
+            found[out] = cls.fit(kept, settings).loglik(evidence.only(out))
+        return found
+
+    def loglik(self, evidence: Evidence) -> np.ndarray:
+        """Calibrated log-likelihoods ``(U, K)``, nats, up to a constant of the utterance.
+
+        An utterance's effective frames follow from its frames and the autocovariance of dev.
+
+        Raises:
+            ValueError: the classes are not those it was calibrated for.
+        """
+        if list(evidence.classes) != self.classes:
+            raise ValueError(f"calibrated for classes {' '.join(self.classes)}, not {' '.join(evidence.classes)}")
+        mean = evidence.mean - evidence.mean.mean(1, keepdims=True)
+        weight = np.ones(len(mean))
+        if self.half is not None:
+            frames = effective_frames(evidence.frames, np.array(self.covariance))
+            weight = frames / (frames + self.half)
+        return weight[:, None] * self.slope * (mean - np.array(self.middle)) + np.array(self.offsets)
+
+    def posteriors(self, evidence: Evidence, priors: dict[str, float]) -> np.ndarray:
+        """Posteriors ``(U, K)`` of the classes under priors by class; none given: equal ones."""
+        return posteriors(self.loglik(evidence), self.classes, priors)
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read ``path``, as ``save`` wrote it.
+
+        Raises:
+            ValueError: the file is not there, or is not a calibration.
+        """
+        if not path.is_file():
+            raise ValueError(f"{path}: not there; run stage 7 with calibrate.enabled and all classes in dev")
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError):
+            raise ValueError(f"{path}: not a calibration; run stage 7 again") from None
+
+
+def absent_classes(evidence: Evidence) -> list[str]:
+    """Classes of the model that no utterance is of."""
+    return sorted(set(evidence.classes) - {utt["class"] for utt in evidence.utts})
+
+
+def posteriors(loglik: np.ndarray, classes: list[str], priors: dict[str, float]) -> np.ndarray:
+    """Posteriors ``(U, K)`` of calibrated log-likelihoods ``(U, K)`` under priors by class; none given: equal ones."""
+    return special.softmax(loglik + np.log(prior_of(classes, priors)), axis=1)
+
+
+def known_utterances(evidence: Evidence) -> np.ndarray:
+    """Numbers of the utterances of classes that the model knows."""
+    return np.array([u for u, utt in enumerate(evidence.utts) if utt["class"] in evidence.classes], dtype=int)
+
+
+def labels_of(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
+    """Their classes, as columns of the evidence."""
+    return np.array([evidence.classes.index(evidence.utts[row]["class"]) for row in rows], dtype=int)
+
+
+def prior_of(classes: list[str], priors: dict[str, float]) -> np.ndarray:
+    """Prior of each class ``(K,)``, adding up to 1; equal where ``priors`` is empty.
+
+    Raises:
+        ValueError: a class has no prior.
+    """
+    if not priors:
+        return np.full(len(classes), 1 / len(classes))
+    missing = [name for name in classes if name not in priors]
+    if missing:
+        raise ValueError(f"calibrate.priors: no prior for class {missing[0]}; name every class of the model, or none")
+    values = np.array([priors[name] for name in classes])
+    return values / values.sum()
+
+
+def usual_half(mean: np.ndarray, labels: np.ndarray, frames: np.ndarray, covariance: np.ndarray) -> float:
+    """h = s_w^2 / s_b^2 by an analysis of variance: how utterances of a class differ beyond what frames explain.
+
+    Args:
+        mean: ``(U, K)`` centred mean log-likelihoods, nats.
+        labels: ``(U,)`` columns of their classes.
+        frames: ``(U,)`` effective.
+        covariance: autocovariance from lag 0 on; without it, the median of ``frames``.
+    """
+    classes = mean.shape[1]
+    rest = mean - np.stack([mean[labels == k].mean(0) for k in range(classes)])[labels]
+    total = 2 / (classes - 1) * (rest**2).sum() / max(1, len(mean) - classes)
+    if len(covariance) == 0 or covariance[0] <= 0 or total <= 0:
+        return float(np.median(frames))
+    between = max(total - (covariance[0] / frames).mean(), total / 100)
+    return float(np.clip(covariance[0] / between, *HALF))
+
+
+def speaker_weights(labels: np.ndarray, speakers: list[str], classes: int) -> np.ndarray:
+    """Weights ``(U,)``: every class counts alike, and in it every speaker; their sum is the number of pairs of both."""
+    pairs = list(zip(labels.tolist(), speakers))
+    of_pair = Counter(pairs)
+    of_class = np.bincount([k for k, _ in of_pair], minlength=classes)
+    return np.array([len(of_pair) / (classes * of_class[k] * of_pair[k, s]) for k, s in pairs])
+
+
+def regress(
+    mean: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    of_class: list[int],
+    frames: np.ndarray,
+    half: float | None,
+    pseudo: float,
+) -> tuple[float, np.ndarray, float | None]:
+    """Slope, offsets ``(K,)`` and h of greatest posterior density.
+
+    Args:
+        mean: ``(U, K)`` mean log-likelihoods, centred over the classes and around their middle, nats.
+        labels: ``(U,)`` columns of their classes.
+        weights: ``(U,)`` how much each counts.
+        of_class: number of speakers of each class.
+        frames: ``(U,)`` effective.
+        half: median of the prior of h; None: no h.
+        pseudo: speakers added to the counts of each class, as evidence against certainty.
+    """
+    from scipy import optimize  # slow to import, and only a fit needs it
+
+    classes = mean.shape[1]
+    speakers = min(of_class)
+    targets = np.full((len(mean), classes), pseudo)
+    targets[np.arange(len(mean)), labels] += speakers
+    targets /= speakers + classes * pseudo
+    scale = np.sqrt((mean**2).mean()) or 1.0
+    x = mean / scale
+
+    def cost(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        score = theta[0] * x
+        weight = np.ones(len(x)) if half is None else frames / (frames + np.exp(theta[-1]))
+        logits = weight[:, None] * score + theta[1 : 1 + classes]
+        gap = weights[:, None] * (special.softmax(logits, axis=1) - targets)
+        value = -(weights[:, None] * targets * special.log_softmax(logits, axis=1)).sum()
+        gradient = [(gap * weight[:, None] * x).sum(), *gap.sum(0)]
+        if half is not None:
+            far = theta[-1] - np.log(half)
+            value += 0.5 * (far / DOUBT) ** 2
+            gradient.append(-((gap * score).sum(1) * weight * (1 - weight)).sum() + far / DOUBT**2)
+        return value, np.array(gradient)
+
+    start = np.array([1.0, *np.zeros(classes)] + ([] if half is None else [np.log(half)]))
+    bounds = [(0, None)] + [(None, None)] * classes + ([] if half is None else [tuple(np.log(HALF))])
+    found = optimize.minimize(
+        cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8, "ftol": 1e-13}
+    )
+    offsets = found.x[1 : 1 + classes]
+    return float(found.x[0] / scale), offsets - offsets.mean(), None if half is None else float(np.exp(found.x[-1]))

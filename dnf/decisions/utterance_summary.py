@@ -1,0 +1,70 @@
+"""What the open-set score reads of an utterance, from the latents of stage 4."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnf.scoring.latent_store import Latents, mapped
+
+
+class Summary(NamedTuple):
+    """What the open-set score reads of U utterances.
+
+    Attributes:
+        logp: ``(U, K)`` float64, mean over frames of the log prior density of z under each class, nats.
+        mixture: ``(U,)`` float64, mean over frames of the log of the classes' mean prior density, nats.
+        logdet: ``(U,)`` float64, mean over frames, nats.
+        z_mean: ``(U, D)`` mean latent; may be mapped from disk.
+        frames: ``(U,)`` frames of each.
+    """
+
+    logp: np.ndarray
+    mixture: np.ndarray
+    logdet: np.ndarray
+    z_mean: np.ndarray
+    frames: np.ndarray
+
+    def rows(self, wanted: np.ndarray) -> Summary:
+        """Those of some utterances, ``(U,)`` bool or numbers."""
+        whole = wanted.dtype == bool and wanted.all()  # then mean latents stay on disk
+        return self if whole else Summary(*(array[wanted] for array in self))
+
+
+def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summary:
+    """Of one utterance, from its frames.
+
+    Args:
+        logp: ``(N, K)`` log prior density of the frames' z under each class, nats.
+        logdet: ``(N,)`` nats.
+        z_mean: ``(D,)`` mean of z.
+    """
+    logp = np.asarray(logp, np.float64)
+    mixture = np.logaddexp.reduce(logp, axis=1).mean() - np.log(logp.shape[1])
+    means = logp.mean(0)[None], np.array([mixture]), np.array([np.mean(logdet, dtype=np.float64)])
+    return Summary(*means, np.asarray(z_mean, np.float64)[None], np.array([len(logp)]))
+
+
+def read(directory: Path) -> tuple[Latents, Summary] | None:
+    """Latents and summary of ``latents/<set>``; None where there are no mean latents, as for systems without a flow.
+
+    Raises:
+        ValueError: the mean latents are not those of the utterances.
+    """
+    path = directory / "z_mean.npy"
+    if not path.is_file():
+        return None
+    latents, z_mean = Latents.open(directory), mapped(path)
+    if len(z_mean) != len(latents.utts):
+        raise ValueError(f"{path}: {len(z_mean)} rows for {len(latents.utts)} utterances; run stage 4 again")
+    count = len(latents.utts)
+    arrays = np.empty((count, len(latents.classes))), np.empty(count), np.empty(count)
+    frames = np.empty(count, np.int64)
+    for u, utt in enumerate(latents.utts):
+        rows = slice(utt["first"], utt["first"] + utt["rows"])
+        own = summary_of(latents.logp[rows], latents.logdet[rows], z_mean[u])
+        for array, (value,) in zip((*arrays, frames), (own.logp, own.mixture, own.logdet, own.frames)):
+            array[u] = value
+    return latents, Summary(*arrays, z_mean, frames)

@@ -1,0 +1,1 @@
+"""What a run is: its settings, classes, sets, folders, stages and their markers."""

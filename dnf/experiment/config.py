@@ -1,0 +1,279 @@
+"""The settings of an experiment, filled from YAML files and ``section.key=value`` words.
+
+Order of strength: ``conf/default.yaml`` < recipe < experiment YAML < command line. The defaults stand in
+``conf/default.yaml`` alone; a key that is not there is an error that names the nearest one that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from dnf.experiment.layout import ROOT
+from dnf.experiment.settings import (
+    Augment,
+    Baselines,
+    Calibrate,
+    Channel,
+    Cmvn,
+    Data,
+    Decide,
+    Features,
+    Flow,
+    Frames,
+    Gaussianality,
+    Latents,
+    OpenSet,
+    Plots,
+    Prior,
+    Report,
+    Score,
+    Splice,
+    Train,
+    Vad,
+    View,
+)
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, where PyYAML has it
+DEFAULTS = ROOT / "conf" / "default.yaml"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of an experiment; ``Config.load`` reads them back from the ``config.yaml`` a stage left behind."""
+
+    seed: int
+    features: Features
+    vad: Vad
+    frames: Frames
+    cmvn: Cmvn
+    augment: Augment
+    channel: Channel
+    splice: Splice
+    data: Data
+    flow: Flow
+    prior: Prior
+    train: Train
+    gaussianality: Gaussianality
+    latents: Latents
+    baselines: Baselines
+    plots: Plots
+    score: Score
+    decide: Decide
+    open_set: OpenSet
+    calibrate: Calibrate
+    report: Report
+
+    def __post_init__(self):
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, but is {self.seed}")
+
+    @classmethod
+    def load(cls, path: Path) -> Config:
+        return resolve([path])
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(yaml.safe_dump(dataclasses.asdict(self), sort_keys=False), encoding="utf-8")
+        temporary.replace(path)
+
+    @property
+    def dim(self) -> int:
+        """Dimension D of a spliced vector."""
+        return (self.splice.left + 1 + self.splice.right) * self.features.num_filters
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options ``--config FILE`` and ``--set SECTION.KEY=VALUE``, kept in ``layers`` in the order they are given."""
+    parser.add_argument(
+        "--config",
+        dest="layers",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML settings; the later wins",
+    )
+    parser.add_argument(
+        "--set",
+        dest="layers",
+        action="append",
+        metavar="SECTION.KEY=VALUE",
+        help="one setting; the later of --config and --set wins",
+    )
+
+
+def resolve(layers: Iterable[Path | str]) -> Config:
+    """Defaults, then each layer, a YAML file (``Path``) or a ``section.key=value`` word; later ones win.
+
+    Raises:
+        ValueError: an unknown section or key (with the nearest known one), a value of the wrong type or out of range.
+    """
+    tree = read_yaml(DEFAULTS)
+    for layer in layers:
+        if isinstance(layer, Path):
+            merge(tree, read_yaml(layer), str(layer))
+        else:
+            merge(tree, parse_word(layer), f"--set {layer}")
+    return from_tree(tree)
+
+
+def from_saved(tree: Mapping[str, Any]) -> Config:
+    """The settings that a checkpoint holds; those that are younger than the checkpoint have their defaults."""
+    full = read_yaml(DEFAULTS)
+    merge(full, tree, "the checkpoint")
+    return from_tree(full)
+
+
+def from_tree(tree: Mapping[str, Any]) -> Config:
+    """The settings from a tree of plain values that names every one of them.
+
+    Raises:
+        ValueError: a value of the wrong type or out of range, or settings that do not go together.
+    """
+    config = build(Config, tree, "")
+    if config.train.beta and config.prior.cond_dim == 0:
+        raise ValueError("train.beta: a flow with prior.cond_dim 0 has no class posteriors; train it with beta 0")
+    if config.train.select == "accuracy" and config.prior.cond_dim == 0:
+        raise ValueError("train.select: a flow with prior.cond_dim 0 decides nothing; choose it by nll")
+    check_channel(config)
+    if config.prior.cond_dim > config.dim:
+        raise ValueError(
+            f"prior.cond_dim {config.prior.cond_dim} is more than the {config.dim} dims of a vector "
+            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.num_filters})"
+        )
+    return config
+
+
+def check_channel(config: Config) -> None:
+    """Raise ``ValueError`` where means against the channel would do nothing or could not work."""
+    augment, channel = config.augment, config.channel
+    only_curves = not (augment.band_limit or augment.reverb or augment.noise)
+    if augment.probability and augment.renormalize and only_curves and config.cmvn.scope != "none":
+        raise ValueError(
+            f"augment: cmvn.scope {config.cmvn.scope} takes EQ and tilt away again, whole; add noise, reverb or "
+            "band_limit, or set augment.renormalize=false to leave them in"
+        )
+    if augment.probability and config.features.use_fft_mag:
+        raise ValueError("augment: adds powers, and features.use_fft_mag makes magnitudes; set one of them to off")
+    if (channel.nap or channel.centre != "none") and config.prior.cond_dim < 2:
+        raise ValueError(
+            f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes"
+        )
+    if (channel.nap or channel.centre != "none") and config.prior.cond_r:
+        raise ValueError("channel: corrects c alone, but prior.cond_r lets r hold class, too; set one of them to off")
+    if channel.nap and channel.nap >= config.prior.cond_dim:
+        raise ValueError(f"channel.nap {channel.nap} must be below prior.cond_dim {config.prior.cond_dim}")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), LOADER)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected 'section:' with 'key: value' lines below it")
+    return tree
+
+
+def parse_word(word: str) -> dict[str, Any]:
+    name, equals, text = word.partition("=")
+    keys = name.split(".")
+    if not equals or not all(keys) or len(keys) > 2:
+        raise ValueError(f"--set {word}: must be of the form section.key=value, e.g. train.lr=0.001")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {word}: {text!r} is not a value") from None
+    for key in reversed(keys):
+        value = {key: value}
+    return value
+
+
+def merge(tree: dict[str, Any], more: Mapping[str, Any], source: str) -> None:
+    """Lay ``more`` over ``tree``, which knows every legal section and key."""
+    for section, values in more.items():
+        known(section, tree, source, "")
+        if not isinstance(tree[section], dict):
+            tree[section] = values
+            continue
+        if not isinstance(values, dict):
+            raise ValueError(f"{source}: {section} is a section; set one of its keys: {', '.join(tree[section])}")
+        for key, value in values.items():
+            known(key, tree[section], source, f"{section}.")
+            tree[section][key] = value
+
+
+def known(name: str, tree: Mapping[str, Any], source: str, prefix: str) -> None:
+    if name not in tree:
+        near = difflib.get_close_matches(str(name), tree, n=1, cutoff=0.0)[0]
+        raise ValueError(f"{source}: unknown setting {prefix}{name}; the nearest known one is {prefix}{near}")
+
+
+def build(cls: type, tree: Mapping[str, Any], prefix: str):
+    hints = typing.get_type_hints(cls)
+    missing = hints.keys() - tree.keys()
+    if missing:
+        raise ValueError(f"{DEFAULTS}: no default for {prefix}{sorted(missing)[0]}")
+    return cls(**{key: convert(tree[key], hints[key], prefix + key) for key in hints})
+
+
+def build_view(tree: Any, name: str) -> View:
+    """A view; what is not given has its default."""
+    hints = typing.get_type_hints(View)
+    if not isinstance(tree, dict) or "sets" not in tree:
+        raise ValueError(f"{name}: {tree!r} is not a view such as {{sets: [a, b]}}")
+    for key in tree:
+        known(key, hints, name, f"{name}.")
+    values = {key: convert(value, hints[key], f"{name}.{key}") for key, value in tree.items()}
+    try:
+        return View(**values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def convert(value: Any, hint: Any, name: str) -> Any:
+    """``value`` as the type the field asks for; YAML reads 1e-3 as text, so a float may come as text."""
+    if dataclasses.is_dataclass(hint):
+        return build_view(value, name) if hint is View else build(hint, value, f"{name}.")
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise ValueError(f"{name}: {value!r} is not one of {', '.join(map(str, args))}")
+        return value
+    if origin is types.UnionType:
+        return None if value is None else convert(value, args[0], name)
+    if origin is list:
+        items = [value] if args[0] is str and isinstance(value, str) else value
+        if not isinstance(items, list) or args[0] is str and not all(isinstance(item, str) for item in items):
+            raise ValueError(f"{name}: {value!r} is not a list such as [a, b]")
+        return [convert(item, args[0], name) for item in items]
+    if origin is dict:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
+        if args[1] is str and not all(isinstance(item, str) for item in value.values()):
+            raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
+        return {key: convert(item, args[1], f"{name}.{key}") for key, item in value.items()}
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    if type(value) is not hint:
+        raise ValueError(f"{name}: {value!r} is not {'text' if hint is str else hint.__name__}")
+    return value

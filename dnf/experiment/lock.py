@@ -1,0 +1,150 @@
+"""One run at a time where ``data/`` and ``exp/`` lie: ``run.sh`` locks ``exp/.lock`` for its life.
+
+The lock (flock) belongs to the open file, which all that ``run.sh`` starts on this machine inherits. So a run that was
+killed leaves no lock behind, nor does a machine that was restarted, while a job that outlives its ``run.sh`` keeps the
+next one out. The text in the file only says who took it.
+
+On NFS the server keeps the lock (version 4, or 3 with lockd), so it also holds between machines; mounted with
+``nolock`` or ``local_lock`` it holds on each machine alone. Where a file system has no locks, the run goes on with a
+warning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import textwrap
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from dnf.experiment import entry
+
+log = logging.getLogger(__name__)
+
+GLANCE = 1.0  # seconds another process may hold the lock just to look whether it is free
+GRACE = 20.0  # seconds the jobs of a killed run may take to end
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class Holder(NamedTuple):
+    """Who took the lock; ``since`` in seconds since the epoch."""
+
+    host: str
+    pid: int
+    since: float
+    command: str
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        command = textwrap.shorten(self.command, 120, placeholder=" ...")
+        return f"'{command}' (host {self.host}, pid {self.pid}, since {since})"
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Who took the lock last, if the file says so."""
+    try:
+        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def processes(path: Path) -> dict[int, str]:
+    """Processes of this machine that have the file open, as far as this user may see them: command line by pid."""
+    wanted, found = path.stat(), {}
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.path.samestat(link.stat(), wanted):
+                words = (link.parents[1] / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+                found[int(link.parts[2])] = " ".join(words).strip()
+        except OSError:  # it ended, or is not ours to look into
+            continue
+    return found
+
+
+def refusal(folder: Path, holder: Holder | None, host: str, living: dict[int, str]) -> tuple[float, str]:
+    """How long it is worth waiting for a lock that others have, in seconds, and what to say then.
+
+    Args:
+        folder: ``exp``.
+        holder: who the file says took the lock.
+        host: this machine.
+        living: processes of this machine that may have it, command line by pid.
+    """
+    if holder is None:
+        return GLANCE, f"{folder}: in use by another run, whose name cannot be read; wait for it to end"
+    if holder.host != host or holder.pid in living or not living:
+        return GLANCE, f"{folder}: in use by {holder}; wait for it to end, or stop it there with 'kill {holder.pid}'"
+    left = ", ".join(f"pid {pid} ({command})" for pid, command in sorted(living.items()))
+    pids = " ".join(map(str, sorted(living)))
+    return (
+        GRACE,
+        f"{folder}: {holder} is gone, but what it started goes on: {left}; wait for it to end, or 'kill {pids}'",
+    )
+
+
+def take(path: Path, handle: int, holder: Holder) -> None:
+    """Lock the file that is open as ``handle``, and write into it who holds it.
+
+    Raises:
+        ValueError: another run has it.
+    """
+    began = time.monotonic()
+    told = False
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            others = {pid: command for pid, command in processes(path).items() if pid not in (os.getpid(), holder.pid)}
+            patience, message = refusal(path.parent, read_holder(path), holder.host, others)
+            if time.monotonic() - began >= patience:
+                raise ValueError(message) from None
+            if patience == GRACE and not told:
+                log.info("%s: waiting for the jobs of a run that was killed to end", path.parent)
+                told = True
+            time.sleep(0.1)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            log.warning(
+                "%s: this file system has no locks (%s): see that no other run works here", path, error.strerror
+            )
+            break
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, (json.dumps(holder._asdict()) + "\n").encode(), 0)
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """Who runs in ``exp`` now; ``None`` if nobody does."""
+    path = folder / ".lock"
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return read_holder(path)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+    return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.experiment.lock", description=__doc__.split("\n\n")[0])
+    parser.add_argument("file", type=Path, help="the lock, such as exp/.lock")
+    parser.add_argument("handle", type=int, help="number under which the calling shell has it open for writing")
+    parser.add_argument("command", help="command line of that shell, for whoever finds the lock held")
+    args = parser.parse_args(argv)
+    take(args.file, args.handle, Holder(socket.gethostname(), os.getppid(), round(time.time(), 1), args.command))
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,84 @@
+"""Which sets an experiment trains on and is scored on: those of its data directory and those made of them (``data.views``).
+
+``python3 -m dnf.experiment.sets check`` says before stage 3 whether an experiment can run with the sets that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from dnf.experiment.settings import Data, View
+
+
+class Scored(NamedTuple):
+    """A set with figures of its own: its name and what it is made of."""
+
+    name: str
+    view: View
+
+
+def name_of(data: Data, role: str) -> str:
+    """Under which name the sets of a role, ``train`` or ``dev``, are scored: the set's own, or the role's for several."""
+    sets = getattr(data, role)
+    return sets[0] if len(sets) == 1 else role
+
+
+def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dict[str, str]]:
+    """What to score, the training and dev sets first, and what is left out, with the set that is not there.
+
+    Args:
+        data: the settings.
+        present: names of the sets there are.
+
+    Raises:
+        ValueError: a view, or several training or dev sets together, have the name of a set; the control of a set that
+            is scored is there and is not scored.
+    """
+    seen = {*data.train, *data.dev}
+    test = data.test or [name for name in sorted(present) if name not in seen]
+    views = {name_of(data, "train"): View(data.train), name_of(data, "dev"): View(data.dev)}
+    for name in test:
+        if name in views and name not in seen:
+            raise ValueError(
+                f"data.{name}: its sets are scored together as {name}, but another set has that name; rename it"
+            )
+    views |= {name: View([name]) for name in test}
+    for name, view in data.views.items():
+        if name in present or name in views:
+            raise ValueError(f"data.views: {name} is the name of a set already; call the view something else")
+        views[name] = view
+    found = [Scored(name, view) for name, view in views.items() if not set(view.sets) - set(present)]
+    left_out = {
+        name: next(s for s in view.sets if s not in present)
+        for name, view in views.items()
+        if set(view.sets) - set(present)
+    }
+    for name, control in data.controls.items():
+        if name in views and control in present and control not in views:
+            raise ValueError(f"data.controls: {control}, the control of {name}, has no figures; add it to data.test")
+        if control not in views and control not in present:
+            left_out[control] = control
+        if not data.test and name not in views and name not in present:
+            left_out[name] = name
+    return found, left_out
+
+
+def check_shared(speakers: Mapping[str, Collection[str]], data: Data) -> None:
+    """Raise ``ValueError`` when speakers of a training or dev set are in a set of another role, unless that was asked for.
+
+    Args:
+        speakers: of each set.
+        data: which sets are train and dev.
+    """
+    if data.shared_speakers:
+        return
+    for role in (data.train, data.dev):
+        mine = {speaker: name for name in role for speaker in speakers.get(name, ())}
+        for name in speakers:
+            shared = sorted(mine.keys() & set(speakers[name])) if name not in role else []
+            if shared:
+                raise ValueError(
+                    f"speaker {shared[0]} and {len(shared) - 1} more are in both {mine[shared[0]]} and {name}: scores on "
+                    f"speakers of the training data say nothing; take them out of one of the two, or set data.shared_speakers=true"
+                )

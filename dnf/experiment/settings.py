@@ -1,0 +1,348 @@
+"""The sections of the settings: one frozen dataclass each, which refuses values out of range.
+
+Their defaults stand in ``conf/default.yaml``, with what each setting means; ``dnf.experiment.config`` reads them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+SET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+
+
+def positive(section, *names: str) -> None:
+    for name in names:
+        if not getattr(section, name) > 0:
+            raise ValueError(f"{type(section).__name__.lower()}.{name} must be above 0, not {getattr(section, name)}")
+
+
+def not_negative(section, *names: str) -> None:
+    for name in names:
+        if getattr(section, name) < 0:
+            raise ValueError(
+                f"{type(section).__name__.lower()}.{name} must not be negative, but is {getattr(section, name)}"
+            )
+
+
+@dataclass(frozen=True)
+class Features:
+    sampling_rate: int
+    resample: bool
+    channel: int | None
+    num_filters: int
+    frame_length: float
+    frame_shift: float
+    window_type: Literal["povey", "hanning", "hamming", "rectangular"]
+    preemph_coeff: float
+    remove_dc_offset: bool
+    dither: float
+    snip_edges: bool
+    round_to_power_of_two: bool
+    low_freq: float
+    high_freq: float
+    energy_floor: float
+    raw_energy: bool
+    use_fft_mag: bool
+    norm_filters: bool
+    min_duration: float
+    max_rejected: float
+    compress: bool
+
+    def __post_init__(self):
+        positive(self, "sampling_rate", "num_filters", "frame_length", "frame_shift", "energy_floor")
+        not_negative(self, "min_duration", "max_rejected", "dither")
+        if self.num_filters < 4:
+            raise ValueError(f"features.num_filters must be at least 4, not {self.num_filters}")
+        top = self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
+        if not 0 <= self.low_freq < top <= self.sampling_rate / 2:
+            raise ValueError(
+                f"features.high_freq {self.high_freq} and low_freq {self.low_freq} leave no band below "
+                f"{self.sampling_rate / 2} Hz"
+            )
+
+
+@dataclass(frozen=True)
+class Vad:
+    energy_threshold: float
+    energy_mean_scale: float
+    frames_context: int
+    proportion_threshold: float
+
+    def __post_init__(self):
+        not_negative(self, "frames_context", "proportion_threshold")
+
+
+@dataclass(frozen=True)
+class Frames:
+    dtype: Literal["float16", "float32"]
+
+
+@dataclass(frozen=True)
+class Cmvn:
+    scope: Literal["none", "utterance", "speaker"]
+    variance: bool
+
+
+@dataclass(frozen=True)
+class Augment:
+    probability: float
+    eq: float
+    tilt: float
+    band_limit: float
+    reverb: float
+    noise: list[float]
+    renormalize: bool
+
+    def __post_init__(self):
+        not_negative(self, "probability", "eq", "tilt", "band_limit", "reverb")
+        if self.probability > 1 or self.band_limit > 0.5:
+            raise ValueError(
+                f"augment.probability {self.probability} must be at most 1, band_limit {self.band_limit} at most 0.5"
+            )
+        if self.noise and (len(self.noise) != 2 or self.noise[0] > self.noise[1]):
+            raise ValueError(f"augment.noise must be [] or [lowest, highest] in dB, not {self.noise}")
+        if self.probability and not (self.eq or self.tilt or self.band_limit or self.reverb or self.noise):
+            raise ValueError(
+                "augment.probability: nothing to augment by; set one of eq, tilt, band_limit, reverb, noise"
+            )
+
+
+@dataclass(frozen=True)
+class Channel:
+    centre: Literal["none", "set", "speaker", "utterance"]
+    nap: int
+
+    def __post_init__(self):
+        not_negative(self, "nap")
+
+
+@dataclass(frozen=True)
+class Splice:
+    left: int
+    right: int
+    hop: int
+
+    def __post_init__(self):
+        positive(self, "hop")
+        not_negative(self, "left", "right")
+
+
+@dataclass(frozen=True)
+class View:
+    """A set made of others when scoring: their union, or the utterances of a score, or pieces of a length."""
+
+    sets: list[str]
+    scores: list[float] = dataclasses.field(default_factory=list)
+    seconds: float | None = None
+
+    def __post_init__(self):
+        if not self.sets or len(set(self.sets)) < len(self.sets):
+            raise ValueError(f"sets must name sets, each once, not {self.sets}")
+        if self.scores and (len(self.scores) != 2 or self.scores[0] > self.scores[1]):
+            raise ValueError(f"scores must be [lowest, highest], not {self.scores}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"seconds must be above 0, not {self.seconds}")
+
+
+@dataclass(frozen=True)
+class Data:
+    train: list[str]
+    dev: list[str]
+    test: list[str]
+    classes: list[str]
+    views: dict[str, View]
+    controls: dict[str, str]
+    shared_speakers: bool
+
+    def __post_init__(self):
+        for name in self.views:
+            if not SET_NAME.fullmatch(name):
+                raise ValueError(f"data.views: {name!r} cannot be the name of a folder; use letters, digits, _ . + -")
+        for role in ("train", "dev"):
+            sets = getattr(self, role)
+            if not sets or len(set(sets)) < len(sets):
+                raise ValueError(f"data.{role}: name at least one set, and each once, not {sets}")
+
+
+@dataclass(frozen=True)
+class Flow:
+    blocks: int
+    hidden: int
+    layers: int
+    activation: Literal["relu", "tanh", "silu"]
+    mask: Literal["halves", "evenodd"]
+    nets: Literal["one", "two"]
+    log_scale_bound: float
+
+    def __post_init__(self):
+        positive(self, "blocks", "hidden", "layers", "log_scale_bound")
+
+
+@dataclass(frozen=True)
+class Prior:
+    cond_dim: int
+    var_c: float
+    var_r: float
+    cond_r: bool = False
+    variances: Literal["fixed", "tied", "free"] = "fixed"
+
+    def __post_init__(self):
+        not_negative(self, "cond_dim")
+        positive(self, "var_c", "var_r")
+        if self.cond_r and not self.cond_dim:
+            raise ValueError("prior.cond_r: a flow with prior.cond_dim 0 knows no classes; give c some dims")
+
+
+@dataclass(frozen=True)
+class Gaussianality:
+    """Weights of the terms of Maximum Gaussianality training; ``dnf.training.objective`` says what they are."""
+
+    length: float
+    angle: float
+    class_length: float
+    class_angle: float
+
+    def __post_init__(self):
+        not_negative(self, "length", "angle", "class_length", "class_angle")
+
+
+@dataclass(frozen=True)
+class Train:
+    epochs: int
+    steps: int | None
+    objective: Literal["likelihood", "gaussianality"]
+    beta: float
+    label_smoothing: float
+    batch_size: int
+    micro_batch: int
+    sampling: Literal["natural", "balanced"]
+    lr: float
+    lr_final: float
+    warmup_steps: int
+    weight_decay: float
+    grad_clip: float
+    precision: Literal["auto", "float32", "tf32", "bf16"]
+    compile: Literal["auto", "always", "never"]
+    eval_steps: int
+    select: Literal["nll", "accuracy", "ce", "loss"]
+    spike_factor: float
+    max_restores: int
+    num_gpus: int
+    num_nodes: int
+
+    def __post_init__(self):
+        positive(self, "num_gpus", "num_nodes", "epochs", "batch_size", "lr", "grad_clip", "spike_factor")
+        not_negative(
+            self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay", "beta"
+        )
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"train.label_smoothing must lie in 0..1, 1 left out, not {self.label_smoothing}")
+        if self.select == "ce" and not self.beta:
+            raise ValueError("train.select: ce goes with hybrid training; set train.beta or choose by nll")
+        if self.select == "loss" and self.objective == "gaussianality":
+            raise ValueError("train.select: loss is that of train.objective likelihood; choose by nll, accuracy or ce")
+        if self.steps is not None:
+            positive(self, "steps")
+
+
+@dataclass(frozen=True)
+class Latents:
+    save_frames: int
+    max_difference: float
+    mardia_frames: int
+    durations: list[float]
+    duration_frames: int
+
+    def __post_init__(self):
+        not_negative(self, "save_frames", "duration_frames")
+        positive(self, "max_difference", "mardia_frames")
+        if any(seconds <= 0 for seconds in self.durations) or len(set(self.durations)) < len(self.durations):
+            raise ValueError(f"latents.durations must be seconds above 0, each once, not {self.durations}")
+
+
+@dataclass(frozen=True)
+class Baselines:
+    enabled: bool
+    systems: list[Literal["lda", "gmm", "mlp"]]
+    max_frames: int
+    gmm_components: int
+    mlp_hidden: int
+    mlp_layers: int
+    mlp_dropout: float
+    mlp_epochs: int
+    mlp_lr: float
+    mlp_weight_decay: float
+
+    def __post_init__(self):
+        positive(self, "max_frames", "gmm_components", "mlp_hidden", "mlp_layers", "mlp_epochs", "mlp_lr")
+        not_negative(self, "mlp_weight_decay")
+        if len(set(self.systems)) < len(self.systems):
+            raise ValueError(f"baselines.systems must name each once, not {self.systems}")
+        if not 0 <= self.mlp_dropout < 1:
+            raise ValueError(f"baselines.mlp_dropout must be from 0 to below 1, not {self.mlp_dropout}")
+
+
+@dataclass(frozen=True)
+class Plots:
+    colours: dict[str, str]
+    max_points: int
+    tsne_points: int
+    tsne_perplexity: float
+    dpi: int
+
+    def __post_init__(self):
+        positive(self, "max_points", "tsne_points", "tsne_perplexity", "dpi")
+
+
+@dataclass(frozen=True)
+class Score:
+    frame_scores: bool
+
+
+@dataclass(frozen=True)
+class Decide:
+    near_tie: float
+
+    def __post_init__(self):
+        not_negative(self, "near_tie")
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    score: Literal["combined", "density", "typicality", "distance", "gap"]
+    false_alarm: float
+
+    def __post_init__(self):
+        if not 0 < self.false_alarm < 1:
+            raise ValueError(f"open_set.false_alarm must be between 0 and 1, not {self.false_alarm}")
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    enabled: bool
+    priors: dict[str, float]
+    effective_frames: bool
+    duration: bool
+    pseudo_speakers: float
+    dcf_prior: float
+    dcf_cost_miss: float
+    dcf_cost_false: float
+
+    def __post_init__(self):
+        positive(self, "pseudo_speakers", "dcf_prior", "dcf_cost_miss", "dcf_cost_false")
+        if not self.dcf_prior < 1:
+            raise ValueError(f"calibrate.dcf_prior must be below 1, not {self.dcf_prior}")
+        for name, prior in self.priors.items():
+            if not prior > 0:
+                raise ValueError(f"calibrate.priors: that of {name} must be above 0, not {prior}")
+
+
+@dataclass(frozen=True)
+class Report:
+    bootstrap: int
+
+    def __post_init__(self):
+        positive(self, "bootstrap")

@@ -1,0 +1,1 @@
+"""Frames and vectors: filter banks, VAD, CMVN, frame stores, spliced windows, augmentation."""

@@ -1,0 +1,242 @@
+"""Stage 1: log-mel filter banks by Lhotse, energy VAD and CMVN statistics, as Kaldi arks.
+
+``python3 -m dnf.features.extract compute`` is one task of a job array: it takes its share of every set's utterances and writes
+arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts what came, moves the arks into place and writes
+``feats.scp``, ``vad.scp``, ``cmvn.scp``, ``utt2num_frames`` and ``rejected.txt`` into the data directories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gzip
+import itertools
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import torch
+from lhotse import Recording, SupervisionSegment
+from lhotse.serialization import deserialize_item
+from tqdm import tqdm
+
+from dnf.data import sphere
+from dnf.data.audio import Rejected, load_samples
+from dnf.data.data_dir import sets_below
+from dnf.data.kaldi_files import read_table, write_table
+from dnf.experiment import entry
+from dnf.experiment.config import Config
+from dnf.experiment.settings import Features
+from dnf.features.cmvn import cmvn_stats
+from dnf.features.fbank import fbank
+from dnf.features.vad import energy_vad
+
+log = logging.getLogger(__name__)
+
+
+def extract(recording: Recording, utterance: SupervisionSegment, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Log-mel frames ``(N, num_filters)`` and speech marks ``(N,)`` of one utterance; raises ``Rejected``."""
+    samples = load_samples(recording, utterance, config.features)
+    frames, log_energy = fbank(samples, config.features)
+    speech = energy_vad(log_energy, config.vad)
+    if not speech.any():
+        raise Rejected(
+            f"{recording.sources[0].source}: no frame is speech to the energy VAD; leave it out or lower vad.energy_threshold"
+        )
+    return frames, speech
+
+
+def share(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Recording, SupervisionSegment]]]:
+    """How many utterances of a set task ``job`` of ``jobs`` (from 1) takes, and these with their recordings.
+
+    The manifests are read as they are used. Only where recordings have several utterances, the recordings of the share
+    are held in memory.
+    """
+    with gzip.open(directory / "supervisions.jsonl.gz", "rt", encoding="utf-8") as file:
+        total = sum(1 for _ in file)
+    first, last = total * (job - 1) // jobs, total * job // jobs
+    supervisions = items(directory / "supervisions.jsonl.gz", first, last)
+    if not (directory / "segments").is_file():
+        recordings = items(directory / "recordings.jsonl.gz", first, last)
+        return last - first, zip(recordings, supervisions)
+    mine = list(supervisions)
+    wanted = {utterance.recording_id for utterance in mine}
+    by_id = {r.id: r for r in items(directory / "recordings.jsonl.gz") if r.id in wanted}
+    return last - first, ((by_id[utterance.recording_id], utterance) for utterance in mine)
+
+
+def items(path: Path, first: int = 0, last: int | None = None) -> Iterator:
+    """Lines ``first : last`` of a manifest as Lhotse's objects, one at a time."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in itertools.islice(file, first, last):
+            yield deserialize_item(json.loads(line))
+
+
+def compute(data: Path, feats: Path, config: Config, job: int, jobs: int, work: str = "") -> None:
+    """One task: arks and scp files of its share of every set below ``feats/new/<set>``.
+
+    Nothing is done twice: a task that has succeeded as part of the same work does nothing. One that had to reject
+    utterances does not count as such, for they may be mended.
+    """
+    done, this = feats / f"new/done.{job}", f"{work} task {job} of {jobs}"
+    if work and done.is_file() and done.read_text(encoding="utf-8") == this:
+        log.info("%s was done by an earlier run", this)
+        return
+    done.unlink(missing_ok=True)
+    clean = True
+    torch.set_num_threads(1)
+    sphere.install()
+    for directory in sets_below(data):
+        out = feats / "new" / directory.name
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(config.seed + job)
+        writers = {
+            "vad": kaldiio.WriteHelper(f"ark,scp:{out}/vad.{job}.ark,{out}/vad.{job}.scp"),
+            "stats": kaldiio.WriteHelper(f"ark:{out}/stats.{job}.ark"),
+        }
+        compression = {"compression_method": 2} if config.features.compress else {}
+        writers["feats"] = kaldiio.WriteHelper(f"ark,scp:{out}/feats.{job}.ark,{out}/feats.{job}.scp", **compression)
+        rejected, lengths = {}, (out / f"num_frames.{job}").open("w", encoding="utf-8")
+        count, pairs = share(directory, job, jobs)
+        for recording, utterance in tqdm(pairs, total=count, desc=f"fbank {directory.name}", unit="utt"):
+            if recording.id != utterance.recording_id:
+                raise ValueError(
+                    f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; run stage 0 again"
+                )
+            try:
+                frames, speech = extract(recording, utterance, config)
+            except Rejected as reason:
+                rejected[utterance.id] = str(reason)
+                continue
+            writers["feats"](utterance.id, frames)
+            writers["vad"](utterance.id, speech)
+            writers["stats"](utterance.id, cmvn_stats(frames[speech > 0]))
+            lengths.write(f"{utterance.id} {len(frames)}\n")
+        for writer in (*writers.values(), lengths):
+            writer.close()
+        (out / f"rejected.{job}.txt").write_text("".join(f"{k} {v}\n" for k, v in rejected.items()), encoding="utf-8")
+        clean = clean and not rejected
+    if work and clean:
+        os.sync()  # the arks are on the disk before the mark says so, if the machine should go down
+        done.write_text(this, encoding="utf-8")
+
+
+def gather_lines(out: Path, name: str, jobs: int) -> dict[str, str]:
+    """``<utterance> <value>`` lines of all tasks, by utterance in byte order; ``name`` has JOB where the task's number stands."""
+    lines = {}
+    for job in range(1, jobs + 1):
+        path = out / name.replace("JOB", str(job))
+        if not path.is_file():
+            raise ValueError(f"{path}: task {job} of {jobs} left nothing; see its log and run stage 1 again")
+        with path.open(encoding="utf-8") as file:
+            lines.update(line.rstrip("\n").split(" ", 1) for line in file)
+    return dict(sorted(lines.items()))
+
+
+def speaker_stats(out: Path, jobs: int, utt2spk: dict[str, str]) -> dict[str, np.ndarray]:
+    """CMVN statistics summed over the utterances of each speaker."""
+    sums: dict[str, np.ndarray] = {}
+    for job in range(1, jobs + 1):
+        for utt, matrix in kaldiio.load_ark(str(out / f"stats.{job}.ark")):
+            sums[utt2spk[utt]] = sums.get(utt2spk[utt], 0) + matrix
+    return dict(sorted(sums.items()))
+
+
+def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> dict[str, dict[str, str]]:
+    """Check what the tasks left for one set; its tables, with the paths the arks will have once in place."""
+    new, out = feats / "new" / directory.name, feats / directory.name
+    utt2spk = read_table(directory / "utt2spk")
+    scps = {kind: gather_lines(new, f"{kind}.JOB.scp", jobs) for kind in ("feats", "vad")}
+    rejected = gather_lines(new, "rejected.JOB.txt", jobs)
+    found = scps["feats"].keys() | rejected.keys()
+    if lost := sorted(utt2spk.keys() - found):
+        raise ValueError(
+            f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; run stage 1 again"
+        )
+    if strange := sorted(found - utt2spk.keys()):
+        raise ValueError(
+            f"{directory}: utterance {strange[0]} and {len(strange) - 1} more are in the manifests but not in utt2spk; "
+            f"run stage 0 again"
+        )
+    if len(rejected) > settings.max_rejected * len(utt2spk) or not scps["feats"]:
+        limit = f"more than --max-rejected {settings.max_rejected:g}" if scps["feats"] else "all there are"
+        utt = min(rejected)
+        raise ValueError(
+            f"{directory}: {len(rejected)} of {len(utt2spk)} utterances rejected, {limit}; utterance {utt}: {rejected[utt]}"
+        )
+    for utt, reason in sorted(rejected.items()):
+        log.warning("%s: utterance %s rejected: %s", directory, utt, reason)
+    cmvn_ark = new / "cmvn.ark"
+    stats = speaker_stats(new, jobs, utt2spk)
+    with kaldiio.WriteHelper(f"ark,scp:{cmvn_ark},{new}/cmvn.scp") as writer:
+        for speaker, matrix in stats.items():
+            writer(speaker, matrix)
+    scps["cmvn"] = dict(line.rstrip("\n").split(" ", 1) for line in (new / "cmvn.scp").open(encoding="utf-8"))
+    tables = {
+        f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()}
+        for kind in ("feats", "vad", "cmvn")
+    }
+    tables["utt2num_frames"] = gather_lines(new, "num_frames.JOB", jobs)
+    before = read_table(directory / "rejected.txt") if (directory / "rejected.txt").is_file() else {}
+    unopened = {utt: reason for utt, reason in before.items() if utt not in utt2spk}
+    tables["rejected.txt"] = dict(sorted((unopened | rejected).items()))
+    return tables
+
+
+def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
+    """Check every set, then move all arks into place and write the tables; nothing is touched when a check fails.
+
+    As with Kaldi's own scripts, rejected utterances stay in the set's other tables, which are the user's, and later
+    stages pass over them; ``python3 -m dnf.data.datadir fix`` takes them out of a copy meant for Kaldi.
+    """
+    for done in (feats / "new").glob(
+        "done.*"
+    ):  # what a check finds wrong, or a kill leaves half in place, is made anew
+        done.unlink()
+    tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
+    for directory, of_set in tables.items():
+        out = feats / directory.name
+        shutil.rmtree(out, ignore_errors=True)
+        (feats / "new" / directory.name).replace(out)
+        for name, table in of_set.items():
+            if table:
+                write_table(directory / name, table)
+            else:
+                (directory / name).unlink(missing_ok=True)
+        log.info(
+            "%s: %d utterances, %d frames, %d rejected",
+            directory,
+            len(of_set["feats.scp"]),
+            sum(map(int, of_set["utt2num_frames"].values())),
+            len(of_set["rejected.txt"]),
+        )
+    shutil.rmtree(feats / "new")
+    (feats / "fbank.conf").write_text(
+        "".join(f"{k}={v}\n" for k, v in dataclasses.asdict(config.features).items()), encoding="utf-8"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.features.extract", description=__doc__.split("\n\n")[0])
+    parser.add_argument("verb", choices=("compute", "collect"))
+    parser.add_argument("data", type=Path, help="folder of the data directories")
+    parser.add_argument("feats", type=Path, help="folder for the arks; its config.yaml holds the settings")
+    parser.add_argument("--job", type=int, default=1, help="this task, from 1 (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="tasks of the array (%(default)s)")
+    parser.add_argument("--work", default="", help="name of the work, of which a finished task is not done again")
+    args = parser.parse_args(argv)
+    config = Config.load(args.feats / "config.yaml")
+    if args.verb == "compute":
+        compute(args.data, args.feats, config, args.job, args.jobs, args.work)
+    else:
+        collect(args.data, args.feats, config, args.jobs)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

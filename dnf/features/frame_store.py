@@ -1,0 +1,74 @@
+"""Frame stores: 40-d frames of a set as a flat memory map, with its utterances."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dnf.experiment.sets import check_shared
+from dnf.experiment.settings import Data
+
+
+class FrameStore:
+    """The frames of one set, mapped from disk; what stays in memory grows with the utterances, not with the frames.
+
+    Attributes:
+        name: of the set.
+        frames: ``(T, F)`` tensor, as stored.
+        offsets: ``(U + 1,)`` int64.
+        centres: ``(S,)`` int64, speech frames.
+        spoken: ``(U + 1,)`` int64, the centres of utterance u are ``spoken[u] : spoken[u + 1]``.
+        stats: ``(U, 2, F + 1)`` float64, Kaldi's layout.
+        utterances, speakers, classes: lists of U names.
+        scores: list of U expert scores, None where there is none.
+    """
+
+    def __init__(self, directory: Path):
+        meta_path = directory / "meta.json"
+        if not meta_path.is_file():
+            raise ValueError(f"{directory}: no frame store; run stage 2")
+        meta = json.loads(meta_path.read_text(encoding="utf-8"))
+        self.directory, self.name = directory, directory.name
+        self.frames = map_file(directory / "frames.bin", meta["dtype"], (meta["frames"], meta["dim"]))
+        self.centres = map_file(directory / "centres.bin", "int64", (meta["speech"],))
+        self.stats = map_file(directory / "stats.bin", "float64", (meta["utterances"], 2, meta["dim"] + 1))
+        self.offsets, self.spoken = (
+            torch.from_numpy(np.load(directory / f"{name}.npy")) for name in ("offsets", "spoken")
+        )
+        self.utterances, self.speakers, self.classes, self.scores = [], [], [], []
+        with (directory / "utts.tsv").open(encoding="utf-8") as file:
+            next(file)
+            for line in file:
+                utt, speaker, name, score = line.rstrip("\n").split("\t")
+                self.utterances.append(utt)
+                self.speakers.append(sys.intern(speaker))
+                self.classes.append(sys.intern(name))
+                self.scores.append(float(score) if score else None)
+
+    def fingerprint(self) -> str:
+        """Short hash of the names, counts and statistics, to tell one set of frames from another."""
+        digest = hashlib.sha256(self.stats.sum(0).numpy().tobytes())
+        digest.update(f"{int(self.offsets[-1])} {len(self.centres)}".encode())
+        for names in (self.utterances, self.speakers, self.classes):
+            for name in names:
+                digest.update(f"{name}\n".encode())
+        return digest.hexdigest()[:16]
+
+
+def map_file(path: Path, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A flat file as a tensor that stays on disk; writes to it are not kept."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if path.stat().st_size != size:
+        raise ValueError(f"{path}: {path.stat().st_size} bytes, not {shape} of {dtype}; run stage 2 again")
+    return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
+
+
+def check_speakers(stores: Mapping[str, FrameStore], data: Data) -> None:
+    """The same of frame stores, for the sets that an experiment uses."""
+    check_shared({name: set(store.speakers) for name, store in stores.items()}, data)

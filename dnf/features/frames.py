@@ -1,0 +1,157 @@
+"""Stage 2: the frame store of each set, its 40-d frames once, in utterance order, mapped from disk.
+
+A training vector is gathered from it by index arithmetic (``dnf.features.windows``), so nothing spliced touches the disk.
+``exp/frames/<set>/`` holds
+
+    frames.bin    (T, F) float16 or float32, flat
+    offsets.npy   (U + 1,) int64, first frame of each utterance
+    centres.bin   (S,) int64, flat: the frames that the VAD calls speech
+    spoken.npy    (U + 1,) int64, first of each utterance's centres
+    stats.bin     (U, 2, F + 1) float64, flat: CMVN statistics of each utterance's speech frames
+    utts.tsv      utterance, speaker, class and expert score, in the order of ``offsets``
+    meta.json     the counts, to open the rest by
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dnf.data.data_dir import sets_below
+from dnf.experiment import entry
+from dnf.experiment.config import Config, add_arguments, resolve
+from dnf.experiment.settings import Cmvn, Splice
+from dnf.features.cmvn import cmvn_stats
+from dnf.features.frame_store import FrameStore
+from dnf.features.windows import Windows
+
+log = logging.getLogger(__name__)
+
+TABLES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2spk", "utt2class", "utt2score")
+PARTIAL = ("utt2score",)  # may lack some of the utterances, or not be there
+
+
+def utterances(directory: Path) -> Iterator[dict[str, str]]:
+    """Utterances that have features, with their value in every table of ``TABLES``; tables are read side by side.
+
+    Raises:
+        ValueError: a table lacks an utterance that has features.
+    """
+    present = [name for name in TABLES if name not in PARTIAL or (directory / name).is_file()]
+    with contextlib.ExitStack() as stack:
+        files = {name: stack.enter_context((directory / name).open(encoding="utf-8")) for name in present}
+        lines = {name: (line.split(maxsplit=1) for line in file) for name, file in files.items()}
+        ahead = {name: next(rest, None) for name, rest in lines.items()}
+        while ahead["feats.scp"]:
+            found = {"utt": ahead["feats.scp"][0]}
+            for name, rest in lines.items():
+                while ahead[name] and ahead[name][0] < found["utt"]:
+                    ahead[name] = next(rest, None)
+                if ahead[name] and ahead[name][0] == found["utt"]:
+                    found[name] = ahead[name][1].strip()
+                elif name not in PARTIAL:
+                    raise ValueError(
+                        f"{directory / name}: no utterance {found['utt']}, which has features; start with --stage 0"
+                    )
+            yield found
+            ahead["feats.scp"] = next(lines["feats.scp"], None)
+
+
+def build(directory: Path, out: Path, dtype: str) -> dict:
+    """Write the frame store of data directory ``directory`` at ``out`` and return its counts."""
+    with (directory / "feats.scp").open("rb") as file:
+        total = sum(1 for _ in file)
+    temporary = out.with_name(out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    offsets, spoken, dim = np.zeros(total + 1, np.int64), np.zeros(total + 1, np.int64), None
+    with (
+        (temporary / "frames.bin").open("wb") as frames_file,
+        (temporary / "centres.bin").open("wb") as centres_file,
+        (temporary / "stats.bin").open("wb") as stats_file,
+        (temporary / "utts.tsv").open("w", encoding="utf-8") as names_file,
+    ):
+        names_file.write("utt\tspeaker\tclass\tscore\n")
+        for i, row in enumerate(tqdm(utterances(directory), f"frames {directory.name}", total, unit="utt")):
+            frames, speech, utt = kaldiio.load_mat(row["feats.scp"]), kaldiio.load_mat(row["vad.scp"]), row["utt"]
+            length, dim = int(row["utt2num_frames"]), dim or frames.shape[1]
+            if frames.shape != (length, dim) or len(speech) != length:
+                raise ValueError(
+                    f"{directory}: utterance {utt} has {frames.shape} features and {len(speech)} VAD marks, "
+                    f"not {length} frames of {dim}; run stage 1 again"
+                )
+            frames = frames.astype(dtype)
+            if not np.isfinite(frames).all():
+                raise ValueError(f"{directory}: utterance {utt} has features that are not numbers; run stage 1 again")
+            centres = offsets[i] + np.flatnonzero(speech)
+            offsets[i + 1], spoken[i + 1] = offsets[i] + length, spoken[i] + len(centres)
+            frames_file.write(frames.tobytes())
+            centres_file.write(centres.astype(np.int64).tobytes())
+            stats_file.write(cmvn_stats(frames[speech > 0]).tobytes())
+            names_file.write(f"{utt}\t{row['utt2spk']}\t{row['utt2class']}\t{row.get('utt2score', '')}\n")
+    np.save(temporary / "offsets.npy", offsets)
+    np.save(temporary / "spoken.npy", spoken)
+    meta = {
+        "dtype": dtype,
+        "dim": dim,
+        "frames": int(offsets[-1]),
+        "speech": int(spoken[-1]),
+        "utterances": total,
+    }
+    (temporary / "meta.json").write_text(json.dumps(meta) + "\n", encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.replace(out)
+    return meta
+
+
+def write_spliced(store: FrameStore, splice: Splice, cmvn: Cmvn, out: Path) -> None:
+    """Write ``spliced.ark`` and ``spliced.scp``: the spliced speech frames of each utterance, for use in Kaldi."""
+    windows = Windows([store], splice, cmvn, [], keep_unseen=True, device=torch.device("cpu"))
+    out.mkdir(parents=True, exist_ok=True)
+    with kaldiio.WriteHelper(f"ark,scp:{out}/spliced.ark,{out}/spliced.scp") as writer:
+        for segment in windows.segments():
+            writer(segment.utt, windows.gather(torch.arange(segment.first, segment.first + segment.rows)).numpy())
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.features.frames", description=__doc__.split("\n\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    building = verbs.add_parser("build", help="frame stores of all data directories")
+    building.add_argument("data", type=Path, help="folder of the data directories")
+    building.add_argument("frames", type=Path, help="folder for the stores; its config.yaml holds the settings")
+    splicing = verbs.add_parser("splice", help="arks of spliced vectors, for use in Kaldi")
+    splicing.add_argument("frames", type=Path, help="folder of the stores")
+    splicing.add_argument("out", type=Path, help="folder for <set>/spliced.{ark,scp}")
+    add_arguments(splicing)
+    args = parser.parse_args(argv)
+    if args.verb == "splice":
+        config = resolve(args.layers)
+        for path in sorted(args.frames.glob("*/meta.json")):
+            write_spliced(FrameStore(path.parent), config.splice, config.cmvn, args.out / path.parent.name)
+        return 0
+    config, directories = Config.load(args.frames / "config.yaml"), sets_below(args.data)
+    wanted = {directory.name for directory in directories}
+    for path in args.frames.glob("*/meta.json"):
+        if path.parent.name not in wanted:
+            shutil.rmtree(path.parent)  # a set of an earlier run, which stage 4 would score
+    for directory in directories:
+        out = args.frames / directory.name
+        meta = build(directory, out, config.frames.dtype)
+        log.info(
+            "%s: %d utterances, %d frames, %d of them speech", out, meta["utterances"], meta["frames"], meta["speech"]
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,130 @@
+"""One recording of any length, read in blocks: frames, speech marks, normalization and densities of stages 1, 2 and 4.
+
+What does not depend on the whole recording is done while it is read: mixing down, resampling, filter banks. Frames and
+log-energies are then left in a temporary folder, for the threshold of the VAD and the statistics of CMVN need all of
+them before the first frame can be scored. Memory therefore depends on the size of a block, not on the recording; the
+folder takes about 100 bytes a frame (36 MB an hour).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnf.data.audio_blocks import Source, read_blocks, resampled
+from dnf.experiment.config import Config
+from dnf.features.cmvn import cmvn_stats
+from dnf.features.fbank import BLOCK_SECONDS, FULL_SCALE, fbank_blocks
+from dnf.features.vad import energy_vad
+
+BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
+
+
+class RecordingFrames:
+    """The frames of one recording in a folder, written once and read in blocks.
+
+    Attributes:
+        count: N.
+        seconds: of sound read.
+        speech: frames that the VAD calls speech.
+        stats: ``(2, F + 1)`` CMVN statistics of these.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: Config,
+        folder: Path,
+        block_seconds: float = BLOCK_SECONDS,
+        device: torch.device | str = "cpu",
+    ):
+        """Read ``source`` and leave its frames in ``folder``; filter banks are made on ``device``.
+
+        Raises:
+            ValueError: the file cannot be used; the message names it.
+        """
+        self.folder, self.dim, self.dtype = folder, config.features.num_filters, np.dtype(config.frames.dtype)
+        self.splice = config.splice
+        rate, blocks = read_blocks(source, block_seconds)
+        self.count, self.rate, energy_sum = 0, rate, 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = config.features.sampling_rate
+        samples = self.counted(resampled(blocks, rate, wanted), wanted)
+        with (folder / "frames.bin").open("wb") as frames_file, (folder / "energy.bin").open("wb") as energy_file:
+            try:
+                for frames, energy in fbank_blocks(samples, config.features, str(device)):
+                    stored = frames.astype(self.dtype)
+                    if not np.isfinite(stored).all():
+                        raise ValueError("has features that are not numbers")
+                    frames_file.write(stored.tobytes())
+                    energy_file.write(energy.tobytes())
+                    self.count, energy_sum = self.count + len(frames), energy_sum + energy.sum(dtype=np.float64)
+            except ValueError as error:
+                raise ValueError(f"{error}" if source.path in str(error) else f"{source.path}: {error}") from None
+        if not self.peak > 0:
+            raise ValueError(f"{source.path}: digital silence")
+        self.mark_speech(config, energy_sum / self.count)
+        if not self.speech:
+            raise ValueError(f"{source.path}: no frame is speech to the energy VAD")
+
+    def counted(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+        self.seconds = self.peak = 0.0
+        for block in blocks:
+            self.seconds += len(block) / rate
+            self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)) * FULL_SCALE)
+            yield block
+
+    def mark_speech(self, config: Config, mean_energy: float) -> None:
+        """Second pass: the VAD, whose threshold depends on the mean, and the statistics of what it calls speech."""
+        context, self.speech, self.stats = config.vad.frames_context, 0, np.zeros((2, self.dim + 1))
+        with (self.folder / "speech.bin").open("wb") as file:
+            for first in range(0, self.count, BLOCK_FRAMES):
+                last = min(first + BLOCK_FRAMES, self.count)
+                before, after = max(0, first - context), min(self.count, last + context)
+                energy = self.read("energy", np.float32, before, after)
+                speech = energy_vad(energy, config.vad, np.float32(mean_energy))[first - before : last - before] > 0
+                file.write(speech.astype(np.uint8).tobytes())
+                self.stats += cmvn_stats(self.frames(first, last)[speech])
+                self.speech += int(speech.sum())
+
+    def read(self, name: str, dtype: np.dtype | type, first: int, last: int, width: int = 1) -> np.ndarray:
+        size = np.dtype(dtype).itemsize * width
+        return np.fromfile(self.folder / f"{name}.bin", dtype, (last - first) * width, offset=first * size)
+
+    def frames(self, first: int, last: int) -> np.ndarray:
+        """Frames ``first : last`` as stored, ``(n, F)``."""
+        return self.read("frames", self.dtype, first, last, self.dim).reshape(-1, self.dim)
+
+    def marks(self, first: int, last: int) -> np.ndarray:
+        """Whether frames ``first : last`` are speech, ``(n,)``."""
+        return self.read("speech", np.uint8, first, last) > 0
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """First frame, frames and speech marks of each block."""
+        for first in range(0, self.count, BLOCK_FRAMES):
+            last = min(first + BLOCK_FRAMES, self.count)
+            yield first, self.frames(first, last), self.marks(first, last)
+
+
+def spliced(
+    frames: RecordingFrames, norm: tuple[Tensor, Tensor] | None, hop: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Centres ``(B,)`` and spliced vectors ``(B, D)`` on ``device`` of every ``hop``-th speech frame, ends repeated."""
+    left, right = frames.splice.left, frames.splice.right
+    window, spoken = torch.arange(-left, right + 1), 0
+    for first in range(0, frames.count, BLOCK_FRAMES):
+        last = min(first + BLOCK_FRAMES, frames.count)
+        centres = first + np.flatnonzero(frames.marks(first, last))
+        chosen, spoken = centres[(-spoken) % hop :: hop], spoken + len(centres)
+        if not len(chosen):
+            continue
+        before, after = max(0, first - left), min(frames.count, last + right)
+        held = torch.from_numpy(frames.frames(before, after)).to(device).float()
+        if norm is not None:
+            held = (held - norm[0].to(device)) * norm[1].to(device)
+        index = (torch.from_numpy(chosen)[:, None] + window).clamp(0, frames.count - 1) - before
+        yield torch.from_numpy(chosen), held[index.to(device)].flatten(1)

@@ -1,0 +1,244 @@
+"""Class of recordings: a trained model's posteriors, whether it is none of the classes, and whether to believe it.
+
+    ./utils/classify.sh exp/dnf120 a.wav b.flac                one line a recording, tab separated, under a header
+    ./utils/classify.sh exp/dnf120 --json --plot pictures a.wav
+    ./utils/classify.sh exp/dnf120 --data-dir data/test
+
+Recordings have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With
+calibration.json the posteriors are calibrated, with open_set.json a recording may be none of the classes, with
+channel.json (or the frame stores of training, to make it from) a recording that does not sound as if it came over a
+channel of training has a warning. Where the model was trained with cmvn.scope speaker, a recording counts as a speaker,
+and of a data directory the utterances of a speaker that follow each other are normalized together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import logging
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnf.data.audio import truncated
+from dnf.experiment import entry
+from dnf.experiment.classes import reference_first
+from dnf.experiment.environment import choose_device
+from dnf.features.fbank import mel_frequencies
+from dnf.features.recording_frames import RecordingFrames
+from dnf.inference.recordings import Item, picture_names, read_items
+from dnf.inference.score_recording import score
+from dnf.inference.system import Means, Model, judge, load
+from dnf.inference.timeline import Timeline
+from dnf.scoring.channel_mismatch import statistics
+
+log = logging.getLogger(__name__)
+
+LITTLE = 1.0  # seconds of speech below which there is a warning
+
+
+def classify(
+    items: Sequence[Item], model: Model, plots: Path | None = None, window: float | None = None, every: int = 1
+) -> Iterator[dict[str, Any]]:
+    """One record an item, in order, of plain values; what cannot be used has ``error`` instead of a class.
+
+    Args:
+        plots: folder that gets a timeline picture of each.
+        window: seconds that a picture's evidence is averaged over.
+        every: vectors from one that is scored to the next.
+    """
+    scope, pictures = model.trained.config.cmvn.scope, picture_names(items) if plots else {}
+    together = (lambda item: item.group) if scope == "speaker" else (lambda item: item.name)
+    for _, group in itertools.groupby(items, together):
+        with tempfile.TemporaryDirectory(prefix="classify.") as folder:
+            read: list[tuple[Item, RecordingFrames | ValueError]] = []
+            for n, item in enumerate(group):
+                try:
+                    place = Path(folder) / str(n)
+                    read.append((item, RecordingFrames(item.source, model.trained.config, place, device=model.device)))
+                except ValueError as error:
+                    log.error("%s", error)
+                    read.append((item, error))
+            stats = sum((frames.stats for _, frames in read if isinstance(frames, RecordingFrames)), 0.0)
+            for item, frames in read:
+                if isinstance(frames, ValueError):
+                    yield {"recording": item.name, "error": str(frames)}
+                    continue
+                own = stats if scope == "speaker" else frames.stats
+                try:
+                    record, picture = classify_one(item, frames, own, model, plots is not None, every)
+                except ValueError as error:
+                    log.error("%s: %s", item.source.path, error)
+                    yield {"recording": item.name, "error": f"{item.source.path}: {error}"}
+                    continue
+                if plots is not None:
+                    record["picture"] = str(plots / f"{pictures[item]}.png")
+                    save_picture(record, picture, model, window)
+                yield record
+
+
+def classify_one(
+    item: Item, frames: RecordingFrames, stats: np.ndarray, model: Model, plot: bool, every: int
+) -> tuple[dict[str, Any], Timeline | None]:
+    """The record of one recording, and its timeline if asked for."""
+    classes, shift = model.trained.classes, model.trained.config.features.frame_shift
+    picture = Timeline(frames.count, frames.dim, classes, shift) if plot else None
+    sums, scored = [0.0, 0.0, 0.0, 0.0], 0
+    for block in score(frames, stats, model.trained, model.device, model.correction, every):
+        logp, logdet = block.logp.double(), block.logdet.double()
+        mixture = logp.logsumexp(1) - math.log(len(classes))
+        parts = (part.sum(0).numpy() for part in (logp, mixture, logdet, block.z.double()))
+        sums, scored = [total + part for total, part in zip(sums, parts)], scored + len(logp)
+        if picture:
+            picture.add_scores(block.centres.numpy(), (logp + logdet[:, None]).numpy())
+    logp, mixture, logdet, z = (total / scored for total in sums)
+    rows = -(-frames.speech // model.trained.config.splice.hop)
+    means = Means(logp, float(mixture), float(logdet), z, rows)
+    judged = judge(model, means)
+    best = int(judged.posteriors.argmax())
+    record = {
+        "recording": item.name,
+        "class": classes[best],
+        "posteriors": {name: float(p) for name, p in zip(classes, judged.posteriors)},
+        "calibrated": judged.calibrated,
+        "open_set": judged.none_of_these,
+        "loglik": {name: float(value) for name, value in zip(classes, means.loglik)},
+        "seconds": round(frames.seconds, 3),
+        "speech_seconds": round(frames.speech * shift, 3),
+        "vectors": scored,
+        "sampling_rate": frames.rate,
+        "normalized_over": {"none": "nothing", "utterance": "recording"}.get(
+            model.trained.config.cmvn.scope, item.group.split()[0]
+        ),
+    }
+    return record | compare(item, frames, model, picture), picture
+
+
+def compare(item: Item, frames: RecordingFrames, model: Model, picture: Timeline | None) -> dict[str, Any]:
+    """What is said about the channel and other reasons for caution; fills the picture's spectrogram on the way."""
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first, part, speech in frames.blocks():
+            if picture:
+                picture.add_frames(first, part)
+            yield part, speech
+
+    settings, said, record = model.trained.config.features, [], {}
+    vector = statistics(blocks(), mel_frequencies(settings))
+    if model.channel is not None:
+        verdict = model.channel.judge(vector)
+        record["channel"] = {
+            "distance": round(verdict.distance, 3),
+            "limit": round(verdict.limit, 3),
+            "nearest": verdict.set,
+            "unlike": verdict.off,
+        }
+        if verdict.off:
+            said.append("unlike training: " + ", ".join(verdict.off))
+    if frames.rate < settings.sampling_rate:
+        said.append(f"sampled at {frames.rate} Hz, below the {settings.sampling_rate} Hz of the model")
+    if frames.speech * settings.frame_shift < LITTLE:
+        said.append(f"only {frames.speech * settings.frame_shift:.2f} s of speech")
+    if truncated(item.source.path):
+        said.append("the file is shorter than its header says")
+    return record | {"warning": "; ".join(said)}
+
+
+def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window: float | None) -> None:
+    from dnf.inference.timeline_figure import draw  # slow to import, and only --plot needs it
+
+    best = record["class"]
+    title = f"{Path(record['recording']).name}: {best}, posterior {record['posteriors'][best]:.3f}"
+    title += "" if record["calibrated"] else " (uncalibrated)"
+    title += ", none of these" if record["open_set"] else ""
+    frequencies = mel_frequencies(model.trained.config.features).tolist()
+    reference = reference_first(model.trained.classes, model.trained.config.data.classes)[0]
+    figure = draw(picture, title, window, frequencies, reference, model.config.plots.colours)
+    Path(record["picture"]).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(record["picture"], dpi=model.config.plots.dpi)
+
+
+def row_of(record: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """A record as a line of the table."""
+    if "error" in record:
+        return {"recording": record["recording"], "warning": f"error: {record['error']}"}
+    flag = {True: "yes", False: "no", None: ""}
+    return {
+        "recording": record["recording"],
+        "class": record["class"],
+        **{f"posterior_{name}": f"{record['posteriors'][name]:.6f}" for name in classes},
+        "calibrated": flag[record["calibrated"]],
+        "open_set": flag[record["open_set"]],
+        "seconds": f"{record['seconds']:.2f}",
+        "speech_seconds": f"{record['speech_seconds']:.2f}",
+        "channel_distance": f"{record['channel']['distance']:.2f}" if "channel" in record else "",
+        "warning": record["warning"],
+    }
+
+
+def columns(classes: Sequence[str]) -> list[str]:
+    rest = ("calibrated", "open_set", "seconds", "speech_seconds", "channel_distance", "warning")
+    return ["recording", "class", *(f"posterior_{name}" for name in classes), *rest]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="utils/classify.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="folder of an experiment, with config.yaml and best.pt")
+    parser.add_argument("recordings", nargs="*", help="files of any format that libsndfile reads, and SPHERE")
+    parser.add_argument("--data-dir", type=Path, help="all utterances of this Kaldi data directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of the table")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="a timeline picture of each recording in DIR")
+    parser.add_argument(
+        "--window",
+        type=float,
+        help="seconds that a picture's evidence is averaged over (default: 3, more for long recordings)",
+    )
+    parser.add_argument(
+        "--channel",
+        type=int,
+        help="the channel to take of recordings with several, from 0; default: their mean, or as the model",
+    )
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="score every N-th vector only: neighbours share most of their frames, and time goes to scoring (%(default)s)",
+    )
+    parser.add_argument("--frames", type=Path, help="frame stores of training (default: frames beside the model)")
+    entry.add_device(parser)
+    args = parser.parse_intermixed_args(argv)
+    if not args.recordings and not args.data_dir:
+        parser.error("name recordings, or a data directory with --data-dir")
+    if args.every < 1:
+        parser.error(f"--every {args.every}: give 1 or more")
+    model = load(args.model, args.frames, choose_device(args.device))
+    features = model.trained.config.features
+    items = read_items(args.recordings, args.data_dir, features.channel if args.channel is None else args.channel)
+    if model.trained.config.cmvn.scope == "speaker" and args.recordings:
+        log.warning("%s: trained with normalization over speakers: each recording counts as a speaker", args.model)
+    classes, failed = model.trained.classes, False
+    writer = csv.DictWriter(sys.stdout, columns(classes), delimiter="\t", lineterminator="\n", restval="")
+    if not args.json:
+        writer.writeheader()
+    for record in classify(items, model, args.plot, args.window, args.every):
+        failed |= "error" in record
+        if args.json:
+            print(json.dumps(record))
+        else:
+            writer.writerow(row_of(record, classes))
+        sys.stdout.flush()
+    return int(failed)
+
+
+if __name__ == "__main__":
+    entry.run(main)

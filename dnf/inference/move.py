@@ -1,0 +1,138 @@
+"""Accent moved: speech of one class given the class mean of another in the latent space, and made features again.
+
+    python3 -m dnf.inference.move exp/dnf120 test --from en --to ce --plot
+    python3 -m dnf.inference.move exp/dnf120 talk.wav --from en --to ce
+
+The vectors x of class a become f^-1(f(x) + [mu_b - mu_a ; 0]) (Sun et al., "Deep generative factorization for speech
+signal", ICASSP 2021); with ``prior.cond_r`` r moves as well. ``--by latents`` takes for mu the means of the training
+latents instead: hybrid training leaves those of the prior closer together than they are. Of each moved window the
+central frame is taken, so speech frames form a moved recording, which differs from the first in these frames alone.
+Whether the class has changed is for a multilayer perceptron to say, which has seen the training frames and nothing of
+the flow. It is asked twice: about the moved windows as the flow makes them, and about windows spliced anew from the
+moved frames, whose parts agree with each other as those of speech do. With no move, what comes back must be what went
+in.
+
+The verdict is on the windows spliced anew: the class has moved if the perceptron's share of frames of class b goes at
+least half way from what it was before to what it is on frames of dev that are of class b.
+
+Writes ``exp/dnf120/move/<what>_<a>_to_<b>.tsv`` and, with --plot, a picture of the recording before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from dnf.experiment import entry
+from dnf.experiment.config import Config
+from dnf.experiment.tables import write_tsv
+from dnf.features.fbank import mel_frequencies
+from dnf.features.frame_store import FrameStore
+from dnf.inference.move_judge import Judge, rows_of, verdict
+from dnf.inference.moving import Moved, Utterance, move, utterance_of_recording, utterance_of_store, vectors_of, way
+from dnf.inference.timeline_figure import draw_spectrum
+from dnf.models.checkpoint import load_model
+from dnf.plots.style import STYLE, new_figure
+
+log = logging.getLogger(__name__)
+
+BOUND = 1e-3  # of the largest error of a reconstruction without a move, in the units of the features
+TRAINING = 20000  # frames of each class that the perceptron learns
+SHOWN = 400  # frames in the picture
+
+
+def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, names: tuple[str, str]) -> Figure:
+    """Spectrogram before and after, side by side, and what the move added; from the first speech on."""
+    first = int(torch.nonzero(utterance.speech)[0, 0])
+    part = slice(max(0, first - 10), max(0, first - 10) + SHOWN)
+    before, after = utterance.frames[part].numpy(), moved.after[part].numpy()
+    frequencies, end = mel_frequencies(config.features).tolist(), len(before) * config.features.frame_shift
+    limits = tuple(np.quantile(before, (0.01, 0.995)))
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(title, 4.4)
+        axes = figure.subplots(1, 3, sharey=True)
+        for panel, frames, head in zip(axes, (before, after), (f"before: {names[0]}", f"after: moved to {names[1]}")):
+            draw_spectrum(panel, frames, end, frequencies, limits)
+            panel.set(title=head, xlabel="time, seconds")
+        change = after - before
+        far = float(np.quantile(np.abs(change), 0.995)) or 1.0
+        draw_spectrum(axes[2], change, end, frequencies, (-far, far), "difference", "RdBu_r")
+        axes[2].set(title="after - before", xlabel="time, seconds")
+        for panel in axes[1:]:
+            panel.set_ylabel("")
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m dnf.inference.move", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("exp", type=Path, help="folder of an experiment, with config.yaml and best.pt")
+    parser.add_argument("what", help="a set that has a frame store, or a recording")
+    parser.add_argument("--from", dest="source", required=True, metavar="CLASS", help="class of the speech")
+    parser.add_argument("--to", dest="target", required=True, metavar="CLASS", help="class it is moved to")
+    parser.add_argument("--frames", type=Path, help="frame stores (default: frames beside the experiment)")
+    parser.add_argument("--utterances", type=int, default=50, help="of a set at most, evenly spaced (%(default)s)")
+    parser.add_argument(
+        "--by", choices=("means", "latents"), default="means", help="class means of the prior or of training latents"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="how far to move, 1: from mean to mean (%(default)s)")
+    parser.add_argument("--plot", action="store_true", help="also a picture of the first utterance")
+    args = parser.parse_args(argv)
+    trained, store_folder = load_model(args.exp / "best.pt"), args.frames or args.exp.parent / "frames"
+    names = args.source, args.target
+    if trained.config.prior.cond_dim == 0:
+        raise ValueError(f"{args.exp}: a plain flow has no class means to move between")
+    if unknown := [name for name in names if name not in trained.classes]:
+        raise ValueError(f"class {unknown[0]} is not one of the model's: {', '.join(trained.classes)}")
+    if names[0] == names[1]:
+        raise ValueError(f"--from and --to are both {names[0]}; name two classes")
+    hop = dataclasses.replace(trained.config.splice, hop=1)  # every speech frame is moved
+    trained = dataclasses.replace(
+        trained, model=trained.model.double(), config=dataclasses.replace(trained.config, splice=hop)
+    )
+    if (store_folder / args.what / "meta.json").is_file():
+        store, label = FrameStore(store_folder / args.what), args.what
+        utterances = list(utterance_of_store(store, trained.config, args.source, args.utterances))
+    elif Path(args.what).is_file():
+        utterances, label = [utterance_of_recording(args.what, trained.config, args.source)], Path(args.what).stem
+    else:
+        raise ValueError(f"{args.what}: neither a set with a frame store in {store_folder} nor a file")
+    if not utterances:
+        raise ValueError(f"{args.what}: no speech of class {args.source}")
+    config = trained.config
+    learned = vectors_of(config.data.train, store_folder, config, names, TRAINING)
+    if missing := [name for name in names if name not in learned]:
+        raise ValueError(f"{store_folder}: no training frames of class {missing[0]}")
+    training = [learned[name].x for name in names]
+    shift = args.scale * way(trained, names, training if args.by == "latents" else None)
+    moved = [move(utterance, trained, shift) for utterance in utterances]
+    held_out = vectors_of(config.data.dev, store_folder, config, names, TRAINING)
+    rows = rows_of(utterances, moved, trained, Judge(training, config.seed), names, held_out)
+    times = "_by_latents" * (args.by == "latents") + ("" if args.scale == 1 else f"_x{args.scale:g}")
+    out = args.exp / "move" / f"{label}_{args.source}_to_{args.target}{times}.tsv"
+    out.parent.mkdir(exist_ok=True)
+    write_tsv(out, rows)
+    print(out.read_text(encoding="utf-8") + verdict(rows, args.target))
+    if args.plot:
+        title = f"{args.exp.name}: {utterances[0].name} moved from {args.source} to {args.target}"
+        title += f", {args.scale:g} times as far" if args.scale != 1 else ""
+        figure = figure_of(utterances[0], moved[0], trained.config, title, names)
+        figure.savefig(out.with_suffix(".png"), dpi=Config.load(args.exp / "config.yaml").plots.dpi)
+    error = max(m.error for m in moved)
+    if error > BOUND:
+        raise ValueError(
+            f"{args.exp}: without a move the features come back with an error of {error:.2e}, above {BOUND}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,119 @@
+"""Has the class of moved speech changed? A perceptron that knows no flow is asked, and the flow itself."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.neural_network import MLPClassifier
+from torch import Tensor
+
+from dnf.features.rows import BATCH
+from dnf.inference.moving import Moved, Utterance, Vectors
+from dnf.metrics.bootstrap import interval, share
+from dnf.models.checkpoint import Trained
+
+
+class Judge:
+    """A perceptron that tells windows of two classes apart, trained on the training frames, without the flow."""
+
+    def __init__(self, of_class: list[Tensor], seed: int, hidden: int = 256, rounds: int = 20):
+        vectors = torch.cat(of_class).numpy()
+        labels = np.repeat([0, 1], [len(part) for part in of_class])
+        self.mean, self.std = vectors.mean(0), vectors.std(0) + 1e-6
+        self.net = MLPClassifier(
+            (hidden,), alpha=1e-3, batch_size=min(500, len(vectors)), max_iter=rounds, early_stopping=True,
+            n_iter_no_change=4, random_state=seed,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it might still improve
+            self.net.fit((vectors - self.mean) / self.std, labels)
+
+    def calls(self, vectors: Tensor) -> np.ndarray:
+        """Which of the windows ``(N, D)`` are taken for the second class, ``(N,)``."""
+        return self.net.predict((vectors.numpy() - self.mean) / self.std) == 1
+
+
+@torch.no_grad()
+def calls_of_flow(trained: Trained, vectors: Tensor, source: str, target: str) -> np.ndarray:
+    """Which of the windows ``(N, D)`` the flow itself gives more density under ``target`` than under ``source``."""
+    means = trained.model.prior.means
+    scores = torch.cat(
+        [trained.model.log_prob(part.to(means.device, means.dtype)).cpu() for part in vectors.split(BATCH)]
+    )
+    a, b = (trained.classes.index(name) for name in (source, target))
+    return (scores[:, b] > scores[:, a]).numpy()
+
+
+def has_moved(before: float, after: float, real: float) -> bool:
+    """Whether the share of frames taken for the target class goes at least half way to that of real frames of it."""
+    return real > before and after >= before + (real - before) / 2
+
+
+def rows_of(
+    utterances: list[Utterance],
+    moved: list[Moved],
+    trained: Trained,
+    judge: Judge,
+    names: tuple[str, str],
+    held_out: dict[str, Vectors],
+) -> list[dict]:
+    """One row a figure: name, value, 95 % interval over speakers, windows, utterances and speakers that it is over.
+
+    Args:
+        utterances: those that were moved.
+        moved: what became of them.
+        trained: the flow.
+        judge: the perceptron.
+        names: class moved from and to.
+        held_out: windows of dev by class, to compare; the verdict needs those of the target.
+    """
+    by = [u.speaker for u, m in zip(utterances, moved) for _ in range(len(m.before))]
+    windows = {
+        "before": Vectors(torch.cat([m.before for m in moved]), by),
+        "moved": Vectors(torch.cat([m.windows for m in moved]), by),
+        "respliced": Vectors(torch.cat([m.respliced for m in moved]), by),
+    }
+    change = (windows["moved"].x - windows["before"].x).abs().mean()
+    counts = {"frames": len(by), "utterances": len(moved), "speakers": len(set(by))}
+    figures = {
+        "reconstruction_max_error": f"{max(m.error for m in moved):.3e}",
+        "mean_abs_change": f"{float(change):.6f}",
+    }
+    rows = [{"figure": name, "value": value, "low": "", "high": ""} | counts for name, value in figures.items()]
+    windows |= {f"dev_{name}": vectors for name, vectors in held_out.items()}
+    report, shares = trained.config.report, {}
+    for system in ("mlp", "flow"):
+        for name, (x, speakers) in windows.items():
+            calls = judge.calls(x) if system == "mlp" else calls_of_flow(trained, x, *names)
+            shares[system, name] = float(calls.mean())
+            who, index = np.unique(speakers, return_inverse=True)
+            hits, totals = np.bincount(index, calls).astype(float), np.bincount(index).astype(float)
+            ends = interval(share, list(who), hits, totals, resamples=report.bootstrap, seed=trained.config.seed)
+            row = {"figure": f"{system}_share_{names[1]}_{name}", "value": f"{calls.mean():.6f}"}
+            row |= dict(zip(("low", "high"), (f"{end:.6f}" for end in ends) if ends else ("", "")))
+            of = "" if name.startswith("dev_") else len(moved)
+            rows.append(row | {"frames": len(x), "utterances": of, "speakers": len(who)})
+    if names[1] in held_out:
+        three = (shares["mlp", name] for name in ("before", "respliced", f"dev_{names[1]}"))
+        rows.append({"figure": "moved", "value": "yes" if has_moved(*three) else "no", "low": "", "high": ""} | counts)
+    return rows
+
+
+def verdict(rows: list[dict], target: str) -> str:
+    """The last line: three shares of the perceptron with their intervals, and whether the class has moved."""
+    found = {row["figure"]: row for row in rows}
+    if "moved" not in found:
+        return f"moved: no verdict, as dev has no frames of class {target}"
+
+    def words(name: str) -> str:
+        row = found[f"mlp_share_{target}_{name}"]
+        ends = f"95% {float(row['low']):.3f}-{float(row['high']):.3f}, " if row["low"] else "no interval, "
+        return f"{float(row['value']):.3f} ({ends}{row['speakers']} speakers)"
+
+    return (
+        f"moved: {found['moved']['value']}; share of frames that the perceptron takes for {target}: before "
+        f"{words('before')}, after {words('respliced')}, real {target} of dev {words(f'dev_{target}')}; "
+        "yes is half way at least"
+    )

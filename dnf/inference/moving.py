@@ -1,0 +1,140 @@
+"""Moving utterances from one class to another in the latent space."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dnf.data.audio_blocks import Source
+from dnf.experiment.config import Config
+from dnf.features.cmvn import of_recording
+from dnf.features.frame_store import FrameStore
+from dnf.features.recording_frames import RecordingFrames
+from dnf.features.rows import BATCH, evenly_spaced
+from dnf.features.windows import Windows
+from dnf.models.checkpoint import Trained
+
+LONGEST = 6000  # frames of a recording; what is longer is cut
+
+
+class Utterance(NamedTuple):
+    """Normalized frames ``(N, F)`` float32 of a recording, which of them are speech ``(N,)``, its speaker and class."""
+
+    name: str
+    speaker: str
+    label: str
+    frames: Tensor
+    speech: Tensor
+
+
+class Moved(NamedTuple):
+    """What became of the speech frames of an utterance, S of them.
+
+    Attributes:
+        before: ``(S, D)`` windows as they were.
+        windows: ``(S, D)`` windows moved.
+        respliced: ``(S, D)`` windows spliced from ``after``.
+        after: ``(N, F)`` frames, those of speech moved.
+        error: largest difference between the windows and their reconstruction without a move.
+    """
+
+    before: Tensor
+    windows: Tensor
+    respliced: Tensor
+    after: Tensor
+    error: float
+
+
+def utterance_of_store(store: FrameStore, config: Config, label: str, most: int) -> Iterator[Utterance]:
+    """Up to ``most`` utterances of a class, evenly spaced over the set, normalized as in training."""
+    windows = Windows([store], config.splice, config.cmvn, [label], keep_unseen=False, device=torch.device("cpu"))
+    (part,) = windows.parts
+    source = part.source
+    for i in evenly_spaced(len(part.utterance), most).tolist():
+        u, first, last = part.utterance[i].item(), source.begin[i].item(), source.end[i].item()
+        frames = store.frames[first:last].float()
+        if source.mean is not None:
+            frames = (frames - source.mean[i]) * source.scale[i]
+        speech = torch.zeros(last - first, dtype=torch.bool)
+        speech[store.centres[store.spoken[u] : store.spoken[u + 1]] - first] = True
+        yield cut(Utterance(store.utterances[u], store.speakers[u], label, frames, speech))
+
+
+def utterance_of_recording(path: str, config: Config, label: str) -> Utterance:
+    """A file's frames, normalized by themselves."""
+    with tempfile.TemporaryDirectory(prefix="move.") as folder:
+        read = RecordingFrames(Source(path, config.features.channel), config, Path(folder))
+        last = min(read.count, LONGEST)
+        frames, norm = torch.from_numpy(read.frames(0, last)).float(), of_recording(read.stats, config)
+        speech = torch.from_numpy(read.marks(0, last))
+    frames = frames if norm is None else (frames - norm[0]) * norm[1]
+    return cut(Utterance(Path(path).stem, Path(path).stem, label, frames, speech))
+
+
+def cut(utterance: Utterance) -> Utterance:
+    return utterance._replace(frames=utterance.frames[:LONGEST], speech=utterance.speech[:LONGEST])
+
+
+def splice(frames: Tensor, centres: Tensor, config: Config) -> Tensor:
+    """Windows ``(S, D)`` around frames ``centres`` of ``(N, F)``, edges repeated."""
+    index = centres[:, None] + torch.arange(-config.splice.left, config.splice.right + 1)
+    return frames[index.clamp(0, len(frames) - 1)].flatten(1)
+
+
+@torch.no_grad()
+def way(trained: Trained, names: tuple[str, str], vectors: list[Tensor] | None = None) -> Tensor:
+    """What a move adds to z ``(D,)``: the difference of the class means of the prior, or of the latents of ``vectors``.
+
+    Args:
+        names: class to move from and to.
+        vectors: ``(N, D)`` of each of the two; None for the means of the prior. r stays where it has no class means.
+    """
+    prior = trained.model.prior
+    if vectors is None:
+        a, b = (prior.class_means()[trained.classes.index(name)] for name in names)
+        return b - a
+    a, b = (sum(trained.model(part.to(prior.means))[0].sum(0) for part in of.split(BATCH)) / len(of) for of in vectors)
+    shift = b - a
+    if prior.means_r is None:
+        shift[prior.cond_dim :] = 0
+    return shift
+
+
+@torch.no_grad()
+def move(utterance: Utterance, trained: Trained, shift: Tensor) -> Moved:
+    """Move the speech of an utterance by ``shift`` ``(D,)`` in the latent space."""
+    config, model, dim = trained.config, trained.model, utterance.frames.shape[1]
+    kind, device = model.prior.means.dtype, model.prior.means.device
+    centres = torch.nonzero(utterance.speech)[:, 0]
+    before, windows, error = splice(utterance.frames, centres, config), [], 0.0
+    for part in before.split(BATCH):
+        x = part.to(device, kind)
+        z = model(x)[0]
+        error = max(error, float((model.inverse(z)[0] - x).abs().max()))
+        windows.append(model.inverse(z + shift)[0].cpu().float())
+    moved, after = torch.cat(windows), utterance.frames.clone()
+    after[centres] = moved[:, config.splice.left * dim : (config.splice.left + 1) * dim]
+    return Moved(before, moved, splice(after, centres, config), after, error)
+
+
+def vectors_of(sets: list[str], frames: Path, config: Config, names: tuple[str, str], most: int) -> dict[str, Vectors]:
+    """Up to ``most`` vectors of each class in some sets, evenly spaced; classes without any are left out."""
+    stores, found = [FrameStore(frames / name) for name in sets], {}
+    for name in names:
+        windows = Windows(stores, config.splice, config.cmvn, [name], keep_unseen=False, device=torch.device("cpu"))
+        if len(windows):
+            rows, speakers = evenly_spaced(len(windows), most), [s.speaker for s in windows.segments()]
+            found[name] = Vectors(windows.gather(rows), [speakers[i] for i in windows.segment(rows).tolist()])
+    return found
+
+
+class Vectors(NamedTuple):
+    """Windows ``(N, D)`` and the speaker of each."""
+
+    x: Tensor
+    speakers: list[str]

@@ -1,0 +1,69 @@
+"""The recordings to classify: files by their names, and utterances of a Kaldi data directory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dnf.data.audio_blocks import Source
+from dnf.data.kaldi_files import read_table
+from dnf.data.manifests import absolute, number
+
+
+class Item(NamedTuple):
+    """What is classified: ``name`` stands in the output; items of a ``group`` are normalized together."""
+
+    name: str
+    source: Source
+    group: str
+
+
+def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | None) -> list[Item]:
+    """The recordings named, then the utterances of a data directory.
+
+    Args:
+        recordings: paths.
+        data_dir: with wav.scp and, if need be, segments and utt2spk; or None.
+        channel: the one to take of recordings with several, from 0; None takes their mean.
+
+    Raises:
+        ValueError: the directory has no wav.scp, names a command in it, or its segments are not of its recordings or
+            have bad times.
+    """
+    items = [Item(path, Source(path, channel), f"recording {path}") for path in recordings]
+    if data_dir is None:
+        return items
+    if not (data_dir / "wav.scp").is_file():
+        raise ValueError(f"--data-dir {data_dir}: no wav.scp in it; give a Kaldi data directory")
+    wavs = read_table(data_dir / "wav.scp")
+    segments = read_table(data_dir / "segments") if (data_dir / "segments").is_file() else {}
+    utt2spk = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
+    for utt, text in segments.items() if segments else ((utt, f"{utt} 0 -1") for utt in wavs):
+        fields = text.split()
+        if len(fields) != 3:
+            raise ValueError(
+                f"{data_dir / 'segments'}: {utt} {text}: give utterance, recording, start and end in seconds"
+            )
+        recording, *times = fields
+        start, end = (number(text, f"{data_dir / 'segments'}: {utt}") for text in times)
+        if start < 0 or 0 < end <= start:
+            raise ValueError(f"{data_dir / 'segments'}: {utt}: from {start:g} s to {end:g} s is no part of a recording")
+        path = wavs.get(recording)
+        if path is None:
+            raise ValueError(f"{data_dir / 'segments'}: recording {recording} of {utt} is not in wav.scp")
+        if path.rstrip().endswith("|"):
+            raise ValueError(f"{data_dir / 'wav.scp'}: {recording} is a command; write it to a file first")
+        source = Source(absolute(path, Path.cwd()), channel, start, end if end > 0 else None)
+        items.append(Item(utt, source, f"speaker {utt2spk[utt]}" if utt in utt2spk else f"recording {utt}"))
+    return items
+
+
+def picture_names(items: Sequence[Item]) -> dict[Item, str]:
+    """Names of the items' pictures: that of the file without its ending, or its whole path where several have that."""
+    stems = [Path(item.name).stem if item.group.startswith("recording") else item.name for item in items]
+    counts = Counter(stems)
+    return {
+        item: stem if counts[stem] == 1 else item.name.strip("/").replace("/", "_") for item, stem in zip(items, stems)
+    }

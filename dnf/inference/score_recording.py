@@ -1,0 +1,67 @@
+"""Log-likelihoods of one recording, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnf.features.cmvn import of_recording
+from dnf.features.recording_frames import RecordingFrames, spliced
+from dnf.models.checkpoint import Trained
+from dnf.scoring.channel_compensation import Correction, centred
+
+
+class Block(NamedTuple):
+    """Vectors of one block.
+
+    Attributes:
+        centres: ``(B,)`` int64, the frames they are centred on.
+        z: ``(B, D)`` latents.
+        logp: ``(B, K)`` log prior density under each class, nats.
+        logdet: ``(B,)`` nats.
+    """
+
+    centres: Tensor
+    z: Tensor
+    logp: Tensor
+    logdet: Tensor
+
+
+@torch.no_grad()
+def score(
+    frames: RecordingFrames,
+    stats: np.ndarray,
+    trained: Trained,
+    device: torch.device,
+    correction: Correction | None = None,
+    every: int = 1,
+) -> Iterator[Block]:
+    """Latents and densities of the vectors of a recording, as stage 4 has them.
+
+    Args:
+        stats: those that CMVN goes by.
+        correction: against the channel; centring takes the recording for its unit, and a pass more to see its mean.
+        every: vectors from one that is scored to the next.
+
+    Raises:
+        ValueError: a log density is not finite.
+    """
+    prior, shifts = trained.model.prior, None
+    if correction and correction.centre != "none":
+        total, count = 0.0, 0
+        for _, z, *_ in score(frames, stats, trained, device, every=every):
+            total, count = total + z[:, : prior.cond_dim].double().sum(0), count + len(z)
+        shifts = correction.shift((total / count).numpy()[None]).to(device)
+    prior = correction.prior(prior) if correction else prior
+    hop = trained.config.splice.hop * every
+    for centres, vectors in spliced(frames, of_recording(stats, trained.config), hop, device):
+        z, logdet = trained.model(vectors)
+        z = centred(z, shifts, torch.zeros(len(z), dtype=torch.long))
+        logp = prior.of_all(z)
+        if not (torch.isfinite(logp).all() and torch.isfinite(logdet).all()):
+            raise ValueError("a log density is not finite; the frames are far from those of training")
+        yield Block(centres, z.cpu(), logp.cpu(), logdet.cpu())

@@ -1,0 +1,142 @@
+"""A trained model with all that its outputs are judged by, and the judgement of one recording."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from dnf.decisions.calibration import Calibration
+from dnf.decisions.evidence import Evidence, dev_covariance
+from dnf.decisions.open_set import OpenSet
+from dnf.decisions.utterance_summary import Summary
+from dnf.experiment import entry
+from dnf.experiment.config import Config
+from dnf.metrics.effective_frames import observed
+from dnf.models.checkpoint import Trained, load_model
+from dnf.scoring import channel_compensation
+from dnf.scoring.channel_compensation import Correction
+from dnf.scoring.channel_mismatch import ChannelModel, fit_experiment
+
+log = logging.getLogger(__name__)
+
+
+class Model(NamedTuple):
+    """A trained model and what is known about its outputs.
+
+    Attributes:
+        trained: the model, on ``device``.
+        config: settings of the experiment.
+        calibration: of the utterances' log-likelihoods, or None.
+        open_set: what tells that a recording is of none of the classes, or None.
+        channel: channels of training, or None.
+        correction: against the channel, or None.
+        device: it computes on.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev, where there is no calibration; may be empty.
+    """
+
+    trained: Trained
+    config: Config
+    calibration: Calibration | None
+    open_set: OpenSet | None
+    channel_compensation: ChannelModel | None
+    correction: Correction | None
+    device: torch.device
+    covariance: np.ndarray = np.zeros(0)
+
+
+class Means(NamedTuple):
+    """Means over the vectors of a recording, or over some of them, float64.
+
+    Attributes:
+        logp: ``(K,)`` log prior density of z under each class, nats.
+        mixture: log of the classes' mean prior density, nats.
+        logdet: nats.
+        z: ``(D,)`` latents.
+        rows: vectors that it has.
+    """
+
+    logp: np.ndarray
+    mixture: float
+    logdet: float
+    z: np.ndarray
+    rows: int
+
+    @property
+    def loglik(self) -> np.ndarray:
+        """log p(x | k) ``(K,)``, nats."""
+        return self.logp + self.logdet
+
+
+class Judgement(NamedTuple):
+    """Posterior ``(K,)`` of each class, whether it is calibrated, and whether it is none of them (None: not known)."""
+
+    posteriors: np.ndarray
+    calibrated: bool
+    none_of_these: bool | None
+
+
+def judge(model: Model, means: Means) -> Judgement:
+    """Posteriors and open-set flag of one recording."""
+    none_of_these = None
+    if model.open_set is not None:
+        summary = Summary(
+            means.logp[None], np.array([means.mixture]), np.array([means.logdet]), means.z[None], np.array([means.rows])
+        )
+        none_of_these = bool(model.open_set.is_none_of_these(summary)[0])
+    if model.calibration is None:
+        splice = model.trained.config.splice
+        window = (splice.left + 1 + splice.right) / splice.hop
+        weight = observed(np.array([means.rows]), model.covariance, window)[0]
+        return Judgement(softmax(weight * means.loglik), False, none_of_these)
+    rows = np.array([means.rows])
+    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
+    posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
+    return Judgement(posteriors, True, none_of_these)
+
+
+def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
+    """The model of an experiment's folder, with what there is to judge its outputs by.
+
+    Args:
+        exp: with ``best.pt`` and ``config.yaml``.
+        frames: frame stores of training; None: those beside the folder.
+        device: to compute on.
+
+    Raises:
+        ValueError: the model knows fewer than two classes.
+    """
+    trained = load_model(exp / "best.pt", device)
+    if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
+        raise ValueError(f"{exp}: its model has no classes to decide between; give one with prior.cond_dim above 0")
+    config = Config.load(exp / "config.yaml")
+    calibration, open_set, covariance = None, None, np.zeros(0)
+    if (exp / "calibration.json").is_file():
+        calibration = Calibration.load(exp / "calibration.json")
+    else:
+        log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
+        covariance = dev_covariance(exp, config.data)
+    if (exp / "open_set.json").is_file():
+        open_set = OpenSet.load(exp / "open_set.json")
+    found = load_channel(exp, frames, trained), channel_compensation.load(exp)
+    return Model(trained, config, calibration, open_set, *found, device, covariance)
+
+
+def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
+    """``channel.json``, made from the frame stores of training where it is not there; None where there are none."""
+    path, stores = exp / "channel.json", frames or exp.parent / "frames"
+    if path.is_file():
+        return ChannelModel.load(path)
+    if not all((stores / name / "meta.json").is_file() for name in trained.config.data.train):
+        log.warning("%s: neither it nor frame stores in %s (--frames): channels are not compared", path, stores)
+        return None
+    made = fit_experiment(stores, trained.config, trained.classes)
+    try:
+        made.save(path)
+    except OSError as error:
+        log.warning("%s is not kept: %s", path, entry.describe(error))
+    return made

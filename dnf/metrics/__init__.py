@@ -1,0 +1,1 @@
+"""Statistics on arrays: detection, intervals, correlation, Gaussianity. Imports nothing else of ``dnf``."""

@@ -1,0 +1,91 @@
+"""Checkpoints: tensors and plain values only, written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnf.experiment.config import Config, from_saved
+from dnf.models.dnf import DNF
+
+FORMAT = 3
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` so that ``path`` is at any moment the old or the new file."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint; nothing in it is unpickled but tensors and plain values.
+
+    Raises:
+        ValueError: there is none, or it is not one of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no checkpoint; run stage 3")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        raise ValueError(f"{path}: not a readable checkpoint; delete it and run stage 3 again") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: not a checkpoint of this program (format {FORMAT}); train again with --stage 3 --force"
+        )
+    return content
+
+
+def config_tree(config: Config) -> dict[str, Any]:
+    """The settings as plain values, as they stand in a checkpoint."""
+    return dataclasses.asdict(config)
+
+
+@dataclass
+class Trained:
+    """A model read from a checkpoint, with the settings and class names it was trained with."""
+
+    model: DNF
+    config: Config
+    classes: list[str]
+    content: dict[str, Any]
+
+
+def load_model(path: Path | str, device: torch.device | str = "cpu", known_classes: list[str] | None = None) -> Trained:
+    """The model of a checkpoint, in evaluation mode.
+
+    Args:
+        path: ``best.pt`` or ``last.pt``.
+        device: where the model goes.
+        known_classes: the corpus's classes; the checkpoint's must be among them, in the same order.
+
+    Raises:
+        ValueError: no checkpoint, weights of another shape, or classes the corpus does not have.
+    """
+    content = load(path, device)
+    config, classes = from_saved(content["config"]), content["classes"]
+    if known_classes is not None and [name for name in known_classes if name in classes] != classes:
+        raise ValueError(
+            f"{path}: was trained on classes {', '.join(classes)}; the data has {', '.join(known_classes)}; train again"
+        )
+    model = DNF.from_config(config, len(classes)).to(device)
+    try:
+        model.load_state_dict(content["model"], strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: weights of another shape than its settings say: {str(error).splitlines()[1].strip()}; train again"
+        ) from None
+    return Trained(model.eval(), config, classes, content)

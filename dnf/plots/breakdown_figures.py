@@ -1,0 +1,102 @@
+"""Figures of where the information is: accuracy against the length of a recording, Fisher ratios of dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from dnf.experiment.config import Config
+from dnf.experiment.tables import read_tsv
+from dnf.plots.style import LINES, MARKERS, OKABE_ITO, new_figure
+from dnf.scoring.durations import durations, top_share
+
+PARTS = {"c": ("#0072B2", "-"), "r": ("#D55E00", "--"), "x": ("#666666", ":")}
+MOST_PANELS = 6
+
+
+def information_figures(exp: Path, config: Config, name: str) -> Iterator[tuple[str, Figure]]:
+    """File name and figure; nothing where there is nothing to show."""
+    rows = durations(exp, config)
+    if rows:
+        yield "durations", duration_figure(rows, name)
+    path = exp / "fisher.tsv"
+    ratios = read_tsv(path) if path.is_file() else []
+    if ratios:
+        yield "fisher", fisher_figure(ratios, name)
+
+
+def duration_figure(rows: list[dict], exp: str) -> Figure:
+    """One line a set, over all its known classes; bars are 95 % intervals over speakers.
+
+    Args:
+        rows: of durations.tsv.
+        exp: experiment, for the title.
+    """
+    sets = {}
+    for row in rows:
+        sets.setdefault(row["set"], {}).setdefault(row["class"], []).append(row)
+    figure = new_figure(f"{exp}: accuracy against the length of a recording", 6.0 + 0.28 * len(sets))
+    axes = figure.subplots()
+    lowest, ticks = 0.5, sorted({float(row["seconds"]) for row in rows})
+    for i, (name, classes) in enumerate(sets.items()):
+        chosen = classes.get("all") or max(classes.values(), key=len)
+        label = f"{name}, {'+'.join(sorted(c for c in classes if c != 'all'))}"
+        x = np.array([float(row["seconds"]) for row in chosen]) * 1.025 ** (i - (len(sets) - 1) / 2)
+        y = np.array([float(row["value"]) for row in chosen])
+        ends = np.array([[float(row[key] or row["value"]) for row in chosen] for key in ("low", "high")])
+        style = {"color": OKABE_ITO[i % len(OKABE_ITO)], "ls": LINES[i // len(OKABE_ITO) % len(LINES)]}
+        axes.errorbar(
+            x, y, np.abs(ends - y), marker=MARKERS[i % len(MARKERS)], ms=7, lw=2, capsize=4, label=label, **style
+        )
+        lowest = min(lowest, float(ends.min()))
+    axes.set(xscale="log", xlabel="recording (s)", ylabel="accuracy of pieces", ylim=(max(0.0, lowest - 0.03), 1.02))
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([f"{tick:g}" for tick in ticks])
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def fisher_figure(rows: list[dict], exp: str) -> Figure:
+    """Sorted Fisher ratios of each part, and their mean and the share of the top tenth; a row of panels a set.
+
+    Args:
+        rows: of fisher.tsv; of a set with unseen classes, those of the known classes come first and are shown.
+        exp: experiment, for the title.
+    """
+    groups: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for row in rows:
+        of_set = groups.setdefault(row["set"], {})
+        of_set.setdefault(row["classes"], {}).setdefault(row["part"], []).append(float(row["fisher"]))
+    shown = list(groups.items())[:MOST_PANELS]
+    figure = new_figure(
+        f"{exp}: Fisher ratio of each dimension (class variance over variance within class)", 1.0 + 3.3 * len(shown)
+    )
+    grid = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(2.2, 1))
+    for (left, right), (name, of_set) in zip(grid, shown):
+        classes, parts = next(iter(of_set.items()))
+        names = [part for part in PARTS if part in parts]
+        means = []
+        for part in names:
+            values = np.sort(np.nan_to_num(parts[part]))[::-1]
+            colour, line = PARTS[part]
+            what = "input" if part == "x" else "latent"
+            label = f"{part}, {what}: {len(values)} dims, top tenth has {100 * top_share(values):.0f} %"
+            share = (np.arange(len(values)) + 0.5) / len(values)
+            left.plot(share, np.maximum(values, 1e-7), color=colour, ls=line, lw=2, label=label)
+            means.append(values.mean())
+        left.set(title=f"{name}, {classes}", xlabel="share of the dims, highest ratio first", ylabel="Fisher ratio")
+        left.set_yscale("log")
+        left.set_xlim(0, 1)
+        largest = max(float(line.get_ydata().max()) for line in left.lines)
+        left.set_ylim(largest * 1e-5, largest * 30)  # room for the legend
+        left.legend(loc="upper right")
+        bars = right.bar(names, means, color=[PARTS[part][0] for part in names], width=0.6)
+        right.bar_label(bars, [f"{mean:.2g}" for mean in means], padding=3)
+        right.set(title="mean over dims", ylabel="Fisher ratio", xlim=(-0.7, len(names) - 0.3))
+        right.margins(y=0.2)
+    return figure

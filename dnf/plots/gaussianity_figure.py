@@ -1,0 +1,49 @@
+"""Gaussianity of each latent dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dnf.plots.style import BLUE, ORANGE, new_figure
+
+
+def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figure:
+    """Skewness and excess kurtosis of every latent dimension.
+
+    Args:
+        groups: title, and rows of gaussianity_dims.tsv in order of dimension, c before r, with float values; one row of
+            panels each.
+        exp: experiment, for the title.
+    """
+    figure = new_figure(f"{exp}: shape of each latent dimension (0 is Gaussian)", 1.0 + 3.0 * len(groups))
+    grid = figure.subplots(len(groups), 2, squeeze=False, sharey="col")
+    kinds = (("pooled", "", ORANGE, "^"), ("within class", "_within", BLUE, "o"))
+    for panels, (title, rows) in zip(grid, groups):
+        border = sum(row["part"] == "c" for row in rows)
+        for axes, (moment, name) in zip(panels, (("skew", "skewness"), ("kurt", "excess kurtosis"))):
+            means = {}
+            for label, suffix, colour, marker in kinds:
+                values = torch.tensor([row[moment + suffix] for row in rows], dtype=torch.float64)
+                axes.scatter(range(len(rows)), values, s=9, color=colour, marker=marker, alpha=0.7, linewidths=0)
+                parts = (("c", values[:border]), ("r", values[border:]))
+                centres = ((part, float(own.nanmean())) for part, own in parts if len(own))
+                means[label] = ", ".join(f"{part} {mean:+.{3 if abs(mean) < 10 else 1}f}" for part, mean in centres)
+            axes.axhline(0, color="gray", lw=1)
+            if 0 < border < len(rows):
+                axes.axvspan(border - 0.5, len(rows) - 0.5, color="gray", alpha=0.15, lw=0)
+                axes.text(border, 0.02, " r", transform=axes.get_xaxis_transform(), fontweight="bold")
+            mean = "; ".join(f"{label} {parts}" for label, parts in means.items())
+            axes.set_title(f"{title}\nmean {mean}", fontsize=11, loc="left")
+            axes.set(xlabel="latent dim", ylabel=name, xlim=(-1, len(rows)))
+    for column in grid.T:
+        far = max((abs(v) for axes in column for v in axes.get_ylim()), default=0)
+        if far > 12:  # heavy tails in some dims: keep the rest readable
+            for axes in column:
+                axes.set_yscale("symlog", linthresh=2)
+    handles = [Line2D([], [], ls="", marker=m, color=c, ms=7, label=label) for label, _, c, m in kinds]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure

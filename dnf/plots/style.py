@@ -1,0 +1,66 @@
+"""How all pictures look: size, colours, markers, and how they are saved."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib import colors
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which the colour-blind can tell apart, and a grey.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+BLUE, ORANGE, _, PINK, *_, BLACK, _ = OKABE_ITO
+
+WIDTH = 12.0  # inches
+STYLE = {
+    "font.size": 13.0,
+    "axes.titlesize": 13.0,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+MARKERS = "o^sDvPX*"
+LINES = ("-", "--", "-.", ":")
+# Of further sets of a class: towards black (0) or white (1), and how far.
+SET_SHADES = (
+    (0.0, 0.0),
+    (0.0, 0.55),
+    (1.0, 0.5),
+    (0.0, 0.3),
+)
+
+
+def colours_of(classes: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Colour of each class: the given one, else the next of matplotlib's cycle that is not given to another class."""
+    taken = {colors.to_hex(colour) for colour in given.values()}
+    free = [c for c in colors.TABLEAU_COLORS if colors.to_hex(c) not in taken] or ["tab:gray"]
+    cycle = itertools.cycle(free)
+    return {name: given[name] if name in given else next(cycle) for name in sorted({*classes, *given})}
+
+
+def new_figure(title: str, height: float) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=15, fontweight="bold")
+    return figure
+
+
+def save(figure: Figure, path: Path, dpi: int) -> Path:
+    """Write under a temporary name, then move into place.
+
+    The layout is found once; ``savefig`` would draw the whole figure once more to find it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.dpi = dpi
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+    figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,247 @@
+"""Systems against each other: side by side in results.txt, and any two of them utterance by utterance.
+
+``python3 -m dnf.report.compare exp/a exp/b`` holds two systems, experiments or their ``baselines/<name>``, against each other
+on the sets that both decided: differences of accuracy, AUC and Cllr with paired intervals by bootstrap over speakers.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnf.experiment import entry
+from dnf.experiment.classes import reference_first
+from dnf.experiment.config import Config
+from dnf.experiment.layout import FLOW
+from dnf.experiment.sets import name_of
+from dnf.experiment.tables import aligned, read_tsv
+from dnf.metrics import bootstrap, detection, figure_rows
+
+CLLR = ("cllr", "cllr_left_out", "cllr_in_sample", "min_cllr")
+METRICS = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy", "auc", "eer", "min_dcf", *CLLR)
+SIDE_BY_SIDE = tuple(metric + ending for ending in ("", "_control") for metric in METRICS)
+SHORT = {"auc": "AUC", "cllr": "Cllr", "cllr_left_out": "Cllr left out"}
+
+
+# ---- lines of results.txt, from rows of results.tsv -----------------------------------------------
+
+
+def system_lines(rows: list[dict]) -> list[str]:
+    """A table of the figures that several systems have: a line each, by set; systems side by side, the flow first."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for r in rows:
+        if r["metric"] in SIDE_BY_SIDE:
+            found.setdefault((r["set"], r["metric"], r["class"]), {})[r["system"]] = cell(r)
+    whole = {key[:2] for key in found if key[2] == "all"}
+    names = sorted({name for cells in found.values() for name in cells}, key=lambda name: (name != FLOW, name))
+    sets = list(dict.fromkeys(name for name, _, _ in found))
+    shown = [
+        key
+        for key in sorted(found, key=lambda key: (sets.index(key[0]), SIDE_BY_SIDE.index(key[1])))
+        if len(found[key]) > 1 and (key[2] == "all" or key[:2] not in whole)
+    ]
+    if not shown:
+        return []
+    lines = [["systems", "set", "metric", "class", *names]]
+    lines += [["systems", *key, *(found[key].get(name, "-") for name in names)] for key in shown]
+    return aligned(lines, 7)
+
+
+def cell(row: dict) -> str:
+    """A figure as ``0.9431 (0.9012-0.9720)``, with its interval if it has one."""
+    return f"{float(row['value']):.4f}" + (f" ({float(row['low']):.4f}-{float(row['high']):.4f})" if row["low"] else "")
+
+
+# ---- all experiments of a folder -----------------------------------------------------------------
+
+
+def experiments(folder: Path) -> str:
+    """A table of all experiments below a folder that have results, a line for each of their systems.
+
+    Utterance accuracy of each set, AUC and Cllr of each set of several classes that was not trained on and of its
+    control, NLL of dev and number of parameters; what a system does not have is a dash.
+
+    Raises:
+        ValueError: no experiment below the folder has results.
+    """
+    table: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.glob("*/results.tsv")):
+        data, rows = Config.load(path.parent / "config.yaml").data, read_tsv(path)
+        train, dev = name_of(data, "train"), name_of(data, "dev")
+        several = len({r["class"] for r in rows if r["metric"] == "auc"}) > 1
+        for r in rows:
+            system = r.get("system") or FLOW
+            cells = table.setdefault(path.parent.name + (f" {system}" if system != FLOW else ""), {})
+            metric = r["metric"].removesuffix("_control")
+            place = r["set"] + (" control" if metric != r["metric"] else "")
+            if metric == "utt_accuracy" and r["class"] == "all":
+                cells[f"utt {place}"] = f"{float(r['value']):.4f}"
+            elif metric in SHORT and r["set"] != train:
+                of = f" {r['class']}" if several else ""
+                cells[f"{SHORT[metric]} {place}{of}"] = f"{float(r['value']):.4f}"
+            elif metric == "nll" and (r["set"], r["class"]) == (dev, "all"):
+                cells[f"NLL {dev}"] = f"{float(r['value']):.2f}"
+            elif metric == "parameters":
+                cells["parameters"] = r["value"]
+    if not table:
+        raise ValueError(
+            f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name another folder"
+        )
+    columns = sorted({name for cells in table.values() for name in cells})
+    lines = [["experiment", *columns]] + [
+        [name, *(cells.get(c, "-") for c in columns)] for name, cells in table.items()
+    ]
+    return "\n".join(aligned(lines, 7))
+
+
+# ---- two systems, utterance by utterance ---------------------------------------------------------
+
+
+class Decided(NamedTuple):
+    """What a system decided on the utterances of a set whose classes it knows.
+
+    Attributes:
+        utts, speakers, labels: of each of U utterances.
+        hits: ``(U,)`` 1 where the decision is right.
+        llr: ``(U,)`` log-likelihood ratio of the reference class against the others, mean over frames: what the AUC
+            ranks by. The calibrated one knows the duration, which tells corpora apart where one has the longer
+            utterances.
+        calibrated: ``(U,)`` the same after calibration, for Cllr; None where there is none.
+    """
+
+    utts: list[str]
+    speakers: list[str]
+    labels: list[str]
+    hits: np.ndarray
+    llr: np.ndarray
+    calibrated: np.ndarray | None
+
+    def part(self, rows: Sequence[int]) -> Decided:
+        """Some utterances, by number."""
+        lists = ([names[row] for row in rows] for names in (self.utts, self.speakers, self.labels))
+        calibrated = None if self.calibrated is None else self.calibrated[rows]
+        return Decided(*lists, self.hits[rows], self.llr[rows], calibrated)
+
+    def and_rest(self, other: Decided) -> Decided:
+        """Utterances of this set, and of another one those of classes that this one has none of."""
+        rest = other.part([i for i, label in enumerate(other.labels) if label not in self.labels])
+        names = (mine + more for mine, more in zip(self[:3], rest[:3]))
+        arrays = (
+            None if mine is None or more is None else np.concatenate([mine, more])
+            for mine, more in zip(self[3:], rest[3:])
+        )
+        return Decided(*names, *arrays)
+
+
+def experiment_of(folder: Path) -> Path:
+    """The experiment that a system belongs to."""
+    return folder.parent.parent if folder.parent.name == "baselines" else folder
+
+
+def read_decided(path: Path) -> tuple[Decided, list[str]]:
+    """A set's table of decisions of stage 7, and the classes of the model."""
+    rows = read_tsv(path)
+    classes = [name.removeprefix("logp_") for name in rows[0] if name.startswith("logp_")]
+    known = [row for row in rows if row["class"] in classes]
+    llr = np.array([float(row["llr"]) for row in known])
+    calibrated = None
+    if known and all(row.get("llr_calibrated") for row in known):
+        calibrated = np.array([float(row["llr_calibrated"]) for row in known])
+    hits = np.array([float(row["decision"] == row["class"]) for row in known])
+    names = ([row[column] for row in known] for column in ("utt", "speaker", "class"))
+    return Decided(*names, hits, llr, calibrated), classes
+
+
+def paired_rows(
+    a: Decided, b: Decided, reference: str, two_classes: bool, resamples: int, seed: int
+) -> Iterator[tuple[str, float, float, tuple, int]]:
+    """Metric, figure of a, of b, their difference with interval and p, and number of speakers.
+
+    Args:
+        a, b: of the same utterances.
+        reference: class of the log-likelihood ratio.
+        two_classes: whether the model knows but two, so that the ratio has a Cllr.
+
+    Raises:
+        ValueError: the utterances are not the same.
+    """
+    place = {utt: i for i, utt in enumerate(b.utts)}
+    if sorted(a.utts) != sorted(b.utts) or len(place) < len(b.utts):
+        raise ValueError("the utterances of the two systems are not the same; score both on the same data")
+    if not a.utts:
+        return
+    b = b.part([place[utt] for utt in a.utts])
+    target, once, draw = (
+        np.array([label == reference for label in a.labels]),
+        np.ones((1, len(a.utts))),
+        (resamples, seed),
+    )
+    found = bootstrap.paired_share(a.speakers, a.hits, b.hits, *draw)
+    yield "utt_accuracy", float(a.hits.mean()), float(b.hits.mean()), found, len(set(a.speakers))
+    statistics = {}
+    if target.any() and not target.all():
+        strata = target.tolist()
+        statistics["auc"] = (lambda w, x, t: detection.auc(x, t, w), lambda s: (s.llr, target), strata)
+        if two_classes and a.calibrated is not None and b.calibrated is not None:
+            statistics["cllr"] = (lambda w, x, t: detection.cllr(x, t, w), lambda s: (s.calibrated, target), strata)
+    for metric, (statistic, arrays, strata) in statistics.items():
+        values = [float(statistic(once, *arrays(s))[0]) for s in (a, b)]
+        found = bootstrap.paired(statistic, a.speakers, arrays(a), arrays(b), strata, *draw)
+        yield metric, *values, found, len(set(a.speakers))
+
+
+def two_systems(a: Path, b: Path) -> str:
+    """A table of differences between two systems on every set, and set with control, that both decided.
+
+    Args:
+        a, b: folders of systems, with ``decisions/<set>.txt`` of stage 7.
+
+    Raises:
+        ValueError: the systems decided no set in common, or between other classes, or with another reference class.
+    """
+    both = sorted(set.intersection(*({p.stem for p in (s / "decisions").glob("*.txt")} for s in (a, b))))
+    if not both:
+        raise ValueError(f"{a} and {b}: no set that both decided; run stage 7 of both")
+    config, other_config = (Config.load(experiment_of(system) / "config.yaml") for system in (a, b))
+    fitted = {name_of(config.data, role) for role in ("train", "dev")}
+    read = {name: [read_decided(system / "decisions" / f"{name}.txt") for system in (a, b)] for name in both}
+    lines = [["set", "metric", "a", "b", "a - b", "95% interval", "p", "utterances", "speakers"]]
+    for name, ((ours, classes), (theirs, other)) in read.items():
+        if classes != other:
+            raise ValueError(f"{name}: {a} decides between {', '.join(classes)}, but {b} between {', '.join(other)}")
+        reference, of_b = (reference_first(classes, c.data.classes)[0] for c in (config, other_config))
+        if reference != of_b:
+            raise ValueError(
+                f"{name}: the log-likelihood ratios of {a} are of {reference}, those of {b} of {of_b}; "
+                f"give both the same first class of data.classes"
+            )
+        pairs, control = {name: (ours, theirs)}, config.data.controls.get(name)
+        if control in read:
+            (of_ours, _), (of_theirs, _) = read[control]
+            pairs[f"{name}|{control}"] = of_ours.and_rest(ours), of_theirs.and_rest(theirs)
+        for shown, (one, two) in pairs.items():
+            draw = (len(classes) == 2, config.report.bootstrap, config.seed)
+            for metric, x, y, (value, low, high, p), speakers in paired_rows(one, two, reference, *draw):
+                ends = ["-", "-"] if low is None else [f"{low:+.4f} to {high:+.4f}", "-"]
+                if p is not None and name not in fitted:
+                    ends[1] = figure_rows.p_text(p, metric, config.report.bootstrap).removeprefix("p ")
+                counts = str(len(one.utts)), str(speakers)
+                lines.append([shown, metric, f"{x:.4f}", f"{y:.4f}", f"{value:+.4f}", *ends, *counts])
+    return "\n".join([f"a: {a}", f"b: {b}", *aligned(lines, 7)])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.report.compare", description=__doc__.split("\n\n")[1])
+    parser.add_argument("a", type=Path, help="folder of an experiment, or of one of its baselines")
+    parser.add_argument("b", type=Path, help="folder of another")
+    args = parser.parse_args(argv)
+    print(two_systems(args.a, args.b))
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,213 @@
+"""Lines of ``results.txt``: one figure each, with its counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dnf.decisions.open_set_rows import KNOWN, METRICS
+from dnf.experiment.settings import Data
+from dnf.experiment.tables import read_tsv
+from dnf.report.cells import GAP, ends, few, gap_text, share_cell
+
+
+def seconds_lines(rows: list[dict]) -> list[str]:
+    """Accuracy of recordings of so many seconds, decided by likelihood, a line for each set and class."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for r in (r for r in rows if r["metric"] == "duration_accuracy"):
+        ends = f"{float(r['low']):.4f}-{float(r['high']):.4f}" if r["low"] else "no interval"
+        counts = f"[ {r['total']} of {r['speakers']} speakers ]"
+        cell = f"{r['decided'].removesuffix('s')} s {float(r['value']):.4f} ({ends}) {counts}"
+        found.setdefault((r["set"], r["class"]), []).append(cell)
+    return [f"seconds {name} {true} {' | '.join(cells)}" for (name, true), cells in found.items()]
+
+
+def table_lines(exp: Path) -> list[str]:
+    """Each set's and class's speakers of lowest, middle and highest accuracy, and figures by expert score."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in read_tsv(exp / "speakers.tsv") if (exp / "speakers.tsv").is_file() else ():
+        if row["accuracy"]:
+            groups.setdefault((row["set"], row["class"]), []).append(row)
+    found = []
+    for (name, true), of in groups.items():
+        of = sorted(of, key=lambda row: (float(row["accuracy"]), row["speaker"]))
+        cells = (
+            f"{word} {float(row['accuracy']):.4f} ({row['speaker']}, llr {float(row['llr_mean']):.3f})"
+            for word, row in (("lowest", of[0]), ("median", of[len(of) // 2]), ("highest", of[-1]))
+        )
+        found.append(f"speakers {name} {true} {' | '.join(cells)} [ {len(of)} speakers ]")
+    for row in read_tsv(exp / "by_score.tsv") if (exp / "by_score.tsv").is_file() else ():
+        accuracy = f"accuracy {float(row['accuracy']):.4f} " if row["accuracy"] else ""
+        counts = f"{row['utterances']} utterances, {row['speakers']} speakers"
+        found.append(
+            f"score {row['set']} {row['class']} {row['score']} {accuracy}llr {float(row['llr_mean']):.4f} [ {counts} ]"
+        )
+    return found
+
+
+def fisher_lines(rows: list[dict]) -> list[str]:
+    """Mean Fisher ratio of each part and what the top tenth of its dims has of the sum."""
+    top = {(r["set"], r["class"], r["metric"]): r["value"] for r in rows if r["metric"].startswith("fisher_top_")}
+    found = []
+    for r in rows:
+        part = r["metric"].removeprefix("fisher_")
+        if r["metric"].startswith("fisher_") and not part.startswith("top_"):
+            share = float(top[r["set"], r["class"], f"fisher_top_{part}"])
+            found.append(
+                f"fisher {r['set']} {r['class']} {part}{r['total']} mean {float(r['value']):.3g} "
+                f"| top tenth of the dims {share:.3f} of the sum"
+            )
+    return found
+
+
+def open_set_lines(rows: list[dict]) -> list[str]:
+    """Rows of ``results.tsv`` as lines of ``results.txt``."""
+    found = []
+    for r in rows:
+        if r["metric"] == "open_set_auc":
+            against = f"known classes of {r['decided']}" if r["decided"] != KNOWN else "known classes of all test sets"
+            counts = f"{r['count']} against {int(r['total']) - int(r['count'])}"
+            mark = few(r)
+            name = f"open_set_auc {r['set']} {r['class']} (unseen) against {against}"
+        elif r["metric"] in METRICS:
+            name = f"{r['metric']} {r['set']} {r['class']}" + (
+                " (unseen)" if r["metric"] == "open_set_detected" else ""
+            )
+            counts, mark = f"{r['count']} / {r['total']}", ""
+        else:
+            continue
+        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends(r)}, {r['speakers']} speakers{mark} ]")
+    return found
+
+
+def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
+    """One accuracy a line; where a set has a control, the same class of the control stands on the same line."""
+    found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"] in ("frame_accuracy", "utt_accuracy")}
+    gaps = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"].endswith(GAP)}
+    lines = []
+    for (metric, name, true), row in found.items():
+        if true == "all" and sum(key[:2] == (metric, name) for key in found) == 2:
+            continue
+        line = f"{metric} {name} {true} {share_cell(row)}"
+        control = found.get((metric, controls.get(name), true))
+        if control and true != "all":
+            line += f" | control {control['set']} {share_cell(control)}"
+            apart = gap_text(gaps.get((metric + GAP, name, true)))
+            line += f" | {apart}" if apart else ""
+        lines.append(line)
+    return lines
+
+
+def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:
+    """How sets of classes the model does not know were decided."""
+    return [
+        f"{r['metric']} {r['set']} {r['class']} (unseen) decided {r['decided']} {share_cell(r)}"
+        for r in rows
+        if r["metric"].endswith("_share") and r["class"] not in model_classes
+    ]
+
+
+def duration_lines(rows: list[dict], data: Data) -> list[str]:
+    """For every set that views cut to pieces: accuracy of the pieces, shortest first, and of whole utterances."""
+    found = {(r["set"], r["class"]): r for r in rows if r["metric"] == "utt_accuracy"}
+    cuts: dict[tuple[str, ...], list[tuple[float, str]]] = {}
+    for name, view in data.views.items():
+        if view.seconds:
+            cuts.setdefault(tuple(view.sets), []).append((view.seconds, name))
+    lines = []
+    for sets, views in cuts.items():
+        whole = (
+            sets[0]
+            if len(sets) == 1
+            else next((n for n, v in data.views.items() if tuple(v.sets) == sets and not v.seconds), "")
+        )
+        for true in dict.fromkeys(c for name, c in found if name in [view for _, view in views] and c != "all"):
+            cells = [
+                f"{seconds:g} s {share_cell(found[name, true])}"
+                for seconds, name in sorted(views)
+                if (name, true) in found
+            ]
+            cells += [f"whole {share_cell(found[whole, true])}"] if (whole, true) in found else []
+            lines.append(f"duration {'+'.join(sets)} {true} {' | '.join(cells)}")
+    return lines
+
+
+def near_tie_lines(rows: list[dict]) -> list[str]:
+    """Share of near-ties, and the accuracy without them."""
+    clear = {(r["set"], r["class"]): r for r in rows if r["metric"] == "utt_accuracy_clear"}
+    lines = []
+    for r in rows:
+        if r["metric"] == "near_ties" and r["class"] != "all":
+            other = clear.get((r["set"], r["class"]))
+            lines.append(
+                f"near_ties {r['set']} {r['class']} {share_cell(r)} | others {share_cell(other) if other else 'none'}"
+            )
+    return lines
+
+
+def correlation_lines(rows: list[dict]) -> list[str]:
+    """Pearson and Spearman on one line for each set and level."""
+    lines = []
+    for level in ("utt", "speaker"):
+        for r in (r for r in rows if r["metric"] == f"{level}_pearson"):
+            same = next((o for o in rows if o["metric"] == f"{level}_spearman" and o["set"] == r["set"]), None)
+            cells = [
+                f"{name} {float(row['value']):.4f} ({ends(row)})"
+                for name, row in (("pearson", r), ("spearman", same))
+                if row
+            ]
+            lines.append(
+                f"correlation {level} {r['set']} {r['class']} llr of {r['decided']} {' '.join(cells)} [ {r['total']} points, {r['speakers']} speakers{few(r)} ]"
+            )
+    return lines
+
+
+def training_line(rows: list[dict], name: str) -> list[str]:
+    """The densities of a sample of training frames when training took them, the model in training mode."""
+    m = {r["metric"]: r for r in rows if r["metric"] in ("training_nll", "training_logp", "training_logdet")}
+    values = {key: float(row["value"]) for key, row in m.items()}
+    return [
+        f"density {name} (in training mode) LogLL {-values['training_nll']:.3f} LogP {values['training_logp']:.3f} "
+        f"LogDet {values['training_logdet']:.3f} NLL {values['training_nll']:.3f} [ {m['training_nll']['total']} frames, sampled ]"
+    ]
+
+
+def confusion_lines(rows: list[dict], model_classes: list[str]) -> list[str]:
+    """True class by decided class, counts of utterances and of frames."""
+    lines = []
+    for metric, unit in (("utt_share", "utterances"), ("frame_share", "frames")):
+        counts: dict[tuple[str, str], dict[str, str]] = {}
+        for r in rows:
+            if r["metric"] == metric:
+                counts.setdefault((r["set"], r["class"]), {})[r["decided"]] = r["count"]
+        for (name, true), decided in counts.items():
+            cells = "  ".join(f"{c} {decided[c]}" for c in model_classes)
+            lines.append(f"confusion {unit} {name} {true} -> {cells}")
+    return lines
+
+
+def density_lines(rows: list[dict]) -> list[str]:
+    table: dict[tuple[str, str], dict[str, dict]] = {}
+    for r in rows:
+        if r["metric"] in ("loglik", "logp", "logdet", "nll"):
+            table.setdefault((r["set"], r["class"]), {})[r["metric"]] = r
+    return [
+        f"density {name} {true} LogLL {float(m['loglik']['value']):.3f} LogP {float(m['logp']['value']):.3f} "
+        f"LogDet {float(m['logdet']['value']):.3f} NLL {float(m['nll']['value']):.3f} [ {m['loglik']['total']} frames ]"
+        for (name, true), m in table.items()
+        if true != "all" or sum(key[0] == name for key in table) > 2
+    ]
+
+
+def gaussianity_lines(exp: Path) -> list[str]:
+    lines = []
+    for r in read_tsv(exp / "gaussianity.tsv"):
+        test = (
+            f"Mardia kurtosis z {float(r['mardia_kurt_z']):.1f} p {r['mardia_kurt_p']} skewness p {r['mardia_skew_p']} [ {r['mardia_frames']} frames ]"
+            if r["mardia_kurt_z"]
+            else "Mardia not tested: too few frames for the dims"
+        )
+        lines.append(
+            f"gaussianity {r['set']} {r['classes']} {r['part']}{r['dim']} skew {float(r['skew']):.5f} kurt {float(r['kurt']):.5f} "
+            f"within-class skew {float(r['skew_within']):.5f} kurt {float(r['kurt_within']):.5f} | {test}"
+        )
+    return lines

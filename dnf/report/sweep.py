@@ -1,0 +1,133 @@
+"""What a sweep over a setting found: figures of its experiments against the value, as a table and as one picture.
+
+``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_beta=0`` and so on. ``python3 -m dnf.report.sweep exp train.beta``
+prints the table and writes ``exp/sweeps/<name>_beta.tsv`` and ``.png``, for every <name> that has such experiments with
+results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from dnf.experiment import entry
+from dnf.experiment.config import Config
+from dnf.experiment.sets import name_of
+from dnf.experiment.tables import aligned, read_tsv, write_tsv
+from dnf.plots.style import STYLE, save
+from dnf.plots.sweep_figure import PANELS, picture
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("value", "metric", "set", "class", "figure", "low", "high")
+METRICS = tuple(metric for _, _, metrics in PANELS for metric in metrics)
+
+
+def setting(config: Config, key: str) -> str:
+    """The value of ``section.key`` or ``key``, as text.
+
+    Raises:
+        ValueError: there is no such setting.
+    """
+    value = config
+    for name in key.split("."):
+        known = {field.name for field in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()
+        if name not in known:
+            raise ValueError(f"{key}: not a setting; name one of conf/default.yaml, such as train.beta")
+        value = getattr(value, name)
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def order(value: str) -> tuple[float, str]:
+    """Numbers by size, then words."""
+    try:
+        return float(value), value
+    except ValueError:
+        return math.inf, value
+
+
+def finished(folder: Path, key: str) -> dict[str, dict[str, Path]]:
+    """Folders of experiments of sweeps over ``key`` that have results, by name and then by value, in order.
+
+    Raises:
+        ValueError: no experiment of such a sweep has results.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    last = key.rsplit(".", 1)[-1]
+    for path in sorted(folder.glob(f"*_{last}=*/results.tsv")):
+        name = path.parent.name.rpartition(f"_{last}=")[0]
+        found.setdefault(name, {})[setting(Config.load(path.parent / "config.yaml"), key)] = path.parent
+    if not found:
+        raise ValueError(f"{folder}: no experiment *_{last}=* has a results.tsv; run ./run.sh --sweep {key}=V1,V2,...")
+    return {name: dict(sorted(values.items(), key=lambda item: order(item[0]))) for name, values in found.items()}
+
+
+def rows_of(exp: Path) -> list[dict[str, str]]:
+    """Figures of one experiment: of each set but those of training, over all its classes, or of the only one it has."""
+    config, found = Config.load(exp / "config.yaml"), {}
+    training = {*config.data.train, name_of(config.data, "train")}
+    for row in read_tsv(exp / "results.tsv"):
+        metric, name, classes = row["metric"], row["set"], row["class"]
+        if metric not in METRICS or name in training or row.get("system") not in (None, "", "dnf"):
+            continue
+        if (
+            (metric, name) not in found
+            or classes == "all"
+            or found[metric, name]["class"].count("+") < classes.count("+")
+        ):
+            ends = {"low": row["low"], "high": row["high"]}
+            found[metric, name] = {"metric": metric, "set": name, "class": classes, "figure": row["value"], **ends}
+    return list(found.values())
+
+
+def table(rows: Sequence[dict[str, str]]) -> str:
+    """Metric and set down, values across."""
+    values = list(dict.fromkeys(row["value"] for row in rows))
+    cells = {(row["metric"], row["set"], row["value"]): f"{float(row['figure']):.4f}" for row in rows}
+    lines = [["metric", "set", *values]]
+    for metric in METRICS:
+        for name in dict.fromkeys(row["set"] for row in rows if row["metric"] == metric):
+            lines.append([metric, name, *(cells.get((metric, name, value), "-") for value in values)])
+    return "\n".join(aligned(lines))
+
+
+def summarize(folder: Path, key: str) -> list[str]:
+    """Write table and picture of every sweep over ``key`` below ``folder``; the tables to print.
+
+    Raises:
+        ValueError: an experiment has no figures to compare, or there is none.
+    """
+    texts, last = [], key.rsplit(".", 1)[-1]
+    out = folder / "sweeps"
+    for name, values in finished(folder, key).items():
+        rows = [{"value": value, **row} for value, exp in values.items() for row in rows_of(exp)]
+        dpi = Config.load(next(iter(values.values())) / "config.yaml").plots.dpi
+        if not rows:
+            raise ValueError(f"{folder}: the experiments {name}_{last}=* have no figures to compare; run stage 8 again")
+        out.mkdir(exist_ok=True)
+        write_tsv(out / f"{name}_{last}.tsv", rows, COLUMNS)
+        with matplotlib.style.context(["default", STYLE]):
+            path = save(picture(rows, name, key), out / f"{name}_{last}.png", dpi)
+        log.info("%s and .tsv: %d values", path, len(values))
+        texts.append(f"# {name} against {key}\n{table(rows)}")
+    return texts
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.report.sweep", description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, help="folder of the experiments")
+    parser.add_argument("key", help="the setting that was swept over, e.g. train.beta")
+    args = parser.parse_args(argv)
+    for text in summarize(args.folder, args.key):
+        print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,1 @@
+"""Latents and log-likelihoods of sets."""

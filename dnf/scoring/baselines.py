@@ -1,0 +1,99 @@
+"""Stage 4, after the latents: LDA, diagonal GMMs and an MLP on the frames of the flow, scored on the same sets.
+
+Each leaves ``exp/<exp>/baselines/<name>/latents/<set>/`` as the flow leaves ``latents/<set>/``, with log-likelihoods of
+the classes in ``logp`` and 0 in ``logdet``, so that every later stage treats all systems alike. LDA and GMM give
+densities of the vectors as the flow does; the MLP gives them up to a constant common to the classes.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dnf.experiment import entry
+from dnf.experiment.classes import choose_classes, read_classes
+from dnf.experiment.config import Config, from_saved
+from dnf.experiment.environment import choose_device
+from dnf.features.windows import Windows
+from dnf.models import checkpoint
+from dnf.models.gaussians import GMM, LDA
+from dnf.models.mlp import MLP
+from dnf.scoring.latent_writer import write_scored, written_whole
+from dnf.scoring.open_sets import each_set, open_sets
+from dnf.training.baselines import FIT, LEAST
+
+log = logging.getLogger(__name__)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, Config, list[str]]:
+    """A baseline in evaluation mode, the settings it was made with and its classes, from its ``model.pt``."""
+    content = checkpoint.load(path, device)
+    config, classes = from_saved(content["config"]), content["classes"]
+    make = {
+        "lda": lambda: LDA(config.dim, len(classes)),
+        "gmm": lambda: GMM(config.dim, len(classes), config.baselines.gmm_components),
+        "mlp": lambda: MLP(config.dim, len(classes), config.baselines),
+    }
+    model = make[content["system"]]().to(device)
+    model.load_state_dict(content["model"], strict=True)
+    return model.eval(), config, classes
+
+
+def why_none(config: Config, classes: list[str]) -> str | None:
+    """Why an experiment has no baselines, in words; None if it has."""
+    if not config.baselines.enabled or not config.baselines.systems:
+        return "they are switched off"
+    if config.prior.cond_dim == 0 or len(classes) < 2:
+        return "its flow knows no classes"
+    return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = entry.model_parser("dnf.scoring.baselines", __doc__)
+    args = parser.parse_args(argv)
+    config, root = Config.load(args.exp / "config.yaml"), args.exp / "baselines"
+    classes = choose_classes(read_classes(args.classes), config.data.classes, args.classes)
+    shutil.rmtree(root, ignore_errors=True)
+    reason = why_none(config, classes)
+    if reason:
+        log.info("%s: no baselines: %s", args.exp, reason)
+        return 0
+    device = choose_device(args.device)
+    opened, roles = open_sets(args.frames, config), {}
+    for role in ("train", "dev"):
+        stores = [opened.stores[name] for name in getattr(config.data, role)]
+        roles[role] = Windows(stores, config.splice, config.cmvn, classes, keep_unseen=False, device=device)
+        for name, count in roles[role].class_counts(classes).items():
+            if count < LEAST:
+                raise ValueError(
+                    f"{args.frames}: class {name} has {count} frames in {role}, too few for baselines; "
+                    "add recordings of it, or set baselines.enabled=false"
+                )
+    models = {}
+    for name in config.baselines.systems:
+        start = time.monotonic()
+        models[name] = FIT[name](roles["train"], roles["dev"], classes, config).eval()
+        size = sum(t.numel() for t in models[name].state_dict().values())
+        log.info("%s: %s of %d numbers, made in %.1f s", args.exp, name, size, time.monotonic() - start)
+        (root / name).mkdir(parents=True)
+        content = {"system": name, "model": models[name].state_dict(), "classes": classes}
+        checkpoint.save(root / name / "model.pt", content | {"config": checkpoint.config_tree(config)})
+    meta = {"classes": classes, "cond_dim": config.dim}
+    with torch.no_grad():
+        for set_name, windows, _ in each_set(opened, config, classes, device):
+            for name, model in models.items() if windows is not None else ():
+                out = root / name / "latents" / set_name
+                with written_whole(out) as folder:
+                    write_scored(
+                        folder, windows, meta, lambda rows, x: (model(x), torch.zeros(len(x))), f"{name} {out}"
+                    )
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

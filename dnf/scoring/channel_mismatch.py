@@ -1,0 +1,251 @@
+"""Whether a recording sounds as if it came over the channels of training: long-term spectrum, band, level and noise.
+
+    python3 -m dnf.scoring.channel_mismatch exp/frames exp/dnf120     (stage 4 does this)
+
+Fits the mean of the statistics of each training set's utterances, and one covariance within the sets (Ledoit-Wolf), and
+writes ``exp/dnf120/channel.json``. A recording is unlike training when its Mahalanobis distance to the nearest set is
+beyond what all but 1 % of the training utterances have, held against a fit to other speakers, or when one statistic is
+well outside the range of the training utterances; such are named.
+
+All statistics are of log-mel frames before normalization, natural logarithms of power; 1 neper of power is 4.34 dB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dnf.experiment import entry
+from dnf.experiment.config import Config
+from dnf.features.fbank import mel_frequencies
+from dnf.features.frame_store import FrameStore
+from dnf.features.rows import evenly_spaced
+
+log = logging.getLogger(__name__)
+
+DB = 10 / math.log(10)  # decibels of a natural logarithm of power
+QUANTILE = 0.99  # of the training utterances' distances, beyond which a recording is unlike them
+TAIL = 0.005  # share of the training utterances beyond a statistic's range, on each side
+MOST = 2000  # utterances of each set
+GRID = np.arange(-10.0, 40.0, 0.05)  # of frame levels, for their quantiles
+LOST = 10 / DB  # the band is cut where the outermost bin lies 10 dB below the range of training ...
+EDGE = 6 / DB  # ... and the cut is where the bins come back to within 6 dB of the mean of training
+STEEP = 18 / DB  # an octave: a cut is steeper than that; else it is tilt
+GAP = 3 / DB  # a statistic is off where it lies 3 dB outside the range of training; tilt: 1 dB an octave
+FOLDS = 5  # of the speakers
+SCALARS = ("level", "range", "tilt")
+NAMES = {
+    "level": ("level", "quieter", "louder"),
+    "range": ("range from noise floor to speech", "smaller (noise or reverberation)", "larger"),
+    "tilt": ("spectral tilt per octave", "steeper (dull)", "flatter (bright)"),
+}
+
+
+def statistics(blocks: Iterable[tuple[np.ndarray, np.ndarray]], frequencies: np.ndarray) -> np.ndarray:
+    """What describes the channel of one recording, ``(F + 3,)``.
+
+    Args:
+        blocks: log-mel frames ``(n, F)`` and speech marks ``(n,)``, together those of the recording.
+        frequencies: ``(F,)`` centres of the bins, Hz.
+
+    Returns:
+        The mean spectrum of the speech frames with the mean of its lower half taken off, then the level, the range
+        (95 % less 5 % quantile of the levels of all frames) and the tilt, nepers per octave.
+    """
+    dim = len(frequencies)
+    total, spoken, levels = np.zeros(dim), 0, np.zeros(len(GRID) + 1)
+    for frames, speech in blocks:
+        frames = frames.astype(np.float64)
+        total, spoken = total + frames[speech].sum(0), spoken + int(speech.sum())
+        levels += np.bincount(np.searchsorted(GRID, frames.mean(1)), minlength=len(levels))
+    spectrum = total / max(1, spoken)
+    shares = levels.cumsum() / max(1.0, levels.sum())
+    low, high = (GRID[min(np.searchsorted(shares, q), len(GRID) - 1)] for q in (0.05, 0.95))
+    octaves = np.log2(frequencies)
+    tilt = np.polyfit(octaves, spectrum, 1)[0]
+    reference = spectrum[: max(1, dim // 2)].mean()
+    return np.concatenate([spectrum - reference, [reference, high - low, tilt]])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Attributes: ``distance`` Mahalanobis distance to the nearest set, ``limit`` that of QUANTILE of the training
+    utterances, ``set`` the nearest, ``off`` what is unlike training, in words."""
+
+    distance: float
+    limit: float
+    set: str
+    off: list[str]
+
+
+@dataclass(frozen=True)
+class ChannelModel:
+    """The channels of training.
+
+    Attributes:
+        frequencies: ``(F,)`` centres of the bins, Hz.
+        sets: names of the training sets.
+        means: ``(sets, F + 3)``.
+        precision: ``(F + 3, F + 3)`` inverse of the covariance within the sets.
+        low, high: ``(F + 3,)`` range of the training utterances but for the share TAIL on each side.
+        limit: distance that all but 1 - QUANTILE of the training utterances have, to a fit on other speakers.
+        utterances: they were fitted on.
+    """
+
+    frequencies: list[float]
+    sets: list[str]
+    means: list[list[float]]
+    precision: list[list[float]]
+    low: list[float]
+    high: list[float]
+    limit: float
+    utterances: int
+
+    @classmethod
+    def fit(cls, vectors: np.ndarray, of_set: list[str], speakers: list[str], frequencies: np.ndarray) -> ChannelModel:
+        """Fit ``(U, F + 3)`` statistics of utterances with the set and the speaker of each."""
+        sets, held_out = sorted(set(of_set)), []
+        names, own = sorted(set(speakers)), np.array(of_set)
+        part = np.array([names.index(s) % FOLDS for s in speakers])
+        for fold in range(FOLDS):
+            rest = part != fold
+            if set(own[rest]) == set(sets) and not rest.all():
+                held_out.append(distances(vectors[~rest], *gaussian(vectors[rest], own[rest], sets)).min(1))
+        means, precision = gaussian(vectors, own, sets)
+        if not held_out:  # a speaker a set: no others to hold against
+            held_out.append(distances(vectors, means, precision).min(1))
+        low, high = np.quantile(vectors, [TAIL, 1 - TAIL], axis=0)
+        limit = float(np.quantile(np.concatenate(held_out), QUANTILE))
+        arrays = (array.tolist() for array in (means, precision, low, high))
+        return cls(frequencies.tolist(), sets, *arrays, limit, len(vectors))
+
+    def judge(self, vector: np.ndarray) -> Verdict:
+        """Hold the statistics ``(F + 3,)`` of a recording against training."""
+        gaps = distances(vector[None], np.array(self.means), np.array(self.precision))[0]
+        nearest, distance = self.sets[int(gaps.argmin())], float(gaps.min())
+        off = self.named(vector, np.array(self.means)[gaps.argmin()])
+        if distance > self.limit and not off:
+            off = ["long-term spectrum of another shape"]
+        return Verdict(distance, self.limit, nearest, off)
+
+    def named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
+        """Which statistics lie outside the range of training, in words; ``mean`` is that of the nearest set."""
+        dim, low, high = len(self.frequencies), np.array(self.low), np.array(self.high)
+        lost, below, found = vector[:dim] < low[:dim] - LOST, vector[:dim] < mean[:dim] - EDGE, []
+        gap, octaves = vector[:dim] - mean[:dim], np.log2(self.frequencies)
+        if lost[-1] and below[-1] and not below.all() and steep(gap[::-1], -octaves[::-1], run(below[::-1])):
+            found.append(f"band limited to about {self.frequencies[dim - 1 - run(below[::-1])] / 1000:.1f} kHz")
+        if lost[0] and below[0] and not below.all() and steep(gap, octaves, run(below)):
+            found.append(f"nothing below about {self.frequencies[run(below)]:.0f} Hz")
+        for i, name in enumerate(SCALARS, dim):
+            if name == "tilt" and found:  # follows from the missing band
+                continue
+            gap = min(0.0, vector[i] - low[i]) + max(0.0, vector[i] - high[i])
+            if abs(gap) > (GAP if name != "tilt" else GAP / 3):
+                title, less, more = NAMES[name]
+                found.append(f"{title} {abs(gap) * DB:.1f} dB {less if gap < 0 else more} than in training")
+        return found
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> ChannelModel:
+        """Read ``path``, as ``save`` wrote it.
+
+        Raises:
+            ValueError: the file does not hold the channels of training.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, json.JSONDecodeError):
+            raise ValueError(f"{path}: not the channels of training; delete it, it is made again") from None
+
+
+def gaussian(vectors: np.ndarray, of_set: np.ndarray, sets: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each set and the inverse covariance within them."""
+    from sklearn.covariance import LedoitWolf  # slow to import, and only a fit needs it
+
+    means = np.stack([vectors[of_set == name].mean(0) for name in sets])
+    rest = vectors - means[[sets.index(name) for name in of_set]]
+    scale = (
+        rest.std(0) + 1e-3
+    )  # shrinkage is towards equal variances, so nepers and nepers per octave are brought together
+    precision = LedoitWolf(assume_centered=True).fit(rest / scale).precision_
+    return means, precision / np.outer(scale, scale)
+
+
+def distances(vectors: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Mahalanobis distances ``(U, sets)``."""
+    gaps = vectors[:, None] - means
+    return np.sqrt(np.maximum(0, np.einsum("usi,ij,usj->us", gaps, precision, gaps)))
+
+
+def steep(gap: np.ndarray, octaves: np.ndarray, edge: int) -> bool:
+    """Whether a spectrum falls off outwards of bin ``edge`` as a filter of several poles does, and no mere tilt.
+
+    Args:
+        gap: ``(F,)`` nepers above the mean of training, the outermost bin first.
+        octaves: ``(F,)`` ascending.
+        edge: the first bin that is not lost.
+    """
+    reach = octaves[edge] - octaves[:edge]
+    outer = np.flatnonzero(reach >= 1 / 3).max(initial=0)
+    return bool((gap[edge] - gap[outer]) / reach[outer] > STEEP)
+
+
+def run(marks: np.ndarray) -> int:
+    """How many marks are true before the first that is not."""
+    return len(marks) if marks.all() else int(marks.argmin())
+
+
+def store_vectors(store: FrameStore, classes: list[str], frequencies: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
+    """Statistics and speaker of utterances of a training set, evenly spaced, of classes that the model knows."""
+    known = [u for u, name in enumerate(store.classes) if name in classes]
+    for i in evenly_spaced(len(known), MOST).tolist():
+        u = known[i]
+        first, last = store.offsets[u].item(), store.offsets[u + 1].item()
+        speech = np.zeros(last - first, bool)
+        speech[store.centres[store.spoken[u] : store.spoken[u + 1]].numpy() - first] = True
+        if speech.any():
+            yield statistics([(store.frames[first:last].numpy(), speech)], frequencies), store.speakers[u]
+
+
+def fit_experiment(frames: Path, config: Config, classes: list[str]) -> ChannelModel:
+    """The channels of an experiment's training sets, from their frame stores below ``frames``."""
+    frequencies, vectors, of_set, speakers = mel_frequencies(config.features), [], [], []
+    for name in config.data.train:
+        for vector, speaker in store_vectors(FrameStore(frames / name), classes, frequencies):
+            vectors.append(vector)
+            of_set.append(name)
+            speakers.append(speaker)
+    return ChannelModel.fit(np.stack(vectors), of_set, speakers, frequencies)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m dnf.scoring.channel_mismatch", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("frames", type=Path, help="folder of the frame stores")
+    parser.add_argument("exp", type=Path, help="folder of the experiment, with best.pt; gets channel.json")
+    args = parser.parse_args(argv)
+    from dnf.models.checkpoint import load_model
+
+    trained = load_model(args.exp / "best.pt")
+    model = fit_experiment(args.frames, trained.config, trained.classes)
+    model.save(args.exp / "channel.json")
+    log.info("%s: %d utterances of %s", args.exp / "channel.json", model.utterances, ", ".join(model.sets))
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,51 @@
+"""Accuracy of pieces of recordings against their length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dnf.experiment.config import Config
+from dnf.experiment.tables import read_tsv
+from dnf.metrics.figure_rows import share_row
+
+LEAST_SPEAKERS = 5  # speakers of a class below which a duration has no row
+TOP = 0.1  # share of the dims, those of highest Fisher ratio
+
+
+def duration_rows(pieces: Sequence[dict], config: Config) -> list[dict]:
+    """Rows of ``durations.tsv``: accuracy of pieces of each set and number of seconds, by class and of all.
+
+    A class with fewer than ``LEAST`` speakers has no row, and then there is none of all. Speakers of short pieces need
+    not have long ones, so durations are not of the same speakers; ``speakers`` says how many there are.
+
+    Args:
+        pieces: rows of ``pieces.tsv``.
+        config: resamples and seed of the intervals.
+    """
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for piece in pieces:
+        groups.setdefault((piece["set"], piece["seconds"]), []).append(piece)
+    rows = []
+    for (name, seconds), cut in groups.items():
+        present = sorted({piece["class"] for piece in cut})
+        enough = [c for c in present if len({p["speaker"] for p in cut if p["class"] == c}) >= LEAST_SPEAKERS]
+        for true in enough + (["all"] if len(enough) == len(present) > 1 else []):
+            hits = [(p["speaker"], int(p["decision"] == p["class"]), 1) for p in cut if true in ("all", p["class"])]
+            names = {"set": name, "class": true, "seconds": seconds}
+            rows.append(share_row("duration_accuracy", hits, config.report.bootstrap, config.seed, **names))
+    return rows
+
+
+def durations(exp: Path, config: Config) -> list[dict]:
+    """Rows of ``durations.tsv`` of all sets; none where the model decides nothing."""
+    path = exp / "pieces.tsv"
+    return duration_rows(read_tsv(path) if path.is_file() else [], config)
+
+
+def top_share(ratios: np.ndarray) -> float:
+    """What the highest tenth of Fisher ratios ``(D,)`` has of their sum."""
+    highest = np.sort(ratios)[::-1][: max(1, round(TOP * len(ratios)))]
+    return float(highest.sum() / ratios.sum()) if ratios.any() else 0.0

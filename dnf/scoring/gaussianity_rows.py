@@ -1,0 +1,115 @@
+"""Rows of the tables that say how Gaussian a set's latents are, and which dims carry class: ``gaussianity.tsv``,
+``gaussianity_dims.tsv`` and ``fisher.tsv`` of stage 4."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from dnf.features.rows import evenly_spaced
+from dnf.metrics.gaussianity import Moments, Shape, mardia
+from dnf.models.checkpoint import Trained
+
+log = logging.getLogger(__name__)
+
+FISHER = ("set", "classes", "part", "dim_index", "fisher")
+SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
+MARDIA = ("mardia_frames", "mardia_skew", "mardia_skew_p", "mardia_kurt", "mardia_kurt_z", "mardia_kurt_p")
+
+
+def groups_of_classes(moments: Moments, all_classes: list[str], model_classes: list[str]) -> Iterator[list[int]]:
+    """Class ids whose frames are judged together: those the model knows, then with the others where there are any."""
+    present = [k for k in range(len(all_classes)) if moments.count[k] > 0]
+    seen = [k for k in present if all_classes[k] in model_classes]
+    if seen:
+        yield seen
+    if seen != present:
+        yield present
+
+
+def parts(dim: int, cond_dim: int) -> dict[str, slice]:
+    """Columns of c and of r; what is empty is left out."""
+    both = {"c": slice(0, cond_dim), "r": slice(cond_dim, dim)}
+    return {name: columns for name, columns in both.items() if columns.start < columns.stop}
+
+
+class Kept(NamedTuple):
+    """Frames of a set by which Mardia's test is done.
+
+    Attributes:
+        true: ``(M,)`` class id of each kept frame.
+        vectors: of some of them, by number ``(N,)``, their latents or vectors ``(N, D)``.
+        most: frames of a test.
+    """
+
+    true: torch.Tensor
+    vectors: Callable[[torch.Tensor], torch.Tensor]
+    most: int
+
+
+def gaussianity_rows(
+    name: str, moments: Moments, columns: dict[str, slice], kept: Kept, all_classes: list[str], known: list[str]
+) -> tuple[list[dict], list[dict]]:
+    """Rows of ``gaussianity.tsv`` and ``gaussianity_dims.tsv`` of a set, of its latents or of its vectors.
+
+    Args:
+        name: set.
+        moments: by class id.
+        columns: of each part.
+        kept: frames for Mardia's test.
+        all_classes: of the corpus.
+        known: those of the model.
+    """
+    rows, dims = [], []
+    for group in groups_of_classes(moments, all_classes, known):
+        names = "+".join(all_classes[k] for k in group)
+        pooled, within = moments.pooled(group), moments.within(group)
+        chosen = torch.nonzero(torch.isin(kept.true, torch.tensor(group)))[:, 0]
+        chosen = chosen[evenly_spaced(len(chosen), kept.most)]
+        vectors = kept.vectors(chosen)
+        for part, of_part in columns.items():
+            shapes = per_dim(pooled, within, of_part)
+            test = mardia_figures(vectors[:, of_part], kept.true[chosen], f"{name} {names} {part}")
+            row = {"set": name, "classes": names, "part": part, "dim": len(shapes["skew"])}
+            row["frames"] = int(sum(moments.count[k] for k in group))
+            rows.append(row | {key: f"{values.nanmean().item():.6g}" for key, values in shapes.items()} | test)
+            for i, values in enumerate(zip(*(values.tolist() for values in shapes.values()))):
+                dims.append(
+                    {"set": name, "classes": names, "part": part, "dim_index": i}
+                    | {k: f"{v:.6g}" for k, v in zip(SHAPES, values)}
+                )
+    return rows, dims
+
+
+def per_dim(pooled: Shape, within: Shape, columns: slice) -> dict[str, torch.Tensor]:
+    return dict(zip(SHAPES, (pooled.skew[columns], pooled.kurt[columns], within.skew[columns], within.kurt[columns])))
+
+
+def mardia_figures(z: torch.Tensor, labels: torch.Tensor, what: str) -> dict[str, str]:
+    """Mardia's test as table cells; empty ones where there are too few frames for it."""
+    try:
+        test = mardia(z, labels)
+    except ValueError as error:
+        log.warning("%s: no multivariate test: %s", what, error)
+        return dict.fromkeys(MARDIA, "")
+    values = (len(z), test.skew, test.skew_p, test.kurt, test.kurt_z, test.kurt_p)
+    return {key: f"{value:.6g}" for key, value in zip(MARDIA, values)}
+
+
+def fisher_rows(name: str, moments: Moments, of_input: Moments, all_classes: list[str], trained: Trained) -> list[dict]:
+    """Rows of ``fisher.tsv`` for one set: Fisher ratio of every latent dim (part c or r) and input dim (part x)."""
+    rows, cond_dim = [], trained.config.prior.cond_dim
+    for group in groups_of_classes(moments, all_classes, trained.classes):
+        if len(group) < 2:
+            continue
+        names, of_z = "+".join(all_classes[k] for k in group), moments.fisher(group)
+        found = {part: of_z[columns] for part, columns in parts(moments.dim, cond_dim).items()}
+        for part, values in (found | {"x": of_input.fisher(group)}).items():
+            rows += [
+                {"set": name, "classes": names, "part": part, "dim_index": i, "fisher": f"{value:.6g}"}
+                for i, value in enumerate(values.tolist())
+            ]
+    return rows

@@ -1,0 +1,88 @@
+"""Latents and log-likelihoods of a set on disk, as stage 4 leaves them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+COUNTS = ("first", "rows")  # columns of utts.tsv that are numbers
+
+
+class Utterances(Sequence):
+    """The rows of ``utts.tsv`` as dicts, made as they are asked for: a dict takes several times what it says."""
+
+    def __init__(self, path: Path):
+        with path.open(encoding="utf-8") as file:
+            names = next(file).rstrip("\n").split("\t")
+            self._columns = {name: array("q") if name in COUNTS else [] for name in names}
+            for line in file:
+                for name, value in zip(names, line.rstrip("\n").split("\t"), strict=True):
+                    self._columns[name].append(int(value) if name in COUNTS else sys.intern(value))
+
+    def __len__(self) -> int:
+        return len(self._columns["rows"])
+
+    def __getitem__(self, number: int) -> dict:
+        return {name: column[number] for name, column in self._columns.items()}
+
+    def __iter__(self) -> Iterator[dict]:
+        return map(self.__getitem__, range(len(self)))
+
+
+class Latents(NamedTuple):
+    """What stage 4 left for one set, mapped from disk; rows ``first : first + rows`` of the arrays are an utterance.
+
+    Attributes:
+        classes: K names of the model's classes.
+        cond_dim: dims of c.
+        utts: columns utt, speaker, class, set, score of each of U utterances, with ``first`` and ``rows`` as integers;
+            a sequence of dicts.
+        logp: ``(S, K)`` float32, log prior density of z under each class, nats.
+        logdet: ``(S,)`` float32, nats.
+    """
+
+    classes: list[str]
+    cond_dim: int
+    utts: Sequence[dict]
+    logp: np.ndarray
+    logdet: np.ndarray
+
+    @classmethod
+    def open(cls, directory: Path) -> Latents:
+        if not (directory / "meta.json").is_file():
+            raise ValueError(f"{directory}: no latents; run stage 4")
+        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        arrays = (mapped(directory / f"{name}.npy") for name in ("logp", "logdet"))
+        return cls(meta["classes"], meta["cond_dim"], Utterances(directory / "utts.tsv"), *arrays)
+
+    def loglik(self, utt: dict) -> np.ndarray:
+        """log p(x | k) ``(rows, K)`` float64 of the frames of an utterance, nats."""
+        rows = slice(utt["first"], utt["first"] + utt["rows"])
+        return self.logp[rows].astype(np.float64) + self.logdet[rows, None]
+
+
+def mapped(path: Path) -> np.ndarray:
+    """An array that stays on disk; a plain one, since parts of numpy's ``memmap`` take long to make."""
+    return np.load(path, mmap_mode="r").view(np.ndarray)
+
+
+def latent_sets(exp: Path) -> list[Path]:
+    """``latents/<set>`` of every set that stage 4 left, in byte order."""
+    found = sorted(path.parent for path in (exp / "latents").glob("*/meta.json"))
+    if not found:
+        raise ValueError(f"{exp / 'latents'}: no latents; run stage 4")
+    return found
+
+
+def utterance_loglik(latents: Latents) -> np.ndarray:
+    """Sums over frames of log p(x | k), ``(U, K)`` float64, nats."""
+    sums = np.empty((len(latents.utts), len(latents.classes)))
+    for own, utt in zip(sums, latents.utts):
+        own[:] = latents.loglik(utt).sum(0)
+    return sums

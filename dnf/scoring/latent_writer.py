@@ -1,0 +1,93 @@
+"""Writing latents and log-likelihoods of a set, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from torch import Tensor
+from tqdm import tqdm
+
+from dnf.features.rows import batch_for
+from dnf.features.windows import Windows
+
+
+class SegmentMeans:
+    """Mean vector of each segment, written to a file as its rows come, so that none but the open one is held.
+
+    Args:
+        path: ``.npy`` file to write, ``(G, D)`` float32.
+        frames: ``(G,)`` rows of each segment, at least one.
+        dim: D.
+    """
+
+    def __init__(self, path: Path, frames: torch.Tensor, dim: int):
+        self.file = open_memmap(path, "w+", np.float32, (len(frames), dim))
+        self._frames, self._open, self._sum = frames, -1, torch.zeros(dim, dtype=torch.float64)
+
+    def update(self, z: torch.Tensor, segments: torch.Tensor) -> None:
+        """Add rows ``z`` ``(N, D)`` that follow those before, of the ascending ``segments`` ``(N,)``."""
+        numbers, counts = segments.unique_consecutive(return_counts=True)
+        sums = torch.stack([rows.double().sum(0) for rows in z.split(counts.tolist())]).cpu()
+        if numbers[0] == self._open:
+            sums[0] += self._sum
+        self._open, self._sum = int(numbers[-1]), sums[-1]
+        self.file[int(numbers[0]) : self._open + 1] = (sums / self._frames[numbers, None]).float()
+
+
+@contextlib.contextmanager
+def written_whole(out: Path) -> Iterator[Path]:
+    """A new folder to write to that takes the place of ``out`` when the block ends well."""
+    temporary = out.with_name(out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.replace(out)
+
+
+def write_scored(
+    folder: Path,
+    windows: Windows,
+    meta: dict,
+    density: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    what: str,
+) -> None:
+    """Write ``meta.json``, ``utts.tsv``, ``logp.npy`` and ``logdet.npy`` of a set, in batches.
+
+    Args:
+        folder: is there, and empty.
+        windows: all vectors of the set; at least one.
+        meta: goes to ``meta.json``, with ``classes``; the number of frames is added.
+        density: from rows ``(B,)`` and vectors ``(B, D)`` to log-likelihoods ``(B, K)`` of the classes and what is
+            added to each to make them log p(x | k), ``(B,)``; nats.
+        what: system and set, for the progress bar and errors.
+
+    Raises:
+        ValueError: a log density is not finite.
+    """
+    total = len(windows)
+    logp = open_memmap(folder / "logp.npy", "w+", np.float32, (total, len(meta["classes"])))
+    logdet = open_memmap(folder / "logdet.npy", "w+", np.float32, (total,))
+    batch = batch_for(windows.device)
+    for start in tqdm(range(0, total, batch), desc=what, unit="batch"):
+        rows = torch.arange(start, min(start + batch, total))
+        of_all, change = density(rows, windows.gather(rows))
+        if not (torch.isfinite(change).all() and torch.isfinite(of_all).all()):
+            raise ValueError(
+                f"{what}: a log density is not finite; the checkpoint is damaged or the frames are far from training"
+            )
+        logp[start : start + batch], logdet[start : start + batch] = of_all.cpu(), change.cpu()
+    logp.flush()
+    logdet.flush()
+    with (folder / "utts.tsv").open("w", encoding="utf-8") as file:
+        file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\n")
+        for utt, speaker, name, of_set, score, first, rows in windows.segments():
+            file.write(f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\n")
+    (folder / "meta.json").write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")

@@ -1,0 +1,169 @@
+"""Stage 4: latents, LogP under every class, LogDet, Gaussianity, and whether training and evaluation agree.
+
+The flow runs once over each set; the scores of stage 6 are sums over what this stage leaves in ``latents/<set>/``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+
+from dnf.data.check_sets import reasons
+from dnf.experiment import entry
+from dnf.experiment.classes import read_classes
+from dnf.experiment.config import Config
+from dnf.experiment.environment import choose_device
+from dnf.experiment.tables import write_tsv
+from dnf.features.rows import evenly_spaced
+from dnf.features.windows import Windows
+from dnf.metrics.gaussianity import Moments
+from dnf.models.checkpoint import Trained, load_model
+from dnf.scoring import channel_compensation
+from dnf.scoring.channel_mismatch import fit_experiment
+from dnf.scoring.gaussianity_rows import FISHER, Kept, fisher_rows, gaussianity_rows, parts
+from dnf.scoring.latent_writer import SegmentMeans, write_scored, written_whole
+from dnf.scoring.open_sets import each_set, open_sets
+from dnf.scoring.pieces import COLUMNS, piece_rows
+from dnf.training.evaluate import AGREEMENT_FRAMES, evaluate
+
+log = logging.getLogger(__name__)
+
+
+def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float) -> None:
+    """Score the sample of training frames that training scored with these weights; a large difference is an error.
+
+    Args:
+        windows: training vectors of the model's classes, as in training.
+        out: gets ``agreement.json``, in nats per frame.
+        limit: the largest difference allowed, nats per frame.
+    """
+    rows = evenly_spaced(len(windows), AGREEMENT_FRAMES)
+    before, after = trained.content["sample"], evaluate(trained.model, windows, rows)
+    figures = {"frames": len(rows)}
+    figures |= {f"training_{name}": before[name] for name in ("nll", "logp", "logdet")}
+    training, evaluation = before["nll"], after["nll"]
+    figures |= {"evaluation_nll": evaluation, "difference": evaluation - training}
+    (out / "agreement.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    log.info(
+        "%s: the same %d training frames have NLL %.4f in training and %.4f now", out, len(rows), training, evaluation
+    )
+    if not abs(evaluation - training) <= limit:
+        raise ValueError(
+            f"{out / 'best.pt'}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, "
+            f"more than latents.max_difference {limit} nats apart; the features or the code are not those of training: "
+            "run stage 3 again"
+        )
+
+
+def true_classes(windows: Windows, all_classes: list[str]) -> torch.Tensor:
+    """Class ids ``(G,)`` of the segments of a set."""
+    ids = {name: i for i, name in enumerate(all_classes)}
+    return torch.tensor([ids[segment.name] for segment in windows.segments()])
+
+
+@torch.no_grad()
+def write_latents(
+    trained: Trained,
+    windows: Windows,
+    all_classes: list[str],
+    out: Path,
+    save_frames: int,
+    correction: channel_compensation.Correction | None = None,
+) -> tuple[Moments, Moments]:
+    """Run the flow over a set and write ``out``; the moments of its latents, and of its vectors, by true class.
+
+    Args:
+        windows: all vectors of the set, of classes the model knows or not; at least one.
+        all_classes: classes of the corpus, by whose ids the moments are kept.
+        out: ``latents/<set>``, replaced as a whole.
+        save_frames: vectors whose z is kept; 0 keeps all.
+        correction: against the channel; what is written are corrected latents and their densities.
+    """
+    model = trained.model
+    prior = correction.prior(model.prior) if correction else model.prior
+    shifts = correction.shifts(model, windows) if correction else None
+    true = true_classes(windows, all_classes)
+    kept = evenly_spaced(len(windows), save_frames)
+    where = windows.device if windows.device.type == "cuda" else "cpu"
+    moments, of_input = (Moments(len(all_classes), windows.dim, where) for _ in range(2))
+    frames = torch.tensor([segment.rows for segment in windows.segments()])
+    meta = {"classes": trained.classes, "cond_dim": trained.config.prior.cond_dim}
+    with written_whole(out) as folder:
+        z_kept = open_memmap(folder / "z.npy", "w+", np.float32, (len(kept), windows.dim))
+        means = SegmentMeans(folder / "z_mean.npy", frames, windows.dim)
+
+        def density(rows: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            z, change = model(x)
+            segments = windows.segment(rows)
+            z = channel_compensation.centred(z, shifts, segments)
+            moments.update(z, true[segments])
+            of_input.update(x, true[segments])
+            means.update(z, segments)
+            first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
+            z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
+            return prior.of_all(z), change
+
+        write_scored(folder, windows, meta, density, f"latents {out}")
+        z_kept.flush()
+        means.file.flush()
+        np.save(folder / "z_rows.npy", kept.numpy())
+    return tuple(Moments(len(all_classes), windows.dim).merge(of) for of in (moments, of_input))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = entry.model_parser("dnf.scoring.latents", __doc__)
+    args = parser.parse_args(argv)
+    config, device, all_classes = (
+        Config.load(args.exp / "config.yaml"),
+        choose_device(args.device),
+        read_classes(args.classes),
+    )
+    trained = load_model(args.exp / "best.pt", device, all_classes)
+    opened = open_sets(args.frames, config)
+    splice, cmvn = trained.config.splice, trained.config.cmvn
+    train = Windows(
+        [opened.stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
+    )
+    check_agreement(trained, train, args.exp, config.latents.max_difference)
+    fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / "channel.json")
+    correction = channel_compensation.fit(config.channel, trained.model, train, args.exp)
+    del train  # its frames are read again below, and a GPU need not hold them twice
+    for path in (args.exp / "latents").glob("*"):
+        if path.name not in dict(opened.sets):
+            shutil.rmtree(path)
+    rows, dims, fisher, empty = [], [], [], {}
+    for name, windows, reason in each_set(opened, trained.config, trained.classes, device):
+        out = args.exp / "latents" / name
+        if windows is None:
+            empty[name] = reason
+            shutil.rmtree(out, ignore_errors=True)
+            continue
+        moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames, correction)
+        z, places = (torch.from_numpy(np.load(out / f"{file}.npy", mmap_mode="c")) for file in ("z", "z_rows"))
+        true = true_classes(windows, all_classes)[windows.segment(places)]
+        columns, names = parts(moments.dim, trained.config.prior.cond_dim), (all_classes, trained.classes)
+        of_z = Kept(true, z.__getitem__, config.latents.mardia_frames)
+        of_x = of_z._replace(vectors=lambda chosen: windows.gather(places[chosen]).cpu())
+        of_set = gaussianity_rows(name, moments, columns, of_z, *names)
+        rows += of_set[0] + gaussianity_rows(name, of_input, {"x": slice(None)}, of_x, *names)[0]
+        dims += of_set[1]
+        fisher += fisher_rows(name, moments, of_input, all_classes, trained)
+    why = reasons(opened.left_out, args.classes.parent) | empty
+    for name, reason in why.items():
+        log.warning("%s: %s is left out: %s", args.exp, name, reason)
+    write_tsv(args.exp / "left_out.tsv", [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))
+    write_tsv(args.exp / "gaussianity.tsv", rows)
+    write_tsv(args.exp / "gaussianity_dims.tsv", dims)
+    write_tsv(args.exp / "fisher.tsv", fisher, FISHER)
+    write_tsv(args.exp / "pieces.tsv", piece_rows(trained, opened, config, correction), COLUMNS)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

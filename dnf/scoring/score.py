@@ -1,0 +1,86 @@
+"""Stage 6: log-likelihood of every class, per frame and per utterance, and mean densities per set and class."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+
+from dnf.experiment import entry
+from dnf.experiment.config import Config
+from dnf.experiment.tables import write_tsv
+from dnf.scoring.latent_store import Latents, latent_sets
+
+log = logging.getLogger(__name__)
+
+
+def mean_densities(latents: Latents) -> list[dict]:
+    """Mean LogLL, LogP and LogDet (nats per frame) of each true class and of all frames together.
+
+    LogP is that of the frame's own class; for a class the model does not know it is the log of the mean of the class
+    densities, which for a plain flow is its one density.
+    """
+    sums: dict[str, np.ndarray] = {}
+    for utt in latents.utts:
+        rows = slice(utt["first"], utt["first"] + utt["rows"])
+        logp = latents.logp[rows].astype(np.float64)
+        if utt["class"] in latents.classes:
+            own = logp[:, latents.classes.index(utt["class"])]
+        else:
+            own = np.logaddexp.reduce(logp, axis=1) - np.log(logp.shape[1])
+        figures = np.array([utt["rows"], own.sum(), latents.logdet[rows].astype(np.float64).sum()])
+        for name in (utt["class"], "all"):
+            sums[name] = sums.get(name, 0) + figures
+    return [
+        {
+            "class": name,
+            "frames": int(n),
+            "loglik": f"{(logp + logdet) / n:.6f}",
+            "logp": f"{logp / n:.6f}",
+            "logdet": f"{logdet / n:.6f}",
+        }
+        for name, (n, logp, logdet) in sorted(sums.items(), key=lambda item: (item[0] == "all", item[0]))
+    ]
+
+
+def score_rows(latents: Latents) -> Iterator[dict]:
+    """Rows of ``utt_scores.txt``."""
+    for utt in latents.utts:
+        sums = latents.loglik(utt).sum(0)
+        row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "frames": utt["rows"]}
+        row |= {f"sum_{name}": f"{value:.4f}" for name, value in zip(latents.classes, sums)}
+        yield row | {f"mean_{name}": f"{value / utt['rows']:.6f}" for name, value in zip(latents.classes, sums)}
+
+
+def write_scores(latents: Latents, out: Path, frame_scores: bool) -> None:
+    """Write ``utt_scores.txt``, ``densities.tsv`` and, if asked, ``frame_scores.{ark,scp}`` of one set below ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_tsv(out / "utt_scores.txt", score_rows(latents))
+    write_tsv(out / "densities.tsv", mean_densities(latents))
+    if frame_scores:
+        with kaldiio.WriteHelper(f"ark,scp:{out}/frame_scores.ark,{out}/frame_scores.scp") as writer:
+            for utt in latents.utts:
+                writer(utt["utt"], latents.loglik(utt).astype(np.float32))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m dnf.scoring.score", description=__doc__)
+    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
+    args = parser.parse_args(argv)
+    config = Config.load(args.exp / "config.yaml")
+    shutil.rmtree(args.exp / "scores", ignore_errors=True)
+    for directory in latent_sets(args.exp):
+        latents = Latents.open(directory)
+        out = args.exp / "scores" / directory.name
+        write_scores(latents, out, config.score.frame_scores)
+        log.info("%s: %d utterances, %d frames", out, len(latents.utts), len(latents.logdet))
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

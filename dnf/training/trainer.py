@@ -1,0 +1,232 @@
+"""The state of a training run and what moves it: a step, a look at dev, a checkpoint.
+
+Steps are left to the device, and their figures fetched from it for many of them together: a step that was not finite has
+changed no weight, and is undone with all after it when its figures are seen.
+
+Of several ranks each computes its share of every batch and of dev; their means and sums are the same on all, so all
+decide alike what is a spike, what is undone and what is best. Only rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dnf.experiment.config import Config
+from dnf.experiment.settings import Train
+from dnf.features.rows import evenly_spaced
+from dnf.features.windows import Windows, at_step
+from dnf.models import checkpoint
+from dnf.models.dnf import DNF
+from dnf.training import acceleration
+from dnf.training.acceleration import compiles
+from dnf.training.evaluate import AGREEMENT_FRAMES, evaluate
+from dnf.training.loss import Loss, backward
+from dnf.training.objective import Objective
+from dnf.training.ranks import ALONE, Ranks
+from dnf.training.sampler import Sampler
+from dnf.training.spikes import SpikeMonitor
+
+log = logging.getLogger(__name__)
+
+CPU_MICRO_BATCH = 2000
+
+
+def learning_rate(step: int, total: int, settings: Train) -> float:
+    """Share of ``train.lr`` at a step: linear warm-up, then half a cosine down to ``lr_final``."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
+    return settings.lr_final + (1 - settings.lr_final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
+    """About ``count`` rows of ``windows``, evenly spaced within each class and as many of each."""
+    present = [k for k, n in enumerate(counts) if n]
+    share = -(-count // len(present))
+    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], share)) for k in present])
+
+
+class Trainer:
+    """The state of a run and what moves it: one batch at a time, a look at dev, a checkpoint.
+
+    Args:
+        train, dev: vectors of the classes the model knows.
+        config: the settings.
+        classes: names of the classes, in id order.
+        out: ``exp/<exp>``.
+        ranks: this process among those that train the model.
+    """
+
+    def __init__(
+        self, train: Windows, dev: Windows, config: Config, classes: list[str], out: Path, ranks: Ranks = ALONE
+    ):
+        self.train, self.dev, self.config, self.classes, self.out = train, dev, config, classes, out
+        self.device, self.ranks = train.device, ranks
+        settings = config.train
+        counts = list(train.class_counts(classes).values())
+        balanced = settings.sampling == "balanced"
+        self.sampler = Sampler(counts, train.rows_of_class, settings.batch_size, balanced, config.seed, train.home)
+        if self.sampler.batch_size < settings.batch_size:
+            log.warning(
+                "train.batch_size %d is more than the %d training frames; using all of them",
+                settings.batch_size,
+                len(train),
+            )
+        if self.sampler.batch_size < ranks.size:
+            raise ValueError(
+                f"{out}: a batch of {self.sampler.batch_size} frames leaves some of {ranks.size} processes without "
+                "any; lower train.num_gpus or train.num_nodes"
+            )
+        self.total_steps = settings.steps or settings.epochs * self.sampler.steps_per_epoch
+        self.eval_steps = settings.eval_steps or self.sampler.steps_per_epoch
+        self.micro_batch = settings.micro_batch or (
+            CPU_MICRO_BATCH if self.device.type == "cpu" else settings.batch_size
+        )
+        torch.manual_seed(config.seed)
+        self.model = DNF.from_config(config, len(classes)).to(self.device)
+        self.model.standardize.set(*train.global_normalization())
+        self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
+        first = of_each_class(train, counts, AGREEMENT_FRAMES)
+        self.model.init_means(train.gather(first), train.labels(first))
+        self.objective = Objective(config, counts, ranks)
+        self.precision = acceleration.choose(settings.precision, self.device)
+        self.loss = Loss(self.model, self.objective, self.precision)
+        frames = self.total_steps * self.sampler.batch_size // ranks.size
+        self.compiled = compiles(settings.compile, self.device, self.objective, self.model, frames)
+        if self.compiled:
+            captured = self.device.type == "cuda" and ranks.size == 1 and self.micro_batch >= self.sampler.batch_size
+            self.loss.compile(mode="reduce-overhead" if captured else None)
+        self.parallel = ranks.wrap(self.loss)
+        # 0 is no likelier place for a mean than any other
+        of_prior = {"params": list(self.model.prior.parameters()), "weight_decay": 0.0}
+        of_flow = {"params": list(self.model.flow.parameters()), "weight_decay": settings.weight_decay}
+        self.optimizer = torch.optim.AdamW([of_flow, of_prior], lr=settings.lr, fused=True)
+        self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
+        self.monitor = SpikeMonitor(settings.spike_factor)
+        self.step, self.restores, self.lr_scale = 0, 0, 1.0
+        self.pending: list[tuple[float, dict[str, Tensor]]] = []  # learning rate and figures of steps nobody looked at
+        self.best, self.best_step = math.inf, 0
+        self.last_good = self.state()
+
+    def state(self) -> dict:
+        """All that the rest of the run depends on, as tensors and plain values."""
+        return copy.deepcopy(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "monitor": self.monitor.state(),
+                "restores": self.restores,
+                "lr_scale": self.lr_scale,
+                "best": self.best,
+                "best_step": self.best_step,
+                "random_state": torch.get_rng_state(),
+                "config": checkpoint.config_tree(self.config),
+                "classes": self.classes,
+                "frames": self.frames,
+            }
+        )
+
+    def load_state(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"], strict=True)
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+        self.restores, self.lr_scale = state["restores"], state["lr_scale"]
+        self.monitor = SpikeMonitor(self.config.train.spike_factor, state["monitor"])
+        torch.set_rng_state(state["random_state"].cpu())
+        self.last_good = state
+
+    def advance(self) -> None:
+        """One step of training; ``settle`` says what became of it. If its gradient is not finite it changes no weight."""
+        settings = self.config.train
+        rate = settings.lr * self.lr_scale * learning_rate(self.step, self.total_steps, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        rows, count = self.sampler.batch(self.step, self.ranks), self.sampler.batch_size / self.ranks.size
+        windows = at_step(self.train, self.config, self.step)
+        mean = backward(self.parallel, windows, rows, self.micro_batch, count)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
+        self.optimizer.found_inf = (~norm.isfinite()).float()
+        self.optimizer.step()
+        self.pending.append((rate, mean | {"grad_norm": norm.double()}))
+        self.step += 1
+
+    def settle(self) -> list[dict[str, float]]:
+        """Figures of the steps since the last call; of those before one that was not finite, which is then undone."""
+        if not self.pending:
+            return []
+        pending, self.pending, settled = self.pending, [], []
+        first, names = self.step - len(pending), list(pending[0][1])
+        table = torch.stack([torch.stack(list(mean.values())) for _, mean in pending])
+        values = torch.tensor(self.ranks.mean(table.flatten().tolist()), dtype=torch.float64).view(table.shape)
+        for n, ((rate, _), row) in enumerate(zip(pending, values.tolist()), 1):
+            figures = dict(zip(names, row)) | {"lr": rate}
+            figures["nll"] = -(figures["logp"] + figures["logdet"])
+            if not math.isfinite(figures["nll"] + figures["grad_norm"]):
+                self.restore(first + n, figures)
+                break
+            if self.monitor.add(figures["nll"]):
+                log.warning("step %d: spike, NLL %.2f nats/frame", first + n, figures["nll"])
+            settled.append(figures)
+        return settled
+
+    def restore(self, step: int, figures: dict[str, float]) -> None:
+        """Back to the last good state, to go on after ``step``, whose batch broke, with half the learning rate."""
+        restores, lr_scale, spikes = self.restores + 1, self.lr_scale / 2, self.monitor.spikes
+        if restores > self.config.train.max_restores:
+            raise ValueError(
+                f"{self.out}: training became non-finite {restores} times (NLL {figures['nll']}, gradient norm "
+                f"{figures['grad_norm']} at step {step}); lower train.lr or flow.log_scale_bound"
+            )
+        log.warning(
+            "step %d: NLL %s, gradient norm %s: back to step %d",
+            step,
+            figures["nll"],
+            figures["grad_norm"],
+            self.last_good["step"],
+        )
+        self.load_state(self.last_good)
+        self.step, self.restores, self.lr_scale, self.monitor.spikes = step, restores, lr_scale, spikes
+
+    def look(self, record: Callable[[dict[str, float]], None] = lambda figures: None) -> dict[str, float]:
+        """Figures on dev; keeps ``best.pt`` when they are the best so far, and always ``last.pt``.
+
+        Args:
+            record: takes the figures down before the checkpoints are written, so that a run killed in between makes
+                them again.
+        """
+        figures = evaluate(self.model, self.dev, ranks=self.ranks, **self.objective.evaluate_options)
+        value = self.objective.rank(figures)
+        better = value < self.best
+        if better:
+            self.best, self.best_step = value, self.step
+        record(figures)
+        self.last_good = self.state()
+        if better:
+            sample = evaluate(self.model, self.train, self.sample, training=True, ranks=self.ranks)
+            self.save("best.pt", self.last_good | {"dev": figures, "sample": sample})
+        self.save("last.pt", self.last_good)
+        return figures
+
+    def save(self, name: str, content: dict) -> None:
+        if self.ranks.writes:
+            checkpoint.save(self.out / name, content)
+
+    def summary(self) -> dict[str, int]:
+        """What happened, in numbers that the same seed repeats."""
+        return {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "frames": len(self.train),
+            "steps": self.step,
+            "best_step": self.best_step,
+            "spikes": self.monitor.spikes,
+            "restores": self.restores,
+        }

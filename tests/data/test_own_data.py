@@ -1,0 +1,574 @@
+"""A user's own recordings: one table or Kaldi directories, to checked sets."""
+
+import csv
+import gzip
+import logging
+import re
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import RecordingSet, SupervisionSet
+
+from dnf.data import manifests, own_data, splits
+from dnf.data.kaldi_files import read_table
+from dnf.data.validate import validate
+from dnf.experiment import entry
+from dnf.features import extract
+
+RATE = 16000
+SPEAKERS = ("ann", "bea", "cid", "dan")
+CLASS = {"ann": "en", "bea": "zh", "cid": "en", "dan": "zh", "eve": "en", "flo": "zh"}
+
+
+@pytest.fixture
+def own(tmp_path, speech_like):
+    """A folder of the user's, to be filled with wav files and tables, and where stage 0 puts its sets."""
+
+    class Own:
+        folder, out = tmp_path / "own", tmp_path / "data" / "own"
+
+        def wav(self, name: str, seconds: float = 0.5, **options) -> str:
+            (self.folder / "wav").mkdir(parents=True, exist_ok=True)
+            soundfile.write(
+                self.folder / "wav" / name, speech_like(seconds, len(name)), options.pop("rate", RATE), **options
+            )
+            return f"wav/{name}"
+
+        def table(self, rows: list[dict], name: str = "recordings.tsv", columns=None) -> None:
+            self.folder.mkdir(exist_ok=True)
+            with (self.folder / name).open("w", newline="") as file:
+                delimiter = "," if name.endswith(".csv") else "\t"
+                writer = csv.DictWriter(
+                    file, columns or list(rows[0]), delimiter=delimiter, lineterminator="\n", restval=""
+                )
+                writer.writeheader()
+                writer.writerows(rows)
+
+        def prepare(self, config, *options: str) -> int:
+            config.save(self.out / "config.yaml")
+            return own_data.main([str(self.folder), str(self.out), *options])
+
+        def utts(self, name: str) -> dict[str, str]:
+            return read_table(self.out / name / "utt2spk")
+
+    return Own()
+
+
+@pytest.fixture
+def rows(own) -> list[dict]:
+    """Two recordings of each of four speakers for train, one of each of two for test."""
+    train = [(speaker, n, "train") for speaker in SPEAKERS for n in (1, 2)]
+    return [
+        {"recording": own.wav(f"{speaker}_{n}.wav"), "speaker": speaker, "class": CLASS[speaker], "set": name}
+        for speaker, n, name in [*train, ("eve", 1, "test"), ("flo", 1, "test")]
+    ]
+
+
+# ---- recordings.tsv ------------------------------------------------------------------------------
+
+
+def test_a_table_becomes_valid_sets(own, rows, small_config):
+    own.table(rows)
+    assert own.prepare(small_config()) == 0
+    assert (own.out / "classes.txt").read_text() == "en\nzh\n"
+    assert sorted(path.parent.name for path in own.out.glob("*/utt2spk")) == ["dev", "test", "train"]
+    for name in ("dev", "test", "train"):
+        validate(own.out / name, classes=own.out / "classes.txt")
+    assert own.utts("test") == {"eve-eve_1": "eve", "flo-flo_1": "flo"}
+    assert read_table(own.out / "test" / "utt2class") == {"eve-eve_1": "en", "flo-flo_1": "zh"}
+    assert read_table(own.out / "test" / "wav.scp")["eve-eve_1"] == str(own.folder / "wav" / "eve_1.wav")
+    recordings = RecordingSet.from_file(own.out / "test" / "recordings.jsonl.gz")
+    supervisions = SupervisionSet.from_file(own.out / "test" / "supervisions.jsonl.gz")
+    assert [r.num_samples for r in recordings] == [8000, 8000]
+    assert [(s.id, s.speaker, s.custom) for s in supervisions] == [
+        ("eve-eve_1", "eve", {"class": "en"}),
+        ("flo-flo_1", "flo", {"class": "zh"}),
+    ]
+    assert splits.main([str(own.out)]) == 0
+
+
+def test_a_table_may_be_csv(own, rows, small_config):
+    for row in rows:
+        row["text"] = ""
+    rows[-1]["text"] = 'he said "a, b"'
+    own.table(rows, "recordings.csv")
+    own.prepare(small_config())
+    assert own.utts("test") == {"eve-eve_1": "eve", "flo-flo_1": "flo"}
+    (text,) = (s.text for s in SupervisionSet.from_file(own.out / "test" / "supervisions.jsonl.gz") if s.text)
+    assert text == 'he said "a, b"'
+
+
+def test_optional_columns_arrive(own, rows, small_config):
+    for n, row in enumerate(rows):
+        row |= {"utt": f"u{n}", "score": str(n / 2), "gender": "fm"[n % 2], "text": f"line {n}"}
+    own.table(rows)
+    own.prepare(small_config())
+    assert own.utts("test") == {"eve-u8": "eve", "flo-u9": "flo"}
+    assert read_table(own.out / "test" / "utt2score") == {"eve-u8": "4.0", "flo-u9": "4.5"}
+    assert read_table(own.out / "test" / "spk2gender") == {"eve": "f", "flo": "m"}
+    assert read_table(own.out / "test" / "text") == {"eve-u8": "line 8", "flo-u9": "line 9"}
+    custom = {s.id: s.custom for s in SupervisionSet.from_file(own.out / "test" / "supervisions.jsonl.gz")}
+    assert custom["eve-u8"] == {"class": "en", "score": 4.0}
+
+
+def test_an_id_that_begins_with_its_speaker_is_kept(own, rows, small_config):
+    for n, row in enumerate(rows):
+        row["utt"] = f"{row['speaker']}-u{n}"
+    own.table(rows)
+    own.prepare(small_config())
+    assert list(own.utts("test")) == ["eve-u8", "flo-u9"]
+
+
+def test_a_score_may_be_left_out(own, rows, small_config):
+    for row in rows:
+        row["score"] = ""
+    rows[-1]["score"] = "3"
+    own.table(rows)
+    own.prepare(small_config())
+    assert read_table(own.out / "test" / "utt2score") == {"flo-flo_1": "3.0"}
+    assert not (own.out / "train" / "utt2score").exists()
+    validate(own.out / "test")
+
+
+def test_an_absolute_path_and_blanks_in_names(own, rows, small_config):
+    own.wav("my sound.wav")
+    rows[-1] |= {"recording": str(own.folder / "wav" / "my sound.wav"), "speaker": "flo mc"}
+    own.table(rows)
+    own.prepare(small_config())
+    assert own.utts("test")["flo_mc-my_sound"] == "flo_mc"
+    assert read_table(own.out / "test" / "wav.scp")["flo_mc-my_sound"].endswith("/wav/my sound.wav")
+    validate(own.out / "test")
+
+
+@pytest.mark.parametrize("column", ("recording", "speaker", "class", "set"))
+def test_a_missing_column_is_named(own, rows, small_config, column):
+    own.table([{k: v for k, v in row.items() if k != column} for row in rows])
+    with pytest.raises(ValueError, match=rf"recordings.tsv: no column '{column}' in its first line"):
+        own.prepare(small_config())
+
+
+@pytest.mark.parametrize("column", ("recording", "speaker", "class", "set"))
+def test_an_empty_cell_is_named(own, rows, small_config, column):
+    rows[2][column] = ""
+    own.table(rows)
+    with pytest.raises(ValueError, match=rf"recordings.tsv: line 4: column {column} is empty"):
+        own.prepare(small_config())
+
+
+@pytest.mark.parametrize("text", ("three", "3,5", "nan", "inf"))
+def test_a_score_that_is_no_number_is_named(own, rows, small_config, text):
+    for row in rows:
+        row["score"] = "1"
+    rows[4]["score"] = text
+    own.table(rows)
+    with pytest.raises(ValueError, match=rf"recordings.tsv: line 6: score: '{text}' is not a number"):
+        own.prepare(small_config())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class": "English"}, "class 'English' is not a name like en"),
+        ({"class": "zh-cn"}, "class 'zh-cn' is not a name like en"),
+        ({"set": "my set"}, "line 11: set 'my set' cannot be the name of a folder"),
+        ({"set": "../train"}, "line 11: set '../train' cannot be the name of a folder"),
+        ({"set": ".."}, "line 11: set '..' cannot be the name of a folder"),
+        ({"set": "."}, "line 11: set '.' cannot be the name of a folder"),
+    ],
+)
+def test_a_cell_of_illegal_form_is_named(own, rows, small_config, change, message):
+    rows[9] |= change
+    own.table(rows)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        own.prepare(small_config())
+    assert not list(own.out.glob("*/utt2spk"))  # nothing is written before all is checked
+
+
+def test_one_name_for_two_recordings_is_named(own, rows, small_config):
+    rows[1]["recording"] = rows[0]["recording"]
+    own.table(rows)
+    with pytest.raises(ValueError, match="line 3: utterance ann-ann_1 stands in line 2 already; give a column utt"):
+        own.prepare(small_config())
+
+
+def test_too_many_cells_are_named(own, rows, small_config):
+    own.table(rows)
+    path = own.folder / "recordings.tsv"
+    lines = path.read_text().splitlines()
+    lines[3] += "\tmore"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="line 4: more columns than the first line names"):
+        own.prepare(small_config())
+
+
+@pytest.mark.parametrize(
+    ("before", "end"), [("\ufeff", "\n"), ("", "\r\n")], ids=("byte order mark", "carriage returns")
+)
+def test_a_table_from_a_spreadsheet_is_read_or_named(own, rows, small_config, before, end):
+    own.table(rows)
+    path = own.folder / "recordings.tsv"
+    path.write_bytes((before + path.read_text().replace("\n", end)).encode())
+    own.prepare(small_config())
+    assert list(own.utts("test")) == ["eve-eve_1", "flo-flo_1"]
+
+
+def test_speakers_whose_names_begin_alike_make_valid_sets_or_are_named(own, rows, small_config):
+    """Kaldi wants utt2spk sorted by speaker too: ids of 'fr' and 'fr-ca' must not mix."""
+    for row, speaker in zip(rows, ("fr", "fr", "fr-ca", "fr-ca", "cid", "cid", "dan", "dan")):
+        row["speaker"] = speaker
+    rows[0] |= {"recording": own.wav("x.wav")}
+    own.table(rows + [{"recording": own.wav("y.wav"), "speaker": "gus", "class": "en", "set": "dev"}])
+    try:
+        own.prepare(small_config())
+    except ValueError as error:
+        assert re.search("'?fr'? .*'?fr-ca'?", str(error)) and not list(own.out.glob("*/utt2spk"))
+        return
+    validate(own.out / "train")
+
+
+# ---- dev, speakers, classes ----------------------------------------------------------------------
+
+
+def test_dev_is_cut_from_train_by_speaker_with_every_class(own, rows, small_config):
+    own.table(rows)
+    own.prepare(small_config())
+    train, dev = own.utts("train"), own.utts("dev")
+    assert len(train) == len(dev) == 4 and train.keys() | dev.keys() == {
+        f"{s}-{s}_{n}" for s in SPEAKERS for n in (1, 2)
+    }
+    assert not set(train.values()) & set(dev.values())
+    assert {CLASS[s] for s in dev.values()} == {CLASS[s] for s in train.values()} == {"en", "zh"}
+
+
+def test_the_choice_of_dev_speakers_follows_the_seed():
+    train = [
+        manifests.Utterance(f"s{n:02}-1", f"s{n:02}-1", "a.wav", f"s{n:02}", ("en", "zh")[n % 2]) for n in range(40)
+    ]
+    chosen = {seed: {u.speaker for u in own_data.split_dev(train, seed)[1]} for seed in (1, 2, 3)}
+    assert all(len(speakers) == 6 for speakers in chosen.values())  # 15 % of 20, in each class
+    assert len({frozenset(speakers) for speakers in chosen.values()}) == 3
+    assert {u.speaker for u in own_data.split_dev(train[::-1], 1)[1]} == chosen[1]
+
+
+def test_the_seed_of_the_settings_is_used(own, small_config, monkeypatch):
+    rows = [
+        {"recording": own.wav(f"s{n:02}.wav"), "speaker": f"s{n:02}", "class": ("en", "zh")[n % 2], "set": "train"}
+        for n in range(12)
+    ]
+    own.table(rows)
+    found = set()
+    for seed in range(1, 5):
+        shutil.rmtree(own.out, ignore_errors=True)
+        own.prepare(small_config(f"seed={seed}"))
+        found.add(tuple(own.utts("dev")))
+    assert len(found) > 1
+
+
+def test_a_dev_set_of_the_users_is_left_alone(own, rows, small_config):
+    for row in rows[2:4]:
+        row["set"] = "dev"
+    own.table(rows)
+    own.prepare(small_config())
+    assert set(own.utts("dev").values()) == {"bea"} and set(own.utts("train").values()) == {"ann", "cid", "dan"}
+
+
+def test_a_class_of_one_speaker_cannot_give_a_dev_speaker(own, rows, small_config):
+    own.table([row for row in rows if row["speaker"] != "dan"])
+    with pytest.raises(ValueError, match="class zh has one speaker, bea: .*add a dev set"):
+        own.prepare(small_config())
+
+
+@pytest.mark.parametrize("other", ("test", "dev"))
+def test_a_speaker_of_train_in_another_set_is_refused(own, rows, small_config, other):
+    rows[1]["set"] = other
+    own.table(rows)
+    with pytest.raises(ValueError, match="speaker '?ann'? .*") as caught:
+        own.prepare(small_config())
+    assert "train" in str(caught.value) and other in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(own.out.glob("*/utt2spk"))  # nothing is written before all is checked
+
+
+@pytest.mark.parametrize("row", (1, 8), ids=("in the same set", "in another set"))
+def test_a_speaker_of_two_classes_is_refused(own, rows, small_config, row):
+    rows[row] |= {"speaker": "ann", "class": "zh"}
+    own.table(rows)
+    with pytest.raises(ValueError, match="speaker '?ann'? .*(en|zh).*(en|zh)") as caught:
+        own.prepare(small_config())
+    assert "\n" not in str(caught.value)
+    assert not list(own.out.glob("*/utt2spk"))
+
+
+# ---- Kaldi directories ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kaldi(own):
+    """Write the Kaldi data directory of a set; ``tables`` replace or add files, None leaves one out."""
+
+    def write(name: str, speakers=SPEAKERS, **tables) -> None:
+        directory = own.folder / name
+        directory.mkdir(parents=True, exist_ok=True)
+        utts = {f"{speaker}-{n}": speaker for speaker in sorted(speakers) for n in (1, 2)}
+        files = {
+            "wav.scp": {utt: own.wav(f"{utt}.wav") for utt in utts},
+            "utt2spk": utts,
+            "spk2utt": {speaker: f"{speaker}-1 {speaker}-2" for speaker in sorted(speakers)},
+            "utt2class": {utt: CLASS[speaker] for utt, speaker in utts.items()},
+        } | {key.replace("__", "."): value for key, value in tables.items()}
+        for file, table in files.items():
+            if table is not None:
+                (directory / file).write_text("".join(f"{key} {value}\n" for key, value in table.items()))
+
+    return write
+
+
+def test_kaldi_directories_become_valid_sets(own, kaldi, small_config):
+    kaldi("train")
+    kaldi(
+        "test",
+        ("eve", "flo"),
+        utt2score={"eve-1": "2.5"},
+        text={f"{s}-{n}": "hi" for s in ("eve", "flo") for n in (1, 2)},
+    )
+    own.prepare(small_config())
+    assert len(own.utts("train")) == len(own.utts("dev")) == 4
+    assert read_table(own.out / "test" / "utt2score") == {"eve-1": "2.5"}
+    assert read_table(own.out / "test" / "text")["flo-2"] == "hi"
+    assert read_table(own.out / "test" / "wav.scp")["flo-2"] == str(own.folder / "wav" / "flo-2.wav")
+    assert splits.main([str(own.out)]) == 0
+
+
+def test_the_files_the_help_text_names_are_enough(own, kaldi, small_config):
+    """wav.scp, utt2spk and utt2class; spk2utt only says the same again."""
+    kaldi("train", spk2utt=None)
+    own.prepare(small_config())
+    assert len(own.utts("train")) == 4
+
+
+def test_segments_cut_recordings(own, kaldi, small_config):
+    own.wav("long.wav", seconds=2.0)
+    utts = {f"{speaker}-{n}": speaker for speaker in SPEAKERS for n in (1, 2)}
+    segments = {utt: f"long {0.2 * at} {0.2 * at + 0.35}" for at, utt in enumerate(utts)}
+    kaldi("train", wav__scp={"long": "wav/long.wav"}, segments=segments)
+    own.prepare(small_config())
+    made = [SupervisionSet.from_file(own.out / name / "supervisions.jsonl.gz") for name in ("train", "dev")]
+    starts = {s.id: (s.recording_id, s.start, s.duration) for of_set in made for s in of_set}
+    for at, utt in enumerate(utts):
+        assert starts[utt][0] == "long" and starts[utt][1:] == pytest.approx((0.2 * at, 0.35))
+    validate(own.out / "train")
+
+
+@pytest.mark.parametrize("times", ("0.1 0.9", "0.6 0.7"))
+def test_a_segment_beyond_its_recording_is_refused(own, kaldi, small_config, times):
+    utts = [f"{speaker}-{n}" for speaker in SPEAKERS for n in (1, 2)]
+    segments = {utt: f"{utt} {times if utt == 'cid-2' else '0.1 0.4'}" for utt in utts}
+    kaldi("train", segments=segments)
+    with pytest.raises(
+        ValueError,
+        match=rf"utterance cid-2: its segment {times.replace(' ', ' to ')} s does not lie in .*cid-2.wav of 0.50 s",
+    ):
+        own.prepare(small_config())
+
+
+def test_a_segment_may_end_a_rounding_error_after_its_recording(own, kaldi, small_config):
+    utts = [f"{speaker}-{n}" for speaker in SPEAKERS for n in (1, 2)]
+    kaldi("train", segments={utt: f"{utt} 0.1 0.505" for utt in utts})
+    own.prepare(small_config())
+    for supervision in SupervisionSet.from_file(own.out / "train" / "supervisions.jsonl.gz"):
+        assert supervision.end == pytest.approx(0.5)
+    validate(own.out / "train")
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"utt2spk": {"ann-1": "ann"}}, "train"),
+        ({"utt2class": {"ann-1": "en"}}, "utt2class: its utterances differ from"),
+        ({"utt2class": {f"{s}-{n}": "En" for s in SPEAKERS for n in (1, 2)}}, "utt2class line 1: 'ann-1' has 'En'"),
+        ({"utt2score": {"ann-1": "good"}}, "utt2score line 1: 'ann-1' has 'good'"),
+        ({"segments": {"ann-1": "ann-1 0.4 0.1"}}, "segments line 1"),
+    ],
+)
+def test_a_directory_that_contradicts_itself_is_refused(own, kaldi, small_config, tables, message):
+    kaldi("train", **tables)
+    with pytest.raises(ValueError, match=message) as caught:
+        own.prepare(small_config())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_without_classes_says_what_to_do(own, kaldi, small_config):
+    kaldi("train", utt2class=None)
+    with pytest.raises(ValueError, match=r"train/utt2class: .*; .+"):
+        own.prepare(small_config())
+
+
+@pytest.mark.parametrize("sets", ((), ("test",)))
+def test_no_train_set_says_what_is_expected(own, kaldi, small_config, sets):
+    own.folder.mkdir()
+    for name in sets:
+        kaldi(name)
+    with pytest.raises(ValueError, match="no set 'train': expected data directories train/ .* or recordings.tsv"):
+        own.prepare(small_config())
+
+
+def test_no_folder_is_named(own, small_config):
+    with pytest.raises(ValueError, match="--data .*own: no such folder"):
+        own.prepare(small_config())
+
+
+# ---- pipes ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def piped(own, kaldi):
+    """A train set whose wav.scp holds commands; each leaves a trace when it is run."""
+    wavs = {f"{speaker}-{n}": own.wav(f"{speaker}-{n}.wav") for speaker in SPEAKERS for n in (1, 2)}
+    kaldi("train", wav__scp={utt: f"touch {own.folder}/ran; cat {own.folder / path} |" for utt, path in wavs.items()})
+
+
+def test_pipes_are_refused_and_not_run(own, piped, small_config):
+    with pytest.raises(ValueError, match=r"wav.scp line 1: 'ann-1' is a pipe, which would run a command"):
+        own.prepare(small_config())
+    with pytest.raises(ValueError, match="pipe"):
+        own.prepare(small_config(), "--allow-pipes", "false")
+    assert not (own.folder / "ran").exists()
+
+
+def test_pipes_are_read_when_allowed(own, piped, small_config):
+    own.prepare(small_config(), "--allow-pipes", "true")
+    assert (own.folder / "ran").exists()
+    recordings = RecordingSet.from_file(own.out / "train" / "recordings.jsonl.gz")
+    assert {(r.num_samples, r.sampling_rate) for r in recordings} == {(8000, RATE)}
+    validate(own.out / "train", allow_pipes=True)
+    with pytest.raises(ValueError, match="is a pipe"):
+        validate(own.out / "train")
+    assert splits.main([str(own.out), "--allow-pipes", "true"]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*__array_wrap__")
+def test_features_of_pipes_equal_those_of_files(own, piped, kaldi, small_config, tmp_path):
+    import kaldiio
+
+    config, got = small_config("features.max_rejected=0"), []
+    for options in (["--allow-pipes", "true"], []):
+        own.prepare(config, *options)
+        config.save(tmp_path / "feats" / "config.yaml")
+        extract.main(["compute", str(own.out), str(tmp_path / "feats")])
+        extract.main(["collect", str(own.out), str(tmp_path / "feats")])
+        got.append({utt: kaldiio.load_mat(at) for utt, at in read_table(own.out / "train" / "feats.scp").items()})
+        kaldi("train")  # now with files
+    assert got[0].keys() == got[1].keys() and len(got[0]) == 4
+    assert all(np.array_equal(got[0][utt], got[1][utt]) for utt in got[0])
+
+
+def test_a_pipe_in_the_table_is_no_way_round(own, rows, small_config):
+    """recordings.tsv names files; a command in it must not be run unless pipes are allowed."""
+    rows[0] |= {"recording": f"touch {own.folder}/ran; cat {own.folder}/wav/ann_1.wav |", "utt": "u0"}
+    for n, row in enumerate(rows):
+        row["utt"] = f"u{n}"
+    own.table(rows)
+    with pytest.raises(ValueError, match="line 2: recording is a command, which would be run"):
+        own.prepare(small_config())
+    assert not (own.folder / "ran").exists()
+
+
+# ---- recordings that cannot be opened ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda path: path.unlink(), "no such file; correct the path or leave the recording out"),
+        (lambda path: path.write_bytes(b""), "cannot be read .*; restore or leave out the file"),
+        (lambda path: path.write_text("no sound"), "cannot be read .*; restore or leave out the file"),
+    ],
+    ids=("missing", "empty", "text"),
+)
+def test_a_recording_that_cannot_be_opened_is_listed(own, rows, small_config, caplog, harm, reason):
+    own.table(rows)
+    harm(own.folder / "wav" / "flo_1.wav")
+    with caplog.at_level(logging.INFO):
+        own.prepare(small_config("features.max_rejected=0.5"))
+    (line,) = (own.out / "test" / "rejected.txt").read_text().splitlines()
+    assert re.fullmatch(rf"flo-flo_1 {own.folder}/wav/flo_1.wav: {reason}", line)
+    assert "1 utterances of 1 speakers, 1 rejected" in caplog.text and line.split(" ", 1)[1] in caplog.text
+    assert list(own.utts("test")) == ["eve-eve_1"] and not (own.out / "train" / "rejected.txt").exists()
+    validate(own.out / "test")
+
+
+def test_too_many_that_cannot_be_opened_fail_before_anything_is_written(own, rows, small_config):
+    own.table(rows)
+    (own.folder / "wav" / "flo_1.wav").unlink()
+    small_config("features.max_rejected=0.4").save(own.out / "config.yaml")
+    with pytest.raises(SystemExit) as caught:
+        entry.run(lambda: own_data.main([str(own.folder), str(own.out)]))
+    assert isinstance(caught.value.code, str) and "\n" not in caught.value.code
+    assert (
+        "set test: 1 of 2 utterances rejected" in caught.value.code and "flo_1.wav: no such file" in caught.value.code
+    )
+    assert [path.name for path in own.out.iterdir()] == ["config.yaml"]
+
+
+# ---- run again -----------------------------------------------------------------------------------
+
+
+def test_the_same_data_gives_the_same_tables(own, rows, small_config):
+    own.table(rows)
+    tables = ("utt2spk", "spk2utt", "utt2class", "utt2dur", "wav.scp")
+    got = []
+    for _ in range(2):
+        own.prepare(small_config())
+        got.append(
+            {
+                (name, table): (own.out / name / table).read_bytes()
+                for name in ("train", "dev", "test")
+                for table in tables
+            }
+        )
+    assert got[0] == got[1]
+
+
+def test_a_stage_killed_anywhere_ends_the_same_when_run_again(own, rows, small_config, until_not_killed):
+    own.table(rows)
+    (own.folder / "wav" / "flo_1.wav").write_bytes(b"")
+    config = small_config("features.max_rejected=0.5")
+    config.save(own.out / "config.yaml")
+
+    def run() -> int:
+        return own_data.main([str(own.folder), str(own.out)])
+
+    def everything() -> dict:
+        found = {p.relative_to(own.out): p.read_bytes() for p in sorted(own.out.rglob("*")) if p.is_file()}
+        return {path: gzip.decompress(content) if path.suffix == ".gz" else content for path, content in found.items()}
+
+    run()
+    wanted = everything()
+
+    def check(n: int) -> None:
+        run()
+        assert everything() == wanted, n
+
+    assert until_not_killed(run, check) > 10
+
+
+def test_a_set_taken_out_is_gone(own, rows, small_config):
+    own.table(rows)
+    own.prepare(small_config())
+    own.table([row for row in rows if row["set"] != "test"])
+    own.prepare(small_config())
+    assert sorted(path.parent.name for path in own.out.glob("*/utt2spk")) == ["dev", "train"]
+
+
+def test_recordings_can_be_added_after_features_were_made(own, rows, small_config):
+    """What stage 1 left in a set is of the old recordings; it must not make the new set invalid."""
+    own.table(rows)
+    own.prepare(small_config())
+    for table in ("feats.scp", "vad.scp"):
+        (own.out / "test" / table).write_text("".join(f"{utt} x.ark:5\n" for utt in own.utts("test")))
+    (own.out / "test" / "utt2num_frames").write_text("".join(f"{utt} 9\n" for utt in own.utts("test")))
+    (own.out / "test" / "cmvn.scp").write_text("eve x.ark:5\nflo x.ark:9\n")
+    own.table([*rows, {"recording": own.wav("more.wav"), "speaker": "eve", "class": "en", "set": "test"}])
+    own.prepare(small_config())
+    validate(own.out / "test")

@@ -1,0 +1,309 @@
+"""Figures from a small made-up experiment: which are there, their size, their bytes, and the numbers behind them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from dnf.experiment import entry
+from dnf.plots import draw, gaussianity_figure, latent_figures, training_curves
+from dnf.plots.projections import separating_plane, spread, tsne_map
+from dnf.plots.style import colours_of
+
+HEADER = (
+    *("step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
+    *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
+)
+
+
+def write_set(
+    directory: Path,
+    classes: list[str],
+    cond_dim: int,
+    found: dict[str, int],
+    dim: int = 5,
+    rows: int = 12,
+    made_of=None,
+) -> None:
+    """A set of ``found[class]`` utterances of ``rows`` frames; a class lies at its first letter in every dim.
+
+    ``made_of`` are the sets that the utterances of a class come from, in turns; the set itself where it does not say.
+    """
+    g = torch.Generator().manual_seed(len(directory.name))
+    utts, z, logp = [], [], []
+    for name in sorted(found):
+        for i in range(found[name]):
+            of_class = (made_of or {}).get(name, [directory.name])
+            of = of_class[i % len(of_class)]
+            utts.append((f"{name}{i % 3}-u{i:02d}", f"{name}{i % 3}", name, of, "", len(utts) * rows, rows))
+            z.append(torch.randn(rows, dim, generator=g) + 2 * (ord(name[0]) - ord("c")))
+            means = [2.0 * (ord(c[0]) - ord("c")) for c in classes]
+            logp.append(torch.stack([-0.5 * (z[-1] - mean).pow(2).sum(1) for mean in means], 1))
+    directory.mkdir(parents=True)
+    total = len(utts) * rows
+    np.save(directory / "logp.npy", torch.cat(logp).numpy())
+    np.save(directory / "logdet.npy", np.full(total, 3.0, dtype=np.float32))
+    np.save(directory / "z.npy", torch.cat(z)[::2].numpy())
+    np.save(directory / "z_rows.npy", np.arange(0, total, 2))
+    meta = {"classes": classes, "dim": dim, "cond_dim": cond_dim, "var_c": 1.0, "var_r": 1.0, "frames": total}
+    (directory / "meta.json").write_text(json.dumps(meta))
+    (directory / "utts.tsv").write_text(
+        "\n".join("\t".join(map(str, u)) for u in [("utt", "speaker", "class", "set", "score", "first", "rows"), *utts])
+    )
+
+
+def write_experiment(
+    exp: Path, classes: list[str], cond_dim: int, sets: dict[str, dict[str, int]], dim: int = 5
+) -> Path:
+    exp.mkdir()
+    (exp / "config.yaml").write_text(
+        "seed: 3\nplots: {colours: {en: 'tab:blue', ce: 'tab:red'}, max_points: 60, tsne_points: 24}\n"
+    )
+    history = [HEADER]
+    for i in range(1, 41):
+        dev = (-i, i, 1, 0.5 + i / 100) if i % 10 == 0 else ("", "", "", "")
+        history.append((10 * i, i, i, -i if i != 20 else 900, i, 1, 5, 0.1, 1000, *dev, int(i >= 20), int(i >= 30)))
+    (exp / "history.tsv").write_text("\n".join("\t".join(map(str, row)) for row in history) + "\n")
+    shapes = ["set\tclasses\tpart\tdim_index\tskew\tkurt\tskew_within\tkurt_within"]
+    for name, found in sets.items():
+        write_set(exp / "latents" / name, classes, cond_dim, found, dim)
+        for part, dims in (("c", cond_dim), ("r", dim - cond_dim)):
+            shapes += [f"{name}\t{'+'.join(sorted(found))}\t{part}\t{i}\t0.1\t-1.5\t0.01\t0.{i}" for i in range(dims)]
+    (exp / "gaussianity_dims.tsv").write_text("\n".join(shapes) + "\n")
+    return exp
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
+    """An experiment of two classes with c and r, a test set with a class unseen, and its figures."""
+    sets = {"train": {"ce": 6, "en": 6}, "test": {"ce": 3, "en": 3, "je": 3}}
+    exp = write_experiment(tmp_path_factory.mktemp("plots") / "exp_a", ["ce", "en"], 3, sets)
+    (exp / "plots").mkdir()
+    (exp / "plots" / "tsne_gone.png").write_bytes(b"of a set that is no more")
+    draw.make_plots(exp)
+    return exp, {path.name: path.read_bytes() for path in (exp / "plots").iterdir()}
+
+
+def test_every_figure_is_there_and_nothing_else(experiment):
+    kinds = ("scatter", "scatter_r", "tsne", "llr_hist")
+    assert set(experiment[1]) == {"curves.png", "gaussianity.png"} | {
+        f"{k}_{s}.png" for k in kinds for s in ("train", "test")
+    }
+
+
+def test_figures_are_1200_pixels_wide_and_not_empty(experiment):
+    for path in (experiment[0] / "plots").iterdir():
+        image = Image.open(path)
+        assert image.width == 1200 and image.height >= 400
+        assert np.asarray(image.convert("L")).std() > 5
+        assert "Software" not in image.info
+
+
+def test_the_same_input_gives_the_same_bytes_and_sets_limits_it_to_them(experiment):
+    exp, before = experiment
+    (exp / "plots" / "mine.png").write_bytes(b"kept when only some sets are asked for")
+    assert draw.main([str(exp), "--sets", "test", "train"]) == 0
+    after = {path.name: path.read_bytes() for path in (exp / "plots").iterdir()}
+    assert after.pop("mine.png")
+    assert {name for name in before if before[name] != after[name]} <= {
+        "gaussianity.png"
+    }  # there the order is as asked
+    written = draw.make_plots(exp, ["train"])
+    assert {path.name for path in written} == {
+        "curves.png",
+        "gaussianity.png",
+        *(n for n in before if n.endswith("_train.png")),
+    }
+    (exp / "plots" / "mine.png").unlink()
+
+
+def test_a_plain_flow_has_log_likelihoods_and_no_decisions(tmp_path):
+    sets = {"train": {"en": 4}, "test": {"ce": 2, "en": 2, "je": 2}}
+    exp = write_experiment(tmp_path / "nf", ["en"], 0, sets)
+    names = {path.name for path in draw.make_plots(exp)}
+    assert {"loglik_hist_test.png", "scatter_test.png", "tsne_test.png"} < names
+    assert not {n for n in names if n.startswith(("llr", "scatter_r"))}
+
+
+def texts(figure) -> str:
+    """All that a figure says."""
+    axes = [t for a in figure.axes for t in (a.get_title(), a.get_title("left"), a.get_xlabel(), a.get_ylabel())]
+    legends = [*figure.legends, *(a.get_legend() for a in figure.axes if a.get_legend())]
+    return "\n".join([*axes, *(t.get_text() for legend in legends for t in legend.get_texts())])
+
+
+def test_legends_count_and_histograms_show_the_ratio_of_each_pair(tmp_path):
+    write_set(tmp_path / "test", ["ce", "en", "je"], 3, {"ce": 4, "en": 3, "xx": 2})
+    latents = draw.read_latents(tmp_path / "test")
+    _, figure = next(latent_figures.histograms(latents, colours_of(latents.classes, {}), "exp"))
+    said = texts(figure)
+    assert len(figure.axes) == 3
+    for pair in ("log p(x|en) - log p(x|ce)", "log p(x|je) - log p(x|ce)", "log p(x|je) - log p(x|en)"):
+        assert f"{pair}, mean over frames (nats/frame)" in said
+    assert (
+        "ce: 4 utterances, 48 frames, 0.0 % above 0" in said and "en: 3 utterances, 36 frames, 100.0 % above 0" in said
+    )
+    assert "xx (unseen by the model): 2 utterances" in said
+    for axes in figure.axes:
+        shares = [patch.get_data().values.sum() for patch in axes.patches]
+        assert shares == pytest.approx([1.0] * 6)  # outline and fill of three classes
+    shown = spread(latents.labels, 9)
+    panel = latent_figures.Panel(latents.z[shown][:, :2], {}, "z[0]", "z[1]", "first")
+    assert "en: 3 of 36 frames, 3 utterances" in texts(
+        latent_figures.scatter_figure(
+            latents, colours_of("c", {}) | dict.fromkeys(latents.classes, "k"), "t", [panel], shown
+        )
+    )
+
+
+def test_utterance_scores_and_labels_belong_to_their_utterance(tmp_path):
+    write_set(tmp_path / "test", ["ce", "en"], 3, {"ce": 2, "en": 1})
+    latents = draw.read_latents(tmp_path / "test")
+    logp = torch.from_numpy(np.load(tmp_path / "test" / "logp.npy")).double() + 3.0
+    torch.testing.assert_close(latents.loglik, logp.reshape(3, 12, 2).mean(1))
+    assert latents.labels.tolist() == [0] * 12 + [1] * 6
+    assert latents.counts("ce") == (24, 2)
+
+
+def test_a_class_from_several_sets_is_shown_by_set(tmp_path):
+    made_of = {"ce": ("one", "two"), "je": ("two",)}
+    write_set(tmp_path / "both", ["ce", "en"], 3, {"ce": 5, "en": 2, "je": 1}, made_of=made_of)
+    latents = draw.read_latents(tmp_path / "both")
+    assert latents.groups == [("ce", "one"), ("ce", "two"), ("en", "both"), ("je", "two")]
+    assert latents.group.tolist() == ([0] * 6 + [1] * 6) * 2 + [0] * 6 + [2] * 12 + [3] * 6
+    assert latents.of_group(("ce", "two")).tolist() == [False, True, False, True, False, False, False, False]
+    colours = colours_of(latents.classes, {"ce": "tab:red", "en": "tab:blue"})
+    shades = latents.group_colours(colours)
+    assert len(set(shades.values())) == 4 and shades["ce", "one"] == to_rgb("tab:red")
+    assert shades["en", "both"] == to_rgb("tab:blue")
+    (_, histogram), shown = next(latent_figures.histograms(latents, colours, "exp")), torch.arange(len(latents.z))
+    panel = latent_figures.Panel(latents.z[:, :2], {}, "z[0]", "z[1]", "first")
+    for said in (texts(histogram), texts(latent_figures.scatter_figure(latents, colours, "t", [panel], shown))):
+        found = dict(
+            re.findall(r"^(ce, one|ce, two|en|je \(unseen by the model\)): .*?(\d+) utterances", said, re.MULTILINE)
+        )
+        assert found == {"ce, one": "3", "ce, two": "2", "en": "2", "je (unseen by the model)": "1"}
+
+
+def test_several_training_sets_fit_the_plane_as_one(tmp_path):
+    """Stage 4 scores them together, as train; the figures of the other sets show that set's means."""
+    sets = {"train": {"ce": 4, "en": 4}, "test": {"ce": 2, "en": 2}}
+    exp = write_experiment(tmp_path / "exp", ["ce", "en"], 3, sets)
+    (exp / "config.yaml").write_text((exp / "config.yaml").read_text() + "data: {train: [a, b]}\n")
+    assert {path.name for path in draw.make_plots(exp)} > {"scatter_train.png", "scatter_test.png"}
+    (exp / "config.yaml").write_text((exp / "config.yaml").read_text().replace("[a, b]", "[a]"))
+    with pytest.raises(ValueError, match="latents/a: no latents; run stage 4"):
+        draw.make_plots(exp)
+
+
+def test_curves_mark_spikes_and_restores_and_hide_no_value_in_silence(experiment):
+    history = draw.read_history(experiment[0] / "history.tsv")
+    figure = training_curves.curves(history, "exp", accuracy=True)
+    by_title = {axes.get_title().split(" (")[0]: axes for axes in figure.axes if axes.get_visible()}
+    assert {"LogDet", "LogP", "LogLL = LogP + LogDet", "NLL = -LogLL", "gradient norm", "learning rate"} < set(by_title)
+    marks = [
+        line.get_xdata()[0]
+        for line in by_title["gradient norm"].lines
+        if len(line.get_xdata()) == 2 and len(set(line.get_xdata())) == 1
+    ]
+    assert marks == [200.0, 300.0]
+    assert (
+        by_title["NLL = -LogLL"].get_title().endswith("(1 values outside)")
+        and by_title["NLL = -LogLL"].get_ylim()[1] < 900
+    )
+    assert by_title["LogP"].lines[1].get_xdata().tolist() == [100, 200, 300, 400]
+    np.testing.assert_allclose(by_title["LogLL = LogP + LogDet"].lines[0].get_ydata(), np.arange(1, 41) + 1)
+    assert "spike (1 in all)" in texts(figure) and "restore (1 in all)" in texts(figure)
+    assert "frame accuracy" not in texts(training_curves.curves(history, "exp", accuracy=False))
+
+
+def test_gaussianity_shows_c_and_r_apart_and_heavy_tails_on_a_log_scale():
+    rows = [
+        {"part": p, "skew": 0.0, "kurt": k, "skew_within": 0.1, "kurt_within": 0.5}
+        for p, k in [("c", -1.5), ("c", -1.7), ("r", 4.0)]
+    ]
+    said = texts(figure := gaussianity_figure.gaussianity([("train, ce+en: 9 frames", rows)], "exp"))
+    assert "pooled c -1.600, r +4.000; within class c +0.500, r +0.500" in said and "9 frames" in said
+    assert figure.axes[1].get_yscale() == "linear"
+    rows[2]["kurt"] = 400.0
+    assert gaussianity_figure.gaussianity([("train", rows)], "exp").axes[1].get_yscale() == "symlog"
+
+
+def test_given_colours_win_and_others_do_not_repeat_them():
+    colours = colours_of(["je", "ce", "zz", "en"], {"en": "tab:blue", "ce": "#ff7f0e"})
+    assert colours["en"] == "tab:blue" and colours["ce"] == "#ff7f0e"
+    assert colours["je"] == "tab:green" and colours["zz"] == "tab:red"
+
+
+def test_spread_is_even_and_gives_rare_classes_their_share():
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    rows = spread(labels, 40)
+    assert torch.bincount(labels[rows]).tolist() == [30, 10]
+    assert rows[:30].tolist() == list(range(0, 90, 3))
+    assert spread(labels, 1000).tolist() == list(range(100))
+
+
+def test_separating_plane_finds_the_discriminant():
+    g = torch.Generator().manual_seed(0)
+    scale, labels = torch.tensor([1.0, 5.0, 0.2, 1.0]), torch.arange(3000) % 2
+    x = torch.randn(3000, 4, generator=g) * scale
+    x[:, 2] += 1.0 * labels
+    plane = separating_plane(x, labels)
+    assert plane.names == ("linear discriminant 1", "largest variance")
+    assert plane.axes.abs().argmax(0).tolist()[0] == 2
+    projected = x @ plane.axes
+    within = torch.stack([projected[labels == k].T.cov(correction=0) for k in (0, 1)]).mean(0)
+    torch.testing.assert_close(within, torch.eye(2), atol=1e-3, rtol=0)
+    assert torch.corrcoef(torch.stack([projected[:, 1], x[:, 1]]))[0, 1].abs() > 0.99
+    assert (projected[labels == 1].mean(0) - projected[labels == 0].mean(0))[0].item() == pytest.approx(5, abs=0.3)
+    assert separating_plane(x, labels * 0).names == ("largest variance", "next largest variance")
+    three = torch.arange(3000) % 3
+    assert separating_plane(x + 9 * torch.eye(4)[three], three).names == (
+        "linear discriminant 1",
+        "linear discriminant 2",
+    )
+
+
+def test_tsne_keeps_far_clusters_apart_and_follows_the_seed():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 6, generator=g) + 50 * (torch.arange(30) // 15)[:, None]
+    points = tsne_map(x, 30, seed=1)
+    assert torch.equal(points, tsne_map(x, 30, seed=1))
+    inside, across = torch.cdist(points[:15], points[:15]), torch.cdist(points[:15], points[15:])
+    assert across.min() > inside.max()
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda exp: (exp / "config.yaml").unlink(), "config.yaml: .*stage 3"),
+        (lambda exp: (exp / "config.yaml").write_text("plots: {colours: {en: blurple}}"), "'blurple' is not a colour"),
+        (lambda exp: (exp / "history.tsv").unlink(), "history.tsv: .*stage 3"),
+        (lambda exp: (exp / "history.tsv").write_text("step\tnll\n10\tmany\n"), "line 2: column nll: .*'many'"),
+        (lambda exp: (exp / "gaussianity_dims.tsv").unlink(), "gaussianity_dims.tsv: .*stage 4"),
+        (lambda exp: (exp / "latents" / "train" / "meta.json").unlink(), "no set has latents.*stage 4"),
+        (
+            lambda exp: np.save(exp / "latents" / "train" / "logp.npy", np.zeros((5, 2))),
+            "the 5 rows of logp.npy.*stage 4",
+        ),
+        (lambda exp: np.save(exp / "latents" / "train" / "z.npy", np.zeros((5, 5))), "z.npy: shape .*stage 4"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_file_and_the_stage(tmp_path, spoil, message):
+    exp = write_experiment(tmp_path / "exp", ["ce", "en"], 3, {"train": {"ce": 2, "en": 2}})
+    spoil(exp)
+    with pytest.raises(ValueError, match=message) as caught:
+        draw.make_plots(exp)
+    assert "\n" not in entry.describe(caught.value)
+
+
+def test_a_set_without_latents_is_named(experiment):
+    with pytest.raises(ValueError, match="nowhere.*stage 4"):
+        draw.make_plots(experiment[0], ["nowhere"])

@@ -1,0 +1,245 @@
+"""report.html: every figure of results.tsv is in it, nothing is loaded from elsewhere, nothing gets in unescaped."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from dnf.experiment import entry
+from dnf.report import html
+from dnf.report.html import main
+from dnf.report.html_page import Html, table
+
+COLUMNS = ("metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
+
+
+def png(width: int = 1200, height: int = 8) -> bytes:
+    """A grey PNG."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = (b"\x00" + b"\x80" * width) * height
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def row(metric: str, **cells) -> dict:
+    return {"metric": metric, **{("class" if name == "true" else name): value for name, value in cells.items()}}
+
+
+def write_results(exp: Path, rows: list[dict]) -> None:
+    lines = [COLUMNS, *([str(r.get(column, "")) for column in COLUMNS] for r in rows)]
+    exp.mkdir(parents=True, exist_ok=True)
+    (exp / "results.tsv").write_text("\n".join("\t".join(line) for line in lines) + "\n")
+
+
+def rows_of_everything() -> list[dict]:
+    """One row of each kind; every value is a number that no other row has."""
+    shares = {"low": 0.9012, "high": 0.9734, "count": 1116, "total": 1183, "speakers": 17}
+    return [
+        row("utt_accuracy", set="test", true="en", value=0.9431, **shares),
+        row("frame_accuracy", set="test", true="en", value=0.8432, count=8432, total=10000, speakers=17),
+        row("utt_accuracy", set="test_mic", true="en", value=0.7433, **shares),
+        row("utt_share", set="test", true="en", decided="en", value=0.9434, count=943, total=1000),
+        row("utt_share", set="test", true="en", decided="ce", value=0.0566, count=57, total=1000),
+        row("frame_share", set="test", true="en", decided="ce", value=0.1567, count=1567, total=10000),
+        row("utt_share", set="test", true="je", decided="ce", value=0.6035, low=0.5036, high=0.7037, count=6, total=10),
+        row("loglik", set="test", true="en", value=90.1938, total=45678),
+        row("logp", set="test", true="en", value=-608.2039, total=45678),
+        row("logdet", set="test", true="en", value=698.4041, total=45678),
+        row("nll", set="test", true="en", value=-90.1942, total=45678),
+        row("skew_c", set="test", true="ce+en", value=0.0043, total=91234),
+        row("kurt_c", set="test", true="ce+en", value=-1.5444, total=91234),
+        row("kurt_within_c", set="test", true="ce+en", value=0.0345, total=91234),
+        row("mardia_kurt_z_c", set="test", true="ce+en", value=12.46, total=91234),
+        row("kurt_r", set="test", true="ce+en", value=0.7347, total=91234),
+        row("train_eval_difference", value=0.000048),
+        row("spikes", value=49),
+        row("restores", value=50),
+        row("steps", value=80051),
+        row("parameters", value=6523452),
+        row("an_unknown_metric", set="test", true="en", value=0.5453),
+        row("utt_accuracy", set="test", true="en", value=0.1154),  # a second figure for the same place
+    ]
+
+
+@pytest.fixture
+def exp(tmp_path) -> Path:
+    folder = tmp_path / "exp2"
+    write_results(folder, rows_of_everything())
+    (folder / "config.yaml").write_text(
+        "seed: 7\ndata: {controls: {test: test_mic}}\nnote: '<script>alert(1)</script>'\n"
+    )
+    (folder / "env.json").write_text(json.dumps({"git": "1a2b3c4", "device_name": "<GPU> & co", "threads": 16}))
+    (folder / "plots").mkdir()
+    for name in ("curves", "scatter_test", "scatter_r_test", "something_else"):
+        (folder / "plots" / f"{name}.png").write_bytes(png())
+    return folder
+
+
+class Reader(HTMLParser):
+    """Tags and their attributes, the text outside of style, and whether the tags close in order."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(page)
+        self.close()
+        self.text = " ".join(self.words)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+
+def test_every_figure_is_shown(exp):
+    read = Reader(html.page(exp))
+    assert not read.open
+    for value in (r["value"] for r in rows_of_everything()):
+        forms = {str(value), f"{value:.3f}", f"{value:.4f}", f"{value:,}", f"{value:.6f}"}
+        assert any(form in read.text for form in forms), value
+    for text in (
+        "0.9431 (0.9012 to 0.9734)",
+        "1,116 / 1,183",
+        "test_mic: 0.7433",
+        "6 / 10",
+        "943 (0.9434)",
+        "an_unknown_metric",
+    ):
+        assert text in read.text
+    others = read.text[read.text.index("Other figures", read.text.index("Training") + 9) :]
+    assert "0.1154" in others and "0.5453" in others
+
+
+def test_nothing_is_shown_twice_or_under_the_wrong_title(exp):
+    text = Reader(html.page(exp)).text
+    assert text.count("0.5453") == 1 and text.count("0.6035") == 1
+    unseen = text.index("Classes the model has not seen", text.index("0.9434"))
+    assert unseen < text.index("0.6035") < text.index("LogLL")
+
+
+def test_the_page_loads_nothing_and_has_no_scripts(exp):
+    page = html.page(exp)
+    read = Reader(page)
+    for tag, attributes in read.tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base")
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:image/png;base64,")), (tag, value[:40])
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert "default-src 'none'" in page
+
+
+def test_what_files_say_is_escaped(exp):
+    rows = [*rows_of_everything(), row("<b>bold</b>", set="a&b", true='"q"', value=1)]
+    write_results(exp, rows)
+    page = html.page(exp)
+    assert "<script>" not in page and "<b>bold" not in page and "<GPU>" not in page
+    text = Reader(page).text
+    assert "<script>alert(1)</script>" in text and "<b>bold</b>" in text and "<GPU> & co" in text and "a&b" in text
+
+
+def test_plots_are_inside_with_captions_and_size_and_in_order(exp):
+    page = html.page(exp)
+    images = [attributes for tag, attributes in Reader(page).tags if tag == "img"]
+    assert [image["alt"] for image in images] == ["curves", "scatter_test", "scatter_r_test", "something_else"]
+    assert all((image["width"], image["height"]) == ("1200", "8") for image in images)
+    residual = page[page.index('alt="scatter_r_test"') :]
+    assert "residual part r" in residual[: residual.index("</figure>")]
+
+
+def test_the_page_is_for_phones_and_for_the_dark(exp):
+    page = html.page(exp)
+    assert 'name="viewport"' in page and "prefers-color-scheme: dark" in page
+    assert page.count('<div class="scroll">') == page.count("<table>") + page.count("<img ")
+
+
+def test_head_and_settings(exp):
+    text = Reader(html.page(exp)).text
+    assert "exp2" in text and "git 1a2b3c4, seed 7" in text and "controls: {test: test_mic}" in text
+
+
+def test_without_a_control_the_page_says_so(exp):
+    assert "No control set" not in html.page(exp)
+    for config in ("seed: 7\n", "data: {controls: {test: not_scored}}\n"):
+        (exp / "config.yaml").write_text(config)
+        assert "No control set" in html.page(exp)
+
+
+def test_only_results_are_needed_and_empty_sections_are_left_out(tmp_path):
+    write_results(tmp_path / "nf", [row("nll", set="test", true="en", value=-41.869)])
+    text = Reader(html.page(tmp_path / "nf")).text
+    assert "-41.869" in text and "Plots" not in text and "Accuracy" not in text.split("How to read this")[0]
+
+
+def test_the_file_is_written_whole_and_is_the_same_each_time(exp):
+    assert main([str(exp)]) == 0
+    first = (exp / "report.html").read_bytes()
+    assert main([str(exp)]) == 0
+    assert (exp / "report.html").read_bytes() == first
+    assert not list(exp.glob(".report*"))
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda exp: (exp / "results.tsv").unlink(), "results.tsv: not there; run stage 8"),
+        (lambda exp: (exp / "results.tsv").write_text("metric\tset\tclass\tvalue\nnll\ttest\n"), "line 2: .*stage 8"),
+        (lambda exp: (exp / "results.tsv").write_text("metric\tvalue\nnll\t3\n"), "line 2: .*stage 8"),
+        (lambda exp: (exp / "env.json").write_text("{"), "env.json is damaged.*stage 3"),
+        (lambda exp: (exp / "plots" / "curves.png").write_bytes(b"GIF89a"), "curves.png: not a PNG.*stage 5"),
+    ],
+)
+def test_bad_input_is_one_line_with_a_remedy(exp, spoil, message):
+    spoil(exp)
+    with pytest.raises(ValueError, match=message) as caught:
+        main([str(exp)])
+    assert "\n" not in entry.describe(caught.value)
+    assert not (exp / "report.html").exists()
+
+
+def test_tables_escape_text_and_leave_html_alone():
+    html = table(["<h>"], [["a<b"], [Html("<i>x</i>")]], keys=1)
+    assert "&lt;h&gt;" in html and "a&lt;b" in html and "<i>x</i>" in html
+
+
+def test_detection_of_all_systems_stands_in_one_table_with_its_control(tmp_path):
+    def of(system: str, metric: str, value: float, **cells) -> dict:
+        ends = {"low": value - 0.01, "high": value + 0.01, "total": 324, "speakers": 84}
+        return row(metric, set="test", true="en+ce", value=value, system=system, **(ends | cells))
+
+    figures = [of("dnf", "auc", 0.9712), of("dnf", "auc_control", 0.5713)]
+    figures.append(of("dnf", "auc_control_gap", 0.3999, low=0.2871, high=0.5123))
+    figures += [of("lda", "auc", 0.9614), of("lda", "cllr", 0.3115)]
+    figures.append(of("lda", "auc_difference", 0.0116, p=0.0117))
+    figures += [row("utt_accuracy", set="test", true="en", value=0.8118, system="lda", count=81, total=100, speakers=9)]
+    exp = tmp_path / "exp"
+    exp.mkdir()
+    columns = ("system", *COLUMNS, "p")
+    lines = [columns, *([str(r.get(column, "")) for column in columns] for r in figures)]
+    (exp / "results.tsv").write_text("\n".join("\t".join(line) for line in lines) + "\n")
+    (exp / "config.yaml").write_text("data: {controls: {test: test_mic}}\n")
+    page = html.page(exp)
+    assert "warning: auc test en+ce dnf 0.9712, with control test_mic 0.5713" in page
+    assert "test, control test_mic" in page and "lda: Accuracy" in page and "(paired)" in page
+    figures = ("0.9712 (0.9612 to 0.9812)", "0.5713", "0.9614", "0.3115", "0.0116", "0.0117", "0.8118")
+    for figure in (*figures, "(0.2871 to 0.5123)"):
+        assert figure in page

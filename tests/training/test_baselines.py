@@ -1,0 +1,223 @@
+"""The baselines of stage 4, against scikit-learn, and the folders they leave and take away."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from recipe_runs import stage_arguments
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+
+from dnf.decisions import decide
+from dnf.features.frame_store import FrameStore
+from dnf.features.windows import Windows
+from dnf.models.gaussians import GMM, LDA
+from dnf.models.mlp import MLP
+from dnf.scoring import baselines, score
+from dnf.scoring.latent_store import Latents
+from dnf.training import baselines as fits
+from dnf.training.baselines import shares_of
+
+SYSTEMS = ("gmm", "lda", "mlp")
+SMALL = ("data.classes=[en, zh]", "baselines.gmm_components=3", "baselines.mlp_hidden=16", "baselines.mlp_epochs=40")
+
+
+@pytest.fixture(scope="module")
+def root(write_store, two_classes, tmp_path_factory):
+    """Frame stores of two classes; set other has class ja, unknown to the models, and scores."""
+    root = tmp_path_factory.mktemp("baselines")
+    unseen = {f"j{n}-u": (f"j{n}", "ja", *row[2:], float(n)) for n, row in enumerate(two_classes(4, 3, 40).values())}
+    for name, rows in (
+        ("train", two_classes(1, 8)),
+        ("dev", two_classes(2)),
+        ("test", two_classes(3)),
+        ("other", unseen),
+    ):
+        write_store(root / "frames" / name, rows)
+    (root / "classes.txt").write_text("en\nja\nzh\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(root, small_config):
+    def run(exp, *words: str):
+        small_config(*SMALL, *words).save(exp / "config.yaml")
+        assert baselines.main(stage_arguments(root, exp)) == 0
+        return exp
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def done(run, tmp_path_factory):
+    views = "{low: {sets: [other], scores: [0, 1]}, cut: {sets: [test], seconds: 0.1}, none: {sets: [test], scores: [1, 2]}}"
+    return run(tmp_path_factory.mktemp("done"), f"data.views={views}")
+
+
+def ratios(latents: Latents) -> tuple[list[bool], list[float]]:
+    """Whether each utterance is of class zh, and its mean log-likelihood ratio."""
+    means = [latents.loglik(u).mean(0) for u in latents.utts]
+    return [u["class"] == "zh" for u in latents.utts], [float(m[1] - m[0]) for m in means]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_baseline_tells_separable_classes_apart(done, name):
+    true, llr = ratios(Latents.open(done / "baselines" / name / "latents" / "test"))
+    assert roc_auc_score(true, llr) == 1.0 and [x > 0 for x in llr] == true
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_baseline_has_the_sets_views_and_rows_of_the_flow(done, root, name, small_config):
+    folder, config = done / "baselines" / name / "latents", small_config(*SMALL)
+    assert sorted(path.name for path in folder.iterdir()) == ["cut", "dev", "low", "other", "test", "train"]
+    for made in folder.iterdir():
+        latents, meta = Latents.open(made), json.loads((made / "meta.json").read_text())
+        assert latents.classes == ["en", "zh"] and latents.cond_dim == 12
+        assert latents.logp.shape == (meta["frames"], 2) and not latents.logdet.any()
+    assert [u["score"] for u in Latents.open(folder / "low").utts] == ["0.0", "1.0"]
+    windows = Windows(
+        [FrameStore(root / "frames" / "other")], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu")
+    )
+    model, _, classes = baselines.load(done / "baselines" / name / "model.pt")
+    with torch.no_grad():
+        expected = model(windows.gather(torch.arange(len(windows))))
+    other = Latents.open(folder / "other")
+    assert classes == other.classes and [u["rows"] for u in other.utts] == [s.rows for s in windows.segments()]
+    np.testing.assert_allclose(other.logp, expected.float(), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_later_stages_take_a_baseline_for_a_flow(done, name, tmp_path):
+    exp = done / "baselines" / name
+    (exp / "config.yaml").write_text((done / "config.yaml").read_text())
+    assert score.main([str(exp)]) == 0 and decide.main([str(exp)]) == 0
+    assert (exp / "accuracy.tsv").read_text().count("utt_accuracy\ttest\tall\t\t1.000000") == 1
+
+
+def blobs(counts, dim: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated vectors (N, D) around class means, and labels."""
+    rng = np.random.default_rng(seed)
+    mix = rng.standard_normal((dim, dim))
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return (rng.standard_normal((len(labels), dim)) + labels[:, None] * 0.8) @ mix + 3, labels
+
+
+@pytest.mark.parametrize("counts", [(300, 100), (200, 300, 100)])
+def test_lda_densities_and_priors_give_the_posteriors_of_sklearn(counts):
+    x, labels = blobs(counts, 5)
+    fitted = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x, labels)
+    model = LDA(5, len(counts))
+    model.set(fitted)
+    joint = model(torch.from_numpy(x)) + torch.from_numpy(fitted.priors_).log()
+    np.testing.assert_allclose(torch.softmax(joint, 1), fitted.predict_proba(x), atol=1e-9)
+    wanted = torch.distributions.MultivariateNormal(
+        torch.from_numpy(fitted.means_[1]), torch.from_numpy(fitted.covariance_)
+    )
+    np.testing.assert_allclose(model(torch.from_numpy(x))[:, 1], wanted.log_prob(torch.from_numpy(x)), rtol=1e-9)
+
+
+def test_gmm_densities_are_those_of_sklearn_whatever_the_number_of_components():
+    x, labels = blobs((200, 100), 4)
+    model = GMM(4, 2, 3)
+    for label, components in enumerate((3, 2)):
+        fitted = GaussianMixture(components, covariance_type="diag", random_state=0).fit(x[labels == label])
+        model.set(label, fitted)
+        np.testing.assert_allclose(model(torch.from_numpy(x))[:, label], fitted.score_samples(x), rtol=1e-8)
+
+
+def test_densities_are_those_of_the_features_not_of_the_standardized_ones():
+    x = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 4 + 10
+    for model in (LDA(3, 2), GMM(3, 2, 1)):
+        model.standardize.set(torch.full((3,), 10.0), torch.full((3,), 4.0))
+        if isinstance(model, GMM):
+            model.log_weights.zero_()
+        wanted = torch.distributions.Normal(10.0, 4.0).log_prob(x).sum(1)
+        np.testing.assert_allclose(model(x)[:, 0], wanted, rtol=1e-6)
+
+
+def test_mlp_likelihoods_are_posteriors_without_the_priors_of_training(small_config):
+    model = MLP(3, 2, small_config().baselines).eval()
+    model.log_prior.copy_(torch.tensor([0.75, 0.25]).log())
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ratio, posterior = model(x).diff(dim=1)[:, 0], model.log_posterior(x).diff(dim=1)[:, 0]
+    np.testing.assert_allclose(ratio, posterior + math.log(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("balanced", (True, False))
+def test_shares_are_those_of_the_batches(root, small_config, balanced):
+    config = small_config(f"train.sampling={'balanced' if balanced else 'natural'}")
+    frames = FrameStore(root / "frames" / "other")
+    stores = [FrameStore(root / "frames" / "train"), frames]
+    windows = Windows(stores, config.splice, config.cmvn, ["en", "ja", "zh"], False, torch.device("cpu"))
+    shares = np.array([1, 1, 1]) / 3 if balanced else np.array([200, 120, 200]) / 520
+    np.testing.assert_allclose(shares_of(windows, ["en", "ja", "zh"], config), shares)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(done, run, tmp_path):
+    for n, seed in enumerate((1, 2)):
+        exp = run(tmp_path / str(seed), f"seed={seed}", "data.test=[test]")
+        for name in ("gmm", "mlp"):
+            one, two = (np.load(e / "baselines" / name / "latents" / "test" / "logp.npy") for e in (done, exp))
+            assert np.array_equal(one, two) == (n == 0)
+
+
+def test_few_frames_are_enough_and_they_are_evenly_spaced(root, run, small_config, tmp_path):
+    exp = run(tmp_path, "baselines.max_frames=20", "baselines.gmm_components=30", "baselines.systems=[lda, gmm]")
+    true, llr = ratios(Latents.open(exp / "baselines" / "lda" / "latents" / "test"))
+    assert roc_auc_score(true, llr) == 1.0
+    gmm, _, _ = baselines.load(exp / "baselines" / "gmm" / "model.pt")
+    assert torch.isfinite(gmm.log_weights).sum().tolist() == 40  # 20 of 30 components for each class
+    config = small_config()
+    windows = Windows(
+        [FrameStore(root / "frames" / "train")], config.splice, config.cmvn, ["en", "zh"], False, torch.device("cpu")
+    )
+    taken = fits.of_class(windows, 1, 200, 20, lambda x: (x, None))
+    np.testing.assert_array_equal(taken, windows.gather(windows.rows_of_class(1, torch.arange(0, 200, 10))))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["baselines.enabled=false"], "switched off"),
+        (["baselines.systems=[]"], "switched off"),
+        (["prior.cond_dim=0"], "knows no classes"),
+        (["data.classes=[en]"], "knows no classes"),
+    ],
+)
+def test_without_baselines_there_are_none_left_and_one_line_says_why(run, tmp_path, caplog, words, reason):
+    stale = tmp_path / "baselines" / "lda" / "latents" / "test"
+    stale.mkdir(parents=True)
+    with caplog.at_level("INFO"):
+        run(tmp_path, *words)
+    assert not (tmp_path / "baselines").exists()
+    assert len(caplog.records) == 1 and reason in caplog.text
+
+
+def test_what_is_no_longer_asked_for_goes_away(run, tmp_path):
+    (tmp_path / "baselines" / "old" / "latents").mkdir(parents=True)
+    run(tmp_path, "baselines.systems=[lda]", "data.test=[test]")
+    assert [path.name for path in (tmp_path / "baselines").iterdir()] == ["lda"]
+
+
+def test_a_class_with_hardly_a_frame_is_an_error_that_names_it(write_store, two_classes, small_config, tmp_path):
+    rows = two_classes(1)
+    rows["x-u"] = ("x", "ja", np.ones((1, 4)), np.ones(1))
+    for name, part in (("train", rows), ("dev", two_classes(2) | {"y-u": ("y", "ja", np.ones((1, 4)), np.ones(1))})):
+        write_store(tmp_path / "frames" / name, part)
+    (tmp_path / "classes.txt").write_text("en\nja\nzh\n")
+    small_config().save(tmp_path / "exp" / "config.yaml")
+    with pytest.raises(ValueError, match="class ja has 1 frames in train, too few for baselines"):
+        baselines.main(stage_arguments(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ("baselines.systems=[svm]", "baselines.systems=[lda, lda]", "baselines.mlp_dropout=1.0", "baselines.max_frames=0"),
+)
+def test_settings_out_of_range_are_refused(small_config, word):
+    with pytest.raises(ValueError, match="baselines"):
+        small_config(word)
