@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,9 +22,7 @@ from dnf.lock import Holder, holder_of
 from dnf.settings import Train
 from dnf.stage import STAGES, Layout, key_of, read_marker, read_started
 from dnf.tables import aligned, read_tsv
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "utils"))
-import job_log  # noqa: E402
+from utils.jobs import log as job_log
 
 LOGS = {"data": "*.log", "features": "fbank.*.log"}  # of the others: <stage>.log
 SHARED = ("data", "features", "frames")
