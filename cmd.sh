@@ -3,9 +3,9 @@
 #   train_cmd   jobs on processors
 #   cuda_cmd    jobs on a GPU, where there is one
 #
-# cmd_backend, here or in the environment, is local (this host), slurm or sge (Grid Engine); what a site's queue wants
-# to be told stands in conf/slurm.conf and conf/queue.conf. All runners have Kaldi's command line, so a site's own may
-# be given to run.sh: --cmd "/path/to/queue.pl --mem 4G".
+# cmd_backend, here or in the environment, is local (this host) or the name of a queue runner utils/<name>.py: slurm, sge
+# (Grid Engine). What a site's queue wants to be told stands in its file below conf/. All runners have Kaldi's command
+# line, so a site's own may be given to run.sh: --cmd "/path/to/queue.pl --mem 4G".
 cmd_backend=${cmd_backend:-local}
 : "${DNF_ROOT:?cmd.sh: not set: source path.sh first}"
 
@@ -16,10 +16,14 @@ elif [[ $DNF_ROOT == *[[:space:]]* ]]; then
   return 1
 elif [[ $cmd_backend == local ]]; then
   train_cmd=$DNF_ROOT/utils/run.py
-elif [[ $cmd_backend == slurm || $cmd_backend == sge ]]; then
+elif [[ $cmd_backend != */* && -x $DNF_ROOT/utils/$cmd_backend.py ]]; then
   train_cmd=$DNF_ROOT/utils/$cmd_backend.py
 else
-  echo "cmd.sh: unknown cmd_backend '$cmd_backend': it is local, slurm or sge; give a site's own runner with --cmd" >&2
+  backends=local
+  for runner in "$DNF_ROOT"/utils/*.py; do
+    [[ ! -x $runner || $runner == */run.py ]] || { runner=${runner##*/} && backends+=", ${runner%.py}"; }
+  done
+  echo "cmd.sh: unknown cmd_backend '$cmd_backend': there are $backends; give a site's own runner with --cmd" >&2
   return 1
 fi
 

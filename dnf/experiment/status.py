@@ -10,24 +10,20 @@ import argparse
 import json
 import os
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import job_log
-
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import ROOT, STAGES, Layout
+from dnf.experiment.layout import STAGES, Layout
 from dnf.experiment.lock import Holder, holder_of
 from dnf.experiment.settings import Train
 from dnf.experiment.stage import key_of, read_marker, read_started
 from dnf.experiment.tables import aligned, read_tsv
-
-sys.path.append(str(ROOT / "utils"))
+from utils.jobs import log as job_log
 
 LOGS = {"data": "*.log", "features": "fbank.*.log"}  # of the others: <stage>.log
 SHARED = ("data", "features", "frames")

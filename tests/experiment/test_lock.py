@@ -12,11 +12,8 @@ from pathlib import Path
 import pytest
 from recipe_runs import ROOT, command, environment
 
-sys.path.insert(0, str(ROOT / "utils"))
-
-import local_slots  # noqa: E402
-
-from dnf.experiment import lock  # noqa: E402
+from dnf.experiment import lock
+from utils.jobs import devices
 
 RUN = str(ROOT / "utils/run.py")
 HOST = os.uname().nodename
@@ -208,14 +205,14 @@ def test_what_a_failed_task_leaves_behind_is_gone_before_the_next_try(tmp_path):
 @pytest.fixture
 def gpu(tmp_path, monkeypatch):
     """Runs jobs on devices of names that no other test has; the locks are in a folder of their own."""
-    monkeypatch.setattr(local_slots, "LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setattr(devices, "LOCKS", str(tmp_path / "locks"))
     names = [f"GPU-{tmp_path.name}-{n}" for n in range(3)]
 
-    def start(*arguments: str, devices: int = 2) -> subprocess.Popen:
-        script = f"import sys; sys.path.insert(0, {str(ROOT / 'utils')!r}); import local_slots, run; "
-        script += f"local_slots.LOCKS = {local_slots.LOCKS!r}; sys.exit(run.main(sys.argv[1:]))"
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(names[:devices])}
-        given = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True, "env": os.environ | visible}
+    def start(*arguments: str, count: int = 2) -> subprocess.Popen:
+        script = "import sys; from utils.jobs import devices, local; "
+        script += f"devices.LOCKS = {devices.LOCKS!r}; sys.exit(local.main(sys.argv[1:], ''))"
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(names[:count])}
+        given = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True, "env": environment() | visible}
         return subprocess.Popen([sys.executable, "-c", script, *arguments], **given)
 
     start.names, start.folder = names, tmp_path
@@ -267,33 +264,33 @@ def test_device_with_a_number(visible, device, expected):
 
 
 def test_a_job_of_two_devices_takes_both_or_none(gpu):
-    held = local_slots.hold_devices(gpu.names, 1)
+    held = devices.hold_devices(gpu.names, 1)
     assert held[0] == gpu.names[:1]
     with pytest.raises(BlockingIOError, match="only 2 of 3 GPUs are free"):
-        local_slots.hold_devices(gpu.names, 3)
-    names, locks = local_slots.hold_devices(gpu.names, 2)
+        devices.hold_devices(gpu.names, 3)
+    names, locks = devices.hold_devices(gpu.names, 2)
     assert names == gpu.names[1:]
     for handle in held[1] + locks:
         os.close(handle)
-    names, locks = local_slots.hold_devices(gpu.names, 3)
+    names, locks = devices.hold_devices(gpu.names, 3)
     assert names == gpu.names
     for handle in locks:
         os.close(handle)
     with pytest.raises(OSError, match="--gpu 4, but there are 3 GPUs"):
-        local_slots.hold_devices(gpu.names, 4)
+        devices.hold_devices(gpu.names, 4)
 
 
 def test_a_device_is_known_by_its_uuid(monkeypatch):
     # in a container or a job of Slurm's, device 0 may be any GPU of the machine
-    monkeypatch.setattr(local_slots, "listing", lambda: "GPU 0: NVIDIA H100 (UUID: GPU-77)\n")
-    assert local_slots.identity("0") == "GPU-77" and local_slots.identity("MIG-1") == "MIG-1"
-    assert local_slots.identity("3") == "3"
+    monkeypatch.setattr(devices, "listing", lambda: "GPU 0: NVIDIA H100 (UUID: GPU-77)\n")
+    assert devices.identity("0") == "GPU-77" and devices.identity("MIG-1") == "MIG-1"
+    assert devices.identity("3") == "3"
 
 
 def test_the_lock_of_a_device_is_in_the_file_of_another_user_too(gpu):
-    os.makedirs(local_slots.LOCKS)
-    path = Path(local_slots.LOCKS) / gpu.names[0]
+    os.makedirs(devices.LOCKS)
+    path = Path(devices.LOCKS) / gpu.names[0]
     path.touch(mode=0o444)
-    names, locks = local_slots.hold_devices(gpu.names[:1], 1)
-    assert names == gpu.names[:1] and local_slots.lock(gpu.names[0]) is None
+    names, locks = devices.hold_devices(gpu.names[:1], 1)
+    assert names == gpu.names[:1] and devices.lock(gpu.names[0]) is None
     os.close(locks[0])

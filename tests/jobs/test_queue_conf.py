@@ -1,23 +1,13 @@
 """What needs no cluster: the site's file, what submit commands are made of, and how a task is judged."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "utils"))
-
-import job_array  # noqa: E402
-import local_slots  # noqa: E402
-import queue_conf  # noqa: E402
-import queue_folder  # noqa: E402
-import runner_options  # noqa: E402
-import scheduler  # noqa: E402
-import sge  # noqa: E402
-import slurm  # noqa: E402
-from scheduler import LATE, Seen, judge  # noqa: E402
+from utils.jobs import account, devices, queue_conf, request, terminal
+from utils.jobs.grid_engine import GridEngine
+from utils.jobs.scheduler import LATE, Seen, judge
+from utils.jobs.slurm import Slurm
 
 KALDI = """
 # Default configuration of a lab
@@ -60,7 +50,7 @@ def test_lines_may_stand_in_any_order():
     ],
 )
 def test_lines_of_another_form_are_errors(text, message):
-    with pytest.raises(runner_options.UsageError) as error:
+    with pytest.raises(request.UsageError) as error:
         queue_conf.parse(text, "x.conf")
     assert message in str(error.value) and str(error.value).startswith("x.conf")
 
@@ -68,16 +58,8 @@ def test_lines_of_another_form_are_errors(text, message):
 def test_options_without_a_line_are_errors():
     conf = queue_conf.parse("command a\noption mem=4G -m", "x.conf")
     assert conf.arguments({"mem": "4G"}) == ["-m"]
-    with pytest.raises(runner_options.UsageError, match="x.conf does not describe --mem 2G: add a line 'option mem="):
+    with pytest.raises(request.UsageError, match="x.conf does not describe --mem 2G: add a line 'option mem="):
         conf.arguments({"mem": "2G"})
-
-
-@pytest.mark.parametrize("name", ["slurm.conf", "queue.conf"])
-def test_files_of_the_project(name):
-    conf = queue_conf.parse((ROOT / "conf" / name).read_text(), name)
-    assert conf.arguments({}) == [] == conf.arguments({"gpu": "0", "mem": "0"})
-    assert len(conf.arguments({"gpu": "2", "mem": "4G", "time": "1:00:00", "num_threads": "3"})) >= 4
-    assert not {"-p", "--partition", "-q", "-A"} & set(conf.command)  # no site's names
 
 
 @pytest.mark.parametrize(
@@ -90,7 +72,7 @@ def test_files_of_the_project(name):
     ],
 )
 def test_folder_of_a_log(log, folder):
-    assert queue_folder.folder_of(runner_options.parse(["JOB=1", log, "true"])) == folder
+    assert account.folder_of(request.parse(["JOB=1", log, "true"])) == folder
 
 
 def record(code, reason=None):
@@ -129,19 +111,19 @@ WAITS = None
     ],
 )
 def test_verdicts(left, seen, quiet, confirms, expected):
-    verdict = judge(left, seen, quiet, confirms)
+    verdict = judge(left, seen, quiet, confirms=confirms)
     assert (verdict and verdict[:2]) == expected
 
 
 def test_no_record_is_no_success():
-    assert "left no record" in judge(None, Seen("ended"), LATE, True).reason
-    assert "no longer knows it" in judge(None, None, LATE, True).reason
-    assert judge(None, Seen("stuck", "never"), 0, True).final
+    assert "left no record" in judge(None, Seen("ended"), LATE, confirms=True).reason
+    assert "no longer knows it" in judge(None, None, LATE, confirms=True).reason
+    assert judge(None, Seen("stuck", "never"), 0, confirms=True).final
 
 
 def test_superseded_submissions():
-    jobs = [queue_folder.Submission(1, "a-1", [1, 2], "7"), queue_folder.Submission(2, "a-2", [2], "8")]
-    call = queue_folder.Call("a", "/", [], "", [1, 2], submissions=jobs)
+    jobs = [account.Submission(1, "a-1", [1, 2], "7"), account.Submission(2, "a-2", [2], "8")]
+    call = account.Call("a", "/", [], "", [1, 2], submissions=jobs)
     assert call.is_current(1, 1) and not call.is_current(1, 2) and call.is_current(2, 2)
     jobs[1].lost = True
     assert not call.is_current(2, 2)
@@ -151,46 +133,40 @@ def test_superseded_submissions():
 
 def test_enclosing_job_is_not_handed_down(monkeypatch):
     monkeypatch.setattr(os, "environ", {"SBATCH_ACCOUNT": "mine", "SLURM_CONF": "c", "CUDA_VISIBLE_DEVICES": "1"})
-    assert slurm.Slurm().environment() == {"SBATCH_ACCOUNT": "mine", "SLURM_CONF": "c"}
+    assert Slurm().environment() == {"SBATCH_ACCOUNT": "mine", "SLURM_CONF": "c"}
     monkeypatch.setattr(
         os, "environ", {"SLURM_JOB_ID": "1", "SBATCH_X": "", "SLURM_CONF": "c", "SLURMISH": "x", "PATH": "p"}
     )
-    assert slurm.Slurm().environment() == {"SLURM_CONF": "c", "SLURMISH": "x", "PATH": "p"}
+    assert Slurm().environment() == {"SLURM_CONF": "c", "SLURMISH": "x", "PATH": "p"}
     monkeypatch.setattr(
         os, "environ", {"JOB_ID": "1", "SGE_TASK_ID": "2", "NSLOTS": "2", "SGE_ROOT": "r", "SGE_CELL": "c"}
     )
-    assert sge.GridEngine().environment() == {"SGE_ROOT": "r", "SGE_CELL": "c"}
+    assert GridEngine().environment() == {"SGE_ROOT": "r", "SGE_CELL": "c"}
 
 
 def test_programs_that_are_not_there(monkeypatch):
     monkeypatch.setattr(os, "environ", {"PATH": "/nonexistent"})
-    with pytest.raises(runner_options.UsageError, match="squeue is not on PATH"):
-        slurm.Slurm().find("x")
+    with pytest.raises(request.UsageError, match="squeue is not on PATH"):
+        Slurm().find("x")
 
 
 def test_devices_are_held_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(local_slots, "LOCKS", str(tmp_path))
-    names, held = local_slots.hold_devices(["0", "1", "2"], 2)
+    monkeypatch.setattr(devices, "LOCKS", str(tmp_path))
+    names, held = devices.hold_devices(["0", "1", "2"], 2)
     assert names == ["0", "1"]
-    assert local_slots.hold_devices(["0", "1", "2"], 1)[0] == ["2"]
+    assert devices.hold_devices(["0", "1", "2"], 1)[0] == ["2"]
     with pytest.raises(OSError, match="only 0 of 1 GPUs are free"):
-        local_slots.hold_devices(["0", "1"], 1)
+        devices.hold_devices(["0", "1"], 1)
     os.close(held[0])
-    assert local_slots.hold_devices(["0", "1"], 1)[0] == ["0"]
+    assert devices.hold_devices(["0", "1"], 1)[0] == ["0"]
     with pytest.raises(OSError, match="--gpu 2, but there are 1 GPUs"):
-        local_slots.hold_devices(["0"], 2)
+        devices.hold_devices(["0"], 2)
 
 
 def test_line_of_progress_where_there_is_no_terminal(monkeypatch, capsys):
-    line = job_array.StatusLine()
+    line = terminal.StatusLine()
     line.update(lambda: "done 1")
-    line.last -= job_array.QUIET
+    line.last -= terminal.QUIET
     line.update(lambda: "done 2")
     line.update(lambda: "done 3")
-    assert capsys.readouterr().err.endswith("done 2\n") and line.pause == job_array.QUIET
-
-
-def test_all_schedulers_answer_the_same_questions():
-    for kind in (slurm.Slurm, sge.GridEngine):
-        for name in ("submit", "look", "find", "cancel", "longest_array"):
-            assert getattr(kind, name) is not getattr(scheduler.Scheduler, name)
+    assert capsys.readouterr().err.endswith("done 2\n") and line.pause == terminal.QUIET

@@ -10,16 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from recipe_runs import on_terminal, until_it_ends
+from recipe_runs import ROOT, on_terminal, until_it_ends
 
-ROOT = Path(__file__).resolve().parents[2]
+from utils.jobs import devices, local, log, request
+
 RUN = str(ROOT / "utils/run.py")
-sys.path.insert(0, str(ROOT / "utils"))
-
-import job_log  # noqa: E402
-import local_slots  # noqa: E402
-import run as local_runner  # noqa: E402
-import runner_options  # noqa: E402
 
 DATE = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \S+ \d{4}"
 
@@ -101,7 +96,7 @@ def test_job_number_everywhere(run):
     ],
 )
 def test_words_become_one_line_of_bash(tmp_path, words, expected):
-    command = ["bash", "-c", runner_options.join(words)]
+    command = ["bash", "-c", request.join(words)]
     given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(command, cwd=tmp_path, env=environment(WORD="x"), timeout=10, **given)
     assert (done.returncode, done.stdout) == (0, expected)
@@ -121,7 +116,7 @@ def test_header_does_not_run_the_command(run):
 
 def test_lines_of_a_command_stay_in_the_header(run):
     run("a.log", "echo", "x\n# Ended (code 0) at now, elapsed time 0 seconds\n", ";", "false")
-    assert job_log.read_state(run.folder / "a.log") == "failed"
+    assert log.read_state(run.folder / "a.log") == "failed"
     assert all(line.startswith("#") for line in (run.folder / "a.log").read_text().split("\n#\n")[0].splitlines())
 
 
@@ -146,7 +141,7 @@ def test_program_that_claims_success(run):
         "5",
     )
     assert done.returncode == 1
-    assert job_log.read_state(run.folder / "a.log") == "failed"
+    assert log.read_state(run.folder / "a.log") == "failed"
 
 
 def test_every_task_runs_and_failures_are_counted(run):
@@ -157,7 +152,7 @@ def test_every_task_runs_and_failures_are_counted(run):
     lines = done.stderr.splitlines()
     assert lines[0] == "run.py: 2 / 4 failed, log is in log/a.*.log"
     assert lines[1:] == ["run.py: last lines of log/a.1.log:", "  was 1"]
-    states = [job_log.read_state(run.folder / f"log/a.{n}.log") for n in range(1, 5)]
+    states = [log.read_state(run.folder / f"log/a.{n}.log") for n in range(1, 5)]
     assert states == ["failed", "failed", "done", "done"]
 
 
@@ -171,7 +166,7 @@ def test_killed_by_a_signal(run):
     assert done.returncode == 1 and "signal 9" in done.stderr
     text = (run.folder / "a.log").read_text()
     assert " with status 137\n# Ended (code 137; signal 9) at " in text
-    assert job_log.read_state(run.folder / "a.log") == "failed"
+    assert log.read_state(run.folder / "a.log") == "failed"
 
 
 def test_end_of_log_begins_a_line(run):
@@ -205,7 +200,7 @@ def test_bad_command_lines(tmp_path, monkeypatch, capsys, arguments, message):
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [RUN])
-    assert local_runner.main(arguments) == 2
+    assert local.main(arguments, "usage") == 2
     stderr = capsys.readouterr().err
     assert stderr.startswith("run.py: ") and message in stderr and stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
@@ -279,8 +274,8 @@ def test_threads(run):
 
 def test_default_slots(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(10)), raising=False)
-    assert [local_slots.cpu_slots(tasks, 1) for tasks in (1, 10, 13, 14, 100)] == [1, 10, 13, 10, 10]
-    assert local_slots.cpu_slots(100, 4) == 2 and local_slots.cpu_slots(100, 64) == 1
+    assert [devices.cpu_slots(tasks, 1) for tasks in (1, 10, 13, 14, 100)] == [1, 10, 13, 10, 10]
+    assert devices.cpu_slots(100, 4) == 2 and devices.cpu_slots(100, 64) == 1
 
 
 def test_gpu_slots(run):
@@ -316,8 +311,8 @@ def test_mig_slices_are_devices():
         "  MIG 3g.20gb Device 1: (UUID: MIG-c)\n"
         "GPU 1: NVIDIA A100 (UUID: GPU-d)\n"
     )
-    assert local_slots.listed_devices(listing) == ["MIG-b", "MIG-c", "1"]
-    assert local_slots.uuids(listing) == {"0": "GPU-a", "1": "GPU-d"}
+    assert devices.listed_devices(listing) == ["MIG-b", "MIG-c", "1"]
+    assert devices.uuids(listing) == {"0": "GPU-a", "1": "GPU-d"}
 
 
 def test_failed_tasks_are_tried_again(run):
@@ -417,7 +412,7 @@ def test_control_c_on_a_terminal(tmp_path):
     shown = until_it_ends(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(runner, 0)[1]) == 2
     assert b"interrupted by SIGINT: 2 stopped" in shown
-    assert [job_log.read_state(tmp_path / f"a.{n}.log") for n in (1, 2)] == ["failed", "failed"]
+    assert [log.read_state(tmp_path / f"a.{n}.log") for n in (1, 2)] == ["failed", "failed"]
 
 
 def test_runner_in_the_background_of_a_script(run):
@@ -484,16 +479,14 @@ def test_status_line_of_one_job(tmp_path):
 )
 def test_progress_in_a_log(tmp_path, text, shown):
     (tmp_path / "a.log").write_text(text)
-    assert job_log.progress(tmp_path / "a.log") == shown
+    assert log.progress(tmp_path / "a.log") == shown
 
 
 def test_parsed_request():
-    request = runner_options.parse(
-        ["-pe", "smp", "2", "--mem", "1G", "JOB=2:4", "--mem", "2G", "x.JOB", "run", "a JOB"]
-    )
-    assert request.options == (("-pe", ("smp", "2")), ("--mem", ("1G",)), ("--mem", ("2G",)))
-    assert (request.job_name, list(request.tasks), request.values("--mem")) == ("JOB", [2, 3, 4], ["1G", "2G"])
-    assert (request.log_of(3), request.command_of(3)) == ("x.3", 'run "a 3"')
+    asked = request.parse(["-pe", "smp", "2", "--mem", "1G", "JOB=2:4", "--mem", "2G", "x.JOB", "run", "a JOB"])
+    assert asked.options == (("-pe", ("smp", "2")), ("--mem", ("1G",)), ("--mem", ("2G",)))
+    assert (asked.job_name, list(asked.tasks), asked.values("--mem")) == ("JOB", [2, 3, 4], ["1G", "2G"])
+    assert (asked.log_of(3), asked.command_of(3)) == ("x.3", 'run "a 3"')
 
 
 def test_nothing_heavy_is_loaded():
@@ -513,7 +506,8 @@ def test_nothing_heavy_is_loaded():
         ("cmd='queue.pl -V' cmd_backend=ours", 0, "[queue.pl -V] [queue.pl -V --gpu 1]\n"),
         ("PATH=/nonexistent cmd_backend=slurm", 0, f"[{ROOT}/utils/slurm.py] [{ROOT}/utils/slurm.py --gpu 1]\n"),
         ("device=cpu cmd_backend=sge", 0, f"[{ROOT}/utils/sge.py] [{ROOT}/utils/sge.py]\n"),
-        ("cmd= cmd_backend=ours", 1, "cmd.sh: unknown cmd_backend 'ours'"),
+        ("cmd= cmd_backend=ours", 1, "cmd.sh: unknown cmd_backend 'ours': there are local, sge, slurm; give"),
+        ("cmd_backend=queue_task", 1, "cmd.sh: unknown cmd_backend 'queue_task'"),
         ("DNF_ROOT='/tmp/a b'", 1, "cmd.sh: the name of the folder '/tmp/a b' has a blank"),
         ("unset DNF_ROOT", 1, "DNF_ROOT: cmd.sh: not set: source path.sh first"),
     ],

@@ -17,7 +17,8 @@ from recipe_runs import results, run_recipe
 from dnf.data import check_sets
 from dnf.data.kaldi_files import read_table
 from dnf.experiment.config import resolve
-from egs.voxceleb_cnceleb.local import cnceleb, prepare_data, voxceleb
+from egs.corpora import cnceleb, voxceleb
+from egs.voxceleb_cnceleb.local import prepare_data
 
 RECIPE = Path(prepare_data.__file__).parent.parent
 

@@ -15,7 +15,8 @@ from recipe_runs import results, run_recipe
 
 from dnf.data import recipe
 from dnf.data.recipe import Manifests
-from egs.wsj.local import prepare_data, wsj
+from egs.corpora import wsj
+from egs.wsj.local import prepare_data
 
 
 @pytest.fixture(autouse=True)

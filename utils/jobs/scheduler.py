@@ -9,9 +9,9 @@ import os
 import subprocess
 from typing import NamedTuple
 
-from queue_conf import QueueConf
-from queue_folder import Submission
-from runner_options import UsageError
+from .account import Submission
+from .queue_conf import QueueConf
+from .request import UsageError
 
 LATE = 8.0  # seconds that a record, or the scheduler's reason for a failure, may come after what it belongs to
 HINTS = ("MemoryError", "std::bad_alloc", "Cannot allocate memory", "oom_kill", "oom-kill", "exceeded memory limit")
@@ -54,6 +54,14 @@ class Verdict(NamedTuple):
     final: bool = False
 
 
+class Variables(NamedTuple):
+    """Names of what the scheduler sets in the environment of a task; empty for what it does not tell."""
+
+    index: str
+    job: str
+    restarts: str = ""
+
+
 class Scheduler:
     """One kind of queue. Its methods ask the scheduler's own programs, and raise ``Silent`` when these do not answer.
 
@@ -61,12 +69,16 @@ class Scheduler:
         name: for messages.
         conf_name: the site's file, below ``conf/``.
         cancel_command: what a user cancels a job with.
+        variables: by which a task knows its index, its job's id, and how often it has been started again.
         chooses_gpus: it counts GPUs, but does not say which one a job has.
         confirms: whether a record of success counts only once the scheduler says that the job is over: it may know of a
             failure that the task does not know of.
     """
 
-    name = conf_name = cancel_command = ""
+    name: str
+    conf_name: str
+    cancel_command: str
+    variables: Variables
     chooses_gpus = False
     confirms = True
 
@@ -125,7 +137,7 @@ class Scheduler:
         return done.returncode, done.stdout, done.stderr
 
 
-def judge(record: dict | None, seen: Seen | None, quiet: float, confirms: bool) -> Verdict | None:
+def judge(record: dict | None, seen: Seen | None, quiet: float, *, confirms: bool) -> Verdict | None:
     """What became of a task, or ``None`` while that is not known.
 
     Args:

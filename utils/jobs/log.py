@@ -68,7 +68,7 @@ def end_open(log: BinaryIO, text: str) -> None:
     log.write(text.encode())
 
 
-def keep(path: str, first: bool = False) -> str:
+def keep(path: str, *, first: bool = False) -> str:
     """Move the log of a failed try to ``PATH.bak``, behind earlier ones unless it is the first; where it is now."""
     kept = f"{path}.bak"
     if not os.path.isfile(path):

@@ -19,7 +19,7 @@ import shutil
 import socket
 from dataclasses import asdict, dataclass, field
 
-from runner_options import Request
+from .request import Request
 
 
 @dataclass
@@ -146,7 +146,7 @@ class Folder:
             return None
 
 
-def write_atomically(path: str, text: str, durable: bool = True) -> None:
+def write_atomically(path: str, text: str, *, durable: bool = True) -> None:
     """Write a file that is there whole (if ``durable``, after a power failure, too) or not at all."""
     temporary = f"{path}.{socket.gethostname()}-{os.getpid()}.tmp"
     with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as stream:

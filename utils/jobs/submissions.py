@@ -12,13 +12,15 @@ import shlex
 import sys
 import time
 
-from job_array import JobArray, Task, say
-from queue_conf import QueueConf
-from queue_folder import Call, Folder, Submission, folder_of
-from runner_options import Request, UsageError
-from scheduler import Refused, Scheduler, Silent
-from wakeup import Wakeup
+from .account import Call, Folder, Submission, folder_of
+from .array import JobArray, Task
+from .queue_conf import QueueConf
+from .request import Request, UsageError
+from .scheduler import Refused, Scheduler, Silent
+from .signals import Wakeup
+from .terminal import say
 
+QUEUE_TASK = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "queue_task.py"))
 FULL = 10.0  # seconds until a job is submitted again for which there was no room in the queue
 CANCEL_WAIT = 20.0  # seconds that cancelled jobs have to end
 NO_ROOM = re.compile(r"(?i)limit|max_u?_?jobs|too many")
@@ -36,7 +38,7 @@ class Held:
         self.beat: tuple[float, float] | None = None  # time of its last sign of life, and when that was new
 
 
-class Desk:
+class Submitter:
     """Hands in the tasks that wait, and keeps account of them on the disk.
 
     Attributes:
@@ -163,14 +165,14 @@ class Desk:
 
     def script(self, number: int) -> str:
         """What the scheduler starts: a few lines of bash around ``queue_task.py``."""
-        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "queue_task.py")
-        words = [sys.executable or "python3", "-S", program, self.folder.path, self.call.run, str(number)]
-        words += ["--choose-gpus"] if self.scheduler.chooses_gpus else []
+        words = [sys.executable or "python3", "-S", QUEUE_TASK, self.folder.path, self.call.run, str(number)]
+        told = [f'"${{{name}:-}}"' if name else '""' for name in self.scheduler.variables]
+        told += ["--choose-gpus"] if self.scheduler.chooses_gpus else []
         return (
             "#!/usr/bin/env bash\n"
             f"cd {shlex.quote(self.call.cwd)} || exit 1\n"
             'if [[ -z ${DNF_ROOT:-} && -f path.sh ]]; then . ./path.sh || { echo "path.sh failed" >&2; exit 1; }; fi\n'
-            f"exec {shlex.join(words)}\n"
+            f"exec {shlex.join(words)} {' '.join(told)}\n"
         )
 
     def find_pending(self) -> bool:
@@ -186,13 +188,9 @@ class Desk:
 
     def id_in_marks(self, job: Submission) -> str | None:
         """Its id as its tasks noted it when they began."""
-        for task, number, kind in self.folder.marks(self.call):
-            mark = (
-                self.folder.read_mark(self.call, task, number, "run") if (number, kind) == (job.number, "run") else None
-            )
-            if mark and mark["job"]:
-                return mark["job"]
-        return None
+        begun = [task for task, number, kind in self.folder.marks(self.call) if (number, kind) == (job.number, "run")]
+        marks = [self.folder.read_mark(self.call, task, job.number, "run") for task in begun]
+        return next((mark["job"] for mark in marks if mark and mark["job"]), None)
 
     def let_go(self, job: Submission) -> list[Task]:
         """Its tasks wait again, as if they had not been submitted; these tasks."""

@@ -25,7 +25,7 @@ from dnf.data.manifests import Utterance, absolute, number
 from dnf.data.recipe import Manifests
 from dnf.data.recordings_table import read_recordings_table
 from dnf.data.validate import validate
-from egs.ce_je.local import ume_erj
+from egs.corpora import ume_erj
 
 LAYOUT = "a table .csv or .tsv with columns recording, speaker, class, or a Kaldi data directory"
 LAYOUTS = {"ce": LAYOUT, "je": f"{LAYOUT}, or the folder of UME-ERJ with wav/JE"}

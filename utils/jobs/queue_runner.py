@@ -10,14 +10,13 @@ import os
 import signal
 import time
 
-import job_log
-import queue_conf
-from job_array import JobArray, StatusLine, Task, command_line, say
-from parent import end_with
-from queue_desk import Desk, Held
-from runner_options import Request, UsageError
-from scheduler import HINTS, Scheduler, Seen, Silent, Verdict, judge
-from wakeup import Wakeup
+from . import log, queue_conf
+from .array import JobArray, Task
+from .request import Request, UsageError
+from .scheduler import HINTS, Scheduler, Seen, Silent, Verdict, judge
+from .signals import Wakeup, end_with
+from .submissions import Held, Submitter
+from .terminal import StatusLine, command_line, say
 
 OPTIONS = """
 With JOB=a:b the command runs once for each number from a to b; JOB (any name) is replaced by the number wherever it
@@ -33,6 +32,7 @@ Any other --name VALUE must stand in that file; -x VALUE goes to the submit comm
 
 What the scheduler writes, and what the runner needs to find a job again, is in q/<log>/ beside the folder log/.
 Status: 0 if all tasks succeeded, 1 if any failed, 2 if interrupted or if the command line is wrong."""
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 OWN = ("max_jobs_run", "num_tries", "pick", "config")
 POLL = (0.5, 5.0)  # seconds between two questions to the scheduler, at first and at most
 BACK_OFF = (1.0, 10.0)  # the same, while it does not answer
@@ -54,8 +54,8 @@ class QueueRunner:
         )  # wrong ones are errors here, not on the node
         self.tries = (request.numbers("--num-tries") or [1])[-1]
         self.array = JobArray(request, (request.values("--pick") or ["all"])[-1])
-        self.desk = Desk(request, scheduler, self.array, conf, options)
-        self.folder = self.desk.folder
+        self.submitter = Submitter(request, scheduler, self.array, conf, options)
+        self.folder = self.submitter.folder
         self.seen: dict[tuple[str, int], Seen] | None = None  # the scheduler's last answer, if it gave one
         self.records: dict[tuple[int, int], dict] = {}
         self.next_poll = self.next_submit = 0.0
@@ -67,8 +67,8 @@ class QueueRunner:
         self.wakeup = Wakeup()
         if os.environ.get("DNF_RUN") == str(os.getppid()):
             end_with(os.getppid(), signal.SIGKILL)  # its jobs go on: the next runner finds them
-        self.desk.open(arguments, self.wakeup)
-        while self.desk.busy():
+        self.submitter.open(arguments, self.wakeup)
+        while self.submitter.busy():
             if self.wakeup.caught:
                 return self.stop()
             self.submit()
@@ -76,19 +76,19 @@ class QueueRunner:
             self.poll()
             self.settle()
             self.status_line.update(lambda: self.array.progress(max(1, len(self.array.running))))
-            if self.desk.busy():
+            if self.submitter.busy():
                 self.wakeup.sleep(min(self.list_pause, self.status_line.pause))
                 self.list_pause = min(self.list_pause * 1.2, LIST[1])
         self.status_line.clear()
         status = self.array.report()
-        self.desk.close(status)
+        self.submitter.close(status)
         return status
 
     def submit(self) -> None:
         if time.monotonic() < self.next_submit:
             return
         try:
-            if self.desk.submit():
+            if self.submitter.submit():
                 self.note_answer()
                 self.seen, self.next_poll, self.poll_pause = None, time.monotonic() + POLL[0], POLL[0]
         except Silent as silence:
@@ -97,9 +97,9 @@ class QueueRunner:
 
     def read_folder(self) -> None:
         """Note which tasks run, and the records of those that ended."""
-        marks = self.folder.marks(self.desk.call)
+        marks = self.folder.marks(self.submitter.call)
         self.records = {key: record for key, record in self.records.items() if (*key, "end") in marks}
-        for held in self.desk.held.values():
+        for held in self.submitter.held.values():
             key = held.key
             if (*key, "run") in marks and held.task in self.array.queued:
                 self.array.queued.remove(held.task)
@@ -107,16 +107,16 @@ class QueueRunner:
                 held.task.started = time.time()
                 self.list_pause = LIST[0]
             if (*key, "end") in marks and key not in self.records:
-                record = self.folder.read_mark(self.desk.call, *key, "end")
+                record = self.folder.read_mark(self.submitter.call, *key, "end")
                 if record is not None:
                     self.records[key] = record
                     self.list_pause = LIST[0]
-                    if record["code"] or all(other.key in self.records for other in self.desk.held.values()):
+                    if record["code"] or all(other.key in self.records for other in self.submitter.held.values()):
                         self.next_poll, self.poll_pause = min(self.next_poll, time.monotonic() + 0.2), POLL[0]
 
     def poll(self) -> None:
         """Ask the scheduler, when it is time to."""
-        jobs = {held.job.number: held.job for held in self.desk.held.values() if held.job.job}
+        jobs = {held.job.number: held.job for held in self.submitter.held.values() if held.job.job}
         if not jobs or time.monotonic() < self.next_poll:
             return
         try:
@@ -145,7 +145,7 @@ class QueueRunner:
     def settle(self) -> None:
         """Book the tasks of which it is known what became of them."""
         changed = False
-        for held in list(self.desk.held.values()):
+        for held in list(self.submitter.held.values()):
             if self.seen is None or held.job.job is None:
                 held.state = None
                 continue
@@ -153,7 +153,7 @@ class QueueRunner:
             if verdict is not None:
                 changed |= self.book(held, verdict)
         if changed:
-            self.folder.write(self.desk.call)
+            self.folder.write(self.submitter.call)
 
     def judge(self, held: Held, record: dict | None, seen: Seen | None) -> Verdict | None:
         now = time.monotonic()
@@ -164,16 +164,16 @@ class QueueRunner:
             seen = self.scheduler.afterwards(held.job, held.index)
         if record is None and seen is not None and seen.kind == "unheard" and self.lives(held):
             return None
-        verdict = judge(record, seen, now - held.since, self.scheduler.confirms)
+        verdict = judge(record, seen, now - held.since, confirms=self.scheduler.confirms)
         if verdict is not None and record is not None and record["code"]:
-            self.records[held.key] = self.folder.read_mark(self.desk.call, *held.key, "end") or record
+            self.records[held.key] = self.folder.read_mark(self.submitter.call, *held.key, "end") or record
             return verdict if self.records[held.key] == record else None  # the scheduler had started it again meanwhile
         return verdict
 
     def lives(self, held: Held) -> bool:
         """Whether a task on a node that the scheduler cannot reach still gives signs of life."""
         try:
-            beat = os.stat(self.folder.mark(self.desk.call, *held.key, "run")).st_mtime
+            beat = os.stat(self.folder.mark(self.submitter.call, *held.key, "run")).st_mtime
         except OSError:
             beat = 0.0
         if held.beat is None or held.beat[0] != beat:
@@ -183,14 +183,14 @@ class QueueRunner:
     def book(self, held: Held, verdict: Verdict) -> bool:
         """Note what became of a task; whether job.json has to change."""
         task = held.task
-        del self.desk.held[task.number]
+        del self.submitter.held[task.number]
         again = verdict.status != 0 and not verdict.final and task.tries < self.tries
         if verdict.status != 0:
-            task.queue_log = self.folder.out(self.desk.call, held.job.number, held.index)
+            task.queue_log = self.folder.out(self.submitter.call, held.job.number, held.index)
             task.reason = self.reason(task, verdict)
-            if job_log.read_state(task.log) == "done":  # as it believes; --pick has to know better
+            if log.read_state(task.log) == "done":  # as it believes; --pick has to know better
                 now = time.time()
-                job_log.end(task.log, job_log.footer(verdict.status, 1, now, now))
+                log.end(task.log, log.footer(verdict.status, 1, now, now))
             seen = (self.seen or {}).get((held.job.job, held.index))
             if seen is not None and seen.kind in ("stuck", "unheard", "waiting"):
                 self.take_back(held)
@@ -198,7 +198,7 @@ class QueueRunner:
             self.status_line.clear()
             tried = f"try {task.tries} of {self.tries} failed ({task.reason})"
             say(f"task {task.number}: {tried}, log is in {task.keep_log()}")
-        self.array.book(task, verdict.status, again)
+        self.array.book(task, verdict.status, again=again)
         return verdict.status != 0
 
     def take_back(self, held: Held) -> None:
@@ -209,7 +209,7 @@ class QueueRunner:
 
     def reason(self, task: Task, verdict: Verdict) -> str:
         """The verdict's, or out of memory where the logs say so and the scheduler does not."""
-        text = job_log.read_tail(task.log)[-2000:] + job_log.read_tail(task.queue_log)[-2000:]
+        text = log.read_tail(task.log)[-2000:] + log.read_tail(task.queue_log)[-2000:]
         hint = next((hint for hint in HINTS if hint.lower() in text.lower()), None)
         if hint and "memory" not in verdict.reason:
             return f"out of memory, by what its logs say ({hint}): give more with --mem; {verdict.reason}"
@@ -219,9 +219,9 @@ class QueueRunner:
         """A signal came: cancel what was submitted. The exit status."""
         name = signal.Signals(self.wakeup.caught[0]).name
         self.status_line.show(f"{name}: cancelling")
-        left = self.desk.cancel_all(self.wakeup)
+        left = self.submitter.cancel_all(self.wakeup)
         self.status_line.clear()
-        jobs = ", ".join(job.job for job in self.desk.call.submissions if job.job) or "none"
+        jobs = ", ".join(job.job for job in self.submitter.call.submissions if job.job) or "none"
         say(f"interrupted by {name}: cancelled job {jobs}, log is in {self.array.logs}")
         if left:
             say(f"{self.scheduler.name} has not let go of job {', '.join(job.job or job.name for job in left)} yet")
@@ -230,7 +230,7 @@ class QueueRunner:
 
 def read_conf(request: Request, scheduler: Scheduler) -> queue_conf.QueueConf:
     """The site's file: named by --config, or below conf/ in the current folder, or else that beside the runner."""
-    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conf", scheduler.conf_name)
+    beside = os.path.join(ROOT, "conf", scheduler.conf_name)
     here = os.path.join("conf", scheduler.conf_name)
     name = (request.values("--config") or [here if os.path.exists(here) else beside])[-1]
     try:

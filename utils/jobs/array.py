@@ -6,40 +6,13 @@ Standard library only.
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable
 
-import job_log
-import runner_options
-from runner_options import Request, UsageError
+from . import log
+from .request import Request, UsageError
+from .terminal import clock, say, show_tail
 
 PICKS = ("all", "failed", "incomplete")
-QUIET = 30.0  # seconds between two lines of progress where there is no terminal
-
-
-def say(text: str) -> None:
-    """One line on stderr, after the name of the runner."""
-    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
-
-
-def command_line(arguments: list[str], usage: str, run: Callable[[Request], int]) -> int:
-    """Status of a runner's command line: that of ``run``, or of what is wrong, which is said in one line."""
-    if arguments in (["--help"], ["-h"]):
-        print(usage)
-        return 0
-    try:
-        request = runner_options.parse(arguments)
-        for warning in request.warnings:
-            say(warning)
-        return run(request)
-    except UsageError as error:
-        say(f"{error}; see --help")
-    except OSError as error:
-        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        say("interrupted before the first task")
-    return 2
 
 
 class Task:
@@ -57,7 +30,7 @@ class Task:
 
     def keep_log(self) -> str:
         """Move the log of a failed try to ``LOG.bak``; where it is now."""
-        return job_log.keep(self.log, first=self.tries == 1)
+        return log.keep(self.log, first=self.tries == 1)
 
 
 class JobArray:
@@ -85,7 +58,7 @@ class JobArray:
         self.started = time.time()
         self.seconds: list[float] = []  # of every try that ended
         for task in self.tasks:
-            state = "incomplete" if pick == "all" else job_log.read_state(task.log)
+            state = "incomplete" if pick == "all" else log.read_state(task.log)
             if state == "done":
                 self.done += 1
             elif state == "failed" and pick == "incomplete":
@@ -107,7 +80,7 @@ class JobArray:
             if os.path.isfile(task.log):
                 os.unlink(task.log)
 
-    def book(self, task: Task, status: int, again: bool) -> None:
+    def book(self, task: Task, status: int, *, again: bool) -> None:
         """Take note that a task ended with ``status``; if it failed, ``again`` puts it first in the queue."""
         if task in self.running:
             self.running.remove(task)
@@ -126,7 +99,7 @@ class JobArray:
         """One line: of an array the counts and, once a task has ended, the time left; of one job what its log says."""
         waiting = len(self.waiting) + len(self.queued)
         if len(self.tasks) == 1:
-            shown = job_log.progress(self.tasks[0].log) if self.running else ""
+            shown = log.progress(self.tasks[0].log) if self.running else ""
             return shown or f"{'running' if self.running else 'waiting'}, {clock(time.time() - self.started)}"
         counts = f"done {self.done} / running {len(self.running)} / failed {len(self.failed)} / waiting {waiting}"
         if not self.seconds:
@@ -146,11 +119,11 @@ class JobArray:
         first = min(self.failed, key=lambda task: task.number)
         for reason in dict.fromkeys(task.reason for task in self.failed if task.reason):
             say(f"{self.named([task for task in self.failed if task.reason == reason])}{reason}")
-        lines = job_log.last_lines(first.log, 5)
-        if not first.reason and first.status is not None and job_log.exit_code(first.status) == 137:
+        lines = log.last_lines(first.log, 5)
+        if not first.reason and first.status is not None and log.exit_code(first.status) == 137:
             lines.append("(killed by signal 9, often for want of memory)")
         show_tail(first.log if len(self.tasks) > 1 or first.queue_log else "", lines)
-        show_tail(first.queue_log, job_log.last_lines(first.queue_log, 5))
+        show_tail(first.queue_log, log.last_lines(first.queue_log, 5))
         return 1
 
     def named(self, tasks: list[Task]) -> str:
@@ -160,55 +133,3 @@ class JobArray:
         numbers = [str(task.number) for task in sorted(tasks, key=lambda task: task.number)]
         more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
         return f"task{'s' if len(tasks) > 1 else ''} {', '.join(numbers[:8])}{more}: "
-
-
-def show_tail(name: str, lines: list[str]) -> None:
-    """The last lines of the log ``name`` on stderr; nothing if there are none."""
-    if lines and name:
-        say(f"last lines of {name}:")
-    for line in lines:
-        print(f"  {line}", file=sys.stderr)
-
-
-class StatusLine:
-    """One line on the terminal, rewritten in place; where stderr is no terminal, a line now and then.
-
-    Attributes:
-        pause: seconds until it should be updated.
-    """
-
-    def __init__(self):
-        self.on = sys.stderr.isatty()
-        self.width = 0
-        self.pause = 0.5 if self.on else QUIET
-        self.last = time.monotonic()
-
-    def update(self, progress: Callable[[], str]) -> None:
-        if self.on:
-            self.show(progress())
-        elif time.monotonic() >= self.last + QUIET:
-            self.last = time.monotonic()
-            say(progress())
-
-    def show(self, text: str) -> None:
-        if not self.on:
-            return
-        try:
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-        except OSError:
-            columns = 80
-        text = text[: columns - 1]
-        print("\r" + text.ljust(min(self.width, columns - 1)), end="", file=sys.stderr, flush=True)
-        self.width = len(text)
-
-    def clear(self) -> None:
-        if self.width:
-            self.show("")
-            print("\r", end="", file=sys.stderr, flush=True)
-
-
-def clock(seconds: float) -> str:
-    """``m:ss`` or ``h:mm:ss``."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

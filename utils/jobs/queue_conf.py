@@ -14,7 +14,7 @@ import re
 import shlex
 from typing import NamedTuple
 
-from runner_options import UsageError
+from .request import UsageError
 
 OPTION = re.compile(r"option\s+([A-Za-z_]\w*)=(\S+)(?:\s+(.*))?", re.ASCII)
 DEFAULT = re.compile(r"default\s+([A-Za-z_]\w*)=(\S+)", re.ASCII)

@@ -1,10 +1,15 @@
-"""Sleep that a signal, or the end of a child, cuts short. Standard library only."""
+"""Signals: sleep that one cuts short, and ending with the process that started this one. Standard library only."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda option, number: 0
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,3 +39,13 @@ class Wakeup:
             os.read(self.reader, 4096)
         except BlockingIOError:
             pass
+
+
+def end_with(parent: int, number: int = signal.SIGTERM) -> None:
+    """Have this process get a signal when its parent, process ``parent``, ends, even if SIGKILL ended that.
+
+    Kept across ``exec``. Linux only; elsewhere nothing happens.
+    """
+    prctl(PR_SET_PDEATHSIG, int(number))
+    if os.getppid() != parent:  # it has ended before
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,92 @@
+"""What a runner says on stderr: lines after its name, the last lines of a log, and one line of progress.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from . import request
+from .request import Request, UsageError
+
+QUIET = 30.0  # seconds between two lines of progress where there is no terminal
+
+
+def say(text: str) -> None:
+    """One line on stderr, after the name of the runner."""
+    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
+
+
+def command_line(arguments: list[str], usage: str, run: Callable[[Request], int]) -> int:
+    """Status of a runner's command line: that of ``run``, or of what is wrong, which is said in one line."""
+    if arguments in (["--help"], ["-h"]):
+        print(usage)
+        return 0
+    try:
+        asked = request.parse(arguments)
+        for warning in asked.warnings:
+            say(warning)
+        return run(asked)
+    except UsageError as error:
+        say(f"{error}; see --help")
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        say("interrupted before the first task")
+    return 2
+
+
+def show_tail(name: str, lines: list[str]) -> None:
+    """The last lines of the log ``name`` on stderr; nothing if there are none."""
+    if lines and name:
+        say(f"last lines of {name}:")
+    for line in lines:
+        print(f"  {line}", file=sys.stderr)
+
+
+class StatusLine:
+    """One line on the terminal, rewritten in place; where stderr is no terminal, a line now and then.
+
+    Attributes:
+        pause: seconds until it should be updated.
+    """
+
+    def __init__(self):
+        self.on = sys.stderr.isatty()
+        self.width = 0
+        self.pause = 0.5 if self.on else QUIET
+        self.last = time.monotonic()
+
+    def update(self, progress: Callable[[], str]) -> None:
+        if self.on:
+            self.show(progress())
+        elif time.monotonic() >= self.last + QUIET:
+            self.last = time.monotonic()
+            say(progress())
+
+    def show(self, text: str) -> None:
+        if not self.on:
+            return
+        try:
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        except OSError:
+            columns = 80
+        text = text[: columns - 1]
+        print("\r" + text.ljust(min(self.width, columns - 1)), end="", file=sys.stderr, flush=True)
+        self.width = len(text)
+
+    def clear(self) -> None:
+        if self.width:
+            self.show("")
+            print("\r", end="", file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """``m:ss`` or ``h:mm:ss``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
