@@ -92,11 +92,11 @@ while IFS=$'\t' read -r yaml value <&3; do
     finish decide
   fi
   if begin 8 report; then
-    python3 -m dnf.report.results "$exp_dir"
+    python3 -m dnf results "$exp_dir"
     python3 -m dnf.report.html "$exp_dir"
     finish report
   fi
   [[ $stop_stage -lt 8 ]] || log "results: $exp_dir/results.txt, page: $exp_dir/report.html"
 done 3<<<"$experiments"
-[[ -z $sweep || $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf.report.sweep exp "${sweep%%=*}"
+[[ -z $sweep || $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf sweep exp "${sweep%%=*}"
 report_left_out

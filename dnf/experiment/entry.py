@@ -1,4 +1,4 @@
-"""How every ``python3 -m dnf.<verb>`` starts and fails: arguments, logging with file and line, one line per error."""
+"""How every command starts and fails: its arguments, logging with file and line, one line for an error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 
@@ -17,19 +18,34 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def model_parser(module: str, doc: str) -> argparse.ArgumentParser:
-    """Arguments of a module that makes or runs the model of an experiment.
+def command() -> str:
+    """What was typed: ``dnf results`` for a verb of ``python3 -m dnf``, else the name of the script or module."""
+    program = Path(sys.argv[0])
+    return f"dnf {sys.argv[1]}" if program.name == "__main__.py" and len(sys.argv) > 1 else program.name
+
+
+def parser(spec: ModuleSpec | None, doc: str | None, **options) -> argparse.ArgumentParser:
+    """A parser of a module's arguments, named after what was typed.
 
     Args:
-        module: its name.
-        doc: its docstring, the first paragraph of which describes it.
+        spec: the module's ``__spec__``.
+        doc: its docstring, of which Python keeps none with -OO, whose first paragraph describes it unless ``options`` have a ``description``.
+        options: of ``argparse.ArgumentParser``.
     """
-    parser = argparse.ArgumentParser(prog=f"python3 -m {module}", description=doc.split("\n\n")[0])
-    parser.add_argument("frames", type=Path, help="folder of the frame stores")
-    parser.add_argument("exp", type=Path, help="folder of the experiment; its config.yaml holds the settings")
-    parser.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
-    add_device(parser)
-    return parser
+    typed = command()
+    name = typed if typed.startswith("dnf ") else spec.name if spec else typed
+    options.setdefault("description", (doc or "").split("\n\n")[0])
+    return argparse.ArgumentParser(prog=f"python3 -m {name}", **options)
+
+
+def model_parser(spec: ModuleSpec | None, doc: str) -> argparse.ArgumentParser:
+    """Arguments of a module that makes or runs the model of an experiment; see ``parser``."""
+    made = parser(spec, doc)
+    made.add_argument("frames", type=Path, help="folder of the frame stores")
+    made.add_argument("exp", type=Path, help="folder of the experiment; its config.yaml holds the settings")
+    made.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
+    add_device(made)
+    return made
 
 
 def run(main: Callable[[], int]) -> None:
@@ -48,7 +64,7 @@ def run(main: Callable[[], int]) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("DNF_TRACEBACK"):
             raise
-        sys.exit(f"{Path(sys.argv[0]).name}: {describe(error)}")
+        sys.exit(f"{command()}: {describe(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import dnf
+from dnf.experiment import entry
 
 PYTHON = (3, 10)
 
@@ -45,7 +45,7 @@ def problem(root: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.experiment.requirements", description=__doc__)
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("root", type=Path, help="the checkout that dnf must come from, with its pyproject.toml")
     message = problem(parser.parse_args().root)
     sys.exit(message and f"path.sh: {message}")

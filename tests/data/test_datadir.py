@@ -92,9 +92,9 @@ def segmented(tmp_path):
 
 
 def command(*arguments, cwd=None):
-    """``python3 -m dnf.data.datadir`` as a process."""
+    """``python3 -m dnf datadir`` as a process."""
     return subprocess.run(
-        [sys.executable, "-m", "dnf.data.datadir", *map(str, arguments)],
+        [sys.executable, "-m", "dnf", "datadir", *map(str, arguments)],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -728,7 +728,7 @@ def test_disjoint(whole):
 def test_help(verb, capsys):
     with pytest.raises(SystemExit) as error:
         main([word for word in (verb, "--help") if word])
-    assert error.value.code == 0 and "usage: python3 -m dnf.data.datadir" in capsys.readouterr().out
+    assert error.value.code == 0 and "usage: python3 -m dnf datadir" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["validate"], ["split", "x"], ["subset", "x"], ["nonsense"]])

@@ -160,7 +160,7 @@ def test_a_bad_recording_below_the_limit_is_listed_and_counted(copy):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for verb in ("fix", "validate"):
         subprocess.run(
-            [sys.executable, "-m", "dnf.data.datadir", verb, copy / "data/corpus/train"], env=environment, check=True
+            [sys.executable, "-m", "dnf", "datadir", verb, copy / "data/corpus/train"], env=environment, check=True
         )
 
 

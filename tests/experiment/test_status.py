@@ -1,4 +1,4 @@
-"""python3 -m dnf.experiment.status: what runs where, what is done, and the last loss."""
+"""python3 -m dnf status: what runs where, what is done, and the last loss."""
 
 import fcntl
 import json
@@ -233,7 +233,7 @@ def test_command_line(folder):
 
     def run(*words):
         return subprocess.run(
-            [sys.executable, "-m", "dnf.experiment.status", *words],
+            [sys.executable, "-m", "dnf", "status", *words],
             capture_output=True,
             text=True,
             env=environment(),

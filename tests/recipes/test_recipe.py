@@ -124,7 +124,7 @@ def test_same_seed_same_bytes_and_another_seed_other_ones(everything, tmp_path):
 
 def test_compare_lists_every_experiment(everything):
     said = subprocess.run(
-        ["python3", "-m", "dnf.report.results", "exp"],
+        ["python3", "-m", "dnf", "results", "exp"],
         cwd=everything,
         capture_output=True,
         text=True,
