@@ -21,6 +21,7 @@ from dnf.data.kaldi_files import (
     write_table,
 )
 from dnf.experiment.files import replace_file
+from dnf.experiment.layout import SPK2UTT, UTT2SPK, run_stage
 
 
 @dataclass
@@ -49,7 +50,7 @@ def files_of(directory: Path) -> list[str]:
 
 def load(directory: Path, loose: bool = False) -> DataSet:
     """Read a set; ``loose`` accepts tables that are unsorted or have repeated lines."""
-    if not (directory / "utt2spk").is_file():
+    if not (directory / UTT2SPK).is_file():
         raise ValueError(f"{directory}/utt2spk: no such file; name a data directory")
     read = read_loose if loose else read_table
     names = files_of(directory)
@@ -91,7 +92,7 @@ def write(data: DataSet, directory: Path) -> None:
     for name, table in data.tables.items():
         if table or name not in PARTIAL:
             write_table(directory / name, table)
-    write_table(directory / "spk2utt", spk2utt_of(data.utt2spk))
+    write_table(directory / SPK2UTT, spk2utt_of(data.utt2spk))
     for name, records in data.manifests.items():
         replace_file(directory / name, render_manifest(records.values()))
     for name, value in data.values.items():
@@ -120,7 +121,7 @@ def join(name: str, parts: list[tuple[Path, dict | str]]):
 
 def sets_below(data: Path) -> list[Path]:
     """Data directories below ``data``, in byte order."""
-    found = sorted(path.parent for path in data.glob("*/utt2spk"))
+    found = sorted(path.parent for path in data.glob(f"*/{UTT2SPK}"))
     if not found:
-        raise ValueError(f"{data}: no data directory below it; run stage 0")
+        raise ValueError(f"{data}: no data directory below it; {run_stage('data')}")
     return found

@@ -1,11 +1,11 @@
 """Kaldi data directories: check, fix, split, subset, combine.
 
-    python3 -m dnf.data.datadir validate data/train data/dev --classes data/classes.txt
-    python3 -m dnf.data.datadir fix data/train
-    python3 -m dnf.data.datadir split data/train 4
-    python3 -m dnf.data.datadir subset --speakers 20 data/train data/train_20
-    python3 -m dnf.data.datadir combine data/all data/train data/dev
-    python3 -m dnf.data.datadir disjoint data/train data/dev data/test
+    python3 -m dnf datadir validate data/train data/dev --classes data/classes.txt
+    python3 -m dnf datadir fix data/train
+    python3 -m dnf datadir split data/train 4
+    python3 -m dnf datadir subset --speakers 20 data/train data/train_20
+    python3 -m dnf datadir combine data/all data/train data/dev
+    python3 -m dnf datadir disjoint data/train data/dev data/test
 
 A violation is one line on stderr and status 1. Needs the standard library only.
 """
@@ -83,9 +83,7 @@ def run_disjoint(args: argparse.Namespace) -> None:
 def make_parser() -> argparse.ArgumentParser:
     summary, _, rest = (__doc__ or "").partition("\n\n")
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python3 -m dnf.data.datadir", description=summary, epilog=rest, formatter_class=raw
-    )
+    parser = entry.parser(__spec__, __doc__, description=summary, epilog=rest, formatter_class=raw)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     def verb(name: str, run, text: str, *shared: str) -> argparse.ArgumentParser:

@@ -15,22 +15,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dnf.experiment.files import replace_file
+from dnf.experiment.layout import ALI_SCP, CMVN_SCP, FEATS_SCP, RECORDINGS_JSONL, SUPERVISIONS_JSONL, VAD_SCP, WAV_SCP
 
-RECORDINGS = "recordings.jsonl.gz"
-SUPERVISIONS = "supervisions.jsonl.gz"
+RECORDINGS = RECORDINGS_JSONL
+SUPERVISIONS = SUPERVISIONS_JSONL
 MANIFESTS = (RECORDINGS, SUPERVISIONS)
 
 # Tables by what their key is. Other files called utt2*, spk2* or reco2* are carried along but not checked.
 BY_UTTERANCE = (
-    *("segments", "feats.scp", "vad.scp", "ali.scp", "text", "utt2dur", "utt2num_frames", "utt2class", "utt2score"),
+    *("segments", FEATS_SCP, VAD_SCP, ALI_SCP, "text", "utt2dur", "utt2num_frames", "utt2class", "utt2score"),
     *("utt2lang", "utt2uniq", "utt2warp"),
 )
-BY_SPEAKER = ("cmvn.scp", "spk2gender", "spk2warp")
-BY_RECORDING = ("wav.scp", "reco2dur", "reco2file_and_channel")
+BY_SPEAKER = (CMVN_SCP, "spk2gender", "spk2warp")
+BY_RECORDING = (WAV_SCP, "reco2dur", "reco2file_and_channel")
 PARTIAL = ("utt2score",)  # may lack some of its keys
 GLOBAL = ("frame_shift",)  # one value for the whole set
 
-FIX = "python3 -m dnf.data.datadir fix"
+FIX = "python3 -m dnf datadir fix"
 
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 is_class_name = re.compile(r"[a-z][a-z0-9_]*").fullmatch

@@ -1,4 +1,4 @@
-"""Stage 0 for a user's own recordings: data directories, or one table, to checked sets with Lhotse manifests.
+"""Stage data for a user's own recordings: data directories, or one table, to checked sets with Lhotse manifests.
 
 ``DIR`` holds Kaldi data directories ``train/ [dev/] <test sets>/`` with ``wav.scp``, ``utt2spk``, ``utt2class`` and, where
 they exist, ``segments``, ``utt2score``, ``text``, ``spk2gender``; or one table ``recordings.tsv`` or ``recordings.csv`` with a
@@ -8,7 +8,6 @@ are not absolute are taken from DIR. Without a dev set, speakers of train are se
 
 from __future__ import annotations
 
-import argparse
 import logging
 import random
 import shutil
@@ -22,6 +21,7 @@ from dnf.data.validate import validate
 from dnf.data.write_set import write_set
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, REJECTED_TXT, UTT2CLASS, UTT2SPK, WAV_SCP
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ DEV_SHARE = 0.15
 def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance]:
     """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
     validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False)
-    if not (directory / "utt2class").is_file():
+    if not (directory / UTT2CLASS).is_file():
         raise ValueError(f"{directory / 'utt2class'}: no such file; write '<utterance> <class>' a line")
-    tables = {name: read_table(directory / name) for name in ("wav.scp", "utt2spk", "utt2class")}
+    tables = {name: read_table(directory / name) for name in (WAV_SCP, "utt2spk", "utt2class")}
     extra = {
         name: read_table(directory / name) if (directory / name).is_file() else {}
         for name in ("segments", "utt2score", "text", "spk2gender")
@@ -50,7 +50,7 @@ def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance
             Utterance(
                 utt,
                 recording,
-                absolute(tables["wav.scp"][recording], base),
+                absolute(tables[WAV_SCP][recording], base),
                 speaker,
                 tables["utt2class"][utt],
                 start,
@@ -72,7 +72,7 @@ def read_sets(directory: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
         sets = read_recordings_table(tables[0], (*NEEDED, "set"), allow_pipes)
     else:
         sets = {
-            p.parent.name: read_kaldi(p.parent, directory, allow_pipes) for p in sorted(directory.glob("*/utt2spk"))
+            p.parent.name: read_kaldi(p.parent, directory, allow_pipes) for p in sorted(directory.glob(f"*/{UTT2SPK}"))
         }
     if not sets.get("train"):
         raise ValueError(
@@ -127,7 +127,7 @@ def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> No
         recordings, supervisions, rejected = manifests(utterances)
         check_rejected(rejected, len(utterances), max_rejected, f"{directory}: set {name}")
         made[name] = recordings, supervisions, rejected
-    for path in out.glob("*/utt2spk"):
+    for path in out.glob(f"*/{UTT2SPK}"):
         if path.parent.name not in made:
             shutil.rmtree(path.parent)
     for name, (recordings, supervisions, rejected) in made.items():
@@ -140,27 +140,27 @@ def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> No
             len({s.speaker for s in supervisions}),
             len(rejected),
         )
-    (out / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    (out / CLASSES_TXT).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 
 def write_rejected(directory: Path, rejected: dict[str, str]) -> None:
     if rejected:
-        write_table(directory / "rejected.txt", rejected)
+        write_table(directory / REJECTED_TXT, rejected)
         for utt, reason in sorted(rejected.items()):
             log.warning("%s: utterance %s rejected: %s", directory, utt, reason)
     else:
-        (directory / "rejected.txt").unlink(missing_ok=True)
+        (directory / REJECTED_TXT).unlink(missing_ok=True)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.data.own_data", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("directory", type=Path, help="folder of the data directories or of the table of recordings")
     parser.add_argument("out", type=Path, help="folder for the checked sets; its config.yaml holds the settings")
     parser.add_argument(
         "--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)"
     )
     args = parser.parse_args(argv)
-    prepare(args.directory, args.out, Config.load(args.out / "config.yaml"), args.allow_pipes == "true")
+    prepare(args.directory, args.out, Config.load(args.out / CONFIG_YAML), args.allow_pipes == "true")
     return 0
 
 

@@ -22,6 +22,7 @@ from lhotse.utils import fastcopy
 from dnf.data.kaldi_files import write_table
 from dnf.data.manifests import Utterance, check_rejected, identifier, manifests
 from dnf.data.write_set import write_set
+from dnf.experiment.layout import CLASSES_TXT, MISSING_TXT, UTT2SPK
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +236,7 @@ def write(
         corpora: those the recipe can use.
         found: names of those that were given.
     """
-    for path in output_dir.glob("*/utt2spk"):
+    for path in output_dir.glob(f"*/{UTT2SPK}"):
         if path.parent.name not in sets:
             shutil.rmtree(path.parent)
     classes = set()
@@ -253,7 +254,7 @@ def write(
             hours,
         )
         classes |= of_set
-    (output_dir / "classes.txt").write_text("".join(f"{name}\n" for name in sorted(classes)), encoding="utf-8")
+    (output_dir / CLASSES_TXT).write_text("".join(f"{name}\n" for name in sorted(classes)), encoding="utf-8")
     missing = {
         name: f"--{corpus.name} PATH ({corpus.layout})"
         for corpus in corpora
@@ -261,7 +262,7 @@ def write(
         for name in corpus.sets
         if name not in sets
     }
-    path = output_dir / "missing.txt"
+    path = output_dir / MISSING_TXT
     if missing:
         write_table(path, dict(sorted(missing.items())))
     else:

@@ -1,8 +1,7 @@
-"""The end of stage 0, whatever made the data: every set is a valid data directory, and the splits do not share speakers."""
+"""The end of stage data, whatever made the data: every set is a valid data directory, and the splits do not share speakers."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from dnf.data.validate import validate
 from dnf.experiment import entry
 from dnf.experiment.classes import read_classes
 from dnf.experiment.config import Config
+from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, UTT2CLASS, UTT2SPK
 from dnf.experiment.sets import check_shared
 from dnf.experiment.settings import Data
 
@@ -56,21 +56,19 @@ def speaker_classes(utt2spk: Mapping[str, str], utt2class: Mapping[str, str]) ->
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.data.splits", description=__doc__)
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("data", type=Path, help="folder of the data directories; its config.yaml names train and dev")
     parser.add_argument(
         "--allow-pipes", choices=("true", "false"), default="false", help="accept commands in wav.scp (%(default)s)"
     )
     args = parser.parse_args(argv)
-    read_classes(args.data / "classes.txt")
+    read_classes(args.data / CLASSES_TXT)
     speakers = {}
-    for directory in sorted(path.parent for path in args.data.glob("*/utt2spk")):
-        counts = validate(directory, allow_pipes=args.allow_pipes == "true", classes=args.data / "classes.txt")
+    for directory in sorted(path.parent for path in args.data.glob(f"*/{UTT2SPK}")):
+        counts = validate(directory, allow_pipes=args.allow_pipes == "true", classes=args.data / CLASSES_TXT)
         log.info("%s: %s", directory, counts)
-        speakers[directory.name] = speaker_classes(
-            read_table(directory / "utt2spk"), read_table(directory / "utt2class")
-        )
-    check_splits(speakers, Config.load(args.data / "config.yaml").data)
+        speakers[directory.name] = speaker_classes(read_table(directory / UTT2SPK), read_table(directory / UTT2CLASS))
+    check_splits(speakers, Config.load(args.data / CONFIG_YAML).data)
     return 0
 
 

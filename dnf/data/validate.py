@@ -26,6 +26,7 @@ from dnf.data.kaldi_files import (
     read_manifest,
     read_table,
 )
+from dnf.experiment.layout import SEGMENTS, SPK2UTT, UTT2SPK, WAV_SCP
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ def validate(
     check_recordings(directory, tables, wav_files)
     for name, table in tables.items():
         if name in BY_UTTERANCE:
-            check_keys(directory / name, table, directory / "utt2spk", utt2spk, partial=name in PARTIAL)
+            check_keys(directory / name, table, directory / UTT2SPK, utt2spk, partial=name in PARTIAL)
         elif name in BY_SPEAKER:
-            check_keys(directory / name, table, directory / "spk2utt", tables["spk2utt"], what="speakers")
+            check_keys(directory / name, table, directory / SPK2UTT, tables["spk2utt"], what="speakers")
     check_classes(directory, tables, classes)
     for name in GLOBAL:
         path = directory / name
@@ -128,7 +129,7 @@ def read_checked(path: Path, allow_pipes: bool) -> dict[str, str]:
 def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, str], spk_sort: bool) -> None:
     """utt2spk stays sorted when sorted by speaker, and spk2utt says the same."""
     if spk_sort:
-        lines = read_lines(directory / "utt2spk")
+        lines = read_lines(directory / UTT2SPK)
         by_speaker = sorted(lines, key=lambda line: (line[len(re.split("[ \t]", line, maxsplit=1)[0]) :], line))
         for at, (line, other) in enumerate(zip(lines, by_speaker, strict=True), 1):
             if line != other:
@@ -139,7 +140,7 @@ def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, s
     wanted: dict[str, list[str]] = {}
     for utterance, speaker in utt2spk.items():
         wanted.setdefault(speaker, []).append(utterance)
-    check_keys(directory / "spk2utt", spk2utt, directory / "utt2spk", sorted(wanted), what="speakers")
+    check_keys(directory / SPK2UTT, spk2utt, directory / UTT2SPK, sorted(wanted), what="speakers")
     for line, (speaker, utterances) in enumerate(spk2utt.items(), 1):
         found = re.split("[ \t]+", utterances)
         if found != wanted[speaker]:
@@ -152,18 +153,18 @@ def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, s
 
 def check_recordings(directory: Path, tables: dict[str, dict[str, str]], wav_files: bool) -> None:
     """wav.scp, segments and the tables by recording agree, and the audio files are there."""
-    wav, segments = tables.get("wav.scp"), tables.get("segments")
+    wav, segments = tables.get(WAV_SCP), tables.get("segments")
     if wav is None:
         if segments is not None:
             raise ValueError(f"{directory}/segments: there is no wav.scp beside it; make it, or remove segments")
     elif segments is not None:
         recordings = sorted({re.split("[ \t]", value)[0] for value in segments.values()})
-        check_keys(directory / "wav.scp", wav, directory / "segments", recordings, what="recordings")
+        check_keys(directory / WAV_SCP, wav, directory / SEGMENTS, recordings, what="recordings")
     else:
-        check_keys(directory / "wav.scp", wav, directory / "utt2spk", tables["utt2spk"])
+        check_keys(directory / WAV_SCP, wav, directory / UTT2SPK, tables["utt2spk"])
     for name in BY_RECORDING[1:]:
         if name in tables:
-            keys, by = (wav, "wav.scp") if wav is not None else (tables["utt2spk"], "utt2spk")
+            keys, by = (wav, WAV_SCP) if wav is not None else (tables["utt2spk"], "utt2spk")
             check_keys(directory / name, tables[name], directory / by, keys, what="recordings")
     if wav is not None and wav_files:
         files = [
@@ -215,8 +216,8 @@ def check_manifests(
     recordings, supervisions = manifests.get(RECORDINGS), manifests.get(SUPERVISIONS)
     remedy = f"make the set again, or run {FIX} {directory}"
     if recordings is not None:
-        if "wav.scp" in tables:
-            check_keys(directory / RECORDINGS, recordings, directory / "wav.scp", tables["wav.scp"], what="recordings")
+        if WAV_SCP in tables:
+            check_keys(directory / RECORDINGS, recordings, directory / WAV_SCP, tables[WAV_SCP], what="recordings")
         for line, (name, record) in enumerate(recordings.items(), 1):
             if not allow_pipes and any(source.get("type") == "command" for source in record.get("sources", ())):
                 raise ValueError(
@@ -225,7 +226,7 @@ def check_manifests(
                 )
     if supervisions is None:
         return
-    check_keys(directory / SUPERVISIONS, supervisions, directory / "utt2spk", tables["utt2spk"])
+    check_keys(directory / SUPERVISIONS, supervisions, directory / UTT2SPK, tables["utt2spk"])
     for line, (name, record) in enumerate(supervisions.items(), 1):
         where = f"{directory / SUPERVISIONS} line {line}: {name!r}"
         if recordings is not None and record.get("recording_id") not in recordings:
@@ -262,7 +263,7 @@ def few(names: list[str]) -> str:
 
 
 def count(tables: dict[str, dict[str, str]], manifests: dict[str, dict]) -> Counts:
-    recordings = tables.get("wav.scp", manifests.get(RECORDINGS))
+    recordings = tables.get(WAV_SCP, manifests.get(RECORDINGS))
     durations, frames = tables.get("utt2dur"), tables.get("utt2num_frames")
     return Counts(
         utterances=len(tables["utt2spk"]),
@@ -278,7 +279,7 @@ def check_disjoint(directories: Iterable[Path | str]) -> None:
     """Raise ``ValueError`` if a speaker is in two of the sets, as a test set's speaker in training would be."""
     set_of: dict[str, Path] = {}
     for directory in map(Path, directories):
-        for speaker in sorted(set(read_table(directory / "utt2spk").values())):
+        for speaker in sorted(set(read_table(directory / UTT2SPK).values())):
             other = set_of.setdefault(speaker, directory)
             if other != directory:
                 raise ValueError(f"speaker {speaker!r} is in {other} and in {directory}; leave it out of one")

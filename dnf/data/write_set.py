@@ -7,8 +7,9 @@ from pathlib import Path
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
 
 from dnf.data.kaldi_files import is_class_name, write_table
+from dnf.experiment.layout import CMVN_SCP, FEATS_SCP, RECORDINGS_JSONL, REJECTED_TXT, SUPERVISIONS_JSONL, VAD_SCP
 
-MADE_FROM_AUDIO = ("feats.scp", "vad.scp", "cmvn.scp", "utt2num_frames", "rejected.txt")  # by stage 1
+MADE_FROM_AUDIO = (FEATS_SCP, VAD_SCP, CMVN_SCP, "utt2num_frames", REJECTED_TXT)  # by stage features
 
 
 def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory: Path) -> None:
@@ -38,8 +39,8 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
     directory.mkdir(parents=True, exist_ok=True)
     for name in MADE_FROM_AUDIO:
         (directory / name).unlink(missing_ok=True)
-    recordings.to_file(directory / "recordings.jsonl.gz")
-    supervisions.to_file(directory / "supervisions.jsonl.gz")
+    recordings.to_file(directory / RECORDINGS_JSONL)
+    supervisions.to_file(directory / SUPERVISIONS_JSONL)
     for name, table in tables(recordings, supervisions).items():
         if table:
             write_table(directory / name, table)

@@ -1,6 +1,6 @@
 """Where the information is: in how many seconds of a recording, which speakers, expert scores and latent dimensions.
 
-All from what stages 4 and 7 left; the flow is not run again.
+All from what stage latents and 7 left; the flow is not run again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dnf.experiment.config import Config
+from dnf.experiment.layout import BY_SCORE_TSV, DECISIONS, DURATIONS_TSV, FISHER_TSV, SPEAKERS_TSV
 from dnf.experiment.tables import each_row, read_tsv, write_tsv
 from dnf.metrics.figure_rows import share_row
 from dnf.scoring.durations import durations, top_share
@@ -81,7 +82,7 @@ def score_rows(name: str, decisions: Iterable[dict], known: Sequence[str], confi
 
 def fisher_summary(exp: Path) -> list[dict]:
     """Rows of ``results.tsv``: mean Fisher ratio of each part, and the share of the sum its top tenth has."""
-    path = exp / "fisher.tsv"
+    path = exp / FISHER_TSV
     groups: dict[tuple[str, str, str], list[float]] = {}
     for row in read_tsv(path) if path.is_file() else ():
         groups.setdefault((row["set"], row["classes"], row["part"]), []).append(float(row["fisher"]))
@@ -98,7 +99,7 @@ def information_rows(exp: Path, config: Config) -> list[dict]:
     """Write durations.tsv, speakers.tsv and by_score.tsv; rows of ``accuracy.tsv``, with the seconds as ``decided``."""
     found, speakers, scores = durations(exp, config), [], []
     for directory in whole_sets(exp, config):
-        path = exp / "decisions" / f"{directory.name}.txt"
+        path = exp / DECISIONS / f"{directory.name}.txt"
         if path.is_file():
             known = Latents.open(directory).classes
             speakers += speaker_rows(directory.name, each_row(path), known)
@@ -106,10 +107,10 @@ def information_rows(exp: Path, config: Config) -> list[dict]:
     columns = ("accuracy", "low", "high", "llr_mean", "llr_std", "utterances", "frames", "speakers")
     ends = ("value", "low", "high", "count", "total", "speakers", "fewest")
     write_tsv(
-        exp / "durations.tsv",
+        exp / DURATIONS_TSV,
         [{k: v for k, v in r.items() if k != "metric"} for r in found],
         ("set", "class", "seconds", *ends),
     )
-    write_tsv(exp / "speakers.tsv", speakers, ("set", "class", "speaker", "accuracy", *columns[3:7]))
-    write_tsv(exp / "by_score.tsv", scores, ("set", "class", "score", *columns))
+    write_tsv(exp / SPEAKERS_TSV, speakers, ("set", "class", "speaker", "accuracy", *columns[3:7]))
+    write_tsv(exp / BY_SCORE_TSV, scores, ("set", "class", "score", *columns))
     return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in found]

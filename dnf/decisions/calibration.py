@@ -40,6 +40,7 @@ import numpy as np
 from scipy import special
 
 from dnf.decisions.evidence import Evidence
+from dnf.experiment.layout import run_again, run_stage
 from dnf.experiment.settings import Calibrate
 from dnf.metrics.effective_frames import effective_frames
 
@@ -165,11 +166,11 @@ class Calibration:
             ValueError: the file is not there, or is not a calibration.
         """
         if not path.is_file():
-            raise ValueError(f"{path}: not there; run stage 7 with calibrate.enabled and all classes in dev")
+            raise ValueError(f"{path}: not there; {run_stage('decide')} with calibrate.enabled and all classes in dev")
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, ValueError):
-            raise ValueError(f"{path}: not a calibration; run stage 7 again") from None
+            raise ValueError(f"{path}: not a calibration; {run_again('decide')}") from None
 
 
 def absent_classes(evidence: Evidence) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stage 7: decisions per utterance and frame, accuracy, near-ties, decided shares and correlation with expert scores.
+"""Stage decide: decisions per utterance and frame, accuracy, near-ties, decided shares and correlation with expert scores.
 
 Also calibration on dev, and how well each system tells classes apart on every set and its control. All of the flow
 and of every baseline, with intervals by bootstrap over speakers.
@@ -6,7 +6,6 @@ and of every baseline, with intervals by bootstrap over speakers.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,7 @@ from dnf.decisions.open_set_rows import open_set_rows
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
-from dnf.experiment.layout import FLOW, systems
+from dnf.experiment.layout import ACCURACY_TSV, CALIBRATION_JSON, CONFIG_YAML, DECISIONS, FLOW, systems
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.effective_frames import observed
@@ -92,7 +91,7 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
     made = Calibration.fit(dev, config.calibrate)
     if made.slope == 0:
         log.warning("%s: its scores do not tell dev's classes apart; calibrated, they say nothing", folder)
-    made.save(folder / "calibration.json")
+    made.save(folder / CALIBRATION_JSON)
     return made
 
 
@@ -116,10 +115,10 @@ def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference:
 def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dict], dict[str, Trials]]:
     """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
-    sets, out = latent_sets(folder), folder / "decisions"
+    sets, out = latent_sets(folder), folder / DECISIONS
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    (folder / "calibration.json").unlink(missing_ok=True)
+    (folder / CALIBRATION_JSON).unlink(missing_ok=True)
     rows, all_judged, accuracies = [], {}, {}
     opened = {directory.name: Latents.open(directory) for directory in sets}
     model = next(iter(opened.values()))
@@ -168,10 +167,10 @@ def controls(judged: dict[str, Trials], names: dict[str, str]) -> dict[str, Tria
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.decisions.decide", description=__doc__.split("\n\n")[0])
-    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
+    parser = entry.parser(__spec__, __doc__)
+    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage latents")
     args = parser.parse_args(argv)
-    config, rows, judged = Config.load(args.exp / "config.yaml"), [], {}
+    config, rows, judged = Config.load(args.exp / CONFIG_YAML), [], {}
     for system, folder in systems(args.exp).items():
         found, judged[system] = decide_system(folder, config, system == FLOW)
         rows += [{"system": system} | row for row in found]
@@ -183,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
                 ours = of_each[FLOW][name], sets[name]
                 rows += difference_rows(*ours, config.calibrate, *draw, ending, name in fitted, system=system, set=name)
     rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *information_rows(args.exp, config))]
-    write_tsv(args.exp / "accuracy.tsv", rows, COLUMNS)
+    write_tsv(args.exp / ACCURACY_TSV, rows, COLUMNS)
     detection_figures.make_plots(args.exp, judged, beside, config)
     return 0
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnf.experiment.layout import LATENTS, META_JSON
 from dnf.experiment.sets import name_of
 from dnf.experiment.settings import Data
 from dnf.metrics.effective_frames import autocovariance, effective_frames
@@ -71,5 +72,5 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
 
 def dev_covariance(exp: Path, data: Data) -> np.ndarray:
     """Autocovariance of the frames' log-likelihood ratio on an experiment's dev; empty if its latents are not there."""
-    folder = exp / "latents" / name_of(data, "dev")
-    return evidence(Latents.open(folder)).covariance if (folder / "meta.json").is_file() else np.zeros(0)
+    folder = exp / LATENTS / name_of(data, "dev")
+    return evidence(Latents.open(folder)).covariance if (folder / META_JSON).is_file() else np.zeros(0)

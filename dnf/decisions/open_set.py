@@ -42,6 +42,7 @@ from pathlib import Path
 import numpy as np
 
 from dnf.decisions.utterance_summary import Summary
+from dnf.experiment.layout import run_stage
 from dnf.experiment.settings import OpenSet as Settings
 
 log = logging.getLogger(__name__)
@@ -219,7 +220,7 @@ class OpenSet:
         """
         arrays = path.with_suffix(".npz")
         if not path.is_file() or not arrays.is_file():
-            raise ValueError(f"{path}: no open-set score (or {arrays.name} is not beside it); run stage 7")
+            raise ValueError(f"{path}: no open-set score (or {arrays.name} is not beside it); {run_stage('decide')}")
         content = json.loads(path.read_text(encoding="utf-8"))
         inner, scales = ({key: Scale(**s) for key, s in content[name].items()} for name in ("inner", "scales"))
         with np.load(arrays) as found:

@@ -14,6 +14,7 @@ from dnf.decisions.detection_rows import weighted
 from dnf.decisions.open_set import LEAST, SCORES, OpenSet
 from dnf.decisions.utterance_summary import read
 from dnf.experiment.config import Config
+from dnf.experiment.layout import DECISIONS, LATENTS, OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV, run_again
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import each_row, write_tsv
 from dnf.metrics import detection
@@ -82,11 +83,11 @@ def set_rows(name: str, scored: OpenSetScores, pools: dict[str, Pool], config: C
 
 def fit(exp: Path, config: Config) -> OpenSet | None:
     """Fit the score and write ``open_set.json``; None, and no file, where there is nothing to fit it on."""
-    for old in ("open_set.json", "open_set.npz"):
+    for old in (OPEN_SET_JSON, OPEN_SET_NPZ):
         (exp / old).unlink(missing_ok=True)
-    found = {role: read(exp / "latents" / name_of(config.data, role)) for role in ("train", "dev")}
+    found = {role: read(exp / LATENTS / name_of(config.data, role)) for role in ("train", "dev")}
     if None in found.values():
-        log.warning("%s: no mean latents of train and dev, so no open-set score; run stage 4 again", exp)
+        log.warning(f"%s: no mean latents of train and dev, so no open-set score; {run_again('latents')}", exp)
         return None
     chosen = {}
     for role, (latents, summary) in found.items():
@@ -99,7 +100,7 @@ def fit(exp: Path, config: Config) -> OpenSet | None:
         return None
     of_dev = [(utt["class"], utt["speaker"]) for utt in found["dev"][0].utts if utt["class"] in classes]
     model = OpenSet.fit(*chosen["train"], chosen["dev"][0], classes, config.open_set, of_dev)
-    model.save(exp / "open_set.json")
+    model.save(exp / OPEN_SET_JSON)
     return model
 
 
@@ -137,10 +138,10 @@ def open_set_rows(exp: Path, config: Config) -> list[dict]:
         score = scores[model.score_name]
         scored = OpenSetScores(classes, speakers, np.isin(classes, latents.classes), score, score > model.threshold)
         sets[directory.name] = scored
-        path = exp / "decisions" / f"{directory.name}.txt"
+        path = exp / DECISIONS / f"{directory.name}.txt"
         if path.is_file():
             write_tsv(path, flagged(each_row(path), scored))
-    write_tsv(exp / "open_set.tsv", score_rows(every))
+    write_tsv(exp / OPEN_SET_TSV, score_rows(every))
     fitted = {name_of(config.data, role) for role in ("train", "dev")}
     own = {name: pool_of(scored, scored.known) for name, scored in sets.items() if scored.known.any()}
     tested = [pool for name, pool in own.items() if name not in fitted | set(config.data.views)]

@@ -1,4 +1,4 @@
-"""What the open-set score reads of an utterance, from the latents of stage 4."""
+"""What the open-set score reads of an utterance, from the latents of stage latents."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dnf.experiment.layout import Z_MEAN_NPY, run_again
 from dnf.scoring.latent_store import Latents, mapped
 
 
@@ -53,12 +54,12 @@ def read(directory: Path) -> tuple[Latents, Summary] | None:
     Raises:
         ValueError: the mean latents are not those of the utterances.
     """
-    path = directory / "z_mean.npy"
+    path = directory / Z_MEAN_NPY
     if not path.is_file():
         return None
     latents, z_mean = Latents.open(directory), mapped(path)
     if len(z_mean) != len(latents.utts):
-        raise ValueError(f"{path}: {len(z_mean)} rows for {len(latents.utts)} utterances; run stage 4 again")
+        raise ValueError(f"{path}: {len(z_mean)} rows for {len(latents.utts)} utterances; {run_again('latents')}")
     count = len(latents.utts)
     arrays = np.empty((count, len(latents.classes))), np.empty(count), np.empty(count)
     frames = np.empty(count, np.int64)

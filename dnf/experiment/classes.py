@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dnf.experiment.layout import run_stage
+
 
 def read_classes(path: Path) -> list[str]:
     """Names of all classes of the corpus, in the order of their ids."""
     if not path.is_file():
-        raise ValueError(f"{path}: no class list; run stage 0")
+        raise ValueError(f"{path}: no class list; {run_stage('data')}")
     names = path.read_text(encoding="utf-8").split()
     if not names or names != sorted(set(names)):
         raise ValueError(f"{path}: class names must be sorted, one a line, each once")

@@ -7,6 +7,86 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout
 
+# data/: one folder a set
+CLASSES_TXT = "classes.txt"
+MISSING_TXT = "missing.txt"
+
+# data/<set>/: Kaldi's tables and Lhotse's manifests
+RECORDINGS_JSONL = "recordings.jsonl.gz"
+SUPERVISIONS_JSONL = "supervisions.jsonl.gz"
+WAV_SCP = "wav.scp"
+SEGMENTS = "segments"
+UTT2SPK = "utt2spk"
+SPK2UTT = "spk2utt"
+SPK2GENDER = "spk2gender"
+UTT2CLASS = "utt2class"
+UTT2SCORE = "utt2score"
+UTT2DUR = "utt2dur"
+UTT2NUM_FRAMES = "utt2num_frames"
+FEATS_SCP = "feats.scp"
+VAD_SCP = "vad.scp"
+CMVN_SCP = "cmvn.scp"
+CMVN_ARK = "cmvn.ark"
+REJECTED_TXT = "rejected.txt"
+
+# exp/feats/<set>/ and exp/frames/<set>/
+META_JSON = "meta.json"
+SPOKEN_NPY = "spoken.npy"
+OFFSETS_NPY = "offsets.npy"
+ALI_SCP = "ali.scp"
+
+# exp/<experiment>/
+CONFIG_YAML = "config.yaml"
+ENV_JSON = "env.json"
+HISTORY_TSV = "history.tsv"
+BEST_PT = "best.pt"
+LAST_PT = "last.pt"
+TRAINING_JSON = "training.json"
+RENDEZVOUS_JSON = "rendezvous.json"
+AGREEMENT_JSON = "agreement.json"
+GAUSSIANITY_TSV = "gaussianity.tsv"
+GAUSSIANITY_DIMS_TSV = "gaussianity_dims.tsv"
+FISHER_TSV = "fisher.tsv"
+PIECES_TSV = "pieces.tsv"
+LEFT_OUT_TSV = "left_out.tsv"
+CHANNEL_JSON = "channel.json"
+ACCURACY_TSV = "accuracy.tsv"
+DURATIONS_TSV = "durations.tsv"
+SPEAKERS_TSV = "speakers.tsv"
+BY_SCORE_TSV = "by_score.tsv"
+CALIBRATION_JSON = "calibration.json"
+OPEN_SET_JSON = "open_set.json"
+OPEN_SET_NPZ = "open_set.npz"
+OPEN_SET_TSV = "open_set.tsv"
+RESULTS_TSV = "results.tsv"
+RESULTS_TXT = "results.txt"
+REPORT_HTML = "report.html"
+CORRECTION_NPZ = "correction.npz"
+
+# exp/<experiment>/latents/<set>/ and scores/<set>/
+UTTS_TSV = "utts.tsv"
+Z_NPY = "z.npy"
+Z_ROWS_NPY = "z_rows.npy"
+Z_MEAN_NPY = "z_mean.npy"
+LOGP_NPY = "logp.npy"
+LOGDET_NPY = "logdet.npy"
+DENSITIES_TSV = "densities.tsv"
+UTT_SCORES_TXT = "utt_scores.txt"
+
+# exp/<experiment>/baselines/<system>/
+MODEL_PT = "model.pt"
+
+# Folders of an experiment
+LATENTS = "latents"
+PLOTS = "plots"
+DECISIONS = "decisions"
+SCORES = "scores"
+BASELINES = "baselines"
+LOG = "log"
+TENSORBOARD = "tb"
+SWEEPS = "sweeps"
+SPLICED = "spliced"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -62,6 +142,16 @@ STAGES = {
 }
 
 
+def run_stage(name: str) -> str:
+    """What to do where a stage has not run, in words."""
+    return f"run stage {name} (--stage {STAGES[name].number})"
+
+
+def run_again(name: str) -> str:
+    """What to do where what a stage made is not as it should be, in words."""
+    return f"run stage {name} again (--stage {STAGES[name].number})"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one run, by the place a stage writes to."""
@@ -82,7 +172,7 @@ FLOW = "dnf"
 
 
 def systems(exp: Path) -> dict[str, Path]:
-    """Folder of each system by its name, the flow first; each has ``latents/<set>/`` in the form of stage 4.
+    """Folder of each system by its name, the flow first; each has ``latents/<set>/`` in the form of stage latents.
 
     Args:
         exp: folder of the experiment, which is that of the flow; a baseline's is ``baselines/<name>`` below it.

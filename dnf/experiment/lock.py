@@ -11,7 +11,6 @@ warning.
 
 from __future__ import annotations
 
-import argparse
 import errno
 import fcntl
 import json
@@ -137,7 +136,7 @@ def holder_of(folder: Path) -> Holder | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.experiment.lock", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("file", type=Path, help="the lock, such as exp/.lock")
     parser.add_argument("handle", type=int, help="number under which the calling shell has it open for writing")
     parser.add_argument("command", help="command line of that shell, for whoever finds the lock held")

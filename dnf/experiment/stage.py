@@ -10,7 +10,6 @@ error.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import gzip
@@ -25,14 +24,14 @@ from pathlib import Path
 from dnf import __version__
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
-from dnf.experiment.layout import STAGES, Layout
+from dnf.experiment.layout import CONFIG_YAML, RECORDINGS_JSONL, STAGES, SUPERVISIONS_JSONL, WAV_SCP, Layout
 
 UP_TO_DATE = 3
 MARKER = ("key", "run", "source", "settings", "seconds")
 TABLES = (
-    "recordings.jsonl.gz", "supervisions.jsonl.gz", "wav.scp", "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv", "recordings.csv",
+    RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv", "recordings.csv",
 )  # fmt: skip
-LISTS = ("spk2*", "*.csv", "*.tsv", "*.lst", "*.json")  # of a corpus that stage 0 reads
+LISTS = ("spk2*", "*.csv", "*.tsv", "*.lst", "*.json")  # of a corpus that stage data reads
 
 
 # Settings that say where a stage runs and not what comes out: they are not hashed. Training as any number of processes
@@ -132,7 +131,7 @@ def begin(
         return None
     marker.unlink(missing_ok=True)
     os.sync()  # should the machine go down, the marker does not come back beside what the stage writes from here on
-    config.save(layout.folder(name) / "config.yaml")
+    config.save(layout.folder(name) / CONFIG_YAML)
     started = marker.with_name(f".started.{name}")
     before = read_started(started)
     work = before["work"] if before.get("key") == key and not force else secrets.token_hex(4)
@@ -184,15 +183,15 @@ def outlook(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.experiment.stage", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("verb", choices=("begin", "finish", "outlook", "check"))
     parser.add_argument("name", nargs="?", choices=STAGES, help="the stage, for begin and finish")
     add_arguments(parser)
     for place in ("data", "feats", "frames", "exp"):
         parser.add_argument(f"--{place}", type=Path, required=True, help=f"folder of the {place} of this run")
-    parser.add_argument("--source", default="", help="what stage 0 makes the data from, in words")
+    parser.add_argument("--source", default="", help="what stage data is made from, in words")
     parser.add_argument(
-        "--source-tables", type=Path, action="append", default=[], help="table, or folder of tables, that stage 0 reads"
+        "--source-tables", type=Path, action="append", default=[], help="table, or folder of tables, that stage data reads"
     )
     parser.add_argument("--force", action="store_true", help="run although up to date")
     parser.add_argument("--first", type=int, default=0, help="first stage of an outlook (%(default)s)")

@@ -1,4 +1,4 @@
-"""What runs where, what is done, and the last loss: ``python3 -m dnf.experiment.status exp`` reads it off the files of a folder.
+"""What runs where, what is done, and the last loss: ``python3 -m dnf status exp`` reads it off the files of a folder.
 
 A stage is *done*; *old*, if a stage before it or a setting has changed since; *running*; *failed*, as its log says; or
 *stopped*: it was killed, and goes on with the next ``run.sh``.
@@ -6,7 +6,6 @@ A stage is *done*; *old*, if a stage before it or a setting has changed since; *
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import STAGES, Layout
+from dnf.experiment.layout import CONFIG_YAML, HISTORY_TSV, STAGES, Layout
 from dnf.experiment.lock import Holder, holder_of
 from dnf.experiment.settings import Train
 from dnf.experiment.stage import key_of, read_marker, read_started
@@ -179,13 +178,13 @@ def with_old(states: dict[str, str], before: dict[str, str]) -> dict[str, str]:
 
 def layouts_of(exp: Path) -> dict[str, list[str]]:
     """Experiments by their corpus; that of the recipe is ''."""
-    corpora = sorted((p.parent.name for p in exp.glob("feats/*/config.yaml")), key=len, reverse=True)
+    corpora = sorted((p.parent.name for p in exp.glob(f"feats/*/{CONFIG_YAML}")), key=len, reverse=True)
     found: dict[str, list[str]] = {"": []}
-    for path in sorted(exp.glob("*/config.yaml")):
+    for path in sorted(exp.glob(f"*/{CONFIG_YAML}")):
         name = path.parent.name
         if name not in ("feats", "frames"):
             found.setdefault(next((c for c in corpora if name.startswith(c + "_")), ""), []).append(name)
-    for corpus in sorted(p.parent.name for p in (exp.parent / "data").glob("*/config.yaml")):
+    for corpus in sorted(p.parent.name for p in (exp.parent / "data").glob(f"*/{CONFIG_YAML}")):
         found.setdefault(corpus, [])
     return found
 
@@ -220,7 +219,7 @@ def is_current(name: str, layout: Layout, key: str) -> bool:
     if name in ("data", "features"):
         return True
     try:
-        return key == key_of(name, Config.load(layout.folder(name) / "config.yaml"), layout, "", [])
+        return key == key_of(name, Config.load(layout.folder(name) / CONFIG_YAML), layout, "", [])
     except ValueError:  # settings of another version
         return False
 
@@ -263,9 +262,9 @@ def writers_of_logs() -> dict[str, list[int]]:
 
 
 def training_of(folder: Path) -> Progress | None:
-    if not (folder / "history.tsv").is_file():
+    if not (folder / HISTORY_TSV).is_file():
         return None
-    return progress_of(read_tsv(folder / "history.tsv"), Config.load(folder / "config.yaml").train)
+    return progress_of(read_tsv(folder / HISTORY_TSV), Config.load(folder / CONFIG_YAML).train)
 
 
 def show(exp: Path) -> str:
@@ -294,7 +293,7 @@ def show(exp: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.experiment.status", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument(
         "exp", type=Path, nargs="?", default=Path("exp"), help="folder of the experiments (%(default)s)"
     )

@@ -24,7 +24,7 @@ state to keep.
 **Why not the wave.** Lhotse perturbs waves (``Cut.perturb_volume``, ``.reverb_rir``, ``CutSet.mix`` with noise,
 ``.compress``, ``.narrowband``). New draws every epoch would need the wave read, changed and turned into features for
 each of some millions of windows; a frame store mapped from disk holds one version. Copies made beforehand are
-possible with Lhotse in stage 0 of a recipe, and are sets like any other; here each window gets a new channel each
+possible with Lhotse in stage data of a recipe, and are sets like any other; here each window gets a new channel each
 time it is drawn, for a tenth (EQ) to two thirds (noise, band limits) of the processor time of a small training step.
 """
 

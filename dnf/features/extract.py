@@ -1,4 +1,4 @@
-"""Stage 1: log-mel filter banks by Lhotse, energy VAD and CMVN statistics, as Kaldi arks.
+"""Stage features: log-mel filter banks by Lhotse, energy VAD and CMVN statistics, as Kaldi arks.
 
 ``python3 -m dnf.features.extract compute`` is one task of a job array: it takes its share of every set's utterances and writes
 arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts what came, moves the arks into place and writes
@@ -7,7 +7,6 @@ arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts w
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import gzip
 import itertools
@@ -31,6 +30,18 @@ from dnf.data.data_dir import sets_below
 from dnf.data.kaldi_files import read_table, write_table
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import (
+    CMVN_ARK,
+    CMVN_SCP,
+    CONFIG_YAML,
+    FEATS_SCP,
+    RECORDINGS_JSONL,
+    REJECTED_TXT,
+    SEGMENTS,
+    SUPERVISIONS_JSONL,
+    UTT2SPK,
+    run_again,
+)
 from dnf.experiment.settings import Features
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.fbank import fbank
@@ -57,16 +68,16 @@ def share(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Rec
     The manifests are read as they are used. Only where recordings have several utterances, the recordings of the share
     are held in memory.
     """
-    with gzip.open(directory / "supervisions.jsonl.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(directory / SUPERVISIONS_JSONL, "rt", encoding="utf-8") as file:
         total = sum(1 for _ in file)
     first, last = total * (job - 1) // jobs, total * job // jobs
-    supervisions = items(directory / "supervisions.jsonl.gz", first, last)
-    if not (directory / "segments").is_file():
-        recordings = items(directory / "recordings.jsonl.gz", first, last)
+    supervisions = items(directory / SUPERVISIONS_JSONL, first, last)
+    if not (directory / SEGMENTS).is_file():
+        recordings = items(directory / RECORDINGS_JSONL, first, last)
         return last - first, zip(recordings, supervisions)
     mine = list(supervisions)
     wanted = {utterance.recording_id for utterance in mine}
-    by_id = {r.id: r for r in items(directory / "recordings.jsonl.gz") if r.id in wanted}
+    by_id = {r.id: r for r in items(directory / RECORDINGS_JSONL) if r.id in wanted}
     return last - first, ((by_id[utterance.recording_id], utterance) for utterance in mine)
 
 
@@ -106,7 +117,7 @@ def compute(data: Path, feats: Path, config: Config, job: int, jobs: int, work: 
         for recording, utterance in tqdm(pairs, total=count, desc=f"fbank {directory.name}", unit="utt"):
             if recording.id != utterance.recording_id:
                 raise ValueError(
-                    f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; run stage 0 again"
+                    f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; {run_again('data')}"
                 )
             try:
                 frames, speech = extract(recording, utterance, config)
@@ -132,7 +143,7 @@ def gather_lines(out: Path, name: str, jobs: int) -> dict[str, str]:
     for job in range(1, jobs + 1):
         path = out / name.replace("JOB", str(job))
         if not path.is_file():
-            raise ValueError(f"{path}: task {job} of {jobs} left nothing; see its log and run stage 1 again")
+            raise ValueError(f"{path}: task {job} of {jobs} left nothing; see its log and {run_again('features')}")
         with path.open(encoding="utf-8") as file:
             lines.update(line.rstrip("\n").split(" ", 1) for line in file)
     return dict(sorted(lines.items()))
@@ -150,18 +161,18 @@ def speaker_stats(out: Path, jobs: int, utt2spk: dict[str, str]) -> dict[str, np
 def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> dict[str, dict[str, str]]:
     """Check what the tasks left for one set; its tables, with the paths the arks will have once in place."""
     new, out = feats / "new" / directory.name, feats / directory.name
-    utt2spk = read_table(directory / "utt2spk")
+    utt2spk = read_table(directory / UTT2SPK)
     scps = {kind: gather_lines(new, f"{kind}.JOB.scp", jobs) for kind in ("feats", "vad")}
     rejected = gather_lines(new, "rejected.JOB.txt", jobs)
     found = scps["feats"].keys() | rejected.keys()
     if lost := sorted(utt2spk.keys() - found):
         raise ValueError(
-            f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; run stage 1 again"
+            f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; {run_again('features')}"
         )
     if strange := sorted(found - utt2spk.keys()):
         raise ValueError(
             f"{directory}: utterance {strange[0]} and {len(strange) - 1} more are in the manifests but not in utt2spk; "
-            f"run stage 0 again"
+            f"{run_again('data')}"
         )
     if len(rejected) > settings.max_rejected * len(utt2spk) or not scps["feats"]:
         limit = f"more than --max-rejected {settings.max_rejected:g}" if scps["feats"] else "all there are"
@@ -171,20 +182,20 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
         )
     for utt, reason in sorted(rejected.items()):
         log.warning("%s: utterance %s rejected: %s", directory, utt, reason)
-    cmvn_ark = new / "cmvn.ark"
+    cmvn_ark = new / CMVN_ARK
     stats = speaker_stats(new, jobs, utt2spk)
     with kaldiio.WriteHelper(f"ark,scp:{cmvn_ark},{new}/cmvn.scp") as writer:
         for speaker, matrix in stats.items():
             writer(speaker, matrix)
-    scps["cmvn"] = dict(line.rstrip("\n").split(" ", 1) for line in (new / "cmvn.scp").open(encoding="utf-8"))
+    scps["cmvn"] = dict(line.rstrip("\n").split(" ", 1) for line in (new / CMVN_SCP).open(encoding="utf-8"))
     tables = {
         f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()}
         for kind in ("feats", "vad", "cmvn")
     }
     tables["utt2num_frames"] = gather_lines(new, "num_frames.JOB", jobs)
-    before = read_table(directory / "rejected.txt") if (directory / "rejected.txt").is_file() else {}
+    before = read_table(directory / REJECTED_TXT) if (directory / REJECTED_TXT).is_file() else {}
     unopened = {utt: reason for utt, reason in before.items() if utt not in utt2spk}
-    tables["rejected.txt"] = dict(sorted((unopened | rejected).items()))
+    tables[REJECTED_TXT] = dict(sorted((unopened | rejected).items()))
     return tables
 
 
@@ -192,7 +203,7 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
     """Check every set, then move all arks into place and write the tables; nothing is touched when a check fails.
 
     As with Kaldi's own scripts, rejected utterances stay in the set's other tables, which are the user's, and later
-    stages pass over them; ``python3 -m dnf.data.datadir fix`` takes them out of a copy meant for Kaldi.
+    stages pass over them; ``python3 -m dnf datadir fix`` takes them out of a copy meant for Kaldi.
     """
     for done in (feats / "new").glob(
         "done.*"
@@ -211,9 +222,9 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
         log.info(
             "%s: %d utterances, %d frames, %d rejected",
             directory,
-            len(of_set["feats.scp"]),
+            len(of_set[FEATS_SCP]),
             sum(map(int, of_set["utt2num_frames"].values())),
-            len(of_set["rejected.txt"]),
+            len(of_set[REJECTED_TXT]),
         )
     shutil.rmtree(feats / "new")
     (feats / "fbank.conf").write_text(
@@ -222,7 +233,7 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.features.extract", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("verb", choices=("compute", "collect"))
     parser.add_argument("data", type=Path, help="folder of the data directories")
     parser.add_argument("feats", type=Path, help="folder for the arks; its config.yaml holds the settings")
@@ -230,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="tasks of the array (%(default)s)")
     parser.add_argument("--work", default="", help="name of the work, of which a finished task is not done again")
     args = parser.parse_args(argv)
-    config = Config.load(args.feats / "config.yaml")
+    config = Config.load(args.feats / CONFIG_YAML)
     if args.verb == "compute":
         compute(args.data, args.feats, config, args.job, args.jobs, args.work)
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dnf.experiment.layout import META_JSON, UTTS_TSV, run_again, run_stage
 from dnf.experiment.sets import check_shared
 from dnf.experiment.settings import Data
 
@@ -30,9 +31,9 @@ class FrameStore:
     """
 
     def __init__(self, directory: Path):
-        meta_path = directory / "meta.json"
+        meta_path = directory / META_JSON
         if not meta_path.is_file():
-            raise ValueError(f"{directory}: no frame store; run stage 2")
+            raise ValueError(f"{directory}: no frame store; {run_stage('frames')}")
         meta = json.loads(meta_path.read_text(encoding="utf-8"))
         self.directory, self.name = directory, directory.name
         self.frames = map_file(directory / "frames.bin", meta["dtype"], (meta["frames"], meta["dim"]))
@@ -42,7 +43,7 @@ class FrameStore:
             torch.from_numpy(np.load(directory / f"{name}.npy")) for name in ("offsets", "spoken")
         )
         self.utterances, self.speakers, self.classes, self.scores = [], [], [], []
-        with (directory / "utts.tsv").open(encoding="utf-8") as file:
+        with (directory / UTTS_TSV).open(encoding="utf-8") as file:
             next(file)
             for line in file:
                 utt, speaker, name, score = line.rstrip("\n").split("\t")
@@ -65,7 +66,7 @@ def map_file(path: Path, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     """A flat file as a tensor that stays on disk; writes to it are not kept."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if path.stat().st_size != size:
-        raise ValueError(f"{path}: {path.stat().st_size} bytes, not {shape} of {dtype}; run stage 2 again")
+        raise ValueError(f"{path}: {path.stat().st_size} bytes, not {shape} of {dtype}; {run_again('frames')}")
     return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
 
 

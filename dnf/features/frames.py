@@ -1,4 +1,4 @@
-"""Stage 2: the frame store of each set, its 40-d frames once, in utterance order, mapped from disk.
+"""Stage frames: the frame store of each set, its 40-d frames once, in utterance order, mapped from disk.
 
 A training vector is gathered from it by index arithmetic (``dnf.features.windows``), so nothing spliced touches the disk.
 ``exp/frames/<set>/`` holds
@@ -14,7 +14,6 @@ A training vector is gathered from it by index arithmetic (``dnf.features.window
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
@@ -30,6 +29,16 @@ from tqdm import tqdm
 from dnf.data.data_dir import sets_below
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
+from dnf.experiment.layout import (
+    CONFIG_YAML,
+    FEATS_SCP,
+    META_JSON,
+    OFFSETS_NPY,
+    SPOKEN_NPY,
+    UTTS_TSV,
+    VAD_SCP,
+    run_again,
+)
 from dnf.experiment.settings import Cmvn, Splice
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.frame_store import FrameStore
@@ -37,7 +46,7 @@ from dnf.features.windows import Windows
 
 log = logging.getLogger(__name__)
 
-TABLES = ("feats.scp", "vad.scp", "utt2num_frames", "utt2spk", "utt2class", "utt2score")
+TABLES = (FEATS_SCP, VAD_SCP, "utt2num_frames", "utt2spk", "utt2class", "utt2score")
 PARTIAL = ("utt2score",)  # may lack some of the utterances, or not be there
 
 
@@ -52,8 +61,8 @@ def utterances(directory: Path) -> Iterator[dict[str, str]]:
         files = {name: stack.enter_context((directory / name).open(encoding="utf-8")) for name in present}
         lines = {name: (line.split(maxsplit=1) for line in file) for name, file in files.items()}
         ahead = {name: next(rest, None) for name, rest in lines.items()}
-        while ahead["feats.scp"]:
-            found = {"utt": ahead["feats.scp"][0]}
+        while ahead[FEATS_SCP]:
+            found = {"utt": ahead[FEATS_SCP][0]}
             for name, rest in lines.items():
                 while ahead[name] and ahead[name][0] < found["utt"]:
                     ahead[name] = next(rest, None)
@@ -61,15 +70,15 @@ def utterances(directory: Path) -> Iterator[dict[str, str]]:
                     found[name] = ahead[name][1].strip()
                 elif name not in PARTIAL:
                     raise ValueError(
-                        f"{directory / name}: no utterance {found['utt']}, which has features; start with --stage 0"
+                        f"{directory / name}: no utterance {found['utt']}, which has features; {run_again('data')}"
                     )
             yield found
-            ahead["feats.scp"] = next(lines["feats.scp"], None)
+            ahead[FEATS_SCP] = next(lines[FEATS_SCP], None)
 
 
 def build(directory: Path, out: Path, dtype: str) -> dict:
     """Write the frame store of data directory ``directory`` at ``out`` and return its counts."""
-    with (directory / "feats.scp").open("rb") as file:
+    with (directory / FEATS_SCP).open("rb") as file:
         total = sum(1 for _ in file)
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -79,28 +88,30 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
         (temporary / "frames.bin").open("wb") as frames_file,
         (temporary / "centres.bin").open("wb") as centres_file,
         (temporary / "stats.bin").open("wb") as stats_file,
-        (temporary / "utts.tsv").open("w", encoding="utf-8") as names_file,
+        (temporary / UTTS_TSV).open("w", encoding="utf-8") as names_file,
     ):
         names_file.write("utt\tspeaker\tclass\tscore\n")
         for i, row in enumerate(tqdm(utterances(directory), f"frames {directory.name}", total, unit="utt")):
-            frames, speech, utt = kaldiio.load_mat(row["feats.scp"]), kaldiio.load_mat(row["vad.scp"]), row["utt"]
+            frames, speech, utt = kaldiio.load_mat(row[FEATS_SCP]), kaldiio.load_mat(row[VAD_SCP]), row["utt"]
             length, dim = int(row["utt2num_frames"]), dim or frames.shape[1]
             if frames.shape != (length, dim) or len(speech) != length:
                 raise ValueError(
                     f"{directory}: utterance {utt} has {frames.shape} features and {len(speech)} VAD marks, "
-                    f"not {length} frames of {dim}; run stage 1 again"
+                    f"not {length} frames of {dim}; {run_again('features')}"
                 )
             frames = frames.astype(dtype)
             if not np.isfinite(frames).all():
-                raise ValueError(f"{directory}: utterance {utt} has features that are not numbers; run stage 1 again")
+                raise ValueError(
+                    f"{directory}: utterance {utt} has features that are not numbers; {run_again('features')}"
+                )
             centres = offsets[i] + np.flatnonzero(speech)
             offsets[i + 1], spoken[i + 1] = offsets[i] + length, spoken[i] + len(centres)
             frames_file.write(frames.tobytes())
             centres_file.write(centres.astype(np.int64).tobytes())
             stats_file.write(cmvn_stats(frames[speech > 0]).tobytes())
             names_file.write(f"{utt}\t{row['utt2spk']}\t{row['utt2class']}\t{row.get('utt2score', '')}\n")
-    np.save(temporary / "offsets.npy", offsets)
-    np.save(temporary / "spoken.npy", spoken)
+    np.save(temporary / OFFSETS_NPY, offsets)
+    np.save(temporary / SPOKEN_NPY, spoken)
     meta = {
         "dtype": dtype,
         "dim": dim,
@@ -108,7 +119,7 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
         "speech": int(spoken[-1]),
         "utterances": total,
     }
-    (temporary / "meta.json").write_text(json.dumps(meta) + "\n", encoding="utf-8")
+    (temporary / META_JSON).write_text(json.dumps(meta) + "\n", encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     temporary.replace(out)
     return meta
@@ -124,7 +135,7 @@ def write_spliced(store: FrameStore, splice: Splice, cmvn: Cmvn, out: Path) -> N
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.features.frames", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     building = verbs.add_parser("build", help="frame stores of all data directories")
     building.add_argument("data", type=Path, help="folder of the data directories")
@@ -136,14 +147,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.verb == "splice":
         config = resolve(args.layers)
-        for path in sorted(args.frames.glob("*/meta.json")):
+        for path in sorted(args.frames.glob(f"*/{META_JSON}")):
             write_spliced(FrameStore(path.parent), config.splice, config.cmvn, args.out / path.parent.name)
         return 0
-    config, directories = Config.load(args.frames / "config.yaml"), sets_below(args.data)
+    config, directories = Config.load(args.frames / CONFIG_YAML), sets_below(args.data)
     wanted = {directory.name for directory in directories}
-    for path in args.frames.glob("*/meta.json"):
+    for path in args.frames.glob(f"*/{META_JSON}"):
         if path.parent.name not in wanted:
-            shutil.rmtree(path.parent)  # a set of an earlier run, which stage 4 would score
+            shutil.rmtree(path.parent)  # a set of an earlier run, which stage latents would score
     for directory in directories:
         out = args.frames / directory.name
         meta = build(directory, out, config.frames.dtype)

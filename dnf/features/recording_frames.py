@@ -1,4 +1,4 @@
-"""One recording of any length, read in blocks: frames, speech marks, normalization and densities of stages 1, 2 and 4.
+"""One recording of any length, read in blocks: frames, speech marks, normalization and densities of stage features, 2 and 4.
 
 What does not depend on the whole recording is done while it is read: mixing down, resampling, filter banks. Frames and
 log-energies are then left in a temporary folder, for the threshold of the VAD and the statistics of CMVN need all of

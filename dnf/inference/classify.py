@@ -189,9 +189,7 @@ def columns(classes: Sequence[str]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="utils/classify.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = entry.parser(__spec__, __doc__, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="folder of an experiment, with config.yaml and best.pt")
     parser.add_argument("recordings", nargs="*", help="files of any format that libsndfile reads, and SPHERE")
     parser.add_argument("--data-dir", type=Path, help="all utterances of this Kaldi data directory")

@@ -1,7 +1,7 @@
 """Accent moved: speech of one class given the class mean of another in the latent space, and made features again.
 
-    python3 -m dnf.inference.move exp/dnf120 test --from en --to ce --plot
-    python3 -m dnf.inference.move exp/dnf120 talk.wav --from en --to ce
+    python3 -m dnf move exp/dnf120 test --from en --to ce --plot
+    python3 -m dnf move exp/dnf120 talk.wav --from en --to ce
 
 The vectors x of class a become f^-1(f(x) + [mu_b - mu_a ; 0]) (Sun et al., "Deep generative factorization for speech
 signal", ICASSP 2021); with ``prior.cond_r`` r moves as well. ``--by latents`` takes for mu the means of the training
@@ -32,6 +32,7 @@ from matplotlib.figure import Figure
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import BEST_PT, CONFIG_YAML, META_JSON
 from dnf.experiment.tables import write_tsv
 from dnf.features.fbank import mel_frequencies
 from dnf.features.frame_store import FrameStore
@@ -71,9 +72,7 @@ def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, na
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m dnf.inference.move", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = entry.parser(__spec__, __doc__, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp", type=Path, help="folder of an experiment, with config.yaml and best.pt")
     parser.add_argument("what", help="a set that has a frame store, or a recording")
     parser.add_argument("--from", dest="source", required=True, metavar="CLASS", help="class of the speech")
@@ -86,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="how far to move, 1: from mean to mean (%(default)s)")
     parser.add_argument("--plot", action="store_true", help="also a picture of the first utterance")
     args = parser.parse_args(argv)
-    trained, store_folder = load_model(args.exp / "best.pt"), args.frames or args.exp.parent / "frames"
+    trained, store_folder = load_model(args.exp / BEST_PT), args.frames or args.exp.parent / "frames"
     names = args.source, args.target
     if trained.config.prior.cond_dim == 0:
         raise ValueError(f"{args.exp}: a plain flow has no class means to move between")
@@ -98,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     trained = dataclasses.replace(
         trained, model=trained.model.double(), config=dataclasses.replace(trained.config, splice=hop)
     )
-    if (store_folder / args.what / "meta.json").is_file():
+    if (store_folder / args.what / META_JSON).is_file():
         store, label = FrameStore(store_folder / args.what), args.what
         utterances = list(utterance_of_store(store, trained.config, args.source, args.utterances))
     elif Path(args.what).is_file():
@@ -125,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         title = f"{args.exp.name}: {utterances[0].name} moved from {args.source} to {args.target}"
         title += f", {args.scale:g} times as far" if args.scale != 1 else ""
         figure = figure_of(utterances[0], moved[0], trained.config, title, names)
-        figure.savefig(out.with_suffix(".png"), dpi=Config.load(args.exp / "config.yaml").plots.dpi)
+        figure.savefig(out.with_suffix(".png"), dpi=Config.load(args.exp / CONFIG_YAML).plots.dpi)
     error = max(m.error for m in moved)
     if error > BOUND:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dnf.data.audio_blocks import Source
 from dnf.data.kaldi_files import read_table
 from dnf.data.manifests import absolute, number
+from dnf.experiment.layout import SEGMENTS, UTT2SPK, WAV_SCP
 
 
 class Item(NamedTuple):
@@ -35,11 +36,11 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
     items = [Item(path, Source(path, channel), f"recording {path}") for path in recordings]
     if data_dir is None:
         return items
-    if not (data_dir / "wav.scp").is_file():
+    if not (data_dir / WAV_SCP).is_file():
         raise ValueError(f"--data-dir {data_dir}: no wav.scp in it; give a Kaldi data directory")
-    wavs = read_table(data_dir / "wav.scp")
-    segments = read_table(data_dir / "segments") if (data_dir / "segments").is_file() else {}
-    utt2spk = read_table(data_dir / "utt2spk") if (data_dir / "utt2spk").is_file() else {}
+    wavs = read_table(data_dir / WAV_SCP)
+    segments = read_table(data_dir / SEGMENTS) if (data_dir / SEGMENTS).is_file() else {}
+    utt2spk = read_table(data_dir / UTT2SPK) if (data_dir / UTT2SPK).is_file() else {}
     for utt, text in segments.items() if segments else ((utt, f"{utt} 0 -1") for utt in wavs):
         fields = text.split()
         if len(fields) != 3:

@@ -40,7 +40,7 @@ def score(
     correction: Correction | None = None,
     every: int = 1,
 ) -> Iterator[Block]:
-    """Latents and densities of the vectors of a recording, as stage 4 has them.
+    """Latents and densities of the vectors of a recording, as stage latents has them.
 
     Args:
         stats: those that CMVN goes by.

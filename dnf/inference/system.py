@@ -16,6 +16,7 @@ from dnf.decisions.open_set import OpenSet
 from dnf.decisions.utterance_summary import Summary
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON
 from dnf.metrics.effective_frames import observed
 from dnf.models.checkpoint import Trained, load_model
 from dnf.scoring import channel_compensation
@@ -110,28 +111,28 @@ def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
     Raises:
         ValueError: the model knows fewer than two classes.
     """
-    trained = load_model(exp / "best.pt", device)
+    trained = load_model(exp / BEST_PT, device)
     if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
         raise ValueError(f"{exp}: its model has no classes to decide between; give one with prior.cond_dim above 0")
-    config = Config.load(exp / "config.yaml")
+    config = Config.load(exp / CONFIG_YAML)
     calibration, open_set, covariance = None, None, np.zeros(0)
-    if (exp / "calibration.json").is_file():
-        calibration = Calibration.load(exp / "calibration.json")
+    if (exp / CALIBRATION_JSON).is_file():
+        calibration = Calibration.load(exp / CALIBRATION_JSON)
     else:
         log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
         covariance = dev_covariance(exp, config.data)
-    if (exp / "open_set.json").is_file():
-        open_set = OpenSet.load(exp / "open_set.json")
+    if (exp / OPEN_SET_JSON).is_file():
+        open_set = OpenSet.load(exp / OPEN_SET_JSON)
     found = load_channel(exp, frames, trained), channel_compensation.load(exp)
     return Model(trained, config, calibration, open_set, *found, device, covariance)
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
     """``channel.json``, made from the frame stores of training where it is not there; None where there are none."""
-    path, stores = exp / "channel.json", frames or exp.parent / "frames"
+    path, stores = exp / CHANNEL_JSON, frames or exp.parent / "frames"
     if path.is_file():
         return ChannelModel.load(path)
-    if not all((stores / name / "meta.json").is_file() for name in trained.config.data.train):
+    if not all((stores / name / META_JSON).is_file() for name in trained.config.data.train):
         log.warning("%s: neither it nor frame stores in %s (--frames): channels are not compared", path, stores)
         return None
     made = fit_experiment(stores, trained.config, trained.classes)

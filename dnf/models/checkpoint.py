@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dnf.experiment.config import Config, from_saved
+from dnf.experiment.layout import run_again, run_stage
 from dnf.models.dnf import DNF
 
 FORMAT = 3
@@ -35,16 +36,16 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no checkpoint; run stage 3")
+        raise ValueError(f"{path}: no checkpoint; {run_stage('train')}")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        raise ValueError(f"{path}: not a readable checkpoint; delete it and run stage 3 again") from None
+        raise ValueError(f"{path}: not a readable checkpoint; delete it and {run_again('train')}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(
-            f"{path}: not a checkpoint of this program (format {FORMAT}); train again with --stage 3 --force"
+            f"{path}: not a checkpoint of this program (format {FORMAT}); {run_again('train')} with --force"
         )
     return content
 

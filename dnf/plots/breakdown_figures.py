@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from dnf.experiment.config import Config
+from dnf.experiment.layout import FISHER_TSV
 from dnf.experiment.tables import read_tsv
 from dnf.plots.style import LINES, MARKERS, OKABE_ITO, new_figure
 from dnf.scoring.durations import durations, top_share
@@ -23,7 +24,7 @@ def information_figures(exp: Path, config: Config, name: str) -> Iterator[tuple[
     rows = durations(exp, config)
     if rows:
         yield "durations", duration_figure(rows, name)
-    path = exp / "fisher.tsv"
+    path = exp / FISHER_TSV
     ratios = read_tsv(path) if path.is_file() else []
     if ratios:
         yield "fisher", fisher_figure(ratios, name)

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from scipy import special
 
 from dnf.experiment.config import Config
+from dnf.experiment.layout import PLOTS
 from dnf.metrics import detection
 from dnf.metrics.trials import PairTrials, Trials
 from dnf.plots.style import MARKERS, OKABE_ITO, STYLE, new_figure, save
@@ -132,7 +133,7 @@ def make_plots(
         beside: those with the set's control, by system and set.
         config: settings.
     """
-    folder, written = exp / "plots", []
+    folder, written = exp / PLOTS, []
     folder.mkdir(exist_ok=True)
     with matplotlib.style.context(["default", STYLE]):
         for name in sorted({name for sets in judged.values() for name in sets}):

@@ -1,4 +1,4 @@
-"""Stage 5: training curves, 2-D scatter and t-SNE of the latents, score histograms, per-dimension Gaussianity.
+"""Stage plots: training curves, 2-D scatter and t-SNE of the latents, score histograms, per-dimension Gaussianity.
 
 Reads config.yaml, history.tsv, gaussianity_dims.tsv and latents/<set>/ of an experiment and writes plots/*.png, each
 12 inches wide (1200 pixels at 100 dpi). The same input gives the same bytes.
@@ -6,7 +6,6 @@ Reads config.yaml, history.tsv, gaussianity_dims.tsv and latents/<set>/ of an ex
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 from collections.abc import Sequence
@@ -20,6 +19,16 @@ from matplotlib.figure import Figure
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import (
+    CONFIG_YAML,
+    GAUSSIANITY_DIMS_TSV,
+    HISTORY_TSV,
+    LATENTS,
+    META_JSON,
+    PLOTS,
+    run_again,
+    run_stage,
+)
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import read_tsv
 from dnf.plots import gaussianity_figure, latent_figures, style, training_curves
@@ -43,19 +52,19 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
     """Write all figures of an experiment, or those of some sets.
 
     Args:
-        exp: experiment folder, stages 3 and 4 done.
+        exp: experiment folder, stage train and 4 done.
         sets: the sets to show; None for all that have latents, and then figures left by earlier runs are removed.
 
     Returns:
         The files written.
     """
-    config = read_config(exp / "config.yaml")
+    config = read_config(exp / CONFIG_YAML)
     plots, name = config.plots, exp.resolve().name
     names = list(sets) if sets is not None else sets_of(exp)
-    fit = read_latents(exp / "latents" / name_of(config.data, "train"))
-    shown = [fit if s == fit.name else read_latents(exp / "latents" / s) for s in names]
+    fit = read_latents(exp / LATENTS / name_of(config.data, "train"))
+    shown = [fit if s == fit.name else read_latents(exp / LATENTS / s) for s in names]
     colours = style.colours_of([c for s in (fit, *shown) for c in (*s.classes, *s.model_classes)], plots.colours)
-    folder = exp / "plots"
+    folder = exp / PLOTS
     folder.mkdir(exist_ok=True)
     written = []
 
@@ -63,8 +72,8 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
         written.append(save(figure, folder / f"{stem}.png", plots.dpi))
 
     with matplotlib.style.context(["default", style.STYLE]):
-        write("curves", training_curves.curves(read_history(exp / "history.tsv"), name, fit.decides))
-        write("gaussianity", gaussianity_figure.gaussianity(read_shapes(exp / "gaussianity_dims.tsv", shown), name))
+        write("curves", training_curves.curves(read_history(exp / HISTORY_TSV), name, fit.decides))
+        write("gaussianity", gaussianity_figure.gaussianity(read_shapes(exp / GAUSSIANITY_DIMS_TSV, shown), name))
         for stem, figure in information_figures(exp, config, name):
             write(stem, figure)
         for latents in shown:
@@ -91,9 +100,9 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
 
 def sets_of(exp: Path) -> list[str]:
     """Sets that have latents."""
-    found = sorted(path.parent.name for path in exp.glob("latents/*/meta.json"))
+    found = sorted(path.parent.name for path in exp.glob(f"latents/*/{META_JSON}"))
     if not found:
-        raise ValueError(f"{exp / 'latents'}: no set has latents; run stage 4 first (--stage 4)")
+        raise ValueError(f"{exp / 'latents'}: no set has latents; {run_stage('latents')}")
     return found
 
 
@@ -126,7 +135,7 @@ def read_table(path: Path, stage: int, numbers: Sequence[str], gaps: bool = Fals
 def read_config(path: Path) -> Config:
     """The resolved settings of the experiment."""
     if not path.is_file():
-        raise ValueError(f"{path}: not there; run stage 3 first (--stage 3)")
+        raise ValueError(f"{path}: not there; {run_stage('train')}")
     config = Config.load(path)
     for name, colour in config.plots.colours.items():
         if not colors.is_color_like(colour):
@@ -156,7 +165,7 @@ def read_shapes(path: Path, shown: Sequence[LatentSet]) -> list[tuple[str, list[
             title = f"{latents.name}, {classes}: {frames:,} frames, {utterances:,} utterances"
             groups.append((title, sorted(own, key=lambda row: (row["part"], row["dim_index"]))))
     if not groups:
-        raise ValueError(f"{path}: no rows for {' '.join(s.name for s in shown)}; run stage 4 again (--stage 4)")
+        raise ValueError(f"{path}: no rows for {' '.join(s.name for s in shown)}; {run_again('latents')}")
     return groups
 
 
@@ -168,12 +177,12 @@ def read_latents(directory: Path) -> LatentSet:
     if [utt["first"] for utt in latents.utts] != ends[:-1] or not ends[-1] == len(latents.logp) == len(latents.logdet):
         raise ValueError(
             f"{directory}/utts.tsv: its utterances do not fill the {len(latents.logp)} rows of logp.npy one after "
-            f"the other; run stage 4 again (--stage 4)"
+            f"the other; {run_again('latents')}"
         )
     if z.ndim != 2 or len(z) != len(rows) or z.shape[1] < latents.cond_dim or not len(z):
         raise ValueError(
             f"{directory}/z.npy: shape {tuple(z.shape)} does not go with {len(rows)} rows in z_rows.npy and cond_dim "
-            f"{latents.cond_dim} in meta.json; run stage 4 again (--stage 4)"
+            f"{latents.cond_dim} in meta.json; {run_again('latents')}"
         )
     classes = sorted({utt["class"] for utt in latents.utts})
     of_utterance = torch.tensor([classes.index(utt["class"]) for utt in latents.utts])
@@ -197,8 +206,8 @@ def read_latents(directory: Path) -> LatentSet:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.plots.draw", description=__doc__.split("\n\n")[0])
-    parser.add_argument("exp", type=Path, help="experiment folder, stages 3 and 4 done")
+    parser = entry.parser(__spec__, __doc__)
+    parser.add_argument("exp", type=Path, help="experiment folder, with latents")
     parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all that have latents)")
     args = parser.parse_args(argv)
     make_plots(args.exp, args.sets)

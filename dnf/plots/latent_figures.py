@@ -27,7 +27,7 @@ NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
 
 class LatentSet(NamedTuple):
-    """One set's stage 4 output.
+    """One set's stage latents output.
 
     Attributes:
         name: set.

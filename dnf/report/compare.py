@@ -1,12 +1,11 @@
 """Systems against each other: side by side in results.txt, and any two of them utterance by utterance.
 
-``python3 -m dnf.report.compare exp/a exp/b`` holds two systems, experiments or their ``baselines/<name>``, against each other
+``python3 -m dnf compare exp/a exp/b`` holds two systems, experiments or their ``baselines/<name>``, against each other
 on the sets that both decided: differences of accuracy, AUC and Cllr with paired intervals by bootstrap over speakers.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
-from dnf.experiment.layout import FLOW
+from dnf.experiment.layout import CONFIG_YAML, DECISIONS, FLOW, RESULTS_TSV, run_stage
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv
 from dnf.metrics import bootstrap, detection, figure_rows
@@ -69,8 +68,8 @@ def experiments(folder: Path) -> str:
         ValueError: no experiment below the folder has results.
     """
     table: dict[str, dict[str, str]] = {}
-    for path in sorted(folder.glob("*/results.tsv")):
-        data, rows = Config.load(path.parent / "config.yaml").data, read_tsv(path)
+    for path in sorted(folder.glob(f"*/{RESULTS_TSV}")):
+        data, rows = Config.load(path.parent / CONFIG_YAML).data, read_tsv(path)
         train, dev = name_of(data, "train"), name_of(data, "dev")
         several = len({r["class"] for r in rows if r["metric"] == "auc"}) > 1
         for r in rows:
@@ -143,7 +142,7 @@ def experiment_of(folder: Path) -> Path:
 
 
 def read_decided(path: Path) -> tuple[Decided, list[str]]:
-    """A set's table of decisions of stage 7, and the classes of the model."""
+    """A set's table of decisions of stage decide, and the classes of the model."""
     rows = read_tsv(path)
     classes = [name.removeprefix("logp_") for name in rows[0] if name.startswith("logp_")]
     known = [row for row in rows if row["class"] in classes]
@@ -198,17 +197,17 @@ def two_systems(a: Path, b: Path) -> str:
     """A table of differences between two systems on every set, and set with control, that both decided.
 
     Args:
-        a, b: folders of systems, with ``decisions/<set>.txt`` of stage 7.
+        a, b: folders of systems, with ``decisions/<set>.txt`` of stage decide.
 
     Raises:
         ValueError: the systems decided no set in common, or between other classes, or with another reference class.
     """
-    both = sorted(set.intersection(*({p.stem for p in (s / "decisions").glob("*.txt")} for s in (a, b))))
+    both = sorted(set.intersection(*({p.stem for p in (s / DECISIONS).glob("*.txt")} for s in (a, b))))
     if not both:
-        raise ValueError(f"{a} and {b}: no set that both decided; run stage 7 of both")
-    config, other_config = (Config.load(experiment_of(system) / "config.yaml") for system in (a, b))
+        raise ValueError(f"{a} and {b}: no set that both decided; {run_stage('decide')} of both")
+    config, other_config = (Config.load(experiment_of(system) / CONFIG_YAML) for system in (a, b))
     fitted = {name_of(config.data, role) for role in ("train", "dev")}
-    read = {name: [read_decided(system / "decisions" / f"{name}.txt") for system in (a, b)] for name in both}
+    read = {name: [read_decided(system / DECISIONS / f"{name}.txt") for system in (a, b)] for name in both}
     lines = [["set", "metric", "a", "b", "a - b", "95% interval", "p", "utterances", "speakers"]]
     for name, ((ours, classes), (theirs, other)) in read.items():
         if classes != other:
@@ -235,7 +234,7 @@ def two_systems(a: Path, b: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.report.compare", description=__doc__.split("\n\n")[1])
+    parser = entry.parser(__spec__, __doc__, description=__doc__.split("\n\n")[1])
     parser.add_argument("a", type=Path, help="folder of an experiment, or of one of its baselines")
     parser.add_argument("b", type=Path, help="folder of another")
     args = parser.parse_args(argv)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dnf.decisions.calibration import Calibration
 from dnf.experiment.config import Config
-from dnf.experiment.layout import FLOW, systems
+from dnf.experiment.layout import CALIBRATION_JSON, FLOW, systems
 from dnf.experiment.sets import name_of
 from dnf.metrics.figure_rows import p_text
 from dnf.report.cells import GAP, cell, gap_text, share_cell
@@ -18,7 +18,7 @@ def calibration_lines(exp: Path, config: Config) -> list[str]:
     """What each system's calibration is, or that it has none."""
     lines = []
     for name, folder in systems(exp).items():
-        path = folder / "calibration.json"
+        path = folder / CALIBRATION_JSON
         if not path.is_file():
             why = "dev lacks a class" if config.calibrate.enabled else "calibrate.enabled is false"
             lines.append(f"calibration {name} none: {why}; its scores rank utterances and mean no probability")

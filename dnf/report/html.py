@@ -1,4 +1,4 @@
-"""Stage 8: report.html, one page that holds everything: figures, tables, plots, settings, and how to read them.
+"""Stage report: report.html, one page that holds everything: figures, tables, plots, settings, and how to read them.
 
 The page needs no network, no scripts and no other file. It is made from results.tsv, and from config.yaml, env.json and
 plots/*.png where they are there. A metric it does not know is listed, never dropped.
@@ -6,7 +6,6 @@ plots/*.png where they are there. A metric it does not know is listed, never dro
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from dnf.experiment import entry
-from dnf.experiment.layout import FLOW
+from dnf.experiment.layout import CONFIG_YAML, ENV_JSON, FLOW, PLOTS, REPORT_HTML, RESULTS_TSV, run_again, run_stage
 from dnf.experiment.stage import read_marker
 from dnf.experiment.tables import read_tsv
 from dnf.report import html_breakdowns
@@ -106,22 +105,20 @@ def page(exp: Path) -> str:
     Raises:
         ValueError: no results.tsv, or a file that is not what it should be.
     """
-    path = exp / "results.tsv"
+    path = exp / RESULTS_TSV
     if not path.is_file():
-        raise ValueError(f"{path}: not there; run stage 8 (--stage 8), which writes it first")
+        raise ValueError(f"{path}: not there; {run_stage('report')}, which writes it first")
     read = read_tsv(path)
     for line, row in enumerate(read, start=2):
         if None in row or any(row.get(column) is None for column in (*COLUMNS, *row)):
-            raise ValueError(f"{path}: line {line}: not one value for each column of the header; run stage 8 again")
-    settings, environment = exp / "config.yaml", exp / "env.json"
+            raise ValueError(f"{path}: line {line}: not one value for each column of the header; {run_again('report')}")
+    settings, environment = exp / CONFIG_YAML, exp / ENV_JSON
     config_text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
     try:
         config = yaml.safe_load(config_text) or {}
         facts = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
     except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{exp}: config.yaml or env.json is damaged ({error}); run stage 3 again (--stage 3)"
-        ) from None
+        raise ValueError(f"{exp}: config.yaml or env.json is damaged ({error}); {run_again('train')}") from None
     trained = read_marker(exp / ".done.train")
     facts = {"data": trained["source"], **facts} if trained else facts
     rows = Rows([row for row in read if row.get("system", "") in ("", FLOW)])
@@ -149,7 +146,7 @@ def page(exp: Path) -> str:
         training(rows),
         *(section for name, own in others.items() for section in baseline(name, own, controls)),
         other(Rows([*rows.left, *all_detection.left])),
-        pictures(exp / "plots"),
+        pictures(exp / PLOTS),
         Section("How to read this", Html("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in READING) + "</ul>")),
         Section("Settings", Html(f"<pre>{escape(config_text)}</pre>") if config_text else Html("")),
         Section("Run", table(["", ""], head, keys=1) if head else Html("")),
@@ -164,10 +161,10 @@ def facts_line(facts: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.report.html", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("exp", type=Path, help="experiment folder with results.tsv")
     args = parser.parse_args(argv)
-    path = args.exp / "report.html"
+    path = args.exp / REPORT_HTML
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(page(args.exp), encoding="utf-8")
     os.replace(temporary, path)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from dnf.experiment.layout import run_again
+
 STYLE = """
 :root { color-scheme: light dark; --text: #1c1e21; --back: #ffffff; --soft: #f2f4f7; --line: #d5dae1; --link: #0060a8;
   --quiet: #59606a; }
@@ -90,7 +92,7 @@ def is_words(rows: Sequence[Sequence[str]], column: int) -> bool:
 def picture(name: str, png: bytes, caption: str) -> Html:
     """A PNG inside the page, with its size, so that the page does not jump while it loads."""
     if png[:8] != b"\x89PNG\r\n\x1a\n" or len(png) < 24:
-        raise ValueError(f"plots/{name}.png: not a PNG file; run stage 5 again (--stage 5)")
+        raise ValueError(f"plots/{name}.png: not a PNG file; {run_again('plots')}")
     width, height = struct.unpack(">II", png[16:24])
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
     image = f'<img src="{source}" alt="{escape(name)}" width="{width}" height="{height}">'

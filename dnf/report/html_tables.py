@@ -15,7 +15,7 @@ TRAINING = {
     "training_nll": "nats per frame, of a sample of training frames, scored when best.pt was written, in training mode",
     "training_logp": "its LogP",
     "training_logdet": "its LogDet",
-    "train_eval_difference": "nats per frame by which stage 4 differs from that; 0 but for rounding, or model, features or "
+    "train_eval_difference": "nats per frame by which stage latents differs from that; 0 but for rounding, or model, features or "
     "code are not those of training",
     "spikes": "steps whose loss stood far above the recent ones",
     "restores": "times that training went back to the last good checkpoint because a loss or gradient was not finite",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnf.decisions.open_set_rows import KNOWN, METRICS
+from dnf.experiment.layout import BY_SCORE_TSV, GAUSSIANITY_TSV, SPEAKERS_TSV
 from dnf.experiment.settings import Data
 from dnf.experiment.tables import read_tsv
 from dnf.report.cells import GAP, ends, few, gap_text, share_cell
@@ -24,7 +25,7 @@ def seconds_lines(rows: list[dict]) -> list[str]:
 def table_lines(exp: Path) -> list[str]:
     """Each set's and class's speakers of lowest, middle and highest accuracy, and figures by expert score."""
     groups: dict[tuple[str, str], list[dict]] = {}
-    for row in read_tsv(exp / "speakers.tsv") if (exp / "speakers.tsv").is_file() else ():
+    for row in read_tsv(exp / SPEAKERS_TSV) if (exp / SPEAKERS_TSV).is_file() else ():
         if row["accuracy"]:
             groups.setdefault((row["set"], row["class"]), []).append(row)
     found = []
@@ -35,7 +36,7 @@ def table_lines(exp: Path) -> list[str]:
             for word, row in (("lowest", of[0]), ("median", of[len(of) // 2]), ("highest", of[-1]))
         )
         found.append(f"speakers {name} {true} {' | '.join(cells)} [ {len(of)} speakers ]")
-    for row in read_tsv(exp / "by_score.tsv") if (exp / "by_score.tsv").is_file() else ():
+    for row in read_tsv(exp / BY_SCORE_TSV) if (exp / BY_SCORE_TSV).is_file() else ():
         accuracy = f"accuracy {float(row['accuracy']):.4f} " if row["accuracy"] else ""
         counts = f"{row['utterances']} utterances, {row['speakers']} speakers"
         found.append(
@@ -200,7 +201,7 @@ def density_lines(rows: list[dict]) -> list[str]:
 
 def gaussianity_lines(exp: Path) -> list[str]:
     lines = []
-    for r in read_tsv(exp / "gaussianity.tsv"):
+    for r in read_tsv(exp / GAUSSIANITY_TSV):
         test = (
             f"Mardia kurtosis z {float(r['mardia_kurt_z']):.1f} p {r['mardia_kurt_p']} skewness p {r['mardia_skew_p']} [ {r['mardia_frames']} frames ]"
             if r["mardia_kurt_z"]

@@ -1,12 +1,11 @@
-"""Stage 8: every figure of an experiment in results.tsv and results.txt; and all experiments of a folder side by side.
+"""Stage report: every figure of an experiment in results.tsv and results.txt; and all experiments of a folder side by side.
 
-``python3 -m dnf.report.results exp/NAME`` writes both files, whole; ``python3 -m dnf.report.results exp`` compares what is below
+``python3 -m dnf results exp/NAME`` writes both files, whole; ``python3 -m dnf results exp`` compares what is below
 ``exp``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from pathlib import Path
@@ -14,7 +13,20 @@ from pathlib import Path
 from dnf.decisions import breakdowns
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import FLOW, STAGES
+from dnf.experiment.layout import (
+    ACCURACY_TSV,
+    AGREEMENT_JSON,
+    CONFIG_YAML,
+    DENSITIES_TSV,
+    ENV_JSON,
+    FLOW,
+    GAUSSIANITY_TSV,
+    LEFT_OUT_TSV,
+    RESULTS_TSV,
+    RESULTS_TXT,
+    STAGES,
+    TRAINING_JSON,
+)
 from dnf.experiment.sets import name_of
 from dnf.experiment.stage import read_marker
 from dnf.experiment.tables import read_tsv, write_tsv
@@ -44,11 +56,11 @@ GAUSSIANITY = ("skew", "kurt", "skew_within", "kurt_within", "mardia_kurt_z", "m
 
 def collect(exp: Path) -> list[dict]:
     """All figures of an experiment as rows of ``results.tsv``; none depends on the clock or the load of the machine."""
-    for name, number in (("accuracy.tsv", 7), ("gaussianity.tsv", 4), ("agreement.json", 4), ("training.json", 3)):
+    for name, number in ((ACCURACY_TSV, 7), (GAUSSIANITY_TSV, 4), (AGREEMENT_JSON, 4), (TRAINING_JSON, 3)):
         if not (exp / name).is_file():
             raise ValueError(f"{exp / name}: not there; run stage {number}")
-    rows = read_tsv(exp / "accuracy.tsv")
-    for path in sorted(exp.glob("scores/*/densities.tsv")):
+    rows = read_tsv(exp / ACCURACY_TSV)
+    for path in sorted(exp.glob(f"scores/*/{DENSITIES_TSV}")):
         for row in read_tsv(path):
             figures = {name: row[name] for name in ("loglik", "logp", "logdet")} | {
                 "nll": f"{-float(row['loglik']):.6f}"
@@ -58,7 +70,7 @@ def collect(exp: Path) -> list[dict]:
                 | {"value": value, "total": row["frames"]}
                 for name, value in figures.items()
             ]
-    for row in read_tsv(exp / "gaussianity.tsv"):
+    for row in read_tsv(exp / GAUSSIANITY_TSV):
         rows += [
             {
                 "system": FLOW,
@@ -72,7 +84,7 @@ def collect(exp: Path) -> list[dict]:
             if row[name]
         ]
     rows += breakdowns.fisher_summary(exp)
-    agreement = json.loads((exp / "agreement.json").read_text(encoding="utf-8"))
+    agreement = json.loads((exp / AGREEMENT_JSON).read_text(encoding="utf-8"))
     rows += [
         {"metric": f"training_{name}", "value": f"{agreement[f'training_{name}']:.6f}", "total": agreement["frames"]}
         for name in ("nll", "logp", "logdet")
@@ -82,14 +94,14 @@ def collect(exp: Path) -> list[dict]:
     )
     rows += [
         {"metric": name, "value": value}
-        for name, value in json.loads((exp / "training.json").read_text(encoding="utf-8")).items()
+        for name, value in json.loads((exp / TRAINING_JSON).read_text(encoding="utf-8")).items()
     ]
     return [{column: str(row.get(column, "")) for column in COLUMNS} for row in rows]
 
 
 def header(exp: Path, config: Config) -> list[str]:
     """What was run, on what, and how long it took; the only part of results.txt that differs between two equal runs."""
-    environment = json.loads((exp / "env.json").read_text(encoding="utf-8"))
+    environment = json.loads((exp / ENV_JSON).read_text(encoding="utf-8"))
     markers = {name: read_marker(exp / f".done.{name}") for name, stage in STAGES.items() if stage.place == "exp"}
     seconds = " ".join(f"{name} {marker['seconds']}" for name, marker in markers.items() if marker)
     train = markers["train"] or {"source": "unknown", "key": "unknown"}
@@ -99,7 +111,7 @@ def header(exp: Path, config: Config) -> list[str]:
         f"# {train['source']}  experiment {exp}  seed {config.seed}  settings {train['key']}",
         f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
         f"# device {environment['device']} ({', '.join(facts)})  seconds: {seconds}",
-        *(f"# left out: {row['set']}: {row['reason']}" for row in read_tsv(exp / "left_out.tsv")),
+        *(f"# left out: {row['set']}: {row['reason']}" for row in read_tsv(exp / LEFT_OUT_TSV)),
     ]
 
 
@@ -168,19 +180,19 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
 
 def write(exp: Path) -> None:
     """Write results.tsv and results.txt of an experiment, whole."""
-    config, rows = Config.load(exp / "config.yaml"), collect(exp)
-    write_tsv(exp / "results.tsv", rows, COLUMNS)
+    config, rows = Config.load(exp / CONFIG_YAML), collect(exp)
+    write_tsv(exp / RESULTS_TSV, rows, COLUMNS)
     temporary = exp / "results.txt.tmp"
     temporary.write_text(text(exp, rows, config), encoding="utf-8")
-    temporary.replace(exp / "results.txt")
-    log.info("%s", exp / "results.txt")
+    temporary.replace(exp / RESULTS_TXT)
+    log.info("%s", exp / RESULTS_TXT)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.report.results", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("folder", type=Path, help="an experiment to write results of, or the folder of all to compare")
     args = parser.parse_args(argv)
-    if (args.folder / "config.yaml").is_file():
+    if (args.folder / CONFIG_YAML).is_file():
         write(args.folder)
     else:
         print(experiments(args.folder))

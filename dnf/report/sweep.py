@@ -1,13 +1,12 @@
 """What a sweep over a setting found: figures of its experiments against the value, as a table and as one picture.
 
-``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_beta=0`` and so on. ``python3 -m dnf.report.sweep exp train.beta``
+``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_beta=0`` and so on. ``python3 -m dnf sweep exp train.beta``
 prints the table and writes ``exp/sweeps/<name>_beta.tsv`` and ``.png``, for every <name> that has such experiments with
 results.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import logging
 import math
@@ -18,6 +17,7 @@ import matplotlib
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import CONFIG_YAML, RESULTS_TSV, SWEEPS, run_again
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv, write_tsv
 from dnf.plots.style import STYLE, save
@@ -62,7 +62,7 @@ def finished(folder: Path, key: str) -> dict[str, dict[str, Path]]:
     last = key.rsplit(".", 1)[-1]
     for path in sorted(folder.glob(f"*_{last}=*/results.tsv")):
         name = path.parent.name.rpartition(f"_{last}=")[0]
-        found.setdefault(name, {})[setting(Config.load(path.parent / "config.yaml"), key)] = path.parent
+        found.setdefault(name, {})[setting(Config.load(path.parent / CONFIG_YAML), key)] = path.parent
     if not found:
         raise ValueError(f"{folder}: no experiment *_{last}=* has a results.tsv; run ./run.sh --sweep {key}=V1,V2,...")
     return {name: dict(sorted(values.items(), key=lambda item: order(item[0]))) for name, values in found.items()}
@@ -70,9 +70,9 @@ def finished(folder: Path, key: str) -> dict[str, dict[str, Path]]:
 
 def rows_of(exp: Path) -> list[dict[str, str]]:
     """Figures of one experiment: of each set but those of training, over all its classes, or of the only one it has."""
-    config, found = Config.load(exp / "config.yaml"), {}
+    config, found = Config.load(exp / CONFIG_YAML), {}
     training = {*config.data.train, name_of(config.data, "train")}
-    for row in read_tsv(exp / "results.tsv"):
+    for row in read_tsv(exp / RESULTS_TSV):
         metric, name, classes = row["metric"], row["set"], row["class"]
         if metric not in METRICS or name in training or row.get("system") not in (None, "", "dnf"):
             continue
@@ -104,12 +104,14 @@ def summarize(folder: Path, key: str) -> list[str]:
         ValueError: an experiment has no figures to compare, or there is none.
     """
     texts, last = [], key.rsplit(".", 1)[-1]
-    out = folder / "sweeps"
+    out = folder / SWEEPS
     for name, values in finished(folder, key).items():
         rows = [{"value": value, **row} for value, exp in values.items() for row in rows_of(exp)]
-        dpi = Config.load(next(iter(values.values())) / "config.yaml").plots.dpi
+        dpi = Config.load(next(iter(values.values())) / CONFIG_YAML).plots.dpi
         if not rows:
-            raise ValueError(f"{folder}: the experiments {name}_{last}=* have no figures to compare; run stage 8 again")
+            raise ValueError(
+                f"{folder}: the experiments {name}_{last}=* have no figures to compare; {run_again('report')}"
+            )
         out.mkdir(exist_ok=True)
         write_tsv(out / f"{name}_{last}.tsv", rows, COLUMNS)
         with matplotlib.style.context(["default", STYLE]):
@@ -120,7 +122,7 @@ def summarize(folder: Path, key: str) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.report.sweep", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("folder", type=Path, help="folder of the experiments")
     parser.add_argument("key", help="the setting that was swept over, e.g. train.beta")
     args = parser.parse_args(argv)

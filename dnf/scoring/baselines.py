@@ -1,4 +1,4 @@
-"""Stage 4, after the latents: LDA, diagonal GMMs and an MLP on the frames of the flow, scored on the same sets.
+"""Stage latents, after the latents: LDA, diagonal GMMs and an MLP on the frames of the flow, scored on the same sets.
 
 Each leaves ``exp/<exp>/baselines/<name>/latents/<set>/`` as the flow leaves ``latents/<set>/``, with log-likelihoods of
 the classes in ``logp`` and 0 in ``logdet``, so that every later stage treats all systems alike. LDA and GMM give
@@ -19,6 +19,7 @@ from dnf.experiment import entry
 from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config, from_saved
 from dnf.experiment.environment import choose_device
+from dnf.experiment.layout import BASELINES, CONFIG_YAML, LATENTS, MODEL_PT
 from dnf.features.windows import Windows
 from dnf.models import checkpoint
 from dnf.models.gaussians import GMM, LDA
@@ -54,9 +55,9 @@ def why_none(config: Config, classes: list[str]) -> str | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = entry.model_parser("dnf.scoring.baselines", __doc__)
+    parser = entry.model_parser(__spec__, __doc__)
     args = parser.parse_args(argv)
-    config, root = Config.load(args.exp / "config.yaml"), args.exp / "baselines"
+    config, root = Config.load(args.exp / CONFIG_YAML), args.exp / BASELINES
     classes = choose_classes(read_classes(args.classes), config.data.classes, args.classes)
     shutil.rmtree(root, ignore_errors=True)
     reason = why_none(config, classes)
@@ -82,12 +83,12 @@ def main(argv: list[str] | None = None) -> int:
         log.info("%s: %s of %d numbers, made in %.1f s", args.exp, name, size, time.monotonic() - start)
         (root / name).mkdir(parents=True)
         content = {"system": name, "model": models[name].state_dict(), "classes": classes}
-        checkpoint.save(root / name / "model.pt", content | {"config": checkpoint.config_tree(config)})
+        checkpoint.save(root / name / MODEL_PT, content | {"config": checkpoint.config_tree(config)})
     meta = {"classes": classes, "cond_dim": config.dim}
     with torch.no_grad():
         for set_name, windows, _ in each_set(opened, config, classes, device):
             for name, model in models.items() if windows is not None else ():
-                out = root / name / "latents" / set_name
+                out = root / name / LATENTS / set_name
                 with written_whole(out) as folder:
                     write_scored(
                         folder, windows, meta, lambda rows, x: (model(x), torch.zeros(len(x))), f"{name} {out}"

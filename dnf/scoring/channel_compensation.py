@@ -66,6 +66,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnf.experiment.layout import CORRECTION_NPZ
 from dnf.experiment.settings import Channel
 from dnf.features.rows import batch_for
 from dnf.features.segments import Segment
@@ -75,7 +76,7 @@ from dnf.models.prior import ClassPrior
 
 log = logging.getLogger(__name__)
 
-FILE = "correction.npz"
+FILE = CORRECTION_NPZ
 SPANNED = 1e-6  # share of the largest difference of class means below which a direction is not one of them
 
 

@@ -1,6 +1,6 @@
 """Whether a recording sounds as if it came over the channels of training: long-term spectrum, band, level and noise.
 
-    python3 -m dnf.scoring.channel_mismatch exp/frames exp/dnf120     (stage 4 does this)
+    python3 -m dnf.scoring.channel_mismatch exp/frames exp/dnf120     (stage latents does this)
 
 Fits the mean of the statistics of each training set's utterances, and one covariance within the sets (Ledoit-Wolf), and
 writes ``exp/dnf120/channel.json``. A recording is unlike training when its Mahalanobis distance to the nearest set is
@@ -12,7 +12,6 @@ All statistics are of log-mel frames before normalization, natural logarithms of
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import math
@@ -24,6 +23,7 @@ import numpy as np
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import BEST_PT, CHANNEL_JSON
 from dnf.features.fbank import mel_frequencies
 from dnf.features.frame_store import FrameStore
 from dnf.features.rows import evenly_spaced
@@ -232,18 +232,16 @@ def fit_experiment(frames: Path, config: Config, classes: list[str]) -> ChannelM
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m dnf.scoring.channel_mismatch", description=__doc__.split("\n\n")[0]
-    )
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("frames", type=Path, help="folder of the frame stores")
     parser.add_argument("exp", type=Path, help="folder of the experiment, with best.pt; gets channel.json")
     args = parser.parse_args(argv)
     from dnf.models.checkpoint import load_model
 
-    trained = load_model(args.exp / "best.pt")
+    trained = load_model(args.exp / BEST_PT)
     model = fit_experiment(args.frames, trained.config, trained.classes)
-    model.save(args.exp / "channel.json")
-    log.info("%s: %d utterances of %s", args.exp / "channel.json", model.utterances, ", ".join(model.sets))
+    model.save(args.exp / CHANNEL_JSON)
+    log.info("%s: %d utterances of %s", args.exp / CHANNEL_JSON, model.utterances, ", ".join(model.sets))
     return 0
 
 

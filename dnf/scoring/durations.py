@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dnf.experiment.config import Config
+from dnf.experiment.layout import PIECES_TSV
 from dnf.experiment.tables import read_tsv
 from dnf.metrics.figure_rows import share_row
 
@@ -41,7 +42,7 @@ def duration_rows(pieces: Sequence[dict], config: Config) -> list[dict]:
 
 def durations(exp: Path, config: Config) -> list[dict]:
     """Rows of ``durations.tsv`` of all sets; none where the model decides nothing."""
-    path = exp / "pieces.tsv"
+    path = exp / PIECES_TSV
     return duration_rows(read_tsv(path) if path.is_file() else [], config)
 
 

@@ -1,5 +1,5 @@
 """Rows of the tables that say how Gaussian a set's latents are, and which dims carry class: ``gaussianity.tsv``,
-``gaussianity_dims.tsv`` and ``fisher.tsv`` of stage 4."""
+``gaussianity_dims.tsv`` and ``fisher.tsv`` of stage latents."""
 
 from __future__ import annotations
 

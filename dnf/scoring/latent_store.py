@@ -1,4 +1,4 @@
-"""Latents and log-likelihoods of a set on disk, as stage 4 leaves them."""
+"""Latents and log-likelihoods of a set on disk, as stage latents leaves them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from dnf.experiment.layout import LATENTS, META_JSON, UTTS_TSV, run_stage
 
 COUNTS = ("first", "rows")  # columns of utts.tsv that are numbers
 
@@ -36,7 +38,7 @@ class Utterances(Sequence):
 
 
 class Latents(NamedTuple):
-    """What stage 4 left for one set, mapped from disk; rows ``first : first + rows`` of the arrays are an utterance.
+    """What stage latents left for one set, mapped from disk; rows ``first : first + rows`` of the arrays are an utterance.
 
     Attributes:
         classes: K names of the model's classes.
@@ -55,11 +57,11 @@ class Latents(NamedTuple):
 
     @classmethod
     def open(cls, directory: Path) -> Latents:
-        if not (directory / "meta.json").is_file():
-            raise ValueError(f"{directory}: no latents; run stage 4")
-        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        if not (directory / META_JSON).is_file():
+            raise ValueError(f"{directory}: no latents; {run_stage('latents')}")
+        meta = json.loads((directory / META_JSON).read_text(encoding="utf-8"))
         arrays = (mapped(directory / f"{name}.npy") for name in ("logp", "logdet"))
-        return cls(meta["classes"], meta["cond_dim"], Utterances(directory / "utts.tsv"), *arrays)
+        return cls(meta["classes"], meta["cond_dim"], Utterances(directory / UTTS_TSV), *arrays)
 
     def loglik(self, utt: dict) -> np.ndarray:
         """log p(x | k) ``(rows, K)`` float64 of the frames of an utterance, nats."""
@@ -73,10 +75,10 @@ def mapped(path: Path) -> np.ndarray:
 
 
 def latent_sets(exp: Path) -> list[Path]:
-    """``latents/<set>`` of every set that stage 4 left, in byte order."""
-    found = sorted(path.parent for path in (exp / "latents").glob("*/meta.json"))
+    """``latents/<set>`` of every set that stage latents left, in byte order."""
+    found = sorted(path.parent for path in (exp / LATENTS).glob(f"*/{META_JSON}"))
     if not found:
-        raise ValueError(f"{exp / 'latents'}: no latents; run stage 4")
+        raise ValueError(f"{exp / 'latents'}: no latents; {run_stage('latents')}")
     return found
 
 

@@ -14,6 +14,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor
 from tqdm import tqdm
 
+from dnf.experiment.layout import LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV
 from dnf.features.rows import batch_for
 from dnf.features.windows import Windows
 
@@ -73,8 +74,8 @@ def write_scored(
         ValueError: a log density is not finite.
     """
     total = len(windows)
-    logp = open_memmap(folder / "logp.npy", "w+", np.float32, (total, len(meta["classes"])))
-    logdet = open_memmap(folder / "logdet.npy", "w+", np.float32, (total,))
+    logp = open_memmap(folder / LOGP_NPY, "w+", np.float32, (total, len(meta["classes"])))
+    logdet = open_memmap(folder / LOGDET_NPY, "w+", np.float32, (total,))
     batch = batch_for(windows.device)
     for start in tqdm(range(0, total, batch), desc=what, unit="batch"):
         rows = torch.arange(start, min(start + batch, total))
@@ -86,8 +87,8 @@ def write_scored(
         logp[start : start + batch], logdet[start : start + batch] = of_all.cpu(), change.cpu()
     logp.flush()
     logdet.flush()
-    with (folder / "utts.tsv").open("w", encoding="utf-8") as file:
+    with (folder / UTTS_TSV).open("w", encoding="utf-8") as file:
         file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\n")
         for utt, speaker, name, of_set, score, first, rows in windows.segments():
             file.write(f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\n")
-    (folder / "meta.json").write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
+    (folder / META_JSON).write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")

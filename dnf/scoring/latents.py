@@ -1,6 +1,6 @@
-"""Stage 4: latents, LogP under every class, LogDet, Gaussianity, and whether training and evaluation agree.
+"""Stage latents: latents, LogP under every class, LogDet, Gaussianity, and whether training and evaluation agree.
 
-The flow runs once over each set; the scores of stage 6 are sums over what this stage leaves in ``latents/<set>/``.
+The flow runs once over each set; the scores of stage score are sums over what this stage leaves in ``latents/<set>/``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,22 @@ from dnf.experiment import entry
 from dnf.experiment.classes import read_classes
 from dnf.experiment.config import Config
 from dnf.experiment.environment import choose_device
+from dnf.experiment.layout import (
+    AGREEMENT_JSON,
+    BEST_PT,
+    CHANNEL_JSON,
+    CONFIG_YAML,
+    FISHER_TSV,
+    GAUSSIANITY_DIMS_TSV,
+    GAUSSIANITY_TSV,
+    LATENTS,
+    LEFT_OUT_TSV,
+    PIECES_TSV,
+    Z_MEAN_NPY,
+    Z_NPY,
+    Z_ROWS_NPY,
+    run_again,
+)
 from dnf.experiment.tables import write_tsv
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
@@ -49,7 +65,7 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
     figures |= {f"training_{name}": before[name] for name in ("nll", "logp", "logdet")}
     training, evaluation = before["nll"], after["nll"]
     figures |= {"evaluation_nll": evaluation, "difference": evaluation - training}
-    (out / "agreement.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (out / AGREEMENT_JSON).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     log.info(
         "%s: the same %d training frames have NLL %.4f in training and %.4f now", out, len(rows), training, evaluation
     )
@@ -57,7 +73,7 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
         raise ValueError(
             f"{out / 'best.pt'}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, "
             f"more than latents.max_difference {limit} nats apart; the features or the code are not those of training: "
-            "run stage 3 again"
+            f"{run_again('train')}"
         )
 
 
@@ -95,8 +111,8 @@ def write_latents(
     frames = torch.tensor([segment.rows for segment in windows.segments()])
     meta = {"classes": trained.classes, "cond_dim": trained.config.prior.cond_dim}
     with written_whole(out) as folder:
-        z_kept = open_memmap(folder / "z.npy", "w+", np.float32, (len(kept), windows.dim))
-        means = SegmentMeans(folder / "z_mean.npy", frames, windows.dim)
+        z_kept = open_memmap(folder / Z_NPY, "w+", np.float32, (len(kept), windows.dim))
+        means = SegmentMeans(folder / Z_MEAN_NPY, frames, windows.dim)
 
         def density(rows: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             z, change = model(x)
@@ -112,34 +128,34 @@ def write_latents(
         write_scored(folder, windows, meta, density, f"latents {out}")
         z_kept.flush()
         means.file.flush()
-        np.save(folder / "z_rows.npy", kept.numpy())
+        np.save(folder / Z_ROWS_NPY, kept.numpy())
     return tuple(Moments(len(all_classes), windows.dim).merge(of) for of in (moments, of_input))
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = entry.model_parser("dnf.scoring.latents", __doc__)
+    parser = entry.model_parser(__spec__, __doc__)
     args = parser.parse_args(argv)
     config, device, all_classes = (
-        Config.load(args.exp / "config.yaml"),
+        Config.load(args.exp / CONFIG_YAML),
         choose_device(args.device),
         read_classes(args.classes),
     )
-    trained = load_model(args.exp / "best.pt", device, all_classes)
+    trained = load_model(args.exp / BEST_PT, device, all_classes)
     opened = open_sets(args.frames, config)
     splice, cmvn = trained.config.splice, trained.config.cmvn
     train = Windows(
         [opened.stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
     )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
-    fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / "channel.json")
+    fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / CHANNEL_JSON)
     correction = channel_compensation.fit(config.channel, trained.model, train, args.exp)
     del train  # its frames are read again below, and a GPU need not hold them twice
-    for path in (args.exp / "latents").glob("*"):
+    for path in (args.exp / LATENTS).glob("*"):
         if path.name not in dict(opened.sets):
             shutil.rmtree(path)
     rows, dims, fisher, empty = [], [], [], {}
     for name, windows, reason in each_set(opened, trained.config, trained.classes, device):
-        out = args.exp / "latents" / name
+        out = args.exp / LATENTS / name
         if windows is None:
             empty[name] = reason
             shutil.rmtree(out, ignore_errors=True)
@@ -157,11 +173,11 @@ def main(argv: list[str] | None = None) -> int:
     why = reasons(opened.left_out, args.classes.parent) | empty
     for name, reason in why.items():
         log.warning("%s: %s is left out: %s", args.exp, name, reason)
-    write_tsv(args.exp / "left_out.tsv", [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))
-    write_tsv(args.exp / "gaussianity.tsv", rows)
-    write_tsv(args.exp / "gaussianity_dims.tsv", dims)
-    write_tsv(args.exp / "fisher.tsv", fisher, FISHER)
-    write_tsv(args.exp / "pieces.tsv", piece_rows(trained, opened, config, correction), COLUMNS)
+    write_tsv(args.exp / LEFT_OUT_TSV, [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))
+    write_tsv(args.exp / GAUSSIANITY_TSV, rows)
+    write_tsv(args.exp / GAUSSIANITY_DIMS_TSV, dims)
+    write_tsv(args.exp / FISHER_TSV, fisher, FISHER)
+    write_tsv(args.exp / PIECES_TSV, piece_rows(trained, opened, config, correction), COLUMNS)
     return 0
 
 

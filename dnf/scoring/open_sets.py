@@ -1,4 +1,4 @@
-"""The sets that stage 4 scores, one after the other, and the files that every system leaves for each of them."""
+"""The sets that stage latents scores, one after the other, and the files that every system leaves for each of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from dnf.experiment.config import Config
+from dnf.experiment.layout import META_JSON
 from dnf.experiment.sets import Scored, scored_sets
 from dnf.features.frame_store import FrameStore, check_speakers
 from dnf.features.windows import Windows
@@ -29,7 +30,7 @@ def open_sets(frames: Path, config: Config) -> Opened:
         frames: folder of the frame stores.
         config: names the sets and views.
     """
-    present = {path.parent.name for path in frames.glob("*/meta.json")}
+    present = {path.parent.name for path in frames.glob(f"*/{META_JSON}")}
     sets, left_out = scored_sets(config.data, present)
     stores = {name: FrameStore(frames / name) for name in sorted({s for _, view in sets for s in view.sets})}
     check_speakers(stores, config.data)

@@ -1,4 +1,4 @@
-"""How short may a recording be? Pieces of recordings, each normalized by itself, are scored by stage 4.
+"""How short may a recording be? Pieces of recordings, each normalized by itself, are scored by stage latents.
 
 A piece is so many seconds of one utterance, pauses and all, as a shorter recording would have been: CMVN over the
 utterance, or over the speaker, sees the piece alone, windows at its ends repeat its own edge frames, and centring

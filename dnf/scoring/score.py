@@ -1,8 +1,7 @@
-"""Stage 6: log-likelihood of every class, per frame and per utterance, and mean densities per set and class."""
+"""Stage score: log-likelihood of every class, per frame and per utterance, and mean densities per set and class."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import numpy as np
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import CONFIG_YAML, DENSITIES_TSV, SCORES, UTT_SCORES_TXT
 from dnf.experiment.tables import write_tsv
 from dnf.scoring.latent_store import Latents, latent_sets
 
@@ -60,8 +60,8 @@ def score_rows(latents: Latents) -> Iterator[dict]:
 def write_scores(latents: Latents, out: Path, frame_scores: bool) -> None:
     """Write ``utt_scores.txt``, ``densities.tsv`` and, if asked, ``frame_scores.{ark,scp}`` of one set below ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    write_tsv(out / "utt_scores.txt", score_rows(latents))
-    write_tsv(out / "densities.tsv", mean_densities(latents))
+    write_tsv(out / UTT_SCORES_TXT, score_rows(latents))
+    write_tsv(out / DENSITIES_TSV, mean_densities(latents))
     if frame_scores:
         with kaldiio.WriteHelper(f"ark,scp:{out}/frame_scores.ark,{out}/frame_scores.scp") as writer:
             for utt in latents.utts:
@@ -69,14 +69,14 @@ def write_scores(latents: Latents, out: Path, frame_scores: bool) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.scoring.score", description=__doc__)
-    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage 4")
+    parser = entry.parser(__spec__, __doc__)
+    parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage latents")
     args = parser.parse_args(argv)
-    config = Config.load(args.exp / "config.yaml")
-    shutil.rmtree(args.exp / "scores", ignore_errors=True)
+    config = Config.load(args.exp / CONFIG_YAML)
+    shutil.rmtree(args.exp / SCORES, ignore_errors=True)
     for directory in latent_sets(args.exp):
         latents = Latents.open(directory)
-        out = args.exp / "scores" / directory.name
+        out = args.exp / SCORES / directory.name
         write_scores(latents, out, config.score.frame_scores)
         log.info("%s: %d utterances, %d frames", out, len(latents.utts), len(latents.logdet))
     return 0

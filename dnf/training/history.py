@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from dnf.experiment.layout import HISTORY_TSV, TENSORBOARD
 from dnf.experiment.tables import read_tsv, write_tsv
 
 COLUMNS = (
@@ -50,14 +51,14 @@ class History:
     """
 
     def __init__(self, out: Path, step: int, more: Sequence[str] = ()):
-        path, kept = out / "history.tsv", []
+        path, kept = out / HISTORY_TSV, []
         if step and path.is_file():
             kept = [row for row in read_tsv(path) if None not in row.values() and int(row["step"]) <= step]
         columns = (*COLUMNS, *more)
         write_tsv(path, kept, columns)
         self._file = path.open("a", encoding="utf-8", newline="")
         self._writer = csv.DictWriter(self._file, columns, delimiter="\t", lineterminator="\n", restval="")
-        self._board = SummaryWriter(out / "tb", purge_step=step + 1)
+        self._board = SummaryWriter(out / TENSORBOARD, purge_step=step + 1)
         self._began = time.perf_counter() - (float(kept[-1]["seconds"]) if kept else 0.0)
         self._row_began = time.perf_counter()
 

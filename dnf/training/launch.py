@@ -26,6 +26,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.layout import CONFIG_YAML
 from dnf.training.rendezvous import LOOPBACK, Meeting, interface_of, meet
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported; what it would say
@@ -187,7 +188,7 @@ def launch_among(command: list[str], gpus: int, meeting: Meeting) -> Cause | Non
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m dnf.training.launch", description=__doc__.split("\n\n")[0])
+    parser = entry.parser(__spec__, __doc__)
     parser.add_argument("exp", type=Path, help="folder of the experiment, shared by the nodes; see config.yaml there")
     parser.add_argument("--node", type=int, default=1, help="number of this node, from 1 (%(default)s)")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds to wait for the others (%(default)s)")
@@ -195,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         "command", nargs=argparse.REMAINDER, help="module and arguments: dnf.training.train FRAMES EXP ..."
     )
     args = parser.parse_args(argv)
-    settings = Config.load(args.exp / "config.yaml").train
+    settings = Config.load(args.exp / CONFIG_YAML).train
     if not 1 <= args.node <= settings.num_nodes or not args.command or args.command[0].startswith("-"):
         parser.error(f"give --node 1 to {settings.num_nodes} (train.num_nodes), then EXP, then a module to run")
     if settings.num_nodes == 1:

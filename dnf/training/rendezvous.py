@@ -25,9 +25,11 @@ from typing import NamedTuple
 
 from torch.distributed import DistError, TCPStore
 
+from dnf.experiment.layout import RENDEZVOUS_JSON
+
 log = logging.getLogger(__name__)
 
-FILE = "rendezvous.json"
+FILE = RENDEZVOUS_JSON
 LOOPBACK = "127.0.0.1"
 SIOCGIFADDR = 0x8915
 PROBE = 3.0  # seconds for an address to answer

@@ -1,4 +1,4 @@
-"""Stage 3: train a flow, by maximum likelihood or another ``train.objective``; ``best.pt`` is chosen on dev.
+"""Stage train: train a flow, by maximum likelihood or another ``train.objective``; ``best.pt`` is chosen on dev.
 
 A run can be stopped at any point: started again with the same settings it goes on from ``last.pt`` and ends with the
 same weights. A step with a non-finite loss or gradient goes back to the state of ``last.pt`` with half the learning
@@ -17,6 +17,7 @@ from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config, from_saved
 from dnf.experiment.environment import choose_device, describe_environment
 from dnf.experiment.files import write_json
+from dnf.experiment.layout import CONFIG_YAML, ENV_JSON, LAST_PT, TRAINING_JSON
 from dnf.experiment.stage import settings_of
 from dnf.features.frame_store import FrameStore, check_speakers
 from dnf.features.windows import Windows
@@ -92,13 +93,13 @@ def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], ra
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = entry.model_parser("dnf.training.train", __doc__)
+    parser = entry.model_parser(__spec__, __doc__)
     parser.add_argument("--restart", action="store_true", help="train from scratch although there is a last.pt")
     args = parser.parse_args(argv)
-    config, ranks = Config.load(args.exp / "config.yaml"), join(choose_device(args.device))
+    config, ranks = Config.load(args.exp / CONFIG_YAML), join(choose_device(args.device))
     classes = choose_classes(read_classes(args.classes), config.data.classes, args.classes)
     trainer = make_trainer(args.frames, args.exp, config, classes, ranks)
-    last = args.exp / "last.pt"
+    last = args.exp / LAST_PT
     if last.is_file() and not args.restart:
         state = checkpoint.load(last, ranks.device)
         settings = settings_of("train", from_saved(state["config"]))
@@ -113,8 +114,8 @@ def main(argv: list[str] | None = None) -> int:
         environment["device_name"] = f"{ranks.size} x {environment['device_name']}"
     seconds = run(trainer)
     if ranks.writes:
-        write_json(args.exp / "env.json", environment | {"train_seconds": round(seconds, 1)})
-        write_json(args.exp / "training.json", trainer.summary())
+        write_json(args.exp / ENV_JSON, environment | {"train_seconds": round(seconds, 1)})
+        write_json(args.exp / TRAINING_JSON, trainer.summary())
     leave()
     return 0
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dnf.experiment.config import Config
+from dnf.experiment.layout import BEST_PT, LAST_PT
 from dnf.experiment.settings import Train
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows, at_step
@@ -212,8 +213,8 @@ class Trainer:
         self.last_good = self.state()
         if better:
             sample = evaluate(self.model, self.train, self.sample, training=True, ranks=self.ranks)
-            self.save("best.pt", self.last_good | {"dev": figures, "sample": sample})
-        self.save("last.pt", self.last_good)
+            self.save(BEST_PT, self.last_good | {"dev": figures, "sample": sample})
+        self.save(LAST_PT, self.last_good)
         return figures
 
     def save(self, name: str, content: dict) -> None:
