@@ -32,7 +32,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for ((I = 1; I < $#; I++)); do [[ ${!I} != --recipe ]] || { NEXT=$((I + 1)); recipe=${!NEXT-}; }; done
 RECIPE_DIR=$ROOT/egs/$recipe
 [[ -f $RECIPE_DIR/recipe.conf ]] ||
-  { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && ls -d -- */ | tr -d / | xargs)" >&2; exit 2; }
+  { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && printf '%s\n' */recipe.conf | xargs -n1 dirname | xargs)" >&2; exit 2; }
 . "$RECIPE_DIR/recipe.conf"
 help_message+=${RECIPE_HELP:+$'\n'"Options of recipe $recipe:"$'\n'$RECIPE_HELP}
 . "$ROOT/utils/parse_options.sh"

@@ -18,7 +18,8 @@ from recipe_runs import ROOT, results
 
 from dnf.checkpoint import load_model
 from dnf.config import resolve
-from egs.ce_je.local import accented, prepare_data, timit, ume_erj
+from egs.ce_je.local import prepare_data
+from egs.corpora import accented, timit, ume_erj
 
 CONF = ROOT / "egs/ce_je/conf"
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("*.yaml"))

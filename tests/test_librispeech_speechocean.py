@@ -17,7 +17,8 @@ import tree_speechocean
 from recipe_runs import ROOT, results, run_recipe
 from scipy import stats
 
-from egs.librispeech_speechocean.local import librispeech, prepare_data, speechocean
+from egs.corpora import librispeech, speechocean
+from egs.librispeech_speechocean.local import prepare_data
 
 RECIPE = "librispeech_speechocean"
 CORPORA = Path(os.environ.get("DNF_CORPORA", ROOT.parent / "shared" / "corpora"))

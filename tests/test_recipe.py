@@ -139,7 +139,7 @@ def test_compare_lists_every_experiment(everything):
     [
         (("--stgae", "3"), "invalid option --stgae (did you mean --stage?)", 1),
         (("--exp", "nosuch"), "no experiment 'nosuch'", 2),
-        (("--recipe", "nosuch"), "no recipe 'nosuch'; there are: ", 2),
+        (("--recipe", "corpora"), "no recipe 'corpora'; there are: ce_je librispeech_speechocean mini ", 2),
         (("--set", "trian.lr=1"), "unknown setting trian; the nearest known one is train", 1),
         (("--set", "train.lr=fast"), "train.lr: 'fast' is not float", 1),
         (("--stage", "3"), "stage 0 (data) is not done; start with --stage 0", 1),
@@ -179,7 +179,7 @@ def test_the_environment_can_be_sourced_in_a_recipes_folder_and_a_wrong_one_does
         given = {"cwd": ROOT / "egs/wsj", "env": os.environ | more, "capture_output": True, "text": True}
         return subprocess.run(["bash", "-c", words], check=True, **given).stdout.split()
 
-    words = '. ./path.sh && python3 -c "import egs.wsj.local.wsj, dnf; print(dnf.__file__)"'
+    words = '. ./path.sh && python3 -c "import egs.corpora.wsj, dnf; print(dnf.__file__)"'
     assert shell(words, DNF_PYTHON=sys.executable, PYTHONPATH="") == [str(ROOT / "dnf/__init__.py")]
     assert shell(". ./path.sh; echo $? goes on", DNF_PYTHON="/nonexistent") == ["1", "goes", "on"]
 

@@ -17,7 +17,8 @@ from recipe_runs import results, run_recipe
 from dnf import sets
 from dnf.config import resolve
 from dnf.datadir import read_table
-from egs.voxceleb_cnceleb.local import cnceleb, prepare_data, voxceleb
+from egs.corpora import cnceleb, voxceleb
+from egs.voxceleb_cnceleb.local import prepare_data
 
 RECIPE = Path(prepare_data.__file__).parent.parent
 

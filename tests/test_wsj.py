@@ -15,7 +15,8 @@ from recipe_runs import results, run_recipe
 
 from dnf import recipe
 from dnf.recipe import Manifests
-from egs.wsj.local import prepare_data, wsj
+from egs.corpora import wsj
+from egs.wsj.local import prepare_data
 
 
 @pytest.fixture(autouse=True)
@@ -312,7 +313,7 @@ def whole(tmp_path_factory, corpora):
 
 ROW_8 = ("wsj_train (in training mode)", "wsj_train en", "wsj_test en", "ce ce", "je je", "je_12 je")
 
-README = Path(wsj.__file__).parent.parent / "README.md"
+README = Path(prepare_data.__file__).parent.parent / "README.md"
 
 
 @pytest.mark.parametrize("name", ROW_8)

@@ -9,8 +9,7 @@
     --vox1    VoxCeleb1, of which the test part: a mixture of accents   vox    voxceleb
 
 ce and je are divided by speaker, 8 : 1 : 1, in an order that follows from the ids of speakers and the seed; lists stay
-in OUTPUT_DIR/lists. ``accented.py`` says in which forms ce and je may come, ``timit.py`` and the recipes wsj and
-voxceleb_cnceleb how the others must lie.
+in OUTPUT_DIR/lists. The readers in ``egs/corpora`` say in which forms each corpus may come.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ from pathlib import Path
 
 from dnf import entry, recipe
 from dnf.recipe import Corpus, Manifests
-from egs.ce_je.local import accented, timit
-from egs.voxceleb_cnceleb.local import voxceleb
-from egs.wsj.local import wsj
+from egs.corpora import accented, timit, voxceleb, wsj
 
 SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}
 CORPORA = (

@@ -7,8 +7,8 @@
     speechocean_test                adults of speechocean762, test     all
 
 Both corpora, https://www.openslr.org/12 and https://www.openslr.org/101, are CC BY 4.0; ``librispeech.py`` and
-``speechocean.py`` describe origin and layout. Transcripts are not used. No speaker is in two sets; who is where follows
-from the seed and stands in ``OUTPUT_DIR/lists/<set>.txt``.
+``speechocean.py`` of ``egs/corpora`` describe origin and layout. Transcripts are not used. No speaker is in two sets;
+who is where follows from the seed and stands in ``OUTPUT_DIR/lists/<set>.txt``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dnf import entry, recipe
 from dnf.recipe import Corpus, Manifests
-from egs.librispeech_speechocean.local import librispeech, speechocean
+from egs.corpora import librispeech, speechocean
 
 log = logging.getLogger(__name__)
 

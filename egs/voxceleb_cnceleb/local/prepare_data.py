@@ -10,8 +10,7 @@
     --ce, --je   accented English, private         ce, je  ce, je: a language, or an accent, that no model here has seen
 
 Test speakers are the published ones: those of VoxCeleb1's test split, and those of CN-Celeb1's ``eval/``. Dev speakers
-are drawn from the others. ``voxceleb.py`` and ``cnceleb.py`` here, and the recipes wsj and ce_je, say how each corpus
-must lie.
+are drawn from the others. The readers in ``egs/corpora`` say how each corpus must lie.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from pathlib import Path
 from dnf import entry, recipe
 from dnf.recipe import Corpus, Manifests
 from dnf.utterances import Utterance
-from egs.ce_je.local import accented
-from egs.voxceleb_cnceleb.local import cnceleb, voxceleb
-from egs.wsj.local import wsj
+from egs.corpora import accented, cnceleb, voxceleb, wsj
 
 CORPORA = (
     Corpus(

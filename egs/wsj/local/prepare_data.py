@@ -7,7 +7,7 @@
     ce                    --ce    ce     all of it
     je                    --je    je     all of it, with the experts' scores
 
-WSJ: see ``wsj.py``. The two corpora of accented English: see ``egs/ce_je/local/accented.py``; each may be left out.
+``wsj.py`` and ``accented.py`` of ``egs/corpora`` say how they must lie. Each corpus of accented English may be left out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from pathlib import Path
 
 from dnf import entry, recipe
 from dnf.recipe import Corpus, Manifests
-from egs.ce_je.local import accented
-from egs.wsj.local import wsj
+from egs.corpora import accented, wsj
 
 CORPORA = (
     Corpus("wsj", wsj.LAYOUT, wsj.SETS),

@@ -24,7 +24,7 @@ from dnf.datadir import read_table, validate, write_table
 from dnf.recipe import Manifests
 from dnf.recordings_table import read_recordings_table
 from dnf.utterances import Utterance, absolute, number
-from egs.ce_je.local import ume_erj
+from egs.corpora import ume_erj
 
 LAYOUT = "a table .csv or .tsv with columns recording, speaker, class, or a Kaldi data directory"
 LAYOUTS = {"ce": LAYOUT, "je": f"{LAYOUT}, or the folder of UME-ERJ with wav/JE"}
