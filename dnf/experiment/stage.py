@@ -191,7 +191,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(f"--{place}", type=Path, required=True, help=f"folder of the {place} of this run")
     parser.add_argument("--source", default="", help="what stage data is made from, in words")
     parser.add_argument(
-        "--source-tables", type=Path, action="append", default=[], help="table, or folder of tables, that stage data reads"
+        "--source-tables",
+        type=Path,
+        action="append",
+        default=[],
+        help="table, or folder of tables, that stage data reads",
     )
     parser.add_argument("--force", action="store_true", help="run although up to date")
     parser.add_argument("--first", type=int, default=0, help="first stage of an outlook (%(default)s)")

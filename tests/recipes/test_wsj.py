@@ -313,7 +313,7 @@ def whole(tmp_path_factory, corpora):
 
 ROW_8 = ("wsj_train (in training mode)", "wsj_train en", "wsj_test en", "ce ce", "je je", "je_12 je")
 
-README = Path(wsj.__file__).parent.parent / "README.md"
+README = Path(prepare_data.__file__).parent.parent / "README.md"
 
 
 @pytest.mark.parametrize("name", ROW_8)
