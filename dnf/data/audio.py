@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-from lhotse import Recording, SupervisionSegment
+from lhotse import AudioSource, Recording, SupervisionSegment
+from lhotse.utils import fastcopy
 
-from dnf.data import sphere
-from dnf.experiment import entry
+from dnf.data.sound_file import cause, failure, run_pipe, unusable
 from dnf.experiment.settings import Features
-
-STREAMED = 0x7FFFF000  # a pipe's writer leaves this or more as the length of what it cannot know
 
 
 class Rejected(ValueError):
@@ -46,38 +42,22 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
         )
     if utterance.duration < settings.frame_length:
         raise Rejected(f"{where}: {utterance.duration:.3f} s is shorter than one frame; leave it out")
-    if recording.sources[0].type == "file":
-        if truncated(where):
-            raise Rejected(f"{where}: shorter than its header says; it was cut off: restore or leave out the file")
-        if reason := sphere.refusal(where):
-            raise Rejected(f"{where}: {reason}")
     try:
+        if recording.sources[0].type == "file":
+            if reason := unusable(where):
+                raise Rejected(f"{where}: {reason}")
+        elif recording.sources[0].type == "command":
+            made = AudioSource("memory", recording.sources[0].channels, run_pipe(where))
+            recording = fastcopy(recording, sources=[made])
         samples = recording.load_audio(channels=channel, offset=utterance.start, duration=utterance.duration)[0]
+    except Rejected:
+        raise
     except Exception as error:  # what a damaged file raises depends on the backend that reads it
-        raise Rejected(
-            f"{where}: cannot be read ({entry.describe(error)[:200]}); restore or leave out the file"
-        ) from None
+        if recording.sources[0].type == "file":
+            raise Rejected(f"{where}: {failure(where, error)}") from None
+        raise Rejected(f"{where}: cannot be read ({cause(error)}); correct the command or leave it out") from None
     if not np.isfinite(samples).all():
         raise Rejected(f"{where}: has samples that are not numbers; write it again as 16-bit PCM")
     if not samples.any():
         raise Rejected(f"{where}: digital silence; leave it out")
     return samples
-
-
-def truncated(path: Path | str) -> bool:
-    """Whether a RIFF or SPHERE file ends before its samples do; libsndfile reads such a file without a word."""
-    path = Path(path)
-    if not path.is_file():
-        return False
-    if sphere.cut_off(path):
-        return True
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return False
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, length = head[:4], int.from_bytes(head[4:], "little")
-            if name == b"data":
-                return length < STREAMED and file.tell() + length > path.stat().st_size
-            file.seek(length + length % 2, 1)
-    return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,8 @@ from lhotse.augmentation import Resample
 from lhotse.utils import compute_num_samples
 
 from dnf.data import sphere
-from dnf.experiment import entry
+from dnf.data.sound_file import TOLERANCE, cause, cut_off, failure, unusable
+from dnf.data.wav_header import to_open
 
 ROW = 128  # columns that a matrix for resampling has at least
 LARGEST = 300_000  # old times new samples of a period, beyond which there is no such matrix
@@ -37,21 +37,33 @@ def read_blocks(source: Source, seconds: float) -> tuple[int, Iterator[np.ndarra
         ValueError: the file is not there, or cannot be used or read.
     """
     path = source.path
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file")
-    if reason := sphere.refusal(path):
-        raise ValueError(f"{path}: {reason}")
     try:
+        if reason := unusable(path):
+            raise ValueError(reason)
         if sphere.compression(path):  # decoded by another program, as a whole
             samples, rate = sphere.Sphere().read_audio(path)
+            check_segment(source, samples.shape[1], rate)
             return rate, cut([samples.T[round(source.start * rate) :]], source, rate)
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(to_open(path)) as file:
             rate = file.samplerate
+            check_segment(source, file.frames, rate)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # what a damaged file raises depends on its format
-        raise ValueError(
-            f"{path}: cannot be read ({entry.describe(error)[:200]}); restore or convert the file"
-        ) from None
+        raise ValueError(f"{path}: cannot be read ({cause(error, path)}); restore or convert the file") from None
     return rate, cut(file_blocks(path, max(1, round(seconds * rate)), round(source.start * rate)), source, rate)
+
+
+def check_segment(source: Source, count: int, rate: int) -> None:
+    """Raise ``ValueError`` where a recording of ``count`` samples is empty, or the part wanted does not lie in it."""
+    if not count:
+        raise ValueError("has no samples; leave it out")
+    end = count / rate if source.end is None else source.end
+    if not source.start < end <= count / rate + 0.01:
+        raise ValueError(
+            f"its segment {source.start} to {end} s does not lie in the recording of {count / rate:.2f} s; "
+            "correct segments"
+        )
 
 
 def file_blocks(path: str, size: int, first: int) -> Iterator[np.ndarray]:
@@ -60,15 +72,17 @@ def file_blocks(path: str, size: int, first: int) -> Iterator[np.ndarray]:
     Raises:
         ValueError: the file cannot be read to its end.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            file.seek(min(first, file.frames))
+    with soundfile.SoundFile(to_open(path)) as file:
+        count = min(first, file.frames)
+        try:
+            file.seek(count)
             while len(block := file.read(size, dtype="float32", always_2d=True)):
                 yield block
-    except soundfile.SoundFileError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({entry.describe(error)[:200]}); restore or convert the file"
-        ) from None
+                count += len(block)
+        except soundfile.SoundFileError as error:
+            raise ValueError(f"{path}: {failure(path, error)}") from None
+        if file.frames - count > TOLERANCE * file.samplerate:
+            raise ValueError(f"{path}: {cut_off(file.frames, count, 'samples')}")
 
 
 def cut(blocks: Iterable[np.ndarray], source: Source, rate: int) -> Iterator[np.ndarray]:

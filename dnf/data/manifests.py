@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import re
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,7 @@ from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, Sup
 from tqdm import tqdm
 
 from dnf.data import sphere
-from dnf.experiment import entry
+from dnf.data.sound_file import cause, run_pipe, unusable
 
 
 class Utterance(NamedTuple):
@@ -57,21 +56,21 @@ def absolute(path: str, base: Path) -> str:
 
 def make_recording(utterance: Utterance) -> Recording | str:
     """Lhotse's recording from the header of the file, or why there is none."""
+    is_pipe = utterance.path.rstrip().endswith("|")
     try:
-        if not utterance.path.rstrip().endswith("|"):
-            if not Path(utterance.path).is_file():
-                return f"{utterance.path}: no such file; correct the path or leave the recording out"
-            if reason := sphere.refusal(utterance.path):
+        if is_pipe:
+            command = utterance.path.rstrip()[:-1]
+            info = soundfile.info(io.BytesIO(run_pipe(command)))
+            source = AudioSource(type="command", channels=list(range(info.channels)), source=command)
+            made = Recording(utterance.recording, [source], info.samplerate, info.frames, info.frames / info.samplerate)
+        else:
+            if reason := unusable(utterance.path):
                 return f"{utterance.path}: {reason}"
-            return Recording.from_file(utterance.path, recording_id=utterance.recording)
-        command = utterance.path.rstrip()[:-1]
-        info = soundfile.info(
-            io.BytesIO(subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, check=True).stdout)
-        )
-        source = AudioSource(type="command", channels=list(range(info.channels)), source=command)
-        return Recording(utterance.recording, [source], info.samplerate, info.frames, info.frames / info.samplerate)
+            made = Recording.from_file(utterance.path, recording_id=utterance.recording)
     except Exception as error:  # what a damaged header raises depends on the backend that reads it
-        return f"{utterance.path}: cannot be read ({entry.describe(error)[:200]}); restore or leave out the file"
+        remedy = "correct the command or leave it out" if is_pipe else "restore or leave out the file"
+        return f"{utterance.path}: cannot be read ({cause(error, utterance.path)}); {remedy}"
+    return made if made.num_samples else f"{utterance.path}: has no samples; leave it out"
 
 
 def manifests(utterances: Sequence[Utterance]) -> tuple[RecordingSet, SupervisionSet, dict[str, str]]:
@@ -82,23 +81,36 @@ def manifests(utterances: Sequence[Utterance]) -> tuple[RecordingSet, Supervisio
         made = dict(
             zip(unique, tqdm(pool.map(make_recording, unique.values()), total=len(unique), desc="headers", unit="file"))
         )
-    rejected = {u.id: made[u.recording] for u in utterances if isinstance(made[u.recording], str)}
-    supervisions = [supervision(u, made[u.recording]) for u in utterances if u.id not in rejected]
+    rejected, supervisions = {}, []
+    for u in utterances:
+        recording = made[u.recording]
+        reason = recording if isinstance(recording, str) else outside(u, recording)
+        if reason:
+            rejected[u.id] = reason
+        else:
+            supervisions.append(supervision(u, recording))
+    used = {s.recording_id for s in supervisions}
     return (
-        RecordingSet.from_recordings(r for r in made.values() if not isinstance(r, str)),
+        RecordingSet.from_recordings(r for name, r in made.items() if name in used),
         SupervisionSet.from_segments(supervisions),
         rejected,
     )
 
 
-def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegment:
-    """The supervision of an utterance; ``ValueError`` when its segment does not lie in the recording."""
+def outside(utterance: Utterance, recording: Recording) -> str:
+    """Why a segment cannot be cut from its recording; empty where it lies in it."""
     end = recording.duration if utterance.end is None else utterance.end
-    if not utterance.start < end <= recording.duration + 0.01:
-        raise ValueError(
-            f"utterance {utterance.id}: its segment {utterance.start} to {end} s does not lie in {utterance.path} "
-            f"of {recording.duration:.2f} s; correct segments"
-        )
+    if 0 <= utterance.start < end <= recording.duration + 0.01 and utterance.start < recording.duration:
+        return ""
+    return (
+        f"its segment {utterance.start} to {end} s does not lie in {utterance.path} of {recording.duration:.2f} s; "
+        "correct segments"
+    )
+
+
+def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegment:
+    """The supervision of an utterance whose segment lies in the recording."""
+    end = recording.duration if utterance.end is None else utterance.end
     custom = {"class": utterance.name} | ({} if utterance.score is None else {"score": utterance.score})
     return SupervisionSegment(
         id=utterance.id,

@@ -17,10 +17,13 @@ import soundfile
 from lhotse import get_current_audio_backend, set_current_audio_backend
 from lhotse.audio.backend import (
     CompositeAudioBackend,
+    LibsndfileBackend,
     LibsndfileCompatibleAudioInfo,
     Sph2pipeSubprocessBackend,
     get_default_audio_backend,
 )
+
+from dnf.data.wav_header import OpenLength
 
 PROGRAM = "sph2pipe"
 MAGIC = b"NIST_1A\n"
@@ -58,16 +61,20 @@ def refusal(path: str | os.PathLike) -> str:
     )
 
 
-def cut_off(path: str | os.PathLike) -> bool:
-    """Whether an uncompressed SPHERE file ends before its samples do; libsndfile reads such a file without a word."""
+def cut_off(path: str | os.PathLike) -> tuple[int, int] | None:
+    """Bytes of samples that the header says and that are there, of an uncompressed SPHERE file that ends before they do.
+
+    libsndfile reads such a file without a word.
+    """
     fields = header(path)
     if not fields or compression(path):
-        return False
+        return None
     try:
         sizes = (int(fields[name]) for name in ("sample_count", "channel_count", "sample_n_bytes"))
-        return os.path.getsize(path) < int(fields["size"]) + int(np.prod(list(sizes)))
+        said, there = int(np.prod(list(sizes))), os.path.getsize(path) - int(fields["size"])
     except (KeyError, ValueError):
-        return False
+        return None
+    return (said, max(0, there)) if there < said else None
 
 
 class Sphere(Sph2pipeSubprocessBackend):
@@ -82,7 +89,7 @@ class Sphere(Sph2pipeSubprocessBackend):
             raise ValueError(reason)
         done = subprocess.run([PROGRAM, "-p", "-f", "wav", str(path_or_fd)], capture_output=True, check=False)
         if done.returncode or not done.stdout:
-            raise ValueError(f"{PROGRAM} failed: {done.stderr.decode(errors='replace').strip()[:200]}")
+            raise ValueError(f"{PROGRAM} failed: {done.stderr.decode(errors='replace').strip()[-200:]}")
         samples, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32", always_2d=True)
         if str(len(samples)) != (count := header(path_or_fd).get("sample_count")):
             raise ValueError(f"{PROGRAM} made {len(samples)} samples of it, its header says {count}")
@@ -105,8 +112,7 @@ class Sphere(Sph2pipeSubprocessBackend):
 
 
 def install() -> None:
-    """Make Lhotse read SPHERE files by their header, in this process."""
+    """Make Lhotse read what classification reads: SPHERE files by their header, all others with libsndfile."""
     backend = get_current_audio_backend()
     if backend is get_default_audio_backend():  # else it is ours already, or one that the user chose
-        others = [b for b in backend.backends if not isinstance(b, Sph2pipeSubprocessBackend)]
-        set_current_audio_backend(CompositeAudioBackend([Sphere(), *others]))
+        set_current_audio_backend(CompositeAudioBackend([Sphere(), OpenLength(), LibsndfileBackend()]))

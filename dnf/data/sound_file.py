@@ -1,0 +1,135 @@
+"""What stages and classification share in opening a recording: why it cannot be used, in words, and the cause of an error."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import soundfile
+
+from dnf.data import sphere, wav_header
+from dnf.experiment import entry
+
+LONGEST = 300  # characters of a cause, of which the end says most
+TOLERANCE = 0.025  # seconds that may lack at the end, as Lhotse has it
+SAID = re.compile(r"(?:SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)")  # libsndfile on AIFF, AU and W64
+
+
+def not_a_file(path: str | Path) -> str:
+    """Why nothing can be read at ``path``; empty where a file is there."""
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no such file"
+    except OSError as error:
+        return str(error.strerror)
+    if stat.S_ISDIR(mode):
+        return "is a folder, not a recording"
+    if stat.S_ISFIFO(mode):
+        return "is a named pipe (FIFO), which can be read only once; write what comes out of it to a file"
+    return "" if stat.S_ISREG(mode) else "is not a file but a device or socket"
+
+
+def unusable(path: str | Path) -> str:
+    """Why a recording cannot be used, by its header and its length, and what to do; empty where nothing stands against it.
+
+    Raises:
+        OSError: the file cannot be opened.
+        soundfile.LibsndfileError: it is a damaged file of a kind whose header libsndfile reads here.
+    """
+    if reason := not_a_file(path):
+        return f"{reason}; correct the path or leave the recording out"
+    if reason := sphere.refusal(path):
+        return reason
+    if said := sphere.cut_off(path):
+        return cut_off(*said)
+    with open(path, "rb") as file:
+        reason, magic = header_fault(file, os.path.getsize(path)), (file.seek(0), file.read(4))[1]
+    if magic in (b"FORM", b".snd", b"riff") and not reason:
+        fault = SAID.search(soundfile.info(str(path)).extra_info)
+        lengths = (int(fault[1]), int(fault[2])) if fault else (0, 0)
+        if lengths[0] - lengths[1] > 1 and lengths[0] < wav_header.STREAMED:
+            return cut_off(*lengths)
+    return reason
+
+
+def header_fault(file, size: int) -> str:
+    """What is wrong with the length that the header of a RIFF file says; empty for other files."""
+    samples = wav_header.find_samples(file, size)
+    if samples is None or samples.fits or samples.unknown:
+        return ""
+    if samples.said > samples.there:
+        return cut_off(samples.said, samples.there)
+    return (
+        f"its header says {samples.said} bytes of samples, but {samples.there} bytes follow it; "
+        "write the file again, or leave it out"
+    )
+
+
+def cut_off(said: int, there: int, unit: str = "bytes") -> str:
+    return (
+        f"shorter than its header says: {there} of {said} {unit} of samples are there; it was cut off: "
+        "restore or leave out the file"
+    )
+
+
+def count_samples(path: str | Path) -> tuple[int, int, int]:
+    """How many samples a file's header says, how many can be decoded, and its rate, Hz."""
+    with soundfile.SoundFile(wav_header.to_open(path)) as file:
+        count = 0
+        try:
+            while len(block := file.read(1 << 14, dtype="float32", always_2d=True)):
+                count += len(block)
+        except soundfile.SoundFileError:
+            pass
+        return file.frames, count, file.samplerate
+
+
+def failure(path: str | Path, error: Exception) -> str:
+    """Why reading a file that has a good header failed, and what to do."""
+    try:
+        said, there, rate = count_samples(path)
+        if said - there > TOLERANCE * rate:
+            return cut_off(said, there, "samples")
+    except (OSError, soundfile.SoundFileError):
+        pass
+    return f"cannot be read ({cause(error, path)}); restore or leave out the file"
+
+
+def cause(error: Exception, path: str | Path = "") -> str:
+    """Why a file cannot be read, without the words that libraries put around it and the name of the file."""
+    text = entry.describe(error)
+    first = re.search(r"Exception #0 \([^)]*\): (.*?)(?= Exception #1 | Set LHOTSE_|$)", text)
+    text = first[1] if first else text
+    text = re.sub(
+        r"Reading audio from '.*?' failed\. Details: |<class '[\w.]+'>: |Error opening ('.*?'|<.*?>): ", "", text
+    )
+    text = re.sub(r" *\[extra info\].*| Set LHOTSE_\w+=1 .*", "", text)
+    text = text.replace(f"{path}: ", "").strip() if path else text.strip()
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST // 3]} ... {text[-LONGEST // 2 :]}"
+    return text.rstrip(".") or "its samples are damaged"
+
+
+def run_pipe(command: str) -> bytes:
+    """What a command of wav.scp writes, as a sound file whose header fits.
+
+    Raises:
+        ValueError: the command fails or writes nothing; the message has the end of its own stderr, and the folder it ran in.
+    """
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    said = " ".join(done.stderr.decode(errors="replace").split())[-LONGEST:]
+    if done.returncode or not done.stdout:
+        what = f"ended with status {done.returncode}" if done.returncode else "wrote nothing"
+        raise ValueError(f"the command {what}, run in {Path.cwd()}" + (f": {said}" if said else ""))
+    data = bytearray(done.stdout)
+    if reason := header_fault(io.BytesIO(data), len(data)):
+        raise ValueError(f"what the command writes is {reason}")
+    samples = wav_header.find_samples(io.BytesIO(data), len(data))
+    if samples and samples.unknown and samples.said == 0:
+        wav_header.mend(data, samples)
+    return bytes(data)

@@ -1,0 +1,134 @@
+"""How long the samples of a RIFF file are: what its header says, and what is there.
+
+The header is believed when it fits: the samples end where the file does, or more chunks follow them. A length that
+stands for one that the writer did not know is read as "to the end of the file". Anything else is a damaged file.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from lhotse.audio.backend import LibsndfileBackend
+
+STREAMED = 0x7FFF0000  # a pipe's writer leaves this or more as the length of what it cannot know
+ROUND = (1 << 20, 10**7)  # other writers leave a multiple of these
+HEADER = (44, 36)  # or the size of the whole file, or of its RIFF chunk
+FORMS = {b"RIFF": "little", b"RF64": "little", b"BW64": "little", b"RIFX": "big"}
+TAGS = (b"TAG", b"ID3", b"APETAG")  # what players append
+LEAST = 8  # bytes of a chunk's name and length
+
+
+class Samples(NamedTuple):
+    """Where the samples of a file are.
+
+    Attributes:
+        start: their first byte.
+        said: bytes, by the header.
+        there: bytes from ``start`` to the end of the file.
+        fits: whether the header can be believed.
+        field: first byte of the header's length of them.
+        order: of the bytes of a number, ``little`` or ``big``.
+    """
+
+    start: int
+    said: int
+    there: int
+    fits: bool
+    field: int
+    order: str
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the length stands for one that the writer did not know."""
+        if self.fits:
+            return False
+        if self.said <= self.there:
+            return self.said == 0
+        over = (*HEADER, self.start, self.start - LEAST)
+        is_round = any(self.said % size == 0 for size in ROUND)
+        return self.said >= STREAMED or is_round or self.said - self.there in over
+
+
+def find_samples(file: BinaryIO, size: int) -> Samples | None:
+    """Walk the chunks of a file of ``size`` bytes; None for one of another kind, or one that ends before its samples."""
+    file.seek(0)
+    form = file.read(12)
+    order = FORMS.get(form[:4])
+    if order is None or form[8:] != b"WAVE":
+        return None
+    long_size = None
+    while len(head := file.read(LEAST)) == LEAST:
+        name, length, start = head[:4], int.from_bytes(head[4:], order), file.tell()
+        if name == b"ds64":
+            long_size = int.from_bytes(file.read(16)[8:], order)
+        if name == b"data":
+            said = long_size if long_size is not None and length == 0xFFFFFFFF else length
+            return Samples(start, said, size - start, ends_well(file, start + said, size), start - 4, order)
+        file.seek(start + length + length % 2)
+    return None
+
+
+def ends_well(file: BinaryIO, end: int, size: int) -> bool:
+    """Whether samples that end at byte ``end`` are followed by nothing, by padding, or by more chunks."""
+    if end > size:
+        return False
+    for first in (end + end % 2, end):
+        file.seek(first)
+        head = file.read(LEAST)
+        length = max(0, size - first)
+        if length < LEAST or head.startswith(TAGS):
+            return True
+        sizes = (int.from_bytes(head[4:], order) for order in ("little", "big"))
+        if head[:4] not in FORMS and head[:4].isascii() and head[:4].decode("ascii").isprintable():
+            if min(sizes) <= length - LEAST:
+                return True
+    file.seek(end)
+    return not any(any(block) for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def samples_of(path: str | Path) -> Samples | None:
+    with open(path, "rb") as file:
+        return find_samples(file, file.seek(0, 2))
+
+
+def mend(buffer: mmap.mmap | bytearray, samples: Samples) -> None:
+    """Write the true length into a header that says nothing of it; libsndfile cuts one that says too much itself."""
+    buffer[samples.field : samples.field + 4] = min(samples.there, 0xFFFFFFFE).to_bytes(4, samples.order)
+
+
+def needs_mending(path_or_fd: object) -> Samples | None:
+    """Where the samples of a file are, if its header says that there are none."""
+    if not isinstance(path_or_fd, (str, Path)) or not Path(path_or_fd).is_file():
+        return None
+    samples = samples_of(path_or_fd)
+    return samples if samples and samples.unknown and samples.said == 0 else None
+
+
+def to_open(path: str | Path) -> str | Path | mmap.mmap:
+    """What libsndfile opens to read a file to its end: the file, or the file under a mended header."""
+    samples = needs_mending(path)
+    if samples is None:
+        return path
+    with open(path, "rb") as file:
+        buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    mend(buffer, samples)
+    return buffer
+
+
+class OpenLength(LibsndfileBackend):
+    """Lhotse's way to libsndfile, for files whose header leaves their length open."""
+
+    def handles_special_case(self, path_or_fd) -> bool:
+        return needs_mending(path_or_fd) is not None
+
+    def is_applicable(self, path_or_fd) -> bool:
+        return self.handles_special_case(path_or_fd)
+
+    def read_audio(self, path_or_fd, offset=0.0, duration=None, force_opus_sampling_rate=None):
+        """Samples ``(channels, T)`` in -1..1 and their rate, Hz."""
+        return super().read_audio(to_open(path_or_fd), offset, duration)
+
+    def info(self, path_or_fd, force_opus_sampling_rate=None):
+        return super().info(to_open(path_or_fd))
