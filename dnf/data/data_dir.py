@@ -121,7 +121,7 @@ def join(name: str, parts: list[tuple[Path, dict | str]]):
 
 def sets_below(data: Path) -> list[Path]:
     """Data directories below ``data``, in byte order."""
-    found = sorted(path.parent for path in data.glob(f"*/{UTT2SPK}"))
+    found = sorted(path.parent for path in data.glob(f"*/{UTT2SPK}") if not path.parent.name.startswith("."))
     if not found:
         raise ValueError(f"{data}: no data directory below it; {run_stage('data')}")
     return found

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -37,6 +38,29 @@ NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 is_class_name = re.compile(r"[a-z][a-z0-9_]*").fullmatch
 NOT_TEXT = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 ARCHIVE = re.compile(r".*[^ ]:[0-9]+(\[[0-9:,]*\])?")
+
+
+def normal(name: str) -> str:
+    """A name as it is compared: in Unicode's composed form."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+class Spellings:
+    """Names that look alike must be alike: é is one character or two, and then two speakers."""
+
+    def __init__(self, prefix: str):
+        self.prefix, self.first = prefix, {}
+
+    def check(self, kind: str, name: str, place: str) -> None:
+        """Raise ``ValueError`` where ``name`` came before in other characters; names both places."""
+        if name.isascii():
+            return
+        other, before = self.first.setdefault((kind, normal(name)), (name, place))
+        if other != name:
+            raise ValueError(
+                f"{self.prefix}{place}: {kind} {name!r} is spelt with other Unicode characters than in {before} "
+                f"({ascii(name)} and {ascii(other)}); write both alike"
+            )
 
 
 def number_of(value: str) -> float:
@@ -102,7 +126,7 @@ def read_table(path: Path | str) -> dict[str, str]:
     """
     path = Path(path)
     table: dict[str, str] = {}
-    previous = ""
+    spellings, previous = Spellings(f"{path} "), ""
     for number, line in enumerate(read_lines(path), 1):
         key, value = split_line(line, path, number)
         if key in table:
@@ -112,6 +136,7 @@ def read_table(path: Path | str) -> dict[str, str]:
                 f"{path} line {number}: {key!r} comes after {previous!r}, so the file is not in byte order; "
                 f"sort it under LC_ALL=C, or run {FIX} {path.parent}"
             )
+        spellings.check("id", key, f"line {number}")
         table[key] = value
         previous = key
     return table
@@ -120,10 +145,12 @@ def read_table(path: Path | str) -> dict[str, str]:
 def read_loose(path: Path) -> dict[str, str]:
     """Like ``read_table``, but of any order, with blank lines, CRLF ends, repeated lines or no last newline."""
     table: dict[str, str] = {}
+    spellings = Spellings(f"{path} ")
     for number, line in enumerate(read_lines(path, loose=True), 1):
         if not line.strip():
             continue
         key, value = split_line(line.strip(" \t\r"), path, number)
+        spellings.check("id", key, f"line {number}")
         if table.setdefault(key, value) != value:
             raise ValueError(
                 f"{path} line {number}: {key!r} is there before with another value; remove one of the lines"
@@ -131,13 +158,18 @@ def read_loose(path: Path) -> dict[str, str]:
     return dict(sorted(table.items()))
 
 
-def read_lines(path: Path, loose: bool = False) -> list[str]:
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Text of a file; ``ValueError`` names the line that is not in its encoding."""
     data = path.read_bytes()
     try:
-        text = data.decode("utf-8")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path} line {number}: not UTF-8; convert the file with iconv") from None
+        raise ValueError(f"{path} line {number}: not {encoding.upper()}; convert the file with iconv") from None
+
+
+def read_lines(path: Path, loose: bool = False) -> list[str]:
+    text = read_text(path)
     if text.startswith("\ufeff"):
         raise ValueError(f"{path} line 1: begins with a byte-order mark; save the file without it")
     lines = text.split("\n")

@@ -31,11 +31,17 @@ class Utterance(NamedTuple):
     score: float | None = None
     gender: str | None = None
     text: str | None = None
+    language: str | None = None
 
 
 def identifier(text: str) -> str:
     """``text`` as part of a Kaldi id: white space becomes an underscore."""
     return re.sub(r"\s+", "_", text.strip())
+
+
+def is_visible(path: Path, root: Path) -> bool:
+    """Whether neither the file nor a folder of it below ``root`` is hidden, as the ``._`` files that a Mac leaves are."""
+    return not any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def number(text: str, where: str) -> float:
@@ -120,6 +126,7 @@ def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegmen
         speaker=utterance.speaker,
         gender=utterance.gender,
         text=utterance.text,
+        language=utterance.language,
         custom=custom,
     )
 

@@ -13,8 +13,8 @@ import random
 import shutil
 from pathlib import Path
 
-from dnf.data.kaldi_files import read_table, write_table
-from dnf.data.manifests import Utterance, absolute, check_rejected, manifests, number
+from dnf.data.kaldi_files import Spellings, read_table, write_table
+from dnf.data.manifests import Utterance, absolute, check_rejected, is_visible, manifests, number
 from dnf.data.recordings_table import NEEDED, SUFFIXES, read_recordings_table
 from dnf.data.splits import check_splits, speaker_classes
 from dnf.data.validate import validate
@@ -31,7 +31,7 @@ DEV_SHARE = 0.15
 
 def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance]:
     """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
-    validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False)
+    validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False, odd_times=True)
     if not (directory / UTT2CLASS).is_file():
         raise ValueError(f"{directory / 'utt2class'}: no such file; write '<utterance> <class>' a line")
     tables = {name: read_table(directory / name) for name in (WAV_SCP, "utt2spk", "utt2class")}
@@ -66,14 +66,19 @@ def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance
 def read_sets(directory: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
     """Utterances by set, from the table or the data directories of ``directory``."""
     if not directory.is_dir():
-        raise ValueError(f"--data {directory}: no such folder")
+        reason = "is not a folder" if directory.exists() else "no such folder"
+        raise ValueError(f"--data {directory}: {reason}; name the folder of {' or '.join(TABLES)} or data directories")
     tables = [directory / name for name in TABLES if (directory / name).is_file()]
+    kaldi = [path for path in sorted(directory.glob(f"*/{UTT2SPK}")) if is_visible(path, directory)]
+    if len([*tables, *kaldi[:1]]) > 1:
+        raise ValueError(
+            f"--data {directory}: has {' and '.join(str(path.relative_to(directory)) for path in [*tables, *kaldi[:1]])}, "
+            "of which one would be passed over; take away what is not meant"
+        )
     if tables:
         sets = read_recordings_table(tables[0], (*NEEDED, "set"), allow_pipes)
     else:
-        sets = {
-            p.parent.name: read_kaldi(p.parent, directory, allow_pipes) for p in sorted(directory.glob(f"*/{UTT2SPK}"))
-        }
+        sets = {path.parent.name: read_kaldi(path.parent, directory, allow_pipes) for path in kaldi}
     if not sets.get("train"):
         raise ValueError(
             f"--data {directory}: no set 'train': expected data directories train/ [dev/] <test sets>/ or {' or '.join(TABLES)}"
@@ -98,6 +103,21 @@ def split_dev(train: list[Utterance], seed: int) -> tuple[list[Utterance], list[
     return [u for u in train if u.speaker not in chosen], [u for u in train if u.speaker in chosen]
 
 
+def check_speakers(sets: dict[str, list[Utterance]]) -> None:
+    """Raise ``ValueError`` where a speaker is spelt in two ways in two sets, or has two genders."""
+    spellings, genders = Spellings("set "), {}
+    for name, utterances in sets.items():
+        for utterance in utterances:
+            spellings.check("speaker", utterance.speaker, name)
+            if utterance.gender:
+                gender, other = genders.setdefault(utterance.speaker, (utterance.gender, name))
+                if gender != utterance.gender:
+                    raise ValueError(
+                        f"speaker {utterance.speaker} is of gender {gender} in {other} and {utterance.gender} in {name}; "
+                        "correct one of the two"
+                    )
+
+
 def check_order(name: str, utterances: list[Utterance]) -> None:
     """Raise ``ValueError`` where sorting by utterance mixes two speakers, which Kaldi's tables cannot have."""
     speakers = [u.speaker for u in sorted(utterances, key=lambda u: u.id)]
@@ -114,6 +134,7 @@ def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> No
     if "dev" not in sets:
         sets["train"], sets["dev"] = split_dev(sets["train"], config.seed)
         log.info("no dev set: %d utterances of train set apart by speaker", len(sets["dev"]))
+    check_speakers(sets)
     for name, utterances in sets.items():
         check_order(name, utterances)
     speakers = {

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from dnf.data.kaldi_files import Spellings, normal
 from dnf.data.manifests import Utterance, absolute, identifier, number
 from dnf.data.write_set import check_class
 
 SUFFIXES = (".tsv", ".csv")
 NEEDED = ("recording", "speaker", "class")
+GENDERS = {"m": "m", "f": "f", "male": "m", "female": "f"}
 
 
 def read_recordings_table(
@@ -40,10 +44,13 @@ def read_recordings_table(
         if name not in columns:
             between = "comma" if path.suffix == ".csv" else "tab"
             raise ValueError(
-                f"{path}: no column {name!r} in its first line; it must name {', '.join(needed)}, {between} separated"
+                f"{path}: no column {name!r} in its first line; it must name {', '.join(needed)}, {between} separated; "
+                f"it has {', '.join(map(repr, columns)) or 'nothing'}"
             )
     sets: dict[str, list[Utterance]] = {}
     seen: dict[str, int] = {}
+    names = Spellings(f"{path}: ")
+    genders: dict[str, tuple[str, int]] = {}
     for line, row in rows:
         where = f"{path}: line {line}"
         utterance = read_row(row, needed, path.parent, where, allow_pipes, scores)
@@ -53,24 +60,78 @@ def read_recordings_table(
                 f"give a column utt with names of their own"
             )
         seen[utterance.id] = line
+        names.check("utterance", utterance.id, f"line {line}")
+        names.check("speaker", utterance.speaker, f"line {line}")
+        if utterance.gender:
+            gender, first = genders.setdefault(utterance.speaker, (utterance.gender, line))
+            if gender != utterance.gender:
+                raise ValueError(
+                    f"{where}: speaker {utterance.speaker} is {utterance.gender}, but {gender} in line {first}; "
+                    "correct one of the two"
+                )
         sets.setdefault(row.get("set") or "", []).append(utterance)
     if not sets:
         raise ValueError(f"{path}: has no line below its header")
+    for name, utterances in sets.items():
+        sets[name] = [u._replace(gender=genders.get(u.speaker, (None,))[0]) for u in utterances]
     return sets
 
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict]]]:
     """Names of the columns, and the cells of each line with its number."""
-    dialect = (
-        {"delimiter": ",", "strict": True} if path.suffix == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    )
+    is_csv = path.suffix == ".csv"
+    dialect = {"delimiter": ",", "strict": True} if is_csv else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    rows, last = [], 0
     try:
-        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), **dialect)
-        return list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
+        reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), **dialect)
+        for cells in reader:
+            if cells:
+                rows.append((last + 1, cells))
+            last = reader.line_num
     except UnicodeDecodeError:
         raise ValueError(f"{path}: is not text in UTF-8; save the table as such") from None
     except csv.Error as error:
-        raise ValueError(f"{path}: line {reader.reader.line_num}: {error}; correct its quotes and line ends") from None
+        raise ValueError(f"{path}: line {reader.line_num}: {error}; correct its quotes and line ends") from None
+    if not rows:
+        return [], []
+    columns = rows[0][1] if is_csv else [unquoted(cell) for cell in rows[0][1]]
+    check_columns(path, columns)
+    if not is_csv:
+        kept = [name == "text" for name in columns]
+        rows[1:] = [
+            (
+                line,
+                [cell if keep else unquoted(cell) for cell, keep in itertools.zip_longest(cells, kept[: len(cells)])],
+            )
+            for line, cells in rows[1:]
+        ]
+    return columns, [(line, row_of(path, line, columns, cells)) for line, cells in rows[1:]]
+
+
+def row_of(path: Path, line: int, columns: Sequence[str], cells: Sequence[str]) -> dict:
+    """Cells by column; None is the key of those that have no column."""
+    for name, cell in zip(columns, cells):
+        if "".join(cell.splitlines()) != cell:
+            raise ValueError(f"{path}: line {line}: column {name} has a line break in it: {cell!r}; take it out")
+    row = dict(itertools.zip_longest(columns, cells[: len(columns)]))
+    return row | ({None: cells[len(columns) :]} if len(cells) > len(columns) else {})
+
+
+def check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Raise ``ValueError`` where the first line names a column twice."""
+    first: dict[str, int] = {}
+    for at, name in enumerate(columns, 1):
+        before = first.setdefault(normal(name.strip()), at)
+        if before != at and name.strip():
+            raise ValueError(
+                f"{path}: columns {before} and {at} are both called {name.strip()!r}; keep one of them"
+            )
+
+
+def unquoted(cell: str) -> str:
+    """A cell of a .tsv without the quotes that spreadsheets put around one with a comma or quote in it."""
+    inner = re.fullmatch(r'"((?:[^"]|"")*)"', cell)
+    return inner[1].replace('""', '"') if inner else cell
 
 
 def read_row(
@@ -89,12 +150,33 @@ def read_row(
             f"{where}: recording is a command, which would be run; name a file, or give --allow-pipes true"
         )
     speaker = identifier(row["speaker"])
-    utt = identifier(row.get("utt") or "") or identifier(Path(row["recording"]).stem)
+    utt = identifier(row.get("utt") or "")
+    check_visible(speaker, "speaker", where)
+    check_visible(utt or Path(row["recording"]).stem, "utt" if utt else "recording", where)
+    utt = utt or identifier(Path(row["recording"]).stem)
     utt = utt if utt.startswith(f"{speaker}-") else f"{speaker}-{utt}"
     score = number(row["score"], f"{where}: score") if row.get("score") else None
     if scores and score is not None and not scores[0] <= score <= scores[1]:
         raise ValueError(f"{where}: score {score:g} is not between {scores[0]:g} and {scores[1]:g}")
     return Utterance(
         utt, utt, absolute(row["recording"], folder), speaker, row["class"],
-        score=score, gender=row.get("gender") or None, text=row.get("text") or None,
+        score=score, gender=gender_of(row.get("gender") or "", where), text=row.get("text") or None,
     )  # fmt: skip
+
+
+def check_visible(name: str, column: str, where: str) -> None:
+    """Raise ``ValueError`` for a character that nobody sees, such as a zero-width space, in what becomes part of an id."""
+    hidden = next((character for character in name if not character.isprintable()), None)
+    if hidden:
+        called = unicodedata.name(hidden, "a control character")
+        raise ValueError(f"{where}: column {column} has U+{ord(hidden):04X} ({called}) in it: {name!r}; take it out")
+
+
+def gender_of(text: str, where: str) -> str | None:
+    """``m`` or ``f``; None where nothing is said."""
+    if not text.strip():
+        return None
+    gender = GENDERS.get(text.strip().lower())
+    if gender is None:
+        raise ValueError(f"{where}: gender {text!r} is not one of {', '.join(GENDERS)}")
+    return gender

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
@@ -20,6 +21,7 @@ from dnf.data.kaldi_files import (
     RECORDINGS,
     SUPERVISIONS,
     VALUES,
+    Spellings,
     is_class_name,
     number_of,
     read_lines,
@@ -60,6 +62,7 @@ def validate(
     need_feats: bool = False,
     need_spk2utt: bool = True,
     spk_sort: bool = True,
+    odd_times: bool = False,
     classes: Path | str | None = None,
 ) -> Counts:
     """Check a data directory: every file that is there, and that they agree.
@@ -71,6 +74,7 @@ def validate(
         need_wav: wav.scp must be there.
         need_feats: feats.scp must be there.
         need_spk2utt: spk2utt must be there; it follows from utt2spk.
+        odd_times: accept segments of no length or outside of a recording, for who rejects them one by one.
         spk_sort: utt2spk must stay sorted when sorted by speaker.
         classes: file of class names, one a line; every class of the set must be in it.
 
@@ -86,11 +90,16 @@ def validate(
             hint = f"run {FIX} {directory}" if name == "spk2utt" else "make it, or name another directory"
             raise ValueError(f"{directory / name}: no such file; {hint}")
     names = ["utt2spk", "spk2utt", *BY_UTTERANCE, *BY_SPEAKER, *BY_RECORDING]
-    tables = {name: read_checked(directory / name, allow_pipes) for name in names if (directory / name).is_file()}
+    tables = {
+        name: read_checked(directory / name, allow_pipes, odd_times) for name in names if (directory / name).is_file()
+    }
     utt2spk = tables["utt2spk"]
     if not utt2spk:
         raise ValueError(f"{directory}/utt2spk: no utterances; make the set again")
     tables.setdefault("spk2utt", spk2utt_of(utt2spk))
+    spellings = Spellings(f"{directory}/utt2spk ")
+    for line, speaker in enumerate(utt2spk.values(), 1):
+        spellings.check("speaker", speaker, f"line {line}")
     check_spk2utt(directory, utt2spk, tables["spk2utt"], spk_sort)
     check_recordings(directory, tables, wav_files)
     for name, table in tables.items():
@@ -110,10 +119,12 @@ def validate(
     return count(tables, manifests)
 
 
-def read_checked(path: Path, allow_pipes: bool) -> dict[str, str]:
+def read_checked(path: Path, allow_pipes: bool, odd_times: bool = False) -> dict[str, str]:
     """Read a table and check each value on its own."""
     table = read_table(path)
     is_value, wanted = VALUES.get(path.name, (None, ""))
+    if odd_times and path.name == SEGMENTS:
+        is_value, wanted = are_times, "'recording start end' in seconds"
     for line, (key, value) in enumerate(table.items(), 1):
         if path.suffix == ".scp" and "|" in (value.strip()[:1], value.strip()[-1:]):
             if not allow_pipes:
@@ -124,6 +135,12 @@ def read_checked(path: Path, allow_pipes: bool) -> dict[str, str]:
         elif is_value and not is_value(value):
             raise ValueError(f"{path} line {line}: {key!r} has {value!r}, not {wanted}; mend or remove the line")
     return table
+
+
+def are_times(value: str) -> bool:
+    """Whether ``value`` is a recording and two numbers."""
+    fields = re.split("[ \t]+", value)
+    return len(fields) == 3 and all(math.isfinite(number_of(field)) for field in fields[1:])
 
 
 def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, str], spk_sort: bool) -> None:

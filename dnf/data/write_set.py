@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
 
-from dnf.data.kaldi_files import is_class_name, write_table
+from dnf.data.kaldi_files import Spellings, is_class_name, write_table
 from dnf.experiment.layout import CMVN_SCP, FEATS_SCP, RECORDINGS_JSONL, REJECTED_TXT, SUPERVISIONS_JSONL, VAD_SCP
+
+log = logging.getLogger(__name__)
 
 MADE_FROM_AUDIO = (FEATS_SCP, VAD_SCP, CMVN_SCP, "utt2num_frames", REJECTED_TXT)  # by stage features
 
@@ -33,8 +36,22 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
         validate_recordings_and_supervisions(recordings, supervisions)
     except AssertionError as error:
         raise ValueError(f"{directory}: {error}") from None
+    spellings, genders = Spellings(f"{directory}: "), {}
     for utterance in supervisions:
         check_utterance(utterance, directory)
+        spellings.check("speaker", utterance.speaker, f"utterance {utterance.id}")
+        gender = genders.setdefault(utterance.speaker, utterance.gender)
+        if gender != utterance.gender:
+            raise ValueError(
+                f"{directory}: utterance {utterance.id}: speaker {utterance.speaker} is of gender {utterance.gender} here "
+                f"and {gender} in another utterance; correct one of the two"
+            )
+    unknown = [speaker for speaker, gender in genders.items() if gender not in ("m", "f")]
+    if 0 < len(unknown) < len(genders):
+        log.warning(
+            "%s: %d of %d speakers have no gender, the first is %s: spk2gender is left out",
+            *(directory, len(unknown), len(genders), unknown[0]),
+        )
 
     directory.mkdir(parents=True, exist_ok=True)
     for name in MADE_FROM_AUDIO:

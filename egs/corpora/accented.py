@@ -78,7 +78,7 @@ def prefixed(utterance: Utterance, prefix: str) -> Utterance:
 
 def read_kaldi(directory: Path, name: str) -> list[Utterance]:
     """Utterances of a Kaldi data directory; those without a class in ``utt2class`` are of class ``name``."""
-    validate(directory, wav_files=False, need_spk2utt=False)
+    validate(directory, wav_files=False, need_spk2utt=False, odd_times=True)
     with tempfile.TemporaryDirectory() as folder:
         for table in IMPORTED:
             if (directory / table).is_file():

@@ -25,7 +25,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from dnf.data import recipe
-from dnf.data.manifests import Utterance
+from dnf.data.kaldi_files import read_text
+from dnf.data.manifests import Utterance, is_visible
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,9 @@ def read_data(root: Path, corpus: str, name: str) -> list[Utterance]:
     """All utterances below ``data/``, sorted."""
     spoken = []
     for folder in sorted(path for path in (root / "data").glob("id*") if SPEAKER.fullmatch(path.name)):
-        recordings = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in READABLE}
+        recordings = {
+            path.stem: path for path in sorted(folder.iterdir()) if path.suffix in READABLE and path.name[0] != "."
+        }
         for stem, path in recordings.items():
             utt = f"cn_{folder.name}-{stem}"
             spoken.append(Utterance(utt, utt, str(path.absolute()), f"cn_{folder.name}", name))
@@ -106,13 +109,13 @@ def read_division(root: Path) -> dict[str, str]:
         raise ValueError(f"{dev}: no such file; CN-Celeb1 has it: copy dev/ and eval/ to where data/ is")
     names = [path.name for part in ("test", "enroll") for path in (root / "eval" / part).glob("id*")]
     for path in sorted((root / "eval" / "lists").glob("*.lst")):
-        names += SPEAKER.findall(path.read_text(encoding="utf-8"))
+        names += SPEAKER.findall(read_text(path)) if is_visible(path, root) else []
     test = {f"cn_{name[:7]}" for name in names if SPEAKER.match(name)}
     if not test:
         raise ValueError(
             f"{root / 'eval'}: no test speakers; CN-Celeb1 has eval/lists, eval/test and eval/enroll: copy them"
         )
-    train = {f"cn_{speaker}" for speaker in dev.read_text(encoding="utf-8").split()}
+    train = {f"cn_{speaker}" for speaker in read_text(dev).split()}
     both = sorted(train & test)
     if both:
         raise ValueError(

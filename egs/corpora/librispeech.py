@@ -1,4 +1,4 @@
-"""LibriSpeech: English audio books of LibriVox, read by volunteers, 16 kHz FLAC, read by Lhotse's recipe.
+"""LibriSpeech: English audio books of LibriVox, read by volunteers, 16 kHz FLAC.
 
 Origin: Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP 2015;
 https://www.openslr.org/12. Licence: CC BY 4.0. The readers are mostly, not all, native speakers: nobody asked them.
@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import logging
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from lhotse.recipes.librispeech import download_librispeech, prepare_librispeech
-from lhotse.utils import fastcopy
+from lhotse.recipes.librispeech import download_librispeech
 
-from dnf.data import manifests, recipe
+from dnf.data import recipe
+from dnf.data.kaldi_files import read_text
+from dnf.data.manifests import Utterance, is_visible
 from dnf.data.recipe import Manifests
 from dnf.experiment import entry
 
@@ -34,37 +36,37 @@ PUBLISHED = {
 }
 
 
-def read(folder: Path, part: str, nj: int = 1, max_rejected: float = 0.01) -> Manifests:
+def read(folder: Path, part: str, output_dir: Path, max_rejected: float = 0.01) -> Manifests:
     """One part of LibriSpeech, class en, speakers ``librispeech_<reader>``.
 
     Args:
         folder: LibriSpeech.
         part: a key of ``PUBLISHED``.
-        nj: threads that read headers.
-        max_rejected: share of the recordings that may be missing.
+        output_dir: gets ``lists/librispeech_<part>_rejected.txt``.
+        max_rejected: share of the recordings that may be missing or unreadable.
 
     Raises:
-        ValueError: the part is not there, or too many of its recordings are not, or one cannot be read.
+        ValueError: the part is not there, or too many of its recordings are not or cannot be read.
     """
     folder = folder.absolute()
-    transcripts = [path.read_text(encoding="utf-8") for path in (folder / part).rglob("*.trans.txt")]
-    listed = {line.split()[0] for text in transcripts for line in text.splitlines() if line.strip()}
+    lists = sorted(path for path in (folder / part).rglob("*.trans.txt") if is_visible(path, folder))
+    listed = {line.split()[0] for path in lists for line in read_text(path).splitlines() if line.strip()}
     if not listed:
         raise ValueError(f"--librispeech {folder}: no {part}/<reader>/<chapter>/*.trans.txt; expected {LAYOUT}")
-    try:
-        made = prepare_librispeech(folder, dataset_parts=[part], num_jobs=nj)[part]
-    except Exception as error:  # what a damaged header raises depends on the backend that reads it
-        raise ValueError(
-            f"--librispeech {folder}: a file of {part} cannot be read; restore or remove it: {entry.describe(error)}"
-        ) from None
-    absent = listed - {recording.id for recording in made["recordings"]}
-    missing = dict.fromkeys(absent, "its recording is not there; restore it, or take its line out of the .trans.txt")
-    manifests.check_rejected(missing, len(listed), max_rejected, f"--librispeech {folder}: {part}")
     genders = read_genders(folder / "SPEAKERS.TXT")
-    supervisions = [fastcopy(s, text=None, gender=genders.get(s.speaker)) for s in made["supervisions"]]
-    labelled = recipe.label(Manifests(made["recordings"], supervisions), "en", "librispeech")
-    recipe.expect(f"LibriSpeech {part}", recipe.counts(labelled), PUBLISHED[part])
-    return labelled
+    spoken = [utterance(folder / part, name, genders) for name in sorted(listed)]
+    made = recipe.make(f"librispeech_{part}", spoken, output_dir, max_rejected)
+    recipe.expect(f"LibriSpeech {part}", recipe.counts(made), PUBLISHED[part])
+    return made
+
+
+def utterance(folder: Path, name: str, genders: Mapping[str, str]) -> Utterance:
+    """The utterance ``<reader>-<chapter>-<number>`` of the part in ``folder``."""
+    reader, rest = name.split("-", 1) if "-" in name else (name, "")
+    path = folder / Path(*name.split("-")).parent / f"{name}.flac"
+    speaker = f"librispeech_{reader}"
+    utt = f"{speaker}-{rest}"
+    return Utterance(utt, utt, str(path), speaker, "en", gender=genders.get(reader), language="English")
 
 
 def read_genders(path: Path) -> dict[str, str]:
@@ -72,7 +74,7 @@ def read_genders(path: Path) -> dict[str, str]:
     if not path.is_file():
         log.info("%s: not there; genders are left out", path)
         return {}
-    lines = (line.split("|") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(";"))
+    lines = (line.split("|") for line in read_text(path).splitlines() if not line.startswith(";"))
     return {fields[0].strip(): fields[1].strip().lower() for fields in lines if len(fields) > 1}
 
 

@@ -24,7 +24,7 @@ from lhotse.kaldi import load_kaldi_data_dir
 from lhotse.utils import resumable_download, safe_extract
 
 from dnf.data import recipe
-from dnf.data.kaldi_files import read_loose, write_table
+from dnf.data.kaldi_files import read_loose, read_text, write_table
 from dnf.data.manifests import Utterance
 from dnf.experiment import entry
 
@@ -108,7 +108,7 @@ def read_scores(path: Path, name: str) -> dict[str, float]:
         log.info("%s: not there; utterances have no scores", path)
         return {}
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(path), object_pairs_hook=unique)
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({entry.describe(error)}); {RESTORE}") from None
     if not isinstance(tree, dict):
@@ -121,6 +121,14 @@ def read_scores(path: Path, name: str) -> dict[str, float]:
             raise ValueError(f"{path}: utterance {utt}: {name} is {value!r}, not a number from {scale}; {RESTORE}")
         scores[utt] = float(value)
     return scores
+
+
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; ``ValueError`` for a key that is there twice."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"key {max(names, key=names.count)!r} is there twice")
+    return dict(pairs)
 
 
 def download(folder: Path) -> None:

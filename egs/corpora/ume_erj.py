@@ -21,7 +21,8 @@ import logging
 from pathlib import Path
 
 from dnf.data import recipe
-from dnf.data.manifests import Utterance, identifier, number
+from dnf.data.kaldi_files import read_text
+from dnf.data.manifests import Utterance, identifier, is_visible, number
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def read(path: Path) -> list[Utterance]:
     if scores:
         recipe.expect("UME-ERJ", {"rated sentences": len(scores)}, EXPECTED)
         return [sentence(path / SPEECH / name, score) for name, score in sorted(scores.items())]
-    files = sorted(file for file in (path / SPEECH).glob("*/*/[Ss]*") if file.suffix.lower() == ".wav")
+    files = sorted(
+        file for file in (path / SPEECH).glob("*/*/[Ss]*") if file.suffix.lower() == ".wav" and is_visible(file, path)
+    )
     if not files:
         raise ValueError(f"{path / SPEECH}: no sentences; expected <SITE>/<speaker>/S*.wav below it")
     log.warning("%s: no %s: all %d sentences are used, without scores", path, LISTS, len(files))
@@ -53,7 +56,7 @@ def read_scores(path: Path) -> dict[str, float]:
     """The mean rating by file, ``<SITE>/<speaker>/<file>``."""
     ratings: dict[str, list[float]] = {}
     for file in sorted(path.glob(LISTS)):
-        for line, text in enumerate(file.read_text(encoding="shift_jis").splitlines(), 1):
+        for line, text in enumerate(read_text(file, "shift_jis").splitlines(), 1):
             name, *found = text.split("#")[0].split() or [""]
             where = f"{file}: line {line}"
             if name and (name.count("/") != 2 or not found):

@@ -18,12 +18,14 @@ VoxCeleb1 are the test set; its other speakers and all of VoxCeleb2 are for trai
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dnf.data import recipe
-from dnf.data.manifests import Utterance
+from dnf.data.kaldi_files import read_text
+from dnf.data.manifests import Utterance, is_visible
 
 READABLE = (".wav", ".flac")
 SPEAKER = "id" + 5 * "[0-9]"
@@ -96,17 +98,24 @@ def read_meta(path: Path) -> dict[str, Speaker]:
     """Speakers by id from ``vox1_meta.csv`` (tabs) or ``vox2_meta.csv`` (commas, no nationality)."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; download it from {URL}/{path.name} into {path.parent}")
-    speakers = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for line, row in enumerate(csv.reader(file, delimiter="\t" if path.name.startswith("vox1") else ","), start=1):
-            fields = [field.strip() for field in row]
-            if line == 1 or not fields:
-                continue
-            if len(fields) not in (4, 5) or fields[-1] not in ("dev", "test"):
-                raise ValueError(
-                    f"{path}: line {line}: not '<id> <name> <gender> [<nationality>] dev|test'; download it again"
-                )
-            speakers[fields[0]] = Speaker(fields[2], fields[3] if len(fields) == 5 else "", fields[-1])
+    speakers, seen = {}, {}
+    rows = csv.reader(
+        io.StringIO(read_text(path, "utf-8-sig"), newline=""), delimiter="\t" if path.name.startswith("vox1") else ","
+    )
+    for line, row in enumerate(rows, start=1):
+        fields = [field.strip() for field in row]
+        if line == 1 or not fields:
+            continue
+        if len(fields) not in (4, 5) or fields[-1] not in ("dev", "test"):
+            raise ValueError(
+                f"{path}: line {line}: not '<id> <name> <gender> [<nationality>] dev|test'; download it again"
+            )
+        speaker = Speaker(fields[2], fields[3] if len(fields) == 5 else "", fields[-1])
+        if speakers.setdefault(fields[0], speaker) != speaker:
+            raise ValueError(
+                f"{path}: line {line}: {fields[0]} is not what line {seen[fields[0]]} says of it; download it again"
+            )
+        seen[fields[0]] = line
     return speakers
 
 
@@ -123,7 +132,7 @@ def recordings_of(folders: Sequence[Path]) -> dict[str, str]:
     """Paths of a speaker's recordings by ``<video>-<number>``; ``ValueError`` for an .m4a that is not converted."""
     found: dict[str, str] = {}
     encoded = {}
-    for path in sorted(path for folder in folders for path in folder.glob("*/*.*")):
+    for path in sorted(path for folder in folders for path in folder.glob("*/*.*") if is_visible(path, folder)):
         key = f"{path.parent.name}-{path.stem}"
         if path.suffix == ".m4a":
             encoded[key] = path

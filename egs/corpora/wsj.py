@@ -31,7 +31,7 @@ from collections import Counter
 from pathlib import Path
 
 from dnf.data import recipe, sphere
-from dnf.data.manifests import Utterance
+from dnf.data.manifests import Utterance, is_visible
 from dnf.data.recipe import Manifests
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def read(directory: Path) -> list[Utterance]:
     first = paths[min(paths)]
     if reason := sphere.refusal(first):
         raise ValueError(f"{first}: {reason}")
-    genders = read_genders([*documents, *directory.iterdir()])
+    genders = read_genders([*documents, *(path for path in directory.iterdir() if is_visible(path, directory))])
     return [
         Utterance(f"wsj_{name[:3]}-{name}", f"wsj_{name[:3]}-{name}", str(path), f"wsj_{name[:3]}", "en",
                   gender=genders.get(name[:3]))
@@ -102,7 +102,7 @@ def child(folder: Path, name: str) -> Path | None:
 
 
 def files_below(folder: Path | None) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder else []
+    return sorted(path for path in folder.rglob("*") if path.is_file() and is_visible(path, folder)) if folder else []
 
 
 def list_recordings(folders: list[Path | None]) -> dict[str, Path]:
@@ -156,13 +156,18 @@ def read_index(path: Path) -> dict[str, str]:
 
 def read_genders(files: list[Path]) -> dict[str, str]:
     """Gender by speaker, ``m`` or ``f``, from the files called ``spkrinfo.txt``, ``wsj0-train-spkrinfo.txt`` ..."""
-    genders = {}
+    genders: dict[str, dict[str, Path]] = {}
     for path in files:
         if path.name.lower().endswith("spkrinfo.txt"):
             for line in path.read_text(encoding="latin-1").lower().splitlines():
                 if match := re.match(r"(\w{3})\s+([mf])\b", line):
-                    genders[match[1]] = match[2]
-    return genders
+                    genders.setdefault(match[1], {})[match[2]] = path
+    for speaker, of_speaker in sorted(genders.items()):
+        if len(of_speaker) > 1:
+            log.warning(
+                "speaker %s: m in %s, f in %s; left without a gender", speaker, of_speaker["m"], of_speaker["f"]
+            )
+    return {speaker: min(of_speaker) for speaker, of_speaker in genders.items() if len(of_speaker) == 1}
 
 
 def divide(

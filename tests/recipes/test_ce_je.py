@@ -237,7 +237,7 @@ def test_ume_erj_damaged_list_names_the_line(tmp_path, noise, line):
 def test_timit_in_every_layout(tmp_path, noise, caplog, layout):
     root = tree_timit.make(tmp_path / "corpus", noise, layout)
     with caplog.at_level(logging.WARNING):
-        found = timit.read(root)
+        found = timit.read(root, tmp_path / "data")
     made = by_id(found)
     speakers = {s.speaker for s in made.values()}
     assert len(made) == 24 and speakers == {
@@ -254,28 +254,51 @@ def test_timit_in_every_layout(tmp_path, noise, caplog, layout):
 
 def test_timit_at_the_folder_of_train_itself(tmp_path, noise):
     root = tree_timit.make(tmp_path / "corpus", noise)
-    assert len(by_id(timit.read(root / "TIMIT"))) == 24
+    assert len(by_id(timit.read(root / "TIMIT", tmp_path / "data"))) == 24
 
 
 def test_timit_that_is_another_folder_or_a_part(tmp_path, noise):
     with pytest.raises(
         ValueError, match="no recording of the core test and development and training speakers of TIMIT"
     ):
-        timit.read(tmp_path)
+        timit.read(tmp_path, tmp_path / "data")
     root = tree_timit.make(tmp_path / "corpus", noise)
     with pytest.raises(
         ValueError, match=r"no recording of the core test and development speakers of TIMIT; expected LDC"
     ):
-        timit.read(root / "TIMIT/TRAIN")
+        timit.read(root / "TIMIT/TRAIN", tmp_path / "data")
 
 
 def test_timit_damaged_file_is_named(tmp_path, noise):
     root = tree_timit.make(tmp_path / "corpus", noise, "lower")
     path = root / "timit/train/dr1/fcjf0/sa1.wav"
     path.write_bytes(b"no sound" * 200)
-    with pytest.raises(ValueError, match=f"a file cannot be read; restore it: .*{path}") as error:
-        timit.read(root)
+    with pytest.raises(ValueError, match=f"1 of 24 utterances rejected, .*{path}: cannot be read") as error:
+        timit.read(root, tmp_path / "data")
     assert "\n" not in str(error.value)
+
+
+def test_timit_few_damaged_files_are_listed_and_hidden_ones_passed_over(tmp_path, noise):
+    root = tree_timit.make(tmp_path / "corpus", noise, "lower")
+    folder = root / "timit/train/dr1/fcjf0"
+    (folder / "sa1.wav").write_bytes(b"")
+    for name in (".hidden/train/dr1/fcjf0/sa2.wav", "timit/train/dr1/fcjf0/._sx37.wav"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"\0\5\x16\7")
+    made = by_id(timit.read(root, tmp_path / "data", max_rejected=0.1))
+    assert len(made) == 23 and "timit_fcjf0-sa1" not in made
+    assert "fcjf0/sa1.wav: cannot be read" in (tmp_path / "data/lists/timit_rejected.txt").read_text()
+
+
+@pytest.mark.parametrize("times", ("0.2 0.2", "0.3 0.1", "0.1 1.5", "5 6"))
+def test_kaldi_segment_that_cannot_be_cut_is_rejected_alone(je, tmp_path, times):
+    rows = je[1]
+    segments = {f"je0-{n}": "rec 0.1 0.2" for n in range(19)} | {"je0-odd": f"rec {times}"}
+    recording = tmp_path / rows[2]["recording"]
+    utt2spk = dict.fromkeys(segments, "je0")
+    write_kaldi(tmp_path / "kaldi", rows, tmp_path, wav_scp={"rec": recording}, utt2spk=utt2spk, segments=segments)
+    assert len(by_id(read(tmp_path / "kaldi", "je", tmp_path, max_rejected=0.05))) == 19
+    assert "je_je0-odd its segment" in (tmp_path / "data/lists/je_rejected.txt").read_text()
 
 
 def test_division_follows_from_ids_and_seed(je, tmp_path):

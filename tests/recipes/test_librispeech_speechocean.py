@@ -39,7 +39,7 @@ def mandarin(tmp_path, noise):
 
 
 def test_librispeech_part_has_speakers_genders_and_no_words(native):
-    made = librispeech.read(native, "train-clean-100", nj=2)
+    made = librispeech.read(native, "train-clean-100", native.parent / "data")
     utterances = {s.id: s for s in made.supervisions}
     assert len(utterances) == 18 and {s.speaker for s in utterances.values()} == {
         f"librispeech_{reader}" for reader in tree_librispeech.READERS["train-clean-100"]
@@ -54,12 +54,12 @@ def test_librispeech_part_has_speakers_genders_and_no_words(native):
 
 def test_librispeech_without_speakers_txt_has_no_genders(native):
     (native / "SPEAKERS.TXT").unlink()
-    assert {s.gender for s in librispeech.read(native, "test-other").supervisions} == {None}
+    assert {s.gender for s in librispeech.read(native, "test-other", native.parent / "data").supervisions} == {None}
 
 
 def test_words_of_the_transcripts_make_no_difference(tmp_path, noise, native):
     other = tree_librispeech.make(tmp_path / "other", noise, text="CHAPTER ONE MISSUS RACHEL LYNDE")
-    made, again = (librispeech.read(folder, "test-other") for folder in (native, other))
+    made, again = (librispeech.read(folder, "test-other", tmp_path / "data") for folder in (native, other))
     assert [s.to_dict() for s in made.supervisions] == [s.to_dict() for s in again.supervisions]
 
 
@@ -85,7 +85,7 @@ def test_speechocean_without_scores_is_read_all_the_same(mandarin):
 
 
 def test_counts_that_are_not_the_published_ones_are_said(native, mandarin, caplog):
-    librispeech.read(native, "train-clean-100")
+    librispeech.read(native, "train-clean-100", native.parent / "data")
     speechocean.read(mandarin)
     said = "\n".join(r.message for r in caplog.records if r.levelno == logging.WARNING)
     assert "18 utterances" in said and "28539" in said and "30 utterances" in said and "5000" in said
@@ -178,8 +178,8 @@ MISTAKES = {  # how to spoil the trees; what the message says
         "no train-clean-100/",
         "--download true",
     ),
-    "no recordings": (remove("LibriSpeech/train-clean-100/*/*/*-0001.flac"), "6 of 18", "restore it"),
-    "empty recording": (empty("LibriSpeech/*/26/*/*-0000.flac"), "26-121669-0000.flac", "restore or remove it"),
+    "no recordings": (remove("LibriSpeech/train-clean-100/*/*/*-0001.flac"), "6 of 18", "no such file"),
+    "empty recording": (empty("LibriSpeech/*/26/*/*-0000.flac"), "26-121669-0000.flac", "restore or leave out"),
     "no spk2age": (remove("speechocean762/train/spk2age"), "no train/spk2age", "--download true"),
     "no age": (replace("test/spk2age", "0120\t22\n", ""), "test/spk2age: speaker 0120 has no age", "restore"),
     "age in words": (replace("test/spk2age", "22", "adult"), "test/spk2age: speaker 0120 has no age", "restore"),
@@ -211,11 +211,15 @@ def test_mistakes_in_a_corpus_are_one_line(tmp_path, native, mandarin, mistake):
 
 def test_few_missing_recordings_are_left_out(tmp_path, native, mandarin):
     (native / "train-clean-100/26/121669/26-121669-0001.flac").unlink()
+    (native / "train-clean-100/26/121669/26-121669-0002.flac").write_bytes(b"")
+    (native / "train-clean-100/26/121669/._26-121669.trans.txt").write_bytes(b"\0\5\x16\7\xff")
     (mandarin / "WAVE/SPEAKER0120/001200011.WAV").unlink()
     folders = {"librispeech": native, "speechocean": mandarin}
     sets = prepare_data.prepare(folders, tmp_path / "data", max_rejected=0.2)
     ids = {s.id for manifests in sets.values() for s in manifests.supervisions}
-    assert len(ids) == 24 + 24 - 2
+    assert len(ids) == 24 + 24 - 3
+    listed = (tmp_path / "data/lists/librispeech_train-clean-100_rejected.txt").read_text()
+    assert "26-121669-0001.flac: no such file" in listed and "26-121669-0002.flac: cannot be read" in listed
     assert "librispeech_26-121669-0000" in ids and "librispeech_26-121669-0001" not in ids
     assert "speechocean_0120-001200011" in (tmp_path / "data/lists/speechocean_test_rejected.txt").read_text()
 

@@ -32,7 +32,7 @@ CORPORA = (
 
 
 def prepare(
-    corpus_dirs: Mapping[str, Path], output_dir: Path, seed: int = 1, nj: int = 1, max_rejected: float = 0.01
+    corpus_dirs: Mapping[str, Path], output_dir: Path, seed: int = 1, max_rejected: float = 0.01
 ) -> dict[str, Manifests]:
     """Write a data directory of each set that the corpora give.
 
@@ -40,7 +40,6 @@ def prepare(
         corpus_dirs: where each corpus is that is there, by the name of its option.
         output_dir: such as ``data``.
         seed: of the division by speaker.
-        nj: processes that read headers of TIMIT.
         max_rejected: share of the recordings of a corpus that may be unreadable.
 
     Returns:
@@ -54,7 +53,7 @@ def prepare(
         of_wsj = recipe.make("wsj", wsj.read(corpus_dirs["wsj"]), output_dir, max_rejected)
         sets |= wsj.divide(of_wsj, output_dir, seed)
     if "timit" in corpus_dirs:
-        sets["timit"] = timit.read(corpus_dirs["timit"], nj)
+        sets["timit"] = timit.read(corpus_dirs["timit"], output_dir, max_rejected)
     for name in accented.LAYOUTS:
         if name in corpus_dirs:
             of_corpus = accented.read(corpus_dirs[name], name, name, output_dir, max_rejected)
@@ -78,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the recipe's data preparation."""
     arguments = vars(recipe.parser(__doc__, CORPORA).parse_args(argv))
     found = recipe.given(CORPORA, arguments)
-    prepare(found, arguments["output_dir"], arguments["seed"], arguments["nj"], arguments["max_rejected"])
+    prepare(found, arguments["output_dir"], arguments["seed"], arguments["max_rejected"])
     return 0
 
 

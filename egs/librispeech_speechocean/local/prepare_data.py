@@ -41,7 +41,6 @@ def prepare(
     corpus_dirs: Mapping[str, Path],
     output_dir: Path,
     seed: int = 1,
-    nj: int = 1,
     max_rejected: float = 0.01,
     score: str = "total",
 ) -> dict[str, Manifests]:
@@ -51,7 +50,6 @@ def prepare(
         corpus_dirs: folders by corpus, ``librispeech`` and ``speechocean`` or one of them.
         output_dir: such as ``data``.
         seed: of the division by speaker.
-        nj: threads that read headers.
         max_rejected: share of a corpus that may be missing or unreadable.
         score: of ``speechocean.SCORES``, the one that utterances carry.
 
@@ -63,9 +61,11 @@ def prepare(
     """
     sets: dict[str, Manifests] = {}
     if folder := corpus_dirs.get("librispeech"):
-        sets |= divide(librispeech.read(folder, "train-clean-100", nj, max_rejected), "librispeech", output_dir, seed)
+        sets |= divide(
+            librispeech.read(folder, "train-clean-100", output_dir, max_rejected), "librispeech", output_dir, seed
+        )
         if (folder / "test-other").is_dir():
-            sets["test_other"] = librispeech.read(folder, "test-other", nj, max_rejected)
+            sets["test_other"] = librispeech.read(folder, "test-other", output_dir, max_rejected)
         else:
             log.warning("--librispeech %s: no test-other: there is no control set test_other", folder)
     if folder := corpus_dirs.get("speechocean"):
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif folders[name] is None and default.is_dir():
             folders[name] = default
     found = recipe.given(CORPORA, folders)
-    prepare(found, arguments.output_dir, arguments.seed, arguments.nj, arguments.max_rejected, arguments.score)
+    prepare(found, arguments.output_dir, arguments.seed, arguments.max_rejected, arguments.score)
     return 0
 
 
