@@ -123,9 +123,7 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
     for at, name in enumerate(columns, 1):
         before = first.setdefault(normal(name.strip()), at)
         if before != at and name.strip():
-            raise ValueError(
-                f"{path}: columns {before} and {at} are both called {name.strip()!r}; keep one of them"
-            )
+            raise ValueError(f"{path}: columns {before} and {at} are both called {name.strip()!r}; keep one of them")
 
 
 def unquoted(cell: str) -> str:

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from dnf.data.kaldi_files import read_table
+from dnf.data import leaks
+from dnf.data.data_dir import sets_below
+from dnf.data.kaldi_files import normal, read_table
+from dnf.data.manifests import say_low_rates
 from dnf.data.validate import validate
 from dnf.experiment import entry
 from dnf.experiment.classes import read_classes
@@ -33,7 +36,7 @@ def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
     first: dict[str, tuple[str, str]] = {}
     for name, classes in speakers.items():
         for speaker, of_class in classes.items():
-            other, before = first.setdefault(speaker, (name, of_class))
+            other, before = first.setdefault(normal(speaker), (name, of_class))
             if before != of_class:
                 raise ValueError(
                     f"speaker {speaker} is of class {before} in {other} and of class {of_class} in {name}; "
@@ -63,12 +66,17 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     read_classes(args.data / CLASSES_TXT)
-    speakers = {}
-    for directory in sorted(path.parent for path in args.data.glob(f"*/{UTT2SPK}")):
+    speakers, directories = {}, sets_below(args.data)
+    for directory in directories:
         counts = validate(directory, allow_pipes=args.allow_pipes == "true", classes=args.data / CLASSES_TXT)
         log.info("%s: %s", directory, counts)
         speakers[directory.name] = speaker_classes(read_table(directory / UTT2SPK), read_table(directory / UTT2CLASS))
-    check_splits(speakers, Config.load(args.data / CONFIG_YAML).data)
+    config = Config.load(args.data / CONFIG_YAML)
+    check_splits(speakers, config.data)
+    leaks.check_recordings(directories, config.data, args.data / leaks.HASHES)
+    leaks.say_shared_words(directories, config.data)
+    for directory in directories:
+        say_low_rates(directory, config.features)
     return 0
 
 

@@ -23,6 +23,7 @@ from dnf.data.kaldi_files import (
     VALUES,
     Spellings,
     is_class_name,
+    normal,
     number_of,
     read_lines,
     read_manifest,
@@ -297,6 +298,6 @@ def check_disjoint(directories: Iterable[Path | str]) -> None:
     set_of: dict[str, Path] = {}
     for directory in map(Path, directories):
         for speaker in sorted(set(read_table(directory / UTT2SPK).values())):
-            other = set_of.setdefault(speaker, directory)
+            other = set_of.setdefault(normal(speaker), directory)
             if other != directory:
                 raise ValueError(f"speaker {speaker!r} is in {other} and in {directory}; leave it out of one")

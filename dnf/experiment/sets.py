@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -64,6 +65,11 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
     return found, left_out
 
 
+def composed(speaker: str) -> str:
+    """A speaker id in Unicode's composed form: é may be one character or two."""
+    return unicodedata.normalize("NFC", speaker)
+
+
 def check_shared(speakers: Mapping[str, Collection[str]], data: Data) -> None:
     """Raise ``ValueError`` when speakers of a training or dev set are in a set of another role, unless that was asked for.
 
@@ -74,9 +80,9 @@ def check_shared(speakers: Mapping[str, Collection[str]], data: Data) -> None:
     if data.shared_speakers:
         return
     for role in (data.train, data.dev):
-        mine = {speaker: name for name in role for speaker in speakers.get(name, ())}
+        mine = {composed(speaker): name for name in role for speaker in speakers.get(name, ())}
         for name in speakers:
-            shared = sorted(mine.keys() & set(speakers[name])) if name not in role else []
+            shared = sorted(mine.keys() & set(map(composed, speakers[name]))) if name not in role else []
             if shared:
                 raise ValueError(
                     f"speaker {shared[0]} and {len(shared) - 1} more are in both {mine[shared[0]]} and {name}: scores on "

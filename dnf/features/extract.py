@@ -28,6 +28,7 @@ from dnf.data import sphere
 from dnf.data.audio import Rejected, load_samples
 from dnf.data.data_dir import sets_below
 from dnf.data.kaldi_files import read_table, write_table
+from dnf.data.manifests import say_low_rates
 from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
@@ -226,6 +227,7 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
             sum(map(int, of_set["utt2num_frames"].values())),
             len(of_set[REJECTED_TXT]),
         )
+        say_low_rates(directory, config.features)
     shutil.rmtree(feats / "new")
     (feats / "fbank.conf").write_text(
         "".join(f"{k}={v}\n" for k, v in dataclasses.asdict(config.features).items()), encoding="utf-8"

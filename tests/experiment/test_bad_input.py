@@ -36,7 +36,7 @@ def write_kaldi(folder: Path) -> None:
         for speaker in speakers:
             for i in range(UTTERANCES):
                 utt = f"{speaker}-{i}"
-                soundfile.write(folder / "wav" / f"{utt}.wav", samples(sum(utt.encode()) * (i + 7)), 16000, "PCM_16")
+                soundfile.write(folder / "wav" / f"{utt}.wav", samples(int.from_bytes(utt.encode())), 16000, "PCM_16")
                 lines["wav.scp"].append(f"{utt} wav/{utt}.wav\n")
                 lines["utt2spk"].append(f"{utt} {speaker}\n")
                 lines["utt2class"].append(f"{utt} {CLASS[speaker[0]]}\n")
