@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from dnf.data.audio_blocks import Source, read_blocks
 from dnf.data.kaldi_files import normal, read_manifest, read_table
 from dnf.experiment.files import replace_file
 from dnf.experiment.layout import RECORDINGS_JSONL, SUPERVISIONS_JSONL
@@ -167,6 +166,8 @@ class Hashes:
 
 def digest(path: str, whole: bool) -> str:
     """Hash of the samples of a file; ``ValueError`` when it cannot be read."""
+    from dnf.data.audio_blocks import Source, read_blocks  # slow to import, and few corpora have two files to compare
+
     made = hashlib.blake2b(digest_size=16)
     for block in read_blocks(Source(path), BLOCK if whole else BEGINNING)[1]:
         made.update(block.tobytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import math
 import re
 from collections.abc import Sequence
@@ -16,12 +15,7 @@ from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, Sup
 from tqdm import tqdm
 
 from dnf.data import sphere
-from dnf.data.kaldi_files import read_manifest
 from dnf.data.sound_file import cause, run_pipe, unusable
-from dnf.experiment.layout import RECORDINGS_JSONL
-from dnf.experiment.settings import Features
-
-log = logging.getLogger(__name__)
 
 
 class Utterance(NamedTuple):
@@ -135,19 +129,6 @@ def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegmen
         language=utterance.language,
         custom=custom,
     )
-
-
-def say_low_rates(directory: Path, settings: Features) -> None:
-    """Warn where recordings of a set are resampled to a rate above their own, which leaves the upper mel bins empty."""
-    rates = [record["sampling_rate"] for record in read_manifest(directory / RECORDINGS_JSONL).values()]
-    low = [rate for rate in rates if rate < settings.sampling_rate]
-    if settings.resample and low:
-        log.warning(
-            "%s: %d of %d recordings are sampled at %s Hz, below features.sampling_rate %d Hz: they have nothing above "
-            "%d Hz, and resampling leaves the mel bins above it empty; set features.sampling_rate=%d or record anew",
-            *(directory, len(low), len(rates), " and ".join(map(str, sorted(set(low)))), settings.sampling_rate),
-            *(min(low) // 2, min(low)),
-        )
 
 
 def check_rejected(rejected: dict[str, str], total: int, limit: float, what: str) -> None:

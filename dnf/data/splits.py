@@ -9,7 +9,7 @@ from pathlib import Path
 from dnf.data import leaks
 from dnf.data.data_dir import sets_below
 from dnf.data.kaldi_files import normal, read_table
-from dnf.data.manifests import say_low_rates
+from dnf.data.rates import say_low_rates
 from dnf.data.validate import validate
 from dnf.experiment import entry
 from dnf.experiment.classes import read_classes

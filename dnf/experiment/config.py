@@ -43,8 +43,8 @@ from dnf.experiment.settings import (
     Vad,
     View,
 )
+from dnf.experiment.yaml_files import load_yaml, parse_value
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, where PyYAML has it
 DEFAULTS = ROOT / "conf" / "default.yaml"
 
 
@@ -80,6 +80,18 @@ class Config:
 
     @classmethod
     def load(cls, path: Path) -> Config:
+        """The settings that a stage left in ``path``.
+
+        Raises:
+            ValueError: the file lacks a section, as one that was cut off does.
+        """
+        tree = read_yaml(path)
+        lacking = [field.name for field in dataclasses.fields(cls) if field.name not in tree]
+        if lacking:
+            raise ValueError(
+                f"{path}: has no section {lacking[0]}; it is cut off or not what a stage left: restore it, or run the "
+                "stage that wrote it again"
+            )
         return resolve([path])
 
     def save(self, path: Path) -> None:
@@ -178,10 +190,7 @@ def check_channel(config: Config) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), LOADER)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from None
+    tree = load_yaml(path)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -195,9 +204,9 @@ def parse_word(word: str) -> dict[str, Any]:
     if not equals or not all(keys) or len(keys) > 2:
         raise ValueError(f"--set {word}: must be of the form section.key=value, e.g. train.lr=0.001")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(f"--set {word}: {text!r} is not a value") from None
+        value = parse_value(text)
+    except ValueError as error:
+        raise ValueError(f"--set {word}: {error}") from None
     for key in reversed(keys):
         value = {key: value}
     return value

@@ -28,7 +28,7 @@ from dnf.data import sphere
 from dnf.data.audio import Rejected, load_samples
 from dnf.data.data_dir import sets_below
 from dnf.data.kaldi_files import read_table, write_table
-from dnf.data.manifests import say_low_rates
+from dnf.data.rates import say_low_rates
 from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (

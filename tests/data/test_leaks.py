@@ -177,7 +177,10 @@ def test_a_table_with_an_id_or_speaker_in_two_unicode_forms_names_both_lines(tmp
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        ({"a-1": "One two.", "b-1": "one  TWO", "b-2": "three two"}, "50 % of its utterances say .*, 75 % of its words"),
+        (
+            {"a-1": "One two.", "b-1": "one  TWO", "b-2": "three two"},
+            "50 % of its utterances say .*, 75 % of its words",
+        ),
         ({"a-1": "one", "b-1": "four", "b-2": "five"}, None),
         ({"a-1": "one"}, None),
         ({}, None),
