@@ -17,6 +17,7 @@ import logging
 from pathlib import Path
 
 from dnf.data.edit import combine, fix, split, subset
+from dnf.data.kaldi_files import read_text
 from dnf.data.validate import check_disjoint, validate
 from dnf.experiment import entry
 
@@ -27,7 +28,7 @@ def read_ids(path: Path | None) -> list[str] | None:
     """The first field of each line, in any order; no path, no ids."""
     if path is None:
         return None
-    ids = [line.split()[0] for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    ids = [line.split()[0] for line in read_text(path).split("\n") if line.strip()]
     if not ids:
         raise ValueError(f"{path}: no ids in it; write one a line")
     return ids

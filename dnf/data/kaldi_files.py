@@ -12,6 +12,7 @@ import json
 import math
 import re
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -231,7 +232,7 @@ def read_manifest(path: Path, loose: bool = False) -> dict[str, dict]:
                 if name in records and not (loose and records[name] == record):
                     raise ValueError(f"{path} line {number}: {name!r} is there twice; make the manifest again")
                 records[name] = record
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
         raise ValueError(f"{path} line {number}: not gzipped JSON with an id; make the manifest again") from None
     return records
 

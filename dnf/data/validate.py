@@ -28,6 +28,7 @@ from dnf.data.kaldi_files import (
     read_lines,
     read_manifest,
     read_table,
+    read_text,
 )
 from dnf.experiment.layout import SEGMENTS, SPK2UTT, UTT2SPK, WAV_SCP
 
@@ -111,7 +112,7 @@ def validate(
     check_classes(directory, tables, classes)
     for name in GLOBAL:
         path = directory / name
-        if path.is_file() and not number_of(path.read_text(encoding="utf-8").strip()) > 0:
+        if path.is_file() and not number_of(read_text(path).strip()) > 0:
             raise ValueError(f"{path}: not a number above 0; write the seconds from frame to frame, as 0.01")
     manifests = {
         name: read_manifest(directory / name) for name in (RECORDINGS, SUPERVISIONS) if (directory / name).is_file()

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tqdm import tqdm
 from dnf.data import sphere
 from dnf.data.audio import Rejected, load_samples
 from dnf.data.data_dir import sets_below
-from dnf.data.kaldi_files import read_table, write_table
+from dnf.data.kaldi_files import read_table, read_text, write_table
 from dnf.data.rates import say_low_rates
 from dnf.experiment import entry
 from dnf.experiment.config import Config
@@ -44,6 +45,7 @@ from dnf.experiment.layout import (
     run_again,
 )
 from dnf.experiment.settings import Features
+from dnf.features.arks import read_all
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.fbank import fbank
 from dnf.features.vad import energy_vad
@@ -69,8 +71,7 @@ def share(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Rec
     The manifests are read as they are used. Only where recordings have several utterances, the recordings of the share
     are held in memory.
     """
-    with gzip.open(directory / SUPERVISIONS_JSONL, "rt", encoding="utf-8") as file:
-        total = sum(1 for _ in file)
+    total = sum(1 for _ in manifest_lines(directory / SUPERVISIONS_JSONL))
     first, last = total * (job - 1) // jobs, total * job // jobs
     supervisions = items(directory / SUPERVISIONS_JSONL, first, last)
     if not (directory / SEGMENTS).is_file():
@@ -79,14 +80,31 @@ def share(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Rec
     mine = list(supervisions)
     wanted = {utterance.recording_id for utterance in mine}
     by_id = {r.id: r for r in items(directory / RECORDINGS_JSONL) if r.id in wanted}
+    lost = [utterance for utterance in mine if utterance.recording_id not in by_id]
+    if lost:
+        raise ValueError(
+            f"{directory / RECORDINGS_JSONL}: no recording {lost[0].recording_id} of utterance {lost[0].id}; {run_again('data')}"
+        )
     return last - first, ((by_id[utterance.recording_id], utterance) for utterance in mine)
 
 
 def items(path: Path, first: int = 0, last: int | None = None) -> Iterator:
     """Lines ``first : last`` of a manifest as Lhotse's objects, one at a time."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in itertools.islice(file, first, last):
-            yield deserialize_item(json.loads(line))
+    for line in itertools.islice(manifest_lines(path), first, last):
+        try:
+            item = deserialize_item(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: is damaged ({entry.describe(error)}); {run_again('data')}") from None
+        yield item
+
+
+def manifest_lines(path: Path) -> Iterator[str]:
+    """Lines of a manifest; ``ValueError`` where the file was cut off or is no manifest."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            yield from file
+    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is damaged ({entry.describe(error)}); {run_again('data')}") from None
 
 
 def compute(data: Path, feats: Path, config: Config, job: int, jobs: int, work: str = "") -> None:
@@ -145,8 +163,11 @@ def gather_lines(out: Path, name: str, jobs: int) -> dict[str, str]:
         path = out / name.replace("JOB", str(job))
         if not path.is_file():
             raise ValueError(f"{path}: task {job} of {jobs} left nothing; see its log and {run_again('features')}")
-        with path.open(encoding="utf-8") as file:
-            lines.update(line.rstrip("\n").split(" ", 1) for line in file)
+        for line in read_text(path).split("\n")[:-1]:
+            key, blank, value = line.partition(" ")
+            if not blank:
+                raise ValueError(f"{path}: is damaged ({line!r} is not '<utterance> <value>'); {run_again('features')}")
+            lines[key] = value
     return dict(sorted(lines.items()))
 
 
@@ -154,7 +175,7 @@ def speaker_stats(out: Path, jobs: int, utt2spk: dict[str, str]) -> dict[str, np
     """CMVN statistics summed over the utterances of each speaker."""
     sums: dict[str, np.ndarray] = {}
     for job in range(1, jobs + 1):
-        for utt, matrix in kaldiio.load_ark(str(out / f"stats.{job}.ark")):
+        for utt, matrix in read_all(out / f"stats.{job}.ark"):
             sums[utt2spk[utt]] = sums.get(utt2spk[utt], 0) + matrix
     return dict(sorted(sums.items()))
 

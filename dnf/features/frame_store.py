@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dnf.experiment.layout import META_JSON, UTTS_TSV, run_again, run_stage
+from dnf.experiment import entry
+from dnf.experiment.layout import META_JSON, OFFSETS_NPY, SPOKEN_NPY, UTTS_TSV, run_again, run_stage
 from dnf.experiment.sets import check_shared
 from dnf.experiment.settings import Data
 
@@ -34,23 +36,28 @@ class FrameStore:
         meta_path = directory / META_JSON
         if not meta_path.is_file():
             raise ValueError(f"{directory}: no frame store; {run_stage('frames')}")
-        meta = json.loads(meta_path.read_text(encoding="utf-8"))
+        with intact(meta_path):
+            meta = json.loads(meta_path.read_text(encoding="utf-8"))
+            counts = {name: int(meta[name]) for name in ("frames", "dim", "speech", "utterances")}
+            meta = {"dtype": np.dtype(meta["dtype"]).name, **counts}
         self.directory, self.name = directory, directory.name
         self.frames = map_file(directory / "frames.bin", meta["dtype"], (meta["frames"], meta["dim"]))
         self.centres = map_file(directory / "centres.bin", "int64", (meta["speech"],))
         self.stats = map_file(directory / "stats.bin", "float64", (meta["utterances"], 2, meta["dim"] + 1))
         self.offsets, self.spoken = (
-            torch.from_numpy(np.load(directory / f"{name}.npy")) for name in ("offsets", "spoken")
+            load_places(directory / name, meta["utterances"] + 1) for name in (OFFSETS_NPY, SPOKEN_NPY)
         )
         self.utterances, self.speakers, self.classes, self.scores = [], [], [], []
-        with (directory / UTTS_TSV).open(encoding="utf-8") as file:
-            next(file)
+        with intact(directory / UTTS_TSV), (directory / UTTS_TSV).open(encoding="utf-8") as file:
+            next(file, None)
             for line in file:
                 utt, speaker, name, score = line.rstrip("\n").split("\t")
                 self.utterances.append(utt)
                 self.speakers.append(sys.intern(speaker))
                 self.classes.append(sys.intern(name))
                 self.scores.append(float(score) if score else None)
+            if len(self.utterances) != meta["utterances"]:
+                raise ValueError(f"{len(self.utterances)} utterances, not {meta['utterances']}")
 
     def fingerprint(self) -> str:
         """Short hash of the names, counts and statistics, to tell one set of frames from another."""
@@ -60,6 +67,24 @@ class FrameStore:
             for name in names:
                 digest.update(f"{name}\n".encode())
         return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def intact(path: Path) -> Iterator[None]:
+    """Raise ``ValueError`` with the file and the remedy where what is read from it is not as it was written."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"{path}: is damaged ({entry.describe(error)}); {run_again('frames')}") from None
+
+
+def load_places(path: Path, count: int) -> torch.Tensor:
+    """``count`` places, int64, from a .npy file."""
+    with intact(path):
+        places = np.load(path)
+        if places.shape != (count,):
+            raise ValueError(f"{places.shape} places, not {count}")
+    return torch.from_numpy(places)
 
 
 def map_file(path: Path, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:

@@ -40,6 +40,7 @@ from dnf.experiment.layout import (
     run_again,
 )
 from dnf.experiment.settings import Cmvn, Splice
+from dnf.features.arks import read_array
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.frame_store import FrameStore
 from dnf.features.windows import Windows
@@ -67,7 +68,7 @@ def utterances(directory: Path) -> Iterator[dict[str, str]]:
                 while ahead[name] and ahead[name][0] < found["utt"]:
                     ahead[name] = next(rest, None)
                 if ahead[name] and ahead[name][0] == found["utt"]:
-                    found[name] = ahead[name][1].strip()
+                    found[name] = ahead[name][1].strip() if ahead[name][1:] else ""
                 elif name not in PARTIAL:
                     raise ValueError(
                         f"{directory / name}: no utterance {found['utt']}, which has features; {run_again('data')}"
@@ -76,14 +77,18 @@ def utterances(directory: Path) -> Iterator[dict[str, str]]:
             ahead[FEATS_SCP] = next(lines[FEATS_SCP], None)
 
 
-def build(directory: Path, out: Path, dtype: str) -> dict:
-    """Write the frame store of data directory ``directory`` at ``out`` and return its counts."""
+def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dict:
+    """Write the frame store of data directory ``directory`` at ``out`` and return its counts.
+
+    Raises:
+        ValueError: a table or archive is damaged or contradicts another one, or the frames have other than ``dim`` dims.
+    """
     with (directory / FEATS_SCP).open("rb") as file:
         total = sum(1 for _ in file)
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    offsets, spoken, dim = np.zeros(total + 1, np.int64), np.zeros(total + 1, np.int64), None
+    offsets, spoken = np.zeros(total + 1, np.int64), np.zeros(total + 1, np.int64)
     with (
         (temporary / "frames.bin").open("wb") as frames_file,
         (temporary / "centres.bin").open("wb") as centres_file,
@@ -92,8 +97,18 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
     ):
         names_file.write("utt\tspeaker\tclass\tscore\n")
         for i, row in enumerate(tqdm(utterances(directory), f"frames {directory.name}", total, unit="utt")):
-            frames, speech, utt = kaldiio.load_mat(row[FEATS_SCP]), kaldiio.load_mat(row[VAD_SCP]), row["utt"]
-            length, dim = int(row["utt2num_frames"]), dim or frames.shape[1]
+            utt = row["utt"]
+            if not row["utt2num_frames"].isdecimal():
+                raise ValueError(
+                    f"{directory}/utt2num_frames: {utt} has {row['utt2num_frames']!r}, not a number; {run_again('features')}"
+                )
+            frames, speech = (read_array(row[name], directory / name, utt) for name in (FEATS_SCP, VAD_SCP))
+            length, dim = int(row["utt2num_frames"]), dim or frames.shape[-1]
+            if frames.ndim == 2 and len(frames) and frames.shape[1] != dim:
+                raise ValueError(
+                    f"{directory / FEATS_SCP}: utterance {utt} has {frames.shape} features: expected are {dim} dims "
+                    f"(features.num_filters), found {frames.shape[1]}; {run_again('features')}"
+                )
             if frames.shape != (length, dim) or len(speech) != length:
                 raise ValueError(
                     f"{directory}: utterance {utt} has {frames.shape} features and {len(speech)} VAD marks, "
@@ -157,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
             shutil.rmtree(path.parent)  # a set of an earlier run, which stage latents would score
     for directory in directories:
         out = args.frames / directory.name
-        meta = build(directory, out, config.frames.dtype)
+        meta = build(directory, out, config.frames.dtype, config.features.num_filters)
         log.info(
             "%s: %d utterances, %d frames, %d of them speech", out, meta["utterances"], meta["frames"], meta["speech"]
         )

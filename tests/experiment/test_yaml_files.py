@@ -23,7 +23,10 @@ def refused(tmp_path, content: str | bytes) -> str:
         ("train:\n  lr: 1\n  epochs: 2\n  lr: 3\n", " line 4: key 'lr' is there already, in line 2"),
         ("train:\n  lr: 1\nseed: 1\ntrain:\n  epochs: 3\n", " line 4: key 'train' is there already, in line 1"),
         ("plots:\n  colours: {en: red, en: blue}\n", " line 2: key 'en' is there already, in line 2"),
-        ("plots:\n  colours:\n    \u00e9: red\n    e\u0301: blue\n", " line 4: key 'e\u0301' is there already, in line 3"),
+        (
+            "plots:\n  colours:\n    \u00e9: red\n    e\u0301: blue\n",
+            " line 4: key 'e\u0301' is there already, in line 3",
+        ),
         ("data:\n  views:\n    a: {sets: [b], sets: [c]}\n", " line 3: key 'sets' is there already, in line 3"),
         ("seed: 010\n", " line 1: 010 is 8 to YAML"),
         ("train:\n  epochs: 1:30\n", " line 2: 1:30 is 90 to YAML"),

@@ -631,3 +631,36 @@ def test_an_utterance_shorter_than_a_frame_is_a_reason_even_when_the_limit_is_lo
     with pytest.raises(ValueError, match="a.wav|features.min_duration"):
         config = small_config("features.min_duration=0.001", "features.snip_edges=true")
         extract.extract(recording, whole_utterance(recording), config)
+
+
+# ---- damaged files of stages 0 and 1 -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ("recordings.jsonl.gz", "supervisions.jsonl.gz"))
+@pytest.mark.parametrize("share", (0.0, 0.3, 0.7))
+def test_a_manifest_that_was_cut_off_is_named(write_corpus, small_config, tmp_path, name, share):
+    write_corpus(tmp_path / "data" / "train", utterances=5)
+    path = tmp_path / "data" / "train" / name
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=rf"{name}: is damaged|no features for utterance|stands beside") as caught:
+        run_stage(tmp_path / "data", tmp_path / "feats", small_config())
+    assert str(tmp_path) in str(caught.value) and "run stage data again" in str(caught.value) or not share
+
+
+@pytest.mark.parametrize("name", ("feats.1.scp", "num_frames.1", "stats.1.ark"))
+def test_what_a_task_left_and_was_cut_off_is_named(write_corpus, small_config, tmp_path, name):
+    write_corpus(tmp_path / "data" / "train")
+    small_config().save(tmp_path / "feats" / "config.yaml")
+    extract.main(["compute", str(tmp_path / "data"), str(tmp_path / "feats")])
+    path = tmp_path / "feats" / "new" / "train" / name
+    path.write_bytes(path.read_bytes()[:100] if name.endswith("ark") else b"anna_en-0\n")
+    with pytest.raises(ValueError, match=rf"{name}: .*; run stage features again") as caught:
+        extract.main(["collect", str(tmp_path / "data"), str(tmp_path / "feats")])
+    assert "\n" not in str(caught.value)
+
+
+def test_recordings_below_the_rate_are_said(write_corpus, small_config, tmp_path, caplog):
+    write_corpus(tmp_path / "data" / "train", rate=8000)
+    with caplog.at_level(logging.WARNING):
+        run_stage(tmp_path / "data", tmp_path / "feats", small_config("features.resample=true"))
+    assert "4 of 4 recordings are sampled at 8000 Hz, below features.sampling_rate 16000 Hz" in caplog.text

@@ -1,6 +1,8 @@
 """The frame store: what is in it, how it is made, and the vectors of it as arks for Kaldi."""
 
+import pickle
 import shutil
+from pathlib import Path
 
 import kaldiio
 import numpy as np
@@ -156,7 +158,7 @@ def test_the_splice_command_writes_every_set(random_store, tmp_path):
 
 
 def test_the_build_command_makes_a_store_of_every_set(write_store, small_config, tmp_path):
-    x = np.arange(12.0).reshape(4, 3)
+    x = np.arange(16.0).reshape(4, 4)
     for name in ("dev", "train"):
         write_store(tmp_path / "data" / name, {"a-1": ("a", "en", x, np.ones(4))})
     small_config("frames.dtype=float16").save(tmp_path / "exp" / "config.yaml")
@@ -191,7 +193,7 @@ def test_a_store_killed_anywhere_can_be_made_again(write_store, tmp_path, until_
 
 
 def test_no_store_says_which_stage_makes_one(tmp_path):
-    with pytest.raises(ValueError, match="no frame store; run stage 2"):
+    with pytest.raises(ValueError, match="no frame store; run stage frames"):
         FrameStore(tmp_path)
 
 
@@ -199,7 +201,7 @@ def test_no_store_says_which_stage_makes_one(tmp_path):
 def test_a_cut_store_is_refused(toy, file, size):
     path = toy.directory / file
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=rf"{file}: {size - 4} bytes, not .*run stage 2 again"):
+    with pytest.raises(ValueError, match=rf"{file}: {size - 4} bytes, not .*run stage frames again"):
         FrameStore(toy.directory)
 
 
@@ -262,3 +264,103 @@ def test_features_that_contradict_each_other_name_the_utterance(write_store, tmp
     with pytest.raises(ValueError, match=message):
         frames.build(tmp_path / "s_data", store.directory, "float32")
     assert (store.directory / "frames.bin").read_bytes() == before
+
+
+# ---- damaged files and archives that are none ----------------------------------------------------
+
+
+def shorten(path, share=0.5):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+@pytest.mark.parametrize("file", ("meta.json", "offsets.npy", "spoken.npy", "utts.tsv"))
+@pytest.mark.parametrize("share", (0.0, 0.5, 0.9))
+def test_a_file_of_a_store_that_was_cut_off_is_named(toy, file, share):
+    shorten(toy.directory / file, share)
+    with pytest.raises(ValueError, match=rf"toy/{file}: is damaged \(.+\); run stage frames again") as caught:
+        FrameStore(toy.directory)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def two(write_store, tmp_path):
+    """A set of two utterances of two dims, and a way to build its store."""
+    write_store(tmp_path / "s", {f"a-{n}": ("a", "en", np.ones((4, 2)), np.ones(4)) for n in (1, 2)})
+
+    class Two:
+        directory = tmp_path / "s_data"
+
+        def change(self, name, value):
+            table = self.directory / name
+            lines = table.read_text().splitlines()
+            table.write_text(f"{lines[0]}\na-2 {value}\n")
+
+        def build(self, dim=None):
+            return frames.build(self.directory, tmp_path / "s", "float32", dim)
+
+    return Two()
+
+
+@pytest.mark.parametrize("name", ("feats.scp", "vad.scp"))
+@pytest.mark.parametrize("command", ("touch ran; cat {ark} |", "| touch ran", " |touch ran; cat {ark}:5", "touch ran|"))
+def test_no_command_of_an_scp_is_run(two, monkeypatch, tmp_path, name, command):
+    monkeypatch.chdir(tmp_path)
+    two.change(name, command.format(ark=two.directory / "feats.ark"))
+    with pytest.raises(ValueError, match=rf"{name}: a-2 is a pipe, which would run a command"):
+        two.build()
+    assert not (tmp_path / "ran").exists()
+
+
+class Trap:
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a-2 PKL" + pickle.dumps(Trap()), "no array begins there"),
+        (b"a-2 NPY", "no array begins there"),
+        (b"a-2 RIFF", "no array begins there"),
+        (b"a-2 ", "no array begins there"),
+        (b"a-2 \0BFM \4\4\0\0\0\4\2\0\0\0\0\0\0\0", "cannot be read"),
+        (b"a-2 \0BFM ", "cannot be read"),
+        (None, "No such file or directory"),
+    ],
+    ids=("pickle", "NumPy", "sound", "nothing", "cut off", "cut off in its header", "gone"),
+)
+def test_an_archive_that_is_none_is_named(two, monkeypatch, tmp_path, content, reason):
+    monkeypatch.chdir(tmp_path)
+    ark = tmp_path / "other.ark"
+    if content is not None:
+        ark.write_bytes(content)
+    two.change("feats.scp", f"{ark}:4")
+    with pytest.raises(ValueError, match=rf"feats.scp: a-2: {ark}:4 .*{reason}.*run stage features again") as caught:
+        two.build()
+    assert "\n" not in str(caught.value) and not (tmp_path / "ran").exists()
+
+
+def test_values_that_are_no_place_in_an_archive_are_named(two):
+    for value in ("feats.ark", "-", "feats.ark:x", ""):
+        two.change("feats.scp", value)
+        with pytest.raises(ValueError, match=r"feats.scp: a-2 is '.*', not 'archive:offset'"):
+            two.build()
+
+
+def test_a_length_that_is_no_number_is_named(two):
+    two.change("utt2num_frames", "four")
+    with pytest.raises(ValueError, match="utt2num_frames: a-2 has 'four', not a number"):
+        two.build()
+
+
+@pytest.mark.parametrize("dim", (13, 80))
+def test_archives_of_other_dims_are_refused(two, dim):
+    assert two.build(2)["dim"] == 2
+    with pytest.raises(ValueError, match=rf"expected are {dim} dims \(features.num_filters\), found 2"):
+        two.build(dim)
+
+
+def test_the_build_command_knows_how_many_dims_there_are(two, small_config, tmp_path):
+    small_config("features.num_filters=5").save(tmp_path / "exp" / "config.yaml")
+    with pytest.raises(ValueError, match="expected are 5 dims"):
+        frames.main(["build", str(two.directory.parent), str(tmp_path / "exp")])

@@ -1,0 +1,46 @@
+"""Matrices and vectors of Kaldi archives, read without running or unpickling anything that stands in a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+
+from dnf.experiment import entry
+from dnf.experiment.layout import run_again
+
+BINARY, TEXT = b"\0B", b" ["  # how an array begins; kaldiio also unpickles what begins with PKL
+
+
+def read_array(value: str, scp: Path, utt: str) -> np.ndarray:
+    """The array that ``value`` of utterance ``utt`` in ``scp`` names, ``archive:offset``.
+
+    Raises:
+        ValueError: a command, another kind of value, or an archive that is not there or is damaged.
+    """
+    where, value = f"{scp}: {utt}", value.strip()
+    if "|" in (value[:1], value[-1:]):
+        raise ValueError(f"{where} is a pipe, which would run a command: {value!r}; {run_again('features')}")
+    place = re.fullmatch(r"(.*[^ ]):([0-9]+)(\[[0-9:,]*\])?", value)
+    if not place:
+        raise ValueError(f"{where} is {value!r}, not 'archive:offset'; {run_again('features')}")
+    try:
+        with open(place[1], "rb") as file:
+            file.seek(int(place[2]))
+            if not file.read(2).startswith((BINARY, TEXT)):
+                raise ValueError("no array begins there")
+        return kaldiio.load_mat(value)
+    except Exception as error:  # what a damaged archive raises depends on where it was cut
+        reason = error.strerror if isinstance(error, OSError) else entry.describe(error)
+        raise ValueError(f"{where}: {value} cannot be read ({reason}); {run_again('features')}") from None
+
+
+def read_all(ark: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Key and array of each entry of an archive; ``ValueError`` where it is damaged."""
+    try:
+        yield from kaldiio.load_ark(str(ark))
+    except Exception as error:
+        raise ValueError(f"{ark}: cannot be read ({entry.describe(error)}); {run_again('features')}") from None
