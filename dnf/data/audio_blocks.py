@@ -59,7 +59,7 @@ def check_segment(source: Source, count: int, rate: int) -> None:
     if not count:
         raise ValueError("has no samples; leave it out")
     end = count / rate if source.end is None else source.end
-    if not source.start < end <= count / rate + 0.01:
+    if not 0 <= source.start < end <= count / rate + 0.01 or source.start >= count / rate:
         raise ValueError(
             f"its segment {source.start} to {end} s does not lie in the recording of {count / rate:.2f} s; "
             "correct segments"

@@ -22,6 +22,7 @@ from dnf.data.kaldi_files import (
     render_manifest,
     render_table,
 )
+from dnf.data.rename import keeps_together, new_ids, renamed
 from dnf.data.validate import Counts, few, validate
 from dnf.experiment.files import replace_file
 
@@ -56,6 +57,8 @@ def write_new(data: DataSet, target: Path, force: bool, spk_sort: bool) -> Count
 def fix(directory: Path | str, *, allow_pipes: bool = False, spk_sort: bool = True) -> Counts:
     """Make a directory agree with itself: sort, drop repeated lines, keep what all files share, rebuild spk2utt.
 
+    Where sorting by utterance would mix speakers, utterances are renamed to ``<speaker>-<rest>``.
+
     Files that change are kept in ``.backup`` as they were.
 
     Raises:
@@ -67,6 +70,10 @@ def fix(directory: Path | str, *, allow_pipes: bool = False, spk_sort: bool = Tr
     if not data.utt2spk:
         raise ValueError(f"{directory}/utt2spk: no utterances; make the set again")
     kept = select(data, shared_utterances(data, directory))
+    if spk_sort and not keeps_together(kept.utt2spk) and (ids := new_ids(kept.utt2spk)):
+        first = min(utterance for utterance, name in ids.items() if name != utterance)
+        log.warning("%s: utterances are renamed to <speaker>-<rest>, as %s to %s", directory, first, ids[first])
+        kept = renamed(kept, ids)
     files = {name: render_table(table) for name, table in kept.tables.items()}
     files["spk2utt"] = render_table(spk2utt_of(kept.utt2spk))
     files |= {

@@ -10,7 +10,9 @@ import gzip
 import io
 import json
 import math
+import os
 import re
+import stat
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable
@@ -157,6 +159,22 @@ def read_loose(path: Path) -> dict[str, str]:
                 f"{path} line {number}: {key!r} is there before with another value; remove one of the lines"
             )
     return dict(sorted(table.items()))
+
+
+def not_a_file(path: str | Path) -> str:
+    """Why nothing can be read at ``path``; empty where a file is there."""
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no such file"
+    except OSError as error:
+        return str(error.strerror)
+    if stat.S_ISDIR(mode):
+        return "is a folder, not a recording"
+    if stat.S_ISFIFO(mode):
+        return "is a named pipe (FIFO), which can be read only once; write what comes out of it to a file"
+    return "" if stat.S_ISREG(mode) else "is not a file but a device or socket"
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:

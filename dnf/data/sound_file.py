@@ -5,34 +5,18 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 import subprocess
 from pathlib import Path
 
 import soundfile
 
 from dnf.data import sphere, wav_header
+from dnf.data.kaldi_files import not_a_file
 from dnf.experiment import entry
 
 LONGEST = 300  # characters of a cause, of which the end says most
 TOLERANCE = 0.025  # seconds that may lack at the end, as Lhotse has it
 SAID = re.compile(r"(?:SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)")  # libsndfile on AIFF, AU and W64
-
-
-def not_a_file(path: str | Path) -> str:
-    """Why nothing can be read at ``path``; empty where a file is there."""
-    path = Path(path)
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no such file"
-    except OSError as error:
-        return str(error.strerror)
-    if stat.S_ISDIR(mode):
-        return "is a folder, not a recording"
-    if stat.S_ISFIFO(mode):
-        return "is a named pipe (FIFO), which can be read only once; write what comes out of it to a file"
-    return "" if stat.S_ISREG(mode) else "is not a file but a device or socket"
 
 
 def unusable(path: str | Path) -> str:

@@ -24,6 +24,7 @@ from dnf.data.kaldi_files import (
     Spellings,
     is_class_name,
     normal,
+    not_a_file,
     number_of,
     read_lines,
     read_manifest,
@@ -154,7 +155,7 @@ def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, s
             if line != other:
                 raise ValueError(
                     f"{directory}/utt2spk line {at}: {line!r} stands where {other!r} would if sorted by speaker; "
-                    "make speaker ids the beginning of utterance ids, as in spk-utt"
+                    f"{why_mixed(line, other, directory)}"
                 )
     wanted: dict[str, list[str]] = {}
     for utterance, speaker in utt2spk.items():
@@ -168,6 +169,19 @@ def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, s
                 f"{directory}/spk2utt line {line}: speaker {speaker!r} has other utterances than in utt2spk "
                 f"({few(differ) if differ else 'in another order, or twice'}); run {FIX} {directory}"
             )
+
+
+def why_mixed(line: str, other: str, directory: Path) -> str:
+    """Why utterances are in another order than their speakers, in words, and what to do; of two lines of utt2spk."""
+    (utt, speaker), (other_utt, other_speaker) = (re.split("[ \t]+", text, maxsplit=1) for text in (line, other))
+    if utt.startswith(speaker) and other_utt.startswith(other_speaker):
+        at = next((n for n, (one, two) in enumerate(zip(utt, other_utt)) if one != two), 0)
+        return (
+            f"sort puts {utt!r} before {other_utt!r}, for {utt[at]!r} comes before {other_utt[at]!r} in byte order, but "
+            f"speaker {other_speaker!r} before {speaker!r}: put '-' behind the speaker, as in {other_speaker}-0 and {speaker}-0, "
+            f"or run {FIX} {directory}"
+        )
+    return "make speaker ids the beginning of utterance ids, as in spk-utt"
 
 
 def check_recordings(directory: Path, tables: dict[str, dict[str, str]], wav_files: bool) -> None:
@@ -196,8 +210,9 @@ def check_recordings(directory: Path, tables: dict[str, dict[str, str]], wav_fil
         ]
         if missing:
             line, key, value = missing[0]
+            reason = not_a_file(value).replace("no such file", "is not there")
             raise ValueError(
-                f"{directory}/wav.scp line {line}: the audio file of {key!r} is not there: {value} "
+                f"{directory}/wav.scp line {line}: the audio file of {key!r} {reason}: {value} "
                 f"({len(missing)} of {len(wav)} are missing); put it there, or remove its line and "
                 f"run {FIX} {directory}"
             )

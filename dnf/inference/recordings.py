@@ -31,7 +31,7 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
 
     Raises:
         ValueError: the directory has no wav.scp, names a command in it, or its segments are not of its recordings or
-            have bad times.
+            have no times.
     """
     items = [Item(path, Source(path, channel), f"recording {path}") for path in recordings]
     if data_dir is None:
@@ -49,14 +49,12 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
             )
         recording, *times = fields
         start, end = (number(text, f"{data_dir / 'segments'}: {utt}") for text in times)
-        if start < 0 or 0 < end <= start:
-            raise ValueError(f"{data_dir / 'segments'}: {utt}: from {start:g} s to {end:g} s is no part of a recording")
         path = wavs.get(recording)
         if path is None:
             raise ValueError(f"{data_dir / 'segments'}: recording {recording} of {utt} is not in wav.scp")
         if path.rstrip().endswith("|"):
             raise ValueError(f"{data_dir / 'wav.scp'}: {recording} is a command; write it to a file first")
-        source = Source(absolute(path, Path.cwd()), channel, start, end if end > 0 else None)
+        source = Source(absolute(path, Path.cwd()), channel, start, None if end == -1 else end)
         items.append(Item(utt, source, f"speaker {utt2spk[utt]}" if utt in utt2spk else f"recording {utt}"))
     return items
 

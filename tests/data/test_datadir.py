@@ -491,6 +491,60 @@ def test_fix_writes_the_same_manifest_each_time(tmp_path):
     assert contents[0] == contents[1] and contents[0][4:8] == b"\0\0\0\0"
 
 
+@pytest.fixture(params=(False, True), ids=("whole", "segments"))
+def mixed(request, tmp_path):
+    """Speakers 1 and 13, whose utterances 1_0 and 13_0 sort the other way round, with every kind of table."""
+    utts = {f"{speaker}_{n}": speaker for speaker in ("1", "13") for n in (0, 1)}
+    directory = tmp_path / "mixed"
+    directory.mkdir()
+    recordings = {utt: "rec" if request.param else utt for utt in utts}
+    tables = {
+        "utt2spk": utts,
+        "utt2class": dict.fromkeys(utts, "en"),
+        "text": {utt: f"words of {utt[-1]}" for utt in utts},
+        "wav.scp": {recording: f"{recording}.wav" for recording in recordings.values()},
+        "spk2gender": {"1": "f", "13": "m"},
+        "utt2score": {"13_1": "2.5"},
+    }
+    if request.param:
+        tables["segments"] = {utt: f"rec {n} {n + 1}" for n, utt in enumerate(utts)}
+    for name, table in tables.items():
+        write_table(directory / name, table)
+    source = [{"type": "file", "channels": [0], "source": "x.wav"}]
+    dump(directory / "recordings.jsonl.gz", [{"id": r, "sources": source} for r in sorted(set(recordings.values()))])
+    dump(
+        directory / "supervisions.jsonl.gz",
+        [{"id": u, "recording_id": recordings[u], "speaker": s, "custom": {"class": "en"}} for u, s in utts.items()],
+    )
+    return directory
+
+
+def test_what_sort_does_to_speakers_1_and_13_is_said_and_mended(mixed):
+    write_table(mixed / "spk2utt", {"1": "1_0 1_1", "13": "13_0 13_1"})
+    with pytest.raises(ValueError) as caught:
+        validate(mixed, wav_files=False)
+    assert "sort puts '13_0' before '1_0', for '3' comes before '_' in byte order, but speaker '1' before '13'" in str(
+        caught.value
+    )
+    assert f"fix {mixed}" in str(caught.value)
+    fix(mixed)
+    assert validate(mixed, wav_files=False).speakers == 2
+    assert read_table(mixed / "utt2spk") == {"1-0": "1", "1-1": "1", "13-0": "13", "13-1": "13"}
+    assert read_table(mixed / "text")["13-1"] == "words of 1" and read_table(mixed / "utt2score") == {"13-1": "2.5"}
+    assert read_table(mixed / "wav.scp").get("1-0", "rec.wav") in ("1_0.wav", "rec.wav")
+    assert (mixed / ".backup" / "utt2spk").is_file()
+
+
+def test_ids_that_no_hyphen_puts_in_order_stay_refused(tmp_path):
+    for name, table in {
+        "utt2spk": {"fr-1": "fr", "fr-ca-1": "fr-ca", "fr-x": "fr"},
+        "wav.scp": dict.fromkeys(("fr-1", "fr-ca-1", "fr-x"), "x.wav"),
+    }.items():
+        write_table(tmp_path / name, table)
+    with pytest.raises(ValueError, match="sort puts 'fr-ca-1' before 'fr-x'"):
+        fix(tmp_path)
+
+
 def test_fix_by_manifest_and_by_times(segmented):
     dump(segmented / "supervisions.jsonl.gz", load(segmented / "supervisions.jsonl.gz")[1:])
     edit(segmented, "segments", "a01-2 a01-rec 1.25 2.5", "a01-2 a01-rec 2.5 2.5")

@@ -5,6 +5,7 @@ import gzip
 import logging
 import re
 import shutil
+import zlib
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def own(tmp_path, speech_like):
         def wav(self, name: str, seconds: float = 0.5, **options) -> str:
             (self.folder / "wav").mkdir(parents=True, exist_ok=True)
             soundfile.write(
-                self.folder / "wav" / name, speech_like(seconds, len(name)), options.pop("rate", RATE), **options
+                self.folder / "wav" / name, speech_like(seconds, zlib.crc32(name.encode())), options.pop("rate", RATE), **options
             )
             return f"wav/{name}"
 
@@ -416,6 +417,71 @@ def test_no_train_set_says_what_is_expected(own, kaldi, small_config, sets):
 def test_no_folder_is_named(own, small_config):
     with pytest.raises(ValueError, match="--data .*own: no such folder"):
         own.prepare(small_config())
+
+
+# ---- two sources, genders, bad items -------------------------------------------------------------
+
+
+def test_two_tables_or_a_table_beside_directories_are_refused(own, rows, kaldi, small_config):
+    own.table(rows)
+    own.table(rows, "recordings.csv")
+    with pytest.raises(ValueError, match="has recordings.tsv and recordings.csv, of which one would be passed over"):
+        own.prepare(small_config())
+    (own.folder / "recordings.csv").unlink()
+    kaldi("train")
+    with pytest.raises(ValueError, match="has recordings.tsv and train/utt2spk, of which one"):
+        own.prepare(small_config())
+
+
+def test_hidden_folders_are_no_sets(own, kaldi, small_config):
+    kaldi("train")
+    kaldi(".old", ("eve", "flo"))
+    own.prepare(small_config())
+    assert sorted(path.parent.name for path in own.out.glob("*/utt2spk")) == ["dev", "train"]
+
+
+def test_a_speaker_of_two_genders_in_two_sets_is_refused(own, kaldi, small_config):
+    kaldi("train")
+    for name, gender in (("one", "f"), ("two", "m")):
+        kaldi(name, ("eve",), spk2gender={"eve": gender})
+    with pytest.raises(ValueError, match="speaker eve is of gender f in one and m in two"):
+        own.prepare(small_config())
+
+
+def test_genders_of_some_speakers_only_are_said_to_be_left_out(own, rows, small_config, caplog):
+    for row in rows:
+        row["gender"] = "f" if row["speaker"] in ("eve", "ann", "cid") else ""
+    own.table(rows)
+    with caplog.at_level(logging.WARNING):
+        own.prepare(small_config())
+    assert "test: 1 of 2 speakers have no gender, the first is flo: spk2gender is left out" in caplog.text
+
+
+@pytest.mark.parametrize("times", ("0.2 0.2", "0.4 0.1", "0.1 1.5", "5 6", "-0.1 0.3"))
+def test_one_segment_that_cannot_be_cut_does_not_end_the_stage(own, kaldi, small_config, times):
+    utts = [f"{speaker}-{n}" for speaker in SPEAKERS for n in (1, 2)]
+    kaldi("train", segments={utt: f"{utt} {times if utt == 'cid-2' else '0.1 0.4'}" for utt in utts})
+    own.prepare(small_config("features.max_rejected=0.3"))
+    (line,) = [path.read_text() for path in own.out.glob("*/rejected.txt")]
+    start, end = times.split()
+    assert line.startswith("cid-2 its segment") and "cid-2.wav of 0.50 s; correct segments" in line
+    assert f"{float(start)} to {float(end)} s" in line
+    assert len({**own.utts("train"), **own.utts("dev")}) == 7 and splits.main([str(own.out)]) == 0
+
+
+@pytest.mark.parametrize("table", (True, False))
+def test_one_recording_without_samples_does_not_end_the_stage(own, rows, kaldi, small_config, table):
+    if table:
+        own.table(rows)
+    else:
+        kaldi("train")
+    path = own.folder / "wav" / ("cid_2.wav" if table else "cid-2.wav")
+    soundfile.write(path, np.zeros(0), RATE)
+    with pytest.raises(ValueError, match=r"1 of \d utterances rejected, more than --max-rejected 0.1.*has no samples"):
+        own.prepare(small_config("features.max_rejected=0.1"))
+    own.prepare(small_config("features.max_rejected=0.3"))
+    (line,) = [path.read_text() for path in own.out.glob("*/rejected.txt")]
+    assert f"{path}: has no samples; leave it out" in line and splits.main([str(own.out)]) == 0
 
 
 # ---- pipes ---------------------------------------------------------------------------------------

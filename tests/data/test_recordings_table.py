@@ -226,6 +226,101 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
     assert refused(tmp_path / "r.csv").startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("speaker", "columns 2 and 4 are both called 'speaker'; keep one of them"),
+        ("class", "columns 3 and 4 are both called 'class'"),
+        (" speaker ", "columns 2 and 4 are both called 'speaker'"),
+        ("note\u00e9", "columns 4 and 5 are both called"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_refused(table, name, message):
+    columns = [*NEEDED, name, *(["notee\u0301"] if name.startswith("note") else [])]
+    assert refused(table(rows({}), columns)).startswith(message)
+
+
+def test_columns_without_a_name_may_be_several(table):
+    path = table(rows({}), [*NEEDED, "", " "])
+    assert len(read_recordings_table(path)[""]) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        (["recording", "Speaker", "class"], "'recording', 'Speaker', 'class'"),
+        (["recording", " speaker", "class"], "'recording', ' speaker', 'class'"),
+        (["recording", "speaker\u200b", "class"], r"'recording', 'speaker\u200b', 'class'"),
+        (["recording;speaker;class"], "'recording;speaker;class'"),
+    ],
+)
+def test_what_the_first_line_has_is_shown(table, header, shown):
+    message = refused(table(rows({}), header=header))
+    assert message.startswith("no column") and message.endswith(f"it has {shown}")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("f", "f"), ("F", "f"), ("female", "f"), (" Female ", "f"), ("m", "m"), ("MALE", "m"), ("", None), (" ", None)],
+)
+def test_a_gender_is_read_as_it_is_written(table, written, read):
+    ((one,),) = read_recordings_table(table(rows({"gender": written}), [*NEEDED, "gender"])).values()
+    assert one.gender == read
+
+
+@pytest.mark.parametrize("written", ("w", "woman", "x", "1", "fm"))
+def test_another_gender_names_its_line(table, written):
+    assert refused(table(rows({}, {"gender": written}), [*NEEDED, "gender"])).startswith(
+        f"line 3: gender {written!r} is not one of m, f, male, female"
+    )
+
+
+def test_a_speaker_of_two_genders_names_both_lines(table):
+    changes = ({"speaker": "a", "gender": "f"}, {"speaker": "a", "gender": ""}, {"speaker": "a", "gender": "Male"})
+    assert refused(table(rows(*changes), [*NEEDED, "gender"])) == (
+        "line 4: speaker a is m, but f in line 2; correct one of the two"
+    )
+    (three,) = read_recordings_table(table(rows(*changes[:2]), [*NEEDED, "gender"])).values()
+    assert [u.gender for u in three] == ["f", "f"]  # said once is said
+
+
+@pytest.mark.parametrize("kind", ("speaker", "utt"))
+def test_a_name_in_two_unicode_forms_names_both_lines(table, kind):
+    changes = ({kind: "ren\u00e9"}, {}, {kind: "rene\u0301"})
+    if kind == "utt":
+        changes = tuple(change | {"speaker": "s"} for change in changes)
+    message = refused(table(rows(*changes), [*NEEDED, *(["utt"] if kind == "utt" else [])]))
+    assert message.startswith("line 4: ") and "is spelt with other Unicode characters than in line 2" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"speaker": "a\u200bb"}, "line 3: column speaker has U+200B (ZERO WIDTH SPACE) in it"),
+        ({"utt": "a\ufeffb"}, "line 3: column utt has U+FEFF"),
+        ({"recording": "a\u200d.wav"}, "line 3: column recording has U+200D (ZERO WIDTH JOINER)"),
+        ({"text": "a\u2028b"}, "line 3: column text has a line break in it"),
+        ({"text": "a\x0bb"}, "line 3: column text has a line break in it"),
+    ],
+)
+def test_a_character_that_nobody_sees_names_its_line(table, change, message):
+    assert refused(table(rows({}, change), [*NEEDED, "utt", "text"])).startswith(message)
+
+
+def test_a_line_break_in_quotes_names_the_line_that_the_row_begins_in(tmp_path):
+    (tmp_path / "r.csv").write_text('recording,speaker,class,text\na.wav,a,en,hi\n\nb.wav,b,en,"two\nlines"\n')
+    assert refused(tmp_path / "r.csv").startswith("line 4: column text has a line break in it: 'two\\nlines'")
+
+
+def test_quotes_of_a_spreadsheet_in_a_tsv_are_taken_off(tmp_path):
+    (tmp_path / "r.tsv").write_text(
+        '"recording"\tspeaker\tclass\ttext\n"a,b.wav"\t"ann ""x"" lee"\ten\t"hi, you"\n"c.wav\tbea\ten\t\n'
+    )
+    one, other = read_recordings_table(tmp_path / "r.tsv")[""]
+    assert (one.path, one.speaker, one.text) == (f"{tmp_path}/a,b.wav", 'ann_"x"_lee', '"hi, you"')
+    assert other.path == f'{tmp_path}/"c.wav'  # an opening quote alone is part of the name
+
+
 def test_a_table_without_lines_is_refused(table):
     path = table(rows({}), header=None)
     path.write_text(path.read_text().splitlines()[0] + "\n")
