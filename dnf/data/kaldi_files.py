@@ -167,7 +167,7 @@ def not_a_file(path: str | Path) -> str:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no such file"
+        return f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else no_such_file(path)
     except OSError as error:
         return str(error.strerror)
     if stat.S_ISDIR(mode):
@@ -175,6 +175,17 @@ def not_a_file(path: str | Path) -> str:
     if stat.S_ISFIFO(mode):
         return "is a named pipe (FIFO), which can be read only once; write what comes out of it to a file"
     return "" if stat.S_ISREG(mode) else "is not a file but a device or socket"
+
+
+def no_such_file(path: Path) -> str:
+    """That there is no such file, or only one whose name looks the same, as copying from a Mac leaves it."""
+    if not path.name.isascii() and path.parent.is_dir():
+        alike = [name for name in os.listdir(path.parent) if normal(name) == normal(path.name)]
+        if alike:
+            return (
+                f"no such file; there is one spelt with other Unicode characters, {ascii(alike[0])}; write both alike"
+            )
+    return "no such file"
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:

@@ -27,7 +27,7 @@ def unusable(path: str | Path) -> str:
         soundfile.LibsndfileError: it is a damaged file of a kind whose header libsndfile reads here.
     """
     if reason := not_a_file(path):
-        return f"{reason}; correct the path or leave the recording out"
+        return f"{reason}; correct the path or leave the recording out" if ";" not in reason else reason
     if reason := sphere.refusal(path):
         return reason
     if said := sphere.cut_off(path):

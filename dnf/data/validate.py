@@ -287,6 +287,8 @@ def check_keys(
     if lacking or unknown:
         parts = [f"lacks {len(lacking)} ({few(lacking)})"] if lacking else []
         parts += [f"has {len(unknown)} more ({few(unknown)})"] if unknown else []
+        if set(map(normal, lacking)) & set(map(normal, unknown)):
+            parts.append("some are spelt alike, but with other Unicode characters")
         remedy = f"make it again, or keep what they share with {FIX} {path.parent}"
         raise ValueError(f"{path}: its {what} differ from {other}: {', '.join(parts)}; {remedy}")
 

@@ -26,6 +26,7 @@ from lhotse.utils import resumable_download, safe_extract
 from dnf.data import recipe
 from dnf.data.kaldi_files import read_loose, read_text, write_table
 from dnf.data.manifests import Utterance
+from dnf.data.recordings_table import gender_of
 from dnf.experiment import entry
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,11 @@ def read_part(folder: Path, part: str) -> tuple[list[Utterance], dict[str, int]]
         write_table(Path(directory, "reco2dur"), dict.fromkeys(speakers, "1"))
         recordings, supervisions, _ = load_kaldi_data_dir(directory, sampling_rate=16000)
     sources = {recording.id: recording.sources[0].source for recording in recordings}
-    return [Utterance(s.id, s.id, sources[s.id], s.speaker, "ce", gender=s.gender) for s in supervisions], ages
+    where = folder / part / "spk2gender"
+    genders = {s: gender_of(tables["spk2gender"].get(s, ""), f"{where}: speaker {s}") for s in ages}
+    return [
+        Utterance(s.id, s.id, sources[s.id], s.speaker, "ce", gender=genders[s.speaker]) for s in supervisions
+    ], ages
 
 
 def labelled(utterance: Utterance, score: float | None) -> Utterance:

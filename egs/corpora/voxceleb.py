@@ -26,6 +26,7 @@ from typing import NamedTuple
 from dnf.data import recipe
 from dnf.data.kaldi_files import read_text
 from dnf.data.manifests import Utterance, is_visible
+from dnf.data.recordings_table import gender_of
 
 READABLE = (".wav", ".flac")
 SPEAKER = "id" + 5 * "[0-9]"
@@ -39,7 +40,7 @@ PUBLISHED = {
 class Speaker(NamedTuple):
     """A line of a meta file. VoxCeleb2 names no nationalities; ``part`` is dev or test."""
 
-    gender: str
+    gender: str | None
     nationality: str
     part: str
 
@@ -110,7 +111,9 @@ def read_meta(path: Path) -> dict[str, Speaker]:
             raise ValueError(
                 f"{path}: line {line}: not '<id> <name> <gender> [<nationality>] dev|test'; download it again"
             )
-        speaker = Speaker(fields[2], fields[3] if len(fields) == 5 else "", fields[-1])
+        speaker = Speaker(
+            gender_of(fields[2], f"{path}: line {line}"), fields[3] if len(fields) == 5 else "", fields[-1]
+        )
         if speakers.setdefault(fields[0], speaker) != speaker:
             raise ValueError(
                 f"{path}: line {line}: {fields[0]} is not what line {seen[fields[0]]} says of it; download it again"

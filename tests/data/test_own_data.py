@@ -33,7 +33,10 @@ def own(tmp_path, speech_like):
         def wav(self, name: str, seconds: float = 0.5, **options) -> str:
             (self.folder / "wav").mkdir(parents=True, exist_ok=True)
             soundfile.write(
-                self.folder / "wav" / name, speech_like(seconds, zlib.crc32(name.encode())), options.pop("rate", RATE), **options
+                self.folder / "wav" / name,
+                speech_like(seconds, zlib.crc32(name.encode())),
+                options.pop("rate", RATE),
+                **options,
             )
             return f"wav/{name}"
 

@@ -232,3 +232,11 @@ def test_a_command_has_the_rule_of_files(tmp_path):
     recordings, supervisions, _ = manifests([Utterance("u", "u", f"cat {tmp_path}/open.wav |", "u", "en")])
     assert np.array_equal(load_samples(recordings["u"], supervisions["u"], SETTINGS) * 32768, SAMPLES)
     assert "says 8000 bytes of samples, but 16000 bytes" in of_command(f"cat {tmp_path}/half.wav")
+
+
+def test_a_name_in_another_unicode_form_is_found(tmp_path):
+    (tmp_path / "re\u0301ne.wav").write_bytes(wav(SIZE))
+    for reason in of_both(tmp_path / "r\u00e9ne.wav"):
+        assert r"there is one spelt with other Unicode characters, 're\u0301ne.wav'; write both alike" in reason
+    for reason in of_both(tmp_path / "r\u00e9n\u00e9.wav"):
+        assert "no such file; correct the path" in reason

@@ -285,3 +285,22 @@ def test_listing_has_the_likelihoods_of_both_classes(whole):
         difference = float(row["logp_en"]) - float(row["logp_cn"])
         assert math.isclose(abs(difference), float(row["margin"]), abs_tol=1e-4)
         assert row["decision"] == ("en" if difference > 0 else "cn")
+
+
+def test_files_that_a_mac_leaves_are_no_recordings(vox, cn):
+    before = [u for part in (*voxceleb.read(*vox).values(), *cnceleb.read(*cn).values()) for u in part]
+    for root in (*vox, *cn):
+        for path in [path for path in root.rglob("*.*") if path.is_file()]:
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\xff")
+    assert [u for part in (*voxceleb.read(*vox).values(), *cnceleb.read(*cn).values()) for u in part] == before
+
+
+def test_a_speaker_of_two_lines_of_the_meta_file_is_named(vox):
+    meta = vox[0] / "vox1_meta.csv"
+    lines = meta.read_text().splitlines()
+    meta.write_text("\n".join([*lines, lines[1].replace("\tm\t", "\tx\t").replace("\tf\t", "\tm\t").replace("x", "f")]) + "\n")
+    with pytest.raises(ValueError, match=rf"vox1_meta.csv: line {len(lines) + 1}: .* is not what line 2 says"):
+        voxceleb.read(vox[0])
+    meta.write_bytes(lines[0].encode() + b"\nAndr\xe9\n")
+    with pytest.raises(ValueError, match="vox1_meta.csv line 2: not UTF-8"):
+        voxceleb.read(vox[0])
