@@ -41,7 +41,6 @@ def lacking(data: Data, data_dir: Path) -> str | None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
-    parser.add_argument("verb", choices=("check",))
     parser.add_argument("data", type=Path, help="folder of the data directories")
     add_arguments(parser)
     args = parser.parse_args(argv)

@@ -1,6 +1,6 @@
 """Which sets an experiment trains on and is scored on: those of its data directory and those made of them (``data.views``).
 
-``python3 -m dnf.experiment.sets check`` says before stage train whether an experiment can run with the sets that are there.
+``python3 -m dnf.data.check_sets`` says before stage train whether an experiment can run with the sets that are there.
 """
 
 from __future__ import annotations
