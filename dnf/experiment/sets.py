@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from dnf.experiment.settings import Data, View
+from dnf.experiment.settings import DataSettings, View
 
 
 class Scored(NamedTuple):
@@ -18,13 +18,13 @@ class Scored(NamedTuple):
     view: View
 
 
-def name_of(data: Data, role: str) -> str:
+def name_of(data: DataSettings, role: str) -> str:
     """Under which name the sets of a role, ``train`` or ``dev``, are scored: the set's own, or the role's for several."""
     sets = getattr(data, role)
     return sets[0] if len(sets) == 1 else role
 
 
-def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dict[str, str]]:
+def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scored], dict[str, str]]:
     """What to score, the training and dev sets first, and what is left out, with the set that is not there.
 
     Args:
@@ -64,7 +64,7 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
     return found, left_out
 
 
-def check_shared(speakers: Mapping[str, Collection[str]], data: Data) -> None:
+def check_shared(speakers: Mapping[str, Collection[str]], data: DataSettings) -> None:
     """Raise ``ValueError`` when speakers of a training or dev set are in a set of another role, unless that was asked for.
 
     Args:
