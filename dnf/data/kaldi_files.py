@@ -28,8 +28,10 @@ BY_UTTERANCE = (
 )
 BY_SPEAKER = (CMVN_SCP, "spk2gender", "spk2warp")
 BY_RECORDING = (WAV_SCP, "reco2dur", "reco2file_and_channel")
-PARTIAL = ("utt2score",)  # may lack some of its keys
-GLOBAL = ("frame_shift",)  # one value for the whole set
+# May lack some of its keys
+PARTIAL = ("utt2score",)
+# One value for the whole set
+GLOBAL = ("frame_shift",)
 
 FIX = "python3 -m dnf datadir fix"
 
@@ -131,7 +133,7 @@ def read_loose(path: Path) -> dict[str, str]:
     return dict(sorted(table.items()))
 
 
-def read_lines(path: Path, loose: bool = False) -> list[str]:
+def read_lines(path: Path, *, loose: bool = False) -> list[str]:
     data = path.read_bytes()
     try:
         text = data.decode("utf-8")
@@ -183,7 +185,7 @@ def render_table(mapping: dict[str, str]) -> bytes:
     return "".join(f"{key} {mapping[key]}".rstrip(" ") + "\n" for key in sorted(mapping)).encode("utf-8")
 
 
-def read_manifest(path: Path, loose: bool = False) -> dict[str, dict]:
+def read_manifest(path: Path, *, loose: bool = False) -> dict[str, dict]:
     """Records of a Lhotse manifest by id; ``loose`` allows repeated lines.
 
     Raises:
