@@ -67,7 +67,7 @@ def spk2utt_of(utt2spk: dict[str, str]) -> dict[str, str]:
 
 def sets_below(data: Path) -> list[Path]:
     """Data directories below ``data``, in byte order."""
-    found = sorted(path.parent for path in data.glob(f"*/{UTT2SPK}"))
-    if not found:
+    directories = sorted(path.parent for path in data.glob(f"*/{UTT2SPK}"))
+    if not directories:
         raise ValueError(f"{data}: no data directory below it; {run_stage('data')}")
-    return found
+    return directories

@@ -11,13 +11,13 @@ from dnf.data.validate import validate
 from dnf.experiment import entry
 from dnf.experiment.classes import read_classes
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, OWN, UTT2CLASS, UTT2SPK
+from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, LISTS, LOG, OWN, UTT2CLASS, UTT2SPK
 from dnf.experiment.sets import check_shared
 from dnf.experiment.settings import DataSettings
 
 log = logging.getLogger(__name__)
 
-RESERVED = ("lists", "log", "new", OWN, "wav")
+RESERVED = (LISTS, LOG, "new", OWN, "wav")
 
 
 def check_splits(speakers: Mapping[str, Mapping[str, str]], data: DataSettings) -> None:

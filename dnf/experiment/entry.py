@@ -10,7 +10,6 @@ from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-
 # The program behind python3 -m dnf VERB
 VERBS = Path(__file__).parents[1] / "__main__.py"
 

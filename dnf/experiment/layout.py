@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]  # of the checkout
 # data/: one folder a set
 CLASSES_TXT = "classes.txt"
 MISSING_TXT = "missing.txt"
+LISTS = "lists"
 
 # Own data as one table
 RECORDINGS_TSV = "recordings.tsv"
@@ -194,12 +195,12 @@ class Layout:
         Raises:
             ValueError: the folder of that name holds something else.
         """
-        own = (OWN, corpus) if corpus else ()
-        data = Path(os.path.normpath(exp / ".." / DATA), *own)
+        below = (OWN, corpus) if corpus else ()
+        data = Path(os.path.normpath(exp / ".." / DATA), *below)
         folder = exp / (f"{corpus}_{name}" if corpus else name)
         if folder.name in NOT_EXPERIMENTS:
             raise ValueError(f"experiment {name}: {folder} holds something else; call the experiment another name")
-        return cls(data, exp.joinpath(FEATS, *own), exp.joinpath(FRAMES, *own), folder)
+        return cls(data, exp.joinpath(FEATS, *below), exp.joinpath(FRAMES, *below), folder)
 
     @classmethod
     def read(cls, exp: Path) -> Layout:

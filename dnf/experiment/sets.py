@@ -48,7 +48,7 @@ def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scor
         if name in present or name in views:
             raise ValueError(f"data.views: {name} is the name of a set already; call the view something else")
         views[name] = view
-    found = [Scored(name, view) for name, view in views.items() if not set(view.sets) - set(present)]
+    scored = [Scored(name, view) for name, view in views.items() if not set(view.sets) - set(present)]
     left_out = {
         name: next(s for s in view.sets if s not in present)
         for name, view in views.items()
@@ -61,7 +61,7 @@ def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scor
             left_out[control] = control
         if not data.test and name not in views and name not in present:
             left_out[name] = name
-    return found, left_out
+    return scored, left_out
 
 
 def check_shared(speakers: Mapping[str, Collection[str]], data: DataSettings) -> None:

@@ -137,10 +137,12 @@ def where(seen: Seen, holder: Holder | None) -> str:
 
 def counts(seen: Seen, state: str) -> str:
     """``done N / running N / failed N / waiting N`` of an array."""
-    found = Counter(task.state for task in seen.tasks)
+    number_of = Counter(task.state for task in seen.tasks)
     cut = "running" if state == "running" else "stopped"
     waiting = max(0, seen.total - len(seen.tasks))
-    return f"done {found['done']} / {cut} {found['incomplete']} / failed {found['failed']} / waiting {waiting}"
+    return (
+        f"done {number_of['done']} / {cut} {number_of['incomplete']} / failed {number_of['failed']} / waiting {waiting}"
+    )
 
 
 def details(
@@ -171,11 +173,11 @@ def details(
 
 def with_old(states: dict[str, str], before: dict[str, str]) -> dict[str, str]:
     """The states, where what is done but rests on what is not is old; ``before`` has those of earlier stages."""
-    found = dict(before)
+    known = dict(before)
     for stage, state in states.items():
-        rests = all(found.get(earlier) == "done" for earlier in STAGES[stage].after)
-        found[stage] = "old" if state == "done" and not rests else state
-    return {stage: found[stage] for stage in states}
+        rests = all(known.get(earlier) == "done" for earlier in STAGES[stage].after)
+        known[stage] = "old" if state == "done" and not rests else state
+    return {stage: known[stage] for stage in states}
 
 
 # ---- what the files say ----------------------------------------------------------------------------------
@@ -235,28 +237,28 @@ def head_of(log: Path) -> str:
 
 def jobs_of(folder: Path) -> tuple[str, ...]:
     """Ids of the jobs that queue runners have in work for the logs of a folder, from ``q/<log>/job.json``."""
-    found = []
+    ids = []
     for path in sorted(folder.glob("q/*/job.json")):
         try:
             call = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # the job has just ended
             continue
         if call.get("status") == "running":
-            found += [str(s["job"]) for s in call.get("submissions", []) if s.get("job") and not s.get("lost")]
-    return tuple(found)
+            ids += [str(s["job"]) for s in call.get("submissions", []) if s.get("job") and not s.get("lost")]
+    return tuple(ids)
 
 
 def writers_of_logs() -> Processes:
     """Processes, as far as this user may see them."""
-    found: Processes = {}
+    processes: Processes = {}
     for link in Path("/proc").glob("[0-9]*/fd/1"):
         try:
             target = os.readlink(link)
         except OSError:  # it ended, or is not ours to look into
             continue
         if target.endswith(".log"):
-            found.setdefault(target, []).append(int(link.parts[2]))
-    return {log: sorted(pids) for log, pids in found.items()}
+            processes.setdefault(target, []).append(int(link.parts[2]))
+    return {log: sorted(pids) for log, pids in processes.items()}
 
 
 def training_of(folder: Path) -> Progress | None:
