@@ -21,6 +21,7 @@ from dnf.data.validate import validate
 from dnf.data.write_set import write_set
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import (
     CLASSES_TXT,
     CONFIG_YAML,
@@ -153,7 +154,7 @@ def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) ->
             len({s.speaker for s in supervisions}),
             len(rejected),
         )
-    (out / CLASSES_TXT).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    replace_file(out / CLASSES_TXT, "".join(f"{name}\n" for name in classes))
 
 
 def write_rejected(directory: Path, rejected: dict[str, str]) -> None:

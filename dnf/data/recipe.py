@@ -22,6 +22,7 @@ from lhotse.utils import fastcopy
 from dnf.data.kaldi_files import write_table
 from dnf.data.manifests import Utterance, check_rejected, identifier, manifests
 from dnf.data.write_set import write_set
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import CLASSES_TXT, LISTS, MISSING_TXT, UTT2SPK
 
 log = logging.getLogger(__name__)
@@ -206,7 +207,7 @@ def write_list(output_dir: Path, name: str, ids: Iterable[str]) -> None:
     """Write ``lists/<name>.txt``, an id a line: what fixed a set."""
     path = output_dir / LISTS / f"{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{one}\n" for one in sorted(ids)), encoding="utf-8")
+    replace_file(path, "".join(f"{one}\n" for one in sorted(ids)))
 
 
 def expect(what: str, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
@@ -254,7 +255,7 @@ def write(
             hours,
         )
         classes |= of_set
-    (output_dir / CLASSES_TXT).write_text("".join(f"{name}\n" for name in sorted(classes)), encoding="utf-8")
+    replace_file(output_dir / CLASSES_TXT, "".join(f"{name}\n" for name in sorted(classes)))
     missing = {
         name: f"--{corpus.name} PATH ({corpus.layout})"
         for corpus in corpora
