@@ -23,7 +23,7 @@ import numpy as np
 
 from dnf.experiment.layout import LATENTS, META_JSON
 from dnf.experiment.sets import name_of
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 from dnf.metrics.effective_frames import autocovariance, effective_frames
 from dnf.scoring.latent_store import Latents
 
@@ -70,7 +70,7 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
     return Evidence(latents.classes, latents.utts, mean, frames, effective_frames(frames, covariance), covariance)
 
 
-def dev_covariance(exp: Path, data: Data) -> np.ndarray:
+def dev_covariance(exp: Path, data: DataSettings) -> np.ndarray:
     """Autocovariance of the frames' log-likelihood ratio on an experiment's dev; empty if its latents are not there."""
     folder = exp / LATENTS / name_of(data, "dev")
     return evidence(Latents.open(folder)).covariance if (folder / META_JSON).is_file() else np.zeros(0)

@@ -43,7 +43,7 @@ import numpy as np
 
 from dnf.decisions.utterance_summary import Summary
 from dnf.experiment.layout import run_stage
-from dnf.experiment.settings import OpenSet as Settings
+from dnf.experiment.settings import OpenSetSettings
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class OpenSet:
         of_train: Sequence[str],
         dev: Summary,
         classes: Sequence[str],
-        settings: Settings,
+        settings: OpenSetSettings,
         of_dev: Sequence[tuple[str, str]] = (),
     ) -> OpenSet:
         """Means and covariance from training utterances, scales and threshold from dev.

@@ -13,7 +13,7 @@ import torch
 
 from dnf.experiment.layout import META_JSON, UTTS_TSV, run_again, run_stage
 from dnf.experiment.sets import check_shared
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 
 
 class FrameStore:
@@ -70,6 +70,6 @@ def map_file(path: Path, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
 
 
-def check_speakers(stores: Mapping[str, FrameStore], data: Data) -> None:
+def check_speakers(stores: Mapping[str, FrameStore], data: DataSettings) -> None:
     """The same of frame stores, for the sets that an experiment uses."""
     check_shared({name: set(store.speakers) for name, store in stores.items()}, data)

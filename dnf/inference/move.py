@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import BEST_PT, CONFIG_YAML, META_JSON
+from dnf.experiment.layout import BEST_PT, CONFIG_YAML, META_JSON, Layout
 from dnf.experiment.tables import write_tsv
 from dnf.features.fbank import mel_frequencies
 from dnf.features.frame_store import FrameStore
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("what", help="a set that has a frame store, or a recording")
     parser.add_argument("--from", dest="source", required=True, metavar="CLASS", help="class of the speech")
     parser.add_argument("--to", dest="target", required=True, metavar="CLASS", help="class it is moved to")
-    parser.add_argument("--frames", type=Path, help="frame stores (default: frames beside the experiment)")
+    parser.add_argument("--frames", type=Path, help="frame stores (default: those the experiment was made from)")
     parser.add_argument("--utterances", type=int, default=50, help="of a set at most, evenly spaced (%(default)s)")
     parser.add_argument(
         "--by", choices=("means", "latents"), default="means", help="class means of the prior or of training latents"
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="how far to move, 1: from mean to mean (%(default)s)")
     parser.add_argument("--plot", action="store_true", help="also a picture of the first utterance")
     args = parser.parse_args(argv)
-    trained, store_folder = load_model(args.exp / BEST_PT), args.frames or args.exp.parent / "frames"
+    trained, store_folder = load_model(args.exp / BEST_PT), args.frames or Layout.read(args.exp).frames
     names = args.source, args.target
     if trained.config.prior.cond_dim == 0:
         raise ValueError(f"{args.exp}: a plain flow has no class means to move between")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dnf.decisions.open_set_rows import KNOWN, METRICS
 from dnf.experiment.layout import BY_SCORE_TSV, GAUSSIANITY_TSV, SPEAKERS_TSV
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import read_tsv
 from dnf.report.cells import GAP, ends, few, gap_text, share_cell
 
@@ -107,7 +107,7 @@ def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:
     ]
 
 
-def duration_lines(rows: list[dict], data: Data) -> list[str]:
+def duration_lines(rows: list[dict], data: DataSettings) -> list[str]:
     """For every set that views cut to pieces: accuracy of the pieces, shortest first, and of whole utterances."""
     found = {(r["set"], r["class"]): r for r in rows if r["metric"] == "utt_accuracy"}
     cuts: dict[tuple[str, ...], list[tuple[float, str]]] = {}

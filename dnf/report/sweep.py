@@ -1,7 +1,7 @@
 """What a sweep over a setting found: figures of its experiments against the value, as a table and as one picture.
 
-``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_beta=0`` and so on. ``python3 -m dnf sweep exp train.beta``
-prints the table and writes ``exp/sweeps/<name>_beta.tsv`` and ``.png``, for every <name> that has such experiments with
+``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_train.beta=0`` and so on. ``python3 -m dnf sweep exp train.beta``
+prints the table and writes ``exp/sweeps/<name>_train.beta.tsv`` and ``.png``, for every <name> that has such experiments with
 results.
 """
 
@@ -59,12 +59,11 @@ def finished(folder: Path, key: str) -> dict[str, dict[str, Path]]:
         ValueError: no experiment of such a sweep has results.
     """
     found: dict[str, dict[str, Path]] = {}
-    last = key.rsplit(".", 1)[-1]
-    for path in sorted(folder.glob(f"*_{last}=*/results.tsv")):
-        name = path.parent.name.rpartition(f"_{last}=")[0]
+    for path in sorted(folder.glob(f"*_{key}=*/{RESULTS_TSV}")):
+        name = path.parent.name.rpartition(f"_{key}=")[0]
         found.setdefault(name, {})[setting(Config.load(path.parent / CONFIG_YAML), key)] = path.parent
     if not found:
-        raise ValueError(f"{folder}: no experiment *_{last}=* has a results.tsv; run ./run.sh --sweep {key}=V1,V2,...")
+        raise ValueError(f"{folder}: no experiment *_{key}=* has a results.tsv; run ./run.sh --sweep {key}=V1,V2,...")
     return {name: dict(sorted(values.items(), key=lambda item: order(item[0]))) for name, values in found.items()}
 
 
@@ -103,19 +102,18 @@ def summarize(folder: Path, key: str) -> list[str]:
     Raises:
         ValueError: an experiment has no figures to compare, or there is none.
     """
-    texts, last = [], key.rsplit(".", 1)[-1]
-    out = folder / SWEEPS
+    texts, out = [], folder / SWEEPS
     for name, values in finished(folder, key).items():
         rows = [{"value": value, **row} for value, exp in values.items() for row in rows_of(exp)]
         dpi = Config.load(next(iter(values.values())) / CONFIG_YAML).plots.dpi
         if not rows:
             raise ValueError(
-                f"{folder}: the experiments {name}_{last}=* have no figures to compare; {run_again('report')}"
+                f"{folder}: the experiments {name}_{key}=* have no figures to compare; {run_again('report')}"
             )
         out.mkdir(exist_ok=True)
-        write_tsv(out / f"{name}_{last}.tsv", rows, COLUMNS)
+        write_tsv(out / f"{name}_{key}.tsv", rows, COLUMNS)
         with matplotlib.style.context(["default", STYLE]):
-            path = save(picture(rows, name, key), out / f"{name}_{last}.png", dpi)
+            path = save(picture(rows, name, key), out / f"{name}_{key}.png", dpi)
         log.info("%s and .tsv: %d values", path, len(values))
         texts.append(f"# {name} against {key}\n{table(rows)}")
     return texts

@@ -13,7 +13,7 @@ from dnf.decisions.open_set import SCORES, OpenSet, Scale, against_frames, mean_
 from dnf.decisions.open_set_rows import Pool, auc_row
 from dnf.decisions.utterance_summary import read, summary_of
 from dnf.experiment.config import resolve
-from dnf.experiment.settings import OpenSet as Settings
+from dnf.experiment.settings import OpenSetSettings
 from dnf.metrics import figure_rows
 from dnf.report import html_breakdowns
 from dnf.report.lines import open_set_lines
@@ -45,7 +45,7 @@ def summaries(seed: int, per_class: int, rows=(40, 200), **how):
 
 def fitted(score: str = "combined", false_alarm: float = 0.05, dev: int = 300) -> OpenSet:
     train, labels = summaries(1, 100)
-    return OpenSet.fit(train, labels, summaries(2, dev)[0], list(MEANS), Settings(score, false_alarm))
+    return OpenSet.fit(train, labels, summaries(2, dev)[0], list(MEANS), OpenSetSettings(score, false_alarm))
 
 
 def area(unseen, known, resamples: int) -> tuple[float, float | None, float | None]:
@@ -146,12 +146,12 @@ def test_one_class_has_no_gap():
     train, labels = summaries(1, 50)
     one = np.array(labels) == "en"
     alone = train.rows(one)._replace(logp=train.logp[one][:, 1:])
-    model = OpenSet.fit(alone, ["en"] * 50, alone, ["en"], Settings("combined", 0.05))
+    model = OpenSet.fit(alone, ["en"] * 50, alone, ["en"], OpenSetSettings("combined", 0.05))
     assert set(model.scales) == {"density", "typicality", "distance"}
     with pytest.raises(ValueError, match="no gap"):
         model.score(alone, "gap")
     with pytest.raises(ValueError, match="no gap"):
-        OpenSet.fit(alone, ["en"] * 50, alone, ["en"], Settings("gap", 0.05))
+        OpenSet.fit(alone, ["en"] * 50, alone, ["en"], OpenSetSettings("gap", 0.05))
 
 
 def test_scales_follow_the_frames():
@@ -184,9 +184,9 @@ def test_figures_do_not_depend_on_how_mean_latents_are_read(monkeypatch):
 def test_too_little_to_fit_on_is_an_error():
     train, labels = summaries(1, 10)
     with pytest.raises(ValueError, match="class en"):
-        OpenSet.fit(train, ["ce"] * 20, train, ["ce", "en"], Settings("combined", 0.05))
+        OpenSet.fit(train, ["ce"] * 20, train, ["ce", "en"], OpenSetSettings("combined", 0.05))
     with pytest.raises(ValueError, match="3 dev utterances"):
-        OpenSet.fit(train, labels, train.rows(np.arange(3)), ["ce", "en"], Settings("combined", 0.05))
+        OpenSet.fit(train, labels, train.rows(np.arange(3)), ["ce", "en"], OpenSetSettings("combined", 0.05))
 
 
 @pytest.mark.parametrize("word", ["open_set.false_alarm=0", "open_set.false_alarm=1", "open_set.score=best"])

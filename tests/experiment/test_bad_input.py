@@ -150,9 +150,10 @@ def test_a_bad_recording_below_the_limit_is_listed_and_counted(copy):
     shorten(copy / "corpus/wav/a1-0.wav")
     done = run(copy, "--force", "true", "--stop-stage", "2", "--max-rejected", "20%")
     assert done.returncode == 0, done.stderr
-    assert (copy / "data/corpus/train/rejected.txt").read_text().startswith("a1-0 ")
+    assert (copy / "data/own/corpus/train/rejected.txt").read_text().startswith("a1-0 ")
     assert (
-        len((copy / "data/corpus/train/feats.scp").read_text().splitlines()) == len(SPEAKERS["train"]) * UTTERANCES - 1
+        len((copy / "data/own/corpus/train/feats.scp").read_text().splitlines())
+        == len(SPEAKERS["train"]) * UTTERANCES - 1
     )
     assert "1 rejected" in done.stderr
     again = run(copy, "--stop-stage", "2", "--max-rejected", "20%")
@@ -160,7 +161,7 @@ def test_a_bad_recording_below_the_limit_is_listed_and_counted(copy):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for verb in ("fix", "validate"):
         subprocess.run(
-            [sys.executable, "-m", "dnf", "datadir", verb, copy / "data/corpus/train"], env=environment, check=True
+            [sys.executable, "-m", "dnf", "datadir", verb, copy / "data/own/corpus/train"], env=environment, check=True
         )
 
 
@@ -183,7 +184,7 @@ def test_a_class_without_data_is_named(copy):
     [
         ("data.views={test: {sets: [train]}}", "data.views: test is the name of a set already"),
         ("data.views={v: {set: [test]}}", "data.views.v: {'set': ['test']} is not a view such as"),
-        ("data.train=[train, more]", "experiment dnf120 cannot run: no set more in data/corpus"),
+        ("data.train=[train, more]", "experiment dnf120 cannot run: no set more in data/own/corpus"),
     ],
 )
 def test_bad_settings_of_sets_are_one_line_before_training(copy, setting, message):

@@ -152,7 +152,8 @@ def test_compare_lists_every_experiment(everything):
         (("--nj", "0"), "--nj 0: give a number of tasks", 2),
         (("--nj", "--dry-run"), "option --nj needs a value", 1),
         (("--device", "gpu"), "--device gpu: it is auto, cpu, cuda or cuda:N", 2),
-        (("--recipe",), "option --recipe needs a value", 1),
+        (("--exp", "nf", "--recipe"), "option --recipe needs a value", 1),
+        (("--exp", "nf", "--recipe", "wsj"), "recipe wsj: give --recipe wsj first on the command line", 2),
         (("--recipe-options", "stage"), "invalid option --recipe-options", 1),
         (("--sweep", "flow.hidden=8,wide"), "flow.hidden: 'wide' is not int", 1),
         (("--seed", "x"), "seed: 'x' is not int", 1),
@@ -168,10 +169,48 @@ def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, stat
     assert not (tmp_path / "exp").exists() or not list((tmp_path / "exp").rglob("results.txt"))
 
 
+@pytest.mark.parametrize(
+    ("train_cmd", "cuda_cmd", "asked"),
+    [
+        ("run.py", "queue.pl --gpu 1", "--gpu 1 --gpu 4 "),
+        ("run.py", "queue.pl --gpu 1 --mem 4G", "--gpu 1 --mem 4G --gpu 4 "),
+        ("run.py", "run.py", ""),  # on processors
+        ("run.py", "queue.pl -l gpu=1", None),
+    ],
+)
+def test_the_number_of_gpus_reaches_the_runner(train_cmd, cuda_cmd, asked):
+    script = f"""set -euo pipefail; . {ROOT}/local/stages.sh; {train_cmd}() {{ echo "$@"; }}; queue.pl() {{ echo "$@"; }}
+        train_cmd={train_cmd} cuda_cmd='{cuda_cmd}' num_gpus=4 num_nodes=1 device=auto restart=
+        exp_dir=e frames_dir=f data_dir=d; train"""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    if asked is None:
+        assert (
+            done.returncode == 1 and "cuda_cmd in cmd.sh is 'queue.pl -l gpu=1', which asks for no GPUs" in done.stderr
+        )
+    else:
+        assert done.stdout.startswith(
+            f"{asked}e/log/train.log python3 -m dnf.training.launch e dnf.training.train f e "
+        )
+
+
+def test_spliced_vectors_are_written_once(everything):
+    words = ("--exp", "dnf120", "--write-spliced", "--stage", "2", "--stop-stage", "2")
+    assert "stage 2 (spliced)\n" in run(everything, *words)
+    assert (everything / "exp/dnf120/spliced/test/spliced.scp").stat().st_size > 0
+    assert "stage 2 (spliced): up to date\n" in run(everything, *words)
+
+
+def test_an_experiment_is_not_called_as_another_folder(tmp_path):
+    (tmp_path / "frames.yaml").write_text("")
+    said = run(tmp_path, "--exp", "frames.yaml", status=1)
+    assert said == "plan.py: experiment frames: exp/frames holds something else; call the experiment another name\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["frames.yaml"]
+
+
 def test_a_config_file_does_not_choose_the_recipe(tmp_path):
     (tmp_path / "my.conf").write_text("recipe=wsj\n")
     said = run(tmp_path, "--config", "my.conf", tiny=False, status=2)
-    assert said == "run.sh: recipe=wsj in a --config file: give --recipe on the command line\n"
+    assert said == "run.sh: recipe wsj: give --recipe wsj first on the command line\n"
 
 
 def test_the_environment_can_be_sourced_in_a_recipes_folder_and_a_wrong_one_does_not_end_the_shell():

@@ -37,9 +37,10 @@ def run_stages(root: Path) -> None:
 
 
 def command(*options: str, tiny: bool = True) -> list[str]:
-    """The command line of ``run.sh``."""
+    """The command line of ``run.sh``; a ``--recipe`` stands first."""
     settings = [word for setting in TINY for word in ("--set", setting)] if tiny else []
-    return [str(ROOT / "run.sh"), "--nj", "2", "--device", "cpu", *settings, *map(str, options)]
+    recipe, options = (options[:2], options[2:]) if options[:1] == ("--recipe",) else ((), options)
+    return [str(ROOT / "run.sh"), *recipe, "--nj", "2", "--device", "cpu", *settings, *map(str, options)]
 
 
 def run(folder: Path, *options: str, tiny: bool = True, status: int = 0) -> str:
