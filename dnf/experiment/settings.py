@@ -169,6 +169,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Flow:
+    kind: Literal["realnvp"]
     blocks: int
     hidden: int
     layers: int

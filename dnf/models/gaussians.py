@@ -9,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from dnf.models.flows import Standardize
+from dnf.models.standardize import Standardize
 
 
 class LDA(nn.Module):

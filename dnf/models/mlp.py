@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dnf.experiment.settings import Baselines
-from dnf.models.flows import Standardize
+from dnf.models.standardize import Standardize
 
 
 class MLP(nn.Module):

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from dnf.experiment.config import Config
 from dnf.features.rows import batch_for, evenly_spaced
 from dnf.features.windows import Windows
-from dnf.models.flows import Standardize
 from dnf.models.gaussians import GMM, LDA
 from dnf.models.mlp import MLP
+from dnf.models.standardize import Standardize
 from dnf.training.mlp import train_mlp
 from dnf.training.sampler import class_shares
 

@@ -324,7 +324,7 @@ def test_compressed_arks_are_near(write_corpus, small_config, tmp_path):
 def test_a_task_that_left_nothing_is_named(computed, small_config, tmp_path):
     small_config().save(tmp_path / "feats" / "config.yaml")
     extract.main(["compute", str(computed / "data"), str(tmp_path / "feats"), "--job", "1", "--jobs", "2"])
-    with pytest.raises(ValueError, match=r"task 2 of 2 left nothing; see its log and run stage 1 again"):
+    with pytest.raises(ValueError, match=r"task 2 of 2 left nothing; see its log and run stage features again"):
         extract.main(["collect", str(computed / "data"), str(tmp_path / "feats"), "--jobs", "2"])
 
 
@@ -337,7 +337,7 @@ def test_an_utterance_without_features_is_named(computed, small_config, tmp_path
 
 
 def test_no_data_says_which_stage_makes_it(small_config, tmp_path):
-    with pytest.raises(ValueError, match="no data directory below it; run stage 0"):
+    with pytest.raises(ValueError, match="no data directory below it; run stage data"):
         run_stage(tmp_path, tmp_path / "feats", small_config())
 
 

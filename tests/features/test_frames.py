@@ -191,7 +191,7 @@ def test_a_store_killed_anywhere_can_be_made_again(write_store, tmp_path, until_
 
 
 def test_no_store_says_which_stage_makes_one(tmp_path):
-    with pytest.raises(ValueError, match="no frame store; run stage 2"):
+    with pytest.raises(ValueError, match="no frame store; run stage frames"):
         FrameStore(tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_no_store_says_which_stage_makes_one(tmp_path):
 def test_a_cut_store_is_refused(toy, file, size):
     path = toy.directory / file
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=rf"{file}: {size - 4} bytes, not .*run stage 2 again"):
+    with pytest.raises(ValueError, match=rf"{file}: {size - 4} bytes, not .*run stage frames again"):
         FrameStore(toy.directory)
 
 

@@ -400,7 +400,7 @@ def test_best_is_chosen_on_dev(new_trainer, monkeypatch, select, best):
 
 
 def test_a_run_that_never_was_finite_on_dev_is_an_error(new_trainer, monkeypatch):
-    """There is no best.pt then, and stage 4 would say to run stage 3."""
+    """There is no best.pt then, and stage 4 would say to run stage train."""
     trainer = new_trainer("train.steps=4", "train.eval_steps=2")
     nan = {"nll": math.nan, "logp": math.nan, "logdet": 0.0, "accuracy": 0.5}
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_, **__: nan)
@@ -729,7 +729,7 @@ def test_frames_under_other_names_are_trained_from_scratch(run_main, write_store
 def test_a_damaged_last_checkpoint_is_named(run_main, tmp_path):
     run_main()
     (tmp_path / "exp" / "last.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"last.pt: not a readable checkpoint; delete it and run stage 3 again"):
+    with pytest.raises(ValueError, match=r"last.pt: not a readable checkpoint; delete it and run stage train again"):
         run_main()
 
 
@@ -826,7 +826,7 @@ def test_a_changed_weight_fails_stage_4_in_one_line(run_main, run_latents, tmp_p
         match=r"best.pt: training frames score NLL \S+ now but \S+ in training, more than latents.max_difference 0.1",
     ) as caught:
         run_latents()
-    assert "\n" not in str(caught.value) and "run stage 3 again" in str(caught.value)
+    assert "\n" not in str(caught.value) and "run stage train again" in str(caught.value)
 
 
 def test_other_training_frames_fail_stage_4(run_main, run_latents, write_store, two_classes, tmp_path):
@@ -855,7 +855,7 @@ def test_stage_4_refuses_a_model_of_other_classes(run_main, run_latents, tmp_pat
 def test_stage_4_without_stage_3_says_so(run_main, run_latents, tmp_path):
     run_main()
     (tmp_path / "exp" / "best.pt").unlink()
-    with pytest.raises(ValueError, match="best.pt: no checkpoint; run stage 3"):
+    with pytest.raises(ValueError, match="best.pt: no checkpoint; run stage train"):
         run_latents()
 
 
