@@ -53,8 +53,8 @@ def make_store(folder: Path, frames: int, dim: int, length: int = 300) -> FrameS
 
 def settings(context: int, hidden: int, batch: int, *words: str) -> Config:
     """Defaults with ``context`` frames on each side, all dims class-dependent, and ``section.key=value`` words."""
-    filters = resolve(words).features.num_filters
-    shape = [f"splice.left={context}", f"splice.right={context}", f"prior.cond_dim={(2 * context + 1) * filters}"]
+    dim = resolve(words).features.dim
+    shape = [f"splice.left={context}", f"splice.right={context}", f"prior.cond_dim={(2 * context + 1) * dim}"]
     train = [f"flow.hidden={hidden}", f"train.batch_size={batch}", f"train.steps={STEPS}"]
     return resolve([*shape, *train, *words])
 

@@ -91,7 +91,7 @@ class Config:
     @property
     def dim(self) -> int:
         """Dimension D of a spliced vector."""
-        return (self.splice.left + 1 + self.splice.right) * self.features.num_filters
+        return (self.splice.left + 1 + self.splice.right) * self.features.dim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +151,7 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
     if config.prior.cond_dim > config.dim:
         raise ValueError(
             f"prior.cond_dim {config.prior.cond_dim} is more than the {config.dim} dims of a vector "
-            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.num_filters})"
+            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.dim})"
         )
     return config
 

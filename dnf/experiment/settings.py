@@ -29,6 +29,7 @@ def not_negative(section, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Features:
+    kind: Literal["fbank"]
     sampling_rate: int
     resample: bool
     channel: int | None
@@ -62,6 +63,11 @@ class Features:
                 f"features.high_freq {self.high_freq} and low_freq {self.low_freq} leave no band below "
                 f"{self.sampling_rate / 2} Hz"
             )
+
+    @property
+    def dim(self) -> int:
+        """F, values of a frame."""
+        return {"fbank": self.num_filters}[self.kind]
 
 
 @dataclass(frozen=True)
