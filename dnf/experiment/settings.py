@@ -47,7 +47,6 @@ class Features:
     energy_floor: float
     raw_energy: bool
     use_fft_mag: bool
-    norm_filters: bool
     min_duration: float
     max_rejected: float
     compress: bool

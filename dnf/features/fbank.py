@@ -42,7 +42,6 @@ def lhotse_fbank(settings: Features, device: str = "cpu") -> Fbank:
             low_freq=settings.low_freq,
             high_freq=settings.high_freq,
             num_filters=settings.num_filters,
-            norm_filters=settings.norm_filters,
             torchaudio_compatible_mel_scale=True,
             device=device,
         )

@@ -13,7 +13,7 @@ from dnf.features.extractor import EXTRACTORS, extract_blocks, extract_whole, ma
 
 every_kind = pytest.mark.parametrize("kind", EXTRACTORS)
 # Settings of how recordings are read, and of what becomes of them and of the frames
-NOT_THE_EXTRACTORS = {"norm_filters", "kind", "resample", "channel", "min_duration", "max_rejected", "compress"}
+NOT_THE_EXTRACTORS = {"kind", "resample", "channel", "min_duration", "max_rejected", "compress"}
 OTHER = {  # another value of each of the others
     "sampling_rate": 15900,
     "num_filters": 23,
