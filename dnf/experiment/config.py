@@ -167,14 +167,12 @@ def check_channel(config: Config) -> None:
         )
     if augment.probability and config.features.use_fft_mag:
         raise ValueError("augment: adds powers, and features.use_fft_mag makes magnitudes; set one of them to off")
-    if (channel.nap or channel.centre != "none") and config.prior.cond_dim < 2:
+    if channel.centre != "none" and config.prior.cond_dim < 2:
         raise ValueError(
             f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes"
         )
-    if (channel.nap or channel.centre != "none") and config.prior.cond_r:
+    if channel.centre != "none" and config.prior.cond_r:
         raise ValueError("channel: corrects c alone, but prior.cond_r lets r hold class, too; set one of them to off")
-    if channel.nap and channel.nap >= config.prior.cond_dim:
-        raise ValueError(f"channel.nap {channel.nap} must be below prior.cond_dim {config.prior.cond_dim}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

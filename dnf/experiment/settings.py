@@ -118,10 +118,6 @@ class Augment:
 @dataclass(frozen=True)
 class Channel:
     centre: Literal["none", "set", "speaker", "utterance"]
-    nap: int
-
-    def __post_init__(self):
-        not_negative(self, "nap")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,6 @@ def decide_pieces(
     z = torch.cat([model(windows.gather(part).to(device))[0] for part in rows.split(batch_for(device))])
     prior = model.prior
     if correction:
-        prior = correction.prior(prior)
         dim = prior.cond_dim
         sums = torch.zeros(len(segments), dim, dtype=torch.float64).index_add_(0, piece, z[:, :dim].double().cpu())
         alone = [s._replace(speaker=s.utt) for s in segments]
