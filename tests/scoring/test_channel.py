@@ -185,7 +185,8 @@ def test_an_utterance_is_centred_by_itself_whatever_else_is_in_the_set(exp):
     model = load_model(exp / "exp" / "best.pt", torch.device("cpu"), ["en", "zh"]).model
     stores = [FrameStore(exp / "frames" / name) for name in ("dev", "far")]
     both, one = (
-        Windows(of, config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu")) for of in (stores, stores[1:])
+        Windows(of, config.splice, config.cmvn, ["en", "zh"], keep_unseen=True, device=torch.device("cpu"))
+        for of in (stores, stores[1:])
     )
     torch.testing.assert_close(correction.shifts(model, both)[4:], correction.shifts(model, one), atol=1e-5, rtol=0)
     sums, counts = segment_sums(model, one)

@@ -84,7 +84,12 @@ def test_a_baseline_has_the_sets_views_and_rows_of_the_flow(done, root, name, sm
         assert latents.logp.shape == (meta["frames"], 2) and not latents.logdet.any()
     assert [u["score"] for u in Latents.open(folder / "low").utts] == ["0.0", "1.0"]
     windows = Windows(
-        [FrameStore(root / "frames" / "other")], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu")
+        [FrameStore(root / "frames" / "other")],
+        config.splice,
+        config.cmvn,
+        ["en", "zh"],
+        keep_unseen=True,
+        device=torch.device("cpu"),
     )
     model, _, classes = baselines.load_baseline(done / "baselines" / name / "model.pt")
     with torch.no_grad():
@@ -158,7 +163,9 @@ def test_shares_are_those_of_the_batches(root, small_config, balanced):
     config = small_config(f"train.sampling={'balanced' if balanced else 'natural'}")
     frames = FrameStore(root / "frames" / "other")
     stores = [FrameStore(root / "frames" / "train"), frames]
-    windows = Windows(stores, config.splice, config.cmvn, ["en", "ja", "zh"], False, torch.device("cpu"))
+    windows = Windows(
+        stores, config.splice, config.cmvn, ["en", "ja", "zh"], keep_unseen=False, device=torch.device("cpu")
+    )
     shares = np.array([1, 1, 1]) / 3 if balanced else np.array([200, 120, 200]) / 520
     np.testing.assert_allclose(shares_in_batches(windows, ["en", "ja", "zh"], config), shares)
 
@@ -178,7 +185,9 @@ def test_few_frames_are_enough_and_they_are_evenly_spaced(root, run, small_confi
     gmm, _, _ = baselines.load_baseline(exp / "baselines" / "gmm" / "model.pt")
     assert torch.isfinite(gmm.log_weights).sum().tolist() == 40  # 20 of 30 components for each class
     config = small_config()
-    windows = Windows([FrameStore(root / "frames" / "train")], config.splice, config.cmvn, ["en", "zh"], False, CPU)
+    windows = Windows(
+        [FrameStore(root / "frames" / "train")], config.splice, config.cmvn, ["en", "zh"], keep_unseen=False, device=CPU
+    )
     taken = vectors_of_class(windows, 1, 200, 20, lambda x: (x, None))
     np.testing.assert_array_equal(taken, windows.gather(windows.rows_of_class(1, torch.arange(0, 200, 10))))
 
@@ -238,7 +247,14 @@ def fitted(root, small_config):
     def state(name: str, *words: str) -> dict[str, torch.Tensor]:
         config = small_config(*SMALL, "baselines.mlp_epochs=5", *words)
         train, dev = (
-            Windows([FrameStore(root / "frames" / role)], config.splice, config.cmvn, ["en", "zh"], False, CPU)
+            Windows(
+                [FrameStore(root / "frames" / role)],
+                config.splice,
+                config.cmvn,
+                ["en", "zh"],
+                keep_unseen=False,
+                device=CPU,
+            )
             for role in ("train", "dev")
         )
         return fit_baseline(name, train, dev, ["en", "zh"], config).state_dict()

@@ -1,5 +1,6 @@
 """Training: steps, checkpoints, what happens when it breaks off or blows up, and whether evaluation agrees."""
 
+import copy
 import csv
 import itertools
 import json
@@ -441,6 +442,20 @@ def test_a_broken_step_goes_back_to_the_last_good_state_with_half_the_rate(new_t
     assert one_step(trainer) is None
     assert torch.equal(weights(trainer.model), good) and trainer.restores == 2
     assert one_step(trainer)["lr"] == pytest.approx(trainer.config.train.lr / 4)
+
+
+def test_a_broken_step_moves_nothing_before_anyone_looks(new_trainer, broken_batches):
+    """Weights and the optimizer's state stay: torch's fused optimizers still honour ``found_inf``."""
+    trainer = new_trainer("train.warmup_steps=0")
+    trainer.advance()
+    before, moments = weights(trainer.model).clone(), copy.deepcopy(trainer.optimizer.state_dict()["state"])
+    broken_batches.add(1)
+    trainer.advance()
+    assert torch.equal(weights(trainer.model), before)
+    for one, other in zip(moments.values(), trainer.optimizer.state_dict()["state"].values()):
+        assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    trainer.advance()
+    assert weights(trainer.model).isfinite().all() and not torch.equal(weights(trainer.model), before)
 
 
 def test_a_run_counts_what_it_restored_and_ends_well(new_trainer, broken_batches):

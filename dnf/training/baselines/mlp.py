@@ -48,7 +48,9 @@ class MLP(Baseline):
         """
         settings, counts = self.settings, list(train.class_counts(classes).values())
         balanced = config.train.sampling == "balanced"
-        sampler = Sampler(counts, train.rows_of_class, config.train.batch_size, balanced, config.seed, train.home)
+        sampler = Sampler(
+            counts, train.rows_of_class, config.train.batch_size, config.seed, balanced=balanced, device=train.home
+        )
         self.log_prior.copy_(shares_in_batches(train, classes, config).log())
         optimizer = torch.optim.AdamW(self.parameters(), lr=settings.mlp_lr, weight_decay=settings.mlp_weight_decay)
         dev_counts = torch.tensor(list(dev.class_counts(classes).values()), device=dev.device)
