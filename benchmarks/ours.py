@@ -18,6 +18,7 @@ from dnf.features.frame_store import FrameStore
 from dnf.features.windows import Windows
 from dnf.models import checkpoint
 from dnf.models.dnf import DNF
+from dnf.models.flows import FLOWS
 from dnf.training.acceleration import tf32
 from dnf.training.ranks import Ranks
 from dnf.training.trainer import Trainer
@@ -52,8 +53,8 @@ def make_store(folder: Path, frames: int, dim: int, length: int = 300) -> FrameS
 
 def settings(context: int, hidden: int, batch: int, *words: str) -> Config:
     """Defaults with ``context`` frames on each side, all dims class-dependent, and ``section.key=value`` words."""
-    filters = resolve(words).features.num_filters
-    shape = [f"splice.left={context}", f"splice.right={context}", f"prior.cond_dim={(2 * context + 1) * filters}"]
+    dim = resolve(words).features.dim
+    shape = [f"splice.left={context}", f"splice.right={context}", f"prior.cond_dim={(2 * context + 1) * dim}"]
     train = [f"flow.hidden={hidden}", f"train.batch_size={batch}", f"train.steps={STEPS}"]
     return resolve([*shape, *train, *words])
 
@@ -62,7 +63,7 @@ def open_windows(store: FrameStore, config: Config, device: torch.device) -> Win
     return Windows([store], config.splice, config.cmvn, CLASSES, keep_unseen=False, device=device)
 
 
-def make_trainer(windows: Windows, config: Config, masked: bool = False, ranks: Ranks | None = None) -> Trainer:
+def make_trainer(windows: Windows, config: Config, *, masked: bool = False, ranks: Ranks | None = None) -> Trainer:
     """A trainer, whose ``advance()`` is a step of ``run.sh``: batch drawn, windows gathered, gradients, clipping, AdamW.
 
     Args:
@@ -70,7 +71,7 @@ def make_trainer(windows: Windows, config: Config, masked: bool = False, ranks: 
         ranks: this process among those that train; None: it is alone.
     """
     out = windows.stores[0].directory.parent
-    with mock.patch("dnf.models.flows.RealNVP", MaskedRealNVP) if masked else contextlib.nullcontext():
+    with mock.patch.dict(FLOWS, realnvp=MaskedRealNVP) if masked else contextlib.nullcontext():
         return Trainer(windows, windows, config, CLASSES, out, ranks or Ranks(device=windows.device))
 
 

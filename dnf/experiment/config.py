@@ -91,7 +91,7 @@ class Config:
     @property
     def dim(self) -> int:
         """Dimension D of a spliced vector."""
-        return (self.splice.left + 1 + self.splice.right) * self.features.num_filters
+        return (self.splice.left + 1 + self.splice.right) * self.features.dim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +151,7 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
     if config.prior.cond_dim > config.dim:
         raise ValueError(
             f"prior.cond_dim {config.prior.cond_dim} is more than the {config.dim} dims of a vector "
-            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.num_filters})"
+            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.dim})"
         )
     return config
 
@@ -167,14 +167,12 @@ def check_channel(config: Config) -> None:
         )
     if augment.probability and config.features.use_fft_mag:
         raise ValueError("augment: adds powers, and features.use_fft_mag makes magnitudes; set one of them to off")
-    if (channel.nap or channel.centre != "none") and config.prior.cond_dim < 2:
+    if channel.centre != "none" and config.prior.cond_dim < 2:
         raise ValueError(
             f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes"
         )
-    if (channel.nap or channel.centre != "none") and config.prior.cond_r:
+    if channel.centre != "none" and config.prior.cond_r:
         raise ValueError("channel: corrects c alone, but prior.cond_r lets r hold class, too; set one of them to off")
-    if channel.nap and channel.nap >= config.prior.cond_dim:
-        raise ValueError(f"channel.nap {channel.nap} must be below prior.cond_dim {config.prior.cond_dim}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def not_negative(section, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Features:
+    kind: Literal["fbank"]
     sampling_rate: int
     resample: bool
     channel: int | None
@@ -49,7 +50,6 @@ class Features:
     energy_floor: float
     raw_energy: bool
     use_fft_mag: bool
-    norm_filters: bool
     min_duration: float
     max_rejected: float
     compress: bool
@@ -65,6 +65,11 @@ class Features:
                 f"features.high_freq {self.high_freq} and low_freq {self.low_freq} leave no band below "
                 f"{self.sampling_rate / 2} Hz"
             )
+
+    @property
+    def dim(self) -> int:
+        """F, values of a frame."""
+        return {"fbank": self.num_filters}[self.kind]
 
 
 @dataclass(frozen=True)
@@ -116,10 +121,6 @@ class Augment:
 @dataclass(frozen=True)
 class ChannelSettings:
     centre: Literal["none", "set", "speaker", "utterance"]
-    nap: int
-
-    def __post_init__(self):
-        not_negative(self, "nap")
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Flow:
+    kind: Literal["realnvp"]
     blocks: int
     hidden: int
     layers: int

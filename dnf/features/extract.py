@@ -1,4 +1,4 @@
-"""Stage features: log-mel filter banks by Lhotse, energy VAD and CMVN statistics, as Kaldi arks.
+"""Stage features: frames of ``features.kind``, energy VAD and CMVN statistics, as Kaldi arks.
 
 ``python3 -m dnf.features.extract compute`` is one task of a job array: it takes its share of every set's utterances and writes
 arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts what came, moves the arks into place and writes
@@ -44,16 +44,16 @@ from dnf.experiment.layout import (
 )
 from dnf.experiment.settings import Features
 from dnf.features.cmvn import cmvn_stats
-from dnf.features.fbank import fbank
+from dnf.features.extractor import extract_whole
 from dnf.features.vad import energy_vad
 
 log = logging.getLogger(__name__)
 
 
 def extract(recording: Recording, utterance: SupervisionSegment, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Log-mel frames ``(N, num_filters)`` and speech marks ``(N,)`` of one utterance; raises ``Rejected``."""
+    """Frames ``(N, F)`` and speech marks ``(N,)`` of one utterance; raises ``Rejected``."""
     samples = load_samples(recording, utterance, config.features)
-    frames, log_energy = fbank(samples, config.features)
+    frames, log_energy = extract_whole(samples, config.features)
     speech = energy_vad(log_energy, config.vad)
     if not speech.any():
         raise Rejected(
@@ -114,7 +114,7 @@ def compute(data: Path, feats: Path, config: Config, job: int, jobs: int, work: 
         writers["feats"] = kaldiio.WriteHelper(f"ark,scp:{out}/feats.{job}.ark,{out}/feats.{job}.scp", **compression)
         rejected, lengths = {}, (out / f"num_frames.{job}").open("w", encoding="utf-8")
         count, pairs = share(directory, job, jobs)
-        for recording, utterance in tqdm(pairs, total=count, desc=f"fbank {directory.name}", unit="utt"):
+        for recording, utterance in tqdm(pairs, total=count, desc=f"features {directory.name}", unit="utt"):
             if recording.id != utterance.recording_id:
                 raise ValueError(
                     f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; {run_again('data')}"
@@ -227,7 +227,7 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
             len(of_set[REJECTED_TXT]),
         )
     shutil.rmtree(feats / "new")
-    (feats / "fbank.conf").write_text(
+    (feats / f"{config.features.kind}.conf").write_text(
         "".join(f"{k}={v}\n" for k, v in dataclasses.asdict(config.features).items()), encoding="utf-8"
     )
 

@@ -31,7 +31,7 @@ from dnf.data.audio import truncated
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.environment import choose_device
-from dnf.features.fbank import mel_frequencies
+from dnf.features.extractor import make_extractor
 from dnf.features.recording_frames import RecordingFrames
 from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import score
@@ -131,7 +131,7 @@ def compare(item: Item, frames: RecordingFrames, model: Model, picture: Timeline
             yield part, speech
 
     settings, said, record = model.trained.config.features, [], {}
-    vector = statistics(blocks(), mel_frequencies(settings))
+    vector = statistics(blocks(), make_extractor(settings).frequencies)
     if model.channel is not None:
         verdict = model.channel.judge(vector)
         record["channel"] = {
@@ -158,7 +158,7 @@ def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window
     title = f"{Path(record['recording']).name}: {best}, posterior {record['posteriors'][best]:.3f}"
     title += "" if record["calibrated"] else " (uncalibrated)"
     title += ", none of these" if record["open_set"] else ""
-    frequencies = mel_frequencies(model.trained.config.features).tolist()
+    frequencies = make_extractor(model.trained.config.features).frequencies.tolist()
     reference = reference_first(model.trained.classes, model.trained.config.data.classes)[0]
     figure = draw(picture, title, window, frequencies, reference, model.config.plots.colours)
     Path(record["picture"]).parent.mkdir(parents=True, exist_ok=True)

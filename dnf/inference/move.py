@@ -34,7 +34,7 @@ from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import BEST_PT, CONFIG_YAML, META_JSON, Layout
 from dnf.experiment.tables import write_tsv
-from dnf.features.fbank import mel_frequencies
+from dnf.features.extractor import make_extractor
 from dnf.features.frame_store import FrameStore
 from dnf.inference.move_judge import Judge, rows_of, verdict
 from dnf.inference.moving import Moved, Utterance, move, utterance_of_recording, utterance_of_store, vectors_of, way
@@ -54,7 +54,7 @@ def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, na
     first = int(torch.nonzero(utterance.speech)[0, 0])
     part = slice(max(0, first - 10), max(0, first - 10) + SHOWN)
     before, after = utterance.frames[part].numpy(), moved.after[part].numpy()
-    frequencies, end = mel_frequencies(config.features).tolist(), len(before) * config.features.frame_shift
+    frequencies, end = make_extractor(config.features).frequencies.tolist(), len(before) * config.features.frame_shift
     limits = tuple(np.quantile(before, (0.01, 0.995)))
     with matplotlib.rc_context(STYLE):
         figure = new_figure(title, 4.4)

@@ -24,7 +24,7 @@ import numpy as np
 from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import BEST_PT, CHANNEL_JSON
-from dnf.features.fbank import mel_frequencies
+from dnf.features.extractor import make_extractor
 from dnf.features.frame_store import FrameStore
 from dnf.features.rows import evenly_spaced
 
@@ -222,7 +222,7 @@ def store_vectors(store: FrameStore, classes: list[str], frequencies: np.ndarray
 
 def fit_experiment(frames: Path, config: Config, classes: list[str]) -> ChannelModel:
     """The channels of an experiment's training sets, from their frame stores below ``frames``."""
-    frequencies, vectors, of_set, speakers = mel_frequencies(config.features), [], [], []
+    frequencies, vectors, of_set, speakers = make_extractor(config.features).frequencies, [], [], []
     for name in config.data.train:
         for vector, speaker in store_vectors(FrameStore(frames / name), classes, frequencies):
             vectors.append(vector)

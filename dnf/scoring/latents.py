@@ -102,7 +102,6 @@ def write_latents(
         correction: against the channel; what is written are corrected latents and their densities.
     """
     model = trained.model
-    prior = correction.prior(model.prior) if correction else model.prior
     shifts = correction.shifts(model, windows) if correction else None
     true = true_classes(windows, all_classes)
     kept = evenly_spaced(len(windows), save_frames)
@@ -123,7 +122,7 @@ def write_latents(
             means.update(z, segments)
             first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
             z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
-            return prior.of_all(z), change
+            return model.prior.of_all(z), change
 
         write_scored(folder, windows, meta, density, f"latents {out}")
         z_kept.flush()

@@ -62,7 +62,6 @@ def decide_pieces(
     z = torch.cat([model(windows.gather(part).to(device))[0] for part in rows.split(batch_for(device))])
     prior = model.prior
     if correction:
-        prior = correction.prior(prior)
         dim = prior.cond_dim
         sums = torch.zeros(len(segments), dim, dtype=torch.float64).index_add_(0, piece, z[:, :dim].double().cpu())
         alone = [s._replace(speaker=s.utt) for s in segments]
@@ -94,7 +93,16 @@ def piece_rows(
         for seconds in config.latents.durations:
             frames = max(1, round(seconds / shift))
             stores = [with_few_utterances(opened.stores[s], frames) for s in view.sets]
-            windows = Windows(stores, splice, cmvn, trained.classes, False, torch.device("cpu"), view.scores, frames)
+            windows = Windows(
+                stores,
+                splice,
+                cmvn,
+                trained.classes,
+                keep_unseen=False,
+                device=torch.device("cpu"),
+                scores=view.scores,
+                piece_frames=frames,
+            )
             if len(windows):
                 for row in decide_pieces(trained, windows, correction, config.latents.duration_frames):
                     found.append(dict(zip(COLUMNS, (name, f"{seconds:g}", *row))))

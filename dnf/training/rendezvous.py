@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import os
 import socket
 import struct
 import time
@@ -25,6 +24,7 @@ from typing import NamedTuple
 
 from torch.distributed import DistError, TCPStore
 
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import RENDEZVOUS_JSON
 
 log = logging.getLogger(__name__)
@@ -121,10 +121,8 @@ def receive(store: TCPStore, file: Path, nodes: int, patience: float) -> Meeting
     run = uuid.uuid4().hex
     store.set(f"run/{run}", "")
     outside = sorted(address for address in set(interfaces().values()) if not address.startswith("127."))
-    temporary = file.with_name(file.name + ".tmp")
     call = {"run": run, "addresses": outside, "port": store.port, "machine": machine()}
-    temporary.write_text(json.dumps(call) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
+    replace_file(file, json.dumps(call) + "\n")
     missing = set(range(2, nodes + 1))
 
     def all_came() -> bool:

@@ -20,9 +20,9 @@ class Sampler:
         counts: training vectors of each class; there are N in all.
         rows_of_class: the n-th vectors of a class, ``(class id, (B,)) -> (B,)``, as rows 0 .. N - 1.
         batch_size: vectors a batch; what is left over at the end of an epoch is left out of it.
+        seed: of the whole sequence.
         balanced: each class fills the same share of an epoch. Within one, a vector of a class comes k or k + 1 times, or
             not at all where the class has more than its share.
-        seed: of the whole sequence.
         device: where the rows are worked out and left.
     """
 
@@ -31,8 +31,9 @@ class Sampler:
         counts: Sequence[int],
         rows_of_class: Callable[[int, Tensor], Tensor],
         batch_size: int,
-        balanced: bool,
         seed: int,
+        *,
+        balanced: bool,
         device: torch.device = torch.device("cpu"),
     ):
         self.total, self.counts, self.rows_of_class = sum(counts), list(counts), rows_of_class
@@ -70,7 +71,7 @@ class Sampler:
         return rows
 
 
-def class_shares(counts: Sequence[int], balanced: bool) -> Tensor:
+def class_shares(counts: Sequence[int], *, balanced: bool) -> Tensor:
     """Shares ``(K,)`` float64 that classes of ``counts`` vectors have in training batches; 0 for a class without any."""
     of_each = torch.tensor(counts, dtype=torch.float64)
     of_each = (of_each > 0).double() if balanced else of_each

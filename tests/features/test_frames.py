@@ -54,7 +54,7 @@ def random_store(write_store, tmp_path_factory) -> FrameStore:
 
 
 def windows(store, left=0, right=0) -> Windows:
-    return Windows([store], Splice(left, right, 1), Cmvn("none", False), ["en", "zh"], True, CPU)
+    return Windows([store], Splice(left, right, 1), Cmvn("none", False), ["en", "zh"], keep_unseen=True, device=CPU)
 
 
 def gathered(of: Windows) -> np.ndarray:
@@ -132,7 +132,7 @@ def test_spliced_arks_equal_the_gathered_vectors(random_store, tmp_path, cmvn):
     splice = Splice(2, 1, 2)
     write_spliced(random_store, splice, cmvn, tmp_path / "spliced")
     read = kaldiio.load_scp(str(tmp_path / "spliced" / "spliced.scp"))
-    of = Windows([random_store], splice, cmvn, [], True, CPU)
+    of = Windows([random_store], splice, cmvn, [], keep_unseen=True, device=CPU)
     assert list(read) == random_store.utterances
     for segment in of.segments():
         rows = torch.arange(segment.first, segment.first + segment.rows)
@@ -191,7 +191,7 @@ def test_a_store_killed_anywhere_can_be_made_again(write_store, tmp_path, until_
 
 
 def test_no_store_says_which_stage_makes_one(tmp_path):
-    with pytest.raises(ValueError, match="no frame store; run stage 2"):
+    with pytest.raises(ValueError, match="no frame store; run stage frames"):
         FrameStore(tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_no_store_says_which_stage_makes_one(tmp_path):
 def test_a_cut_store_is_refused(toy, file, size):
     path = toy.directory / file
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=rf"{file}: {size - 4} bytes, not .*run stage 2 again"):
+    with pytest.raises(ValueError, match=rf"{file}: {size - 4} bytes, not .*run stage frames again"):
         FrameStore(toy.directory)
 
 

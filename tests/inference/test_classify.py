@@ -18,7 +18,7 @@ from recipe_runs import ROOT, environment
 
 from dnf.experiment.config import Config
 from dnf.experiment.tables import read_tsv
-from dnf.features.fbank import mel_frequencies
+from dnf.features.extractor import extract_whole, make_extractor
 from dnf.inference import classify, score_recording, system
 from dnf.inference.recordings import read_items
 from dnf.inference.timeline import MOST, Timeline
@@ -262,17 +262,16 @@ def test_a_long_recordings_timeline_is_no_larger():
 def channel(speech_like):
     """Frames of recordings over a channel that ``change`` makes of them, and the channels of forty plain ones."""
     from dnf.experiment.config import resolve
-    from dnf.features.fbank import fbank_and_energy, make_extractor
     from dnf.features.vad import energy_vad
 
     config = resolve([])
-    extractor, frequencies = make_extractor(config.features), mel_frequencies(config.features)
+    frequencies = make_extractor(config.features).frequencies
     rng = np.random.default_rng(0)
 
     def vector(seed, change=lambda samples: samples):
         samples = 0.5 * speech_like(3.0, 0) + rng.normal(0, 0.004) * speech_like(3.0, seed)
         samples = samples + 1e-4 * np.random.default_rng(seed).standard_normal(len(samples))
-        frames, energy = fbank_and_energy(change(samples).astype(np.float32), extractor)
+        frames, energy = extract_whole(change(samples).astype(np.float32), config.features)
         speech = energy_vad(energy, config.vad) > 0
         return statistics([(frames[:90], speech[:90]), (frames[90:], speech[90:])], frequencies)
 
@@ -346,7 +345,7 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
 @pytest.mark.slow
 def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypatch):
     """Calibration, open set and corrections against the channel are those of stages 4 and 7."""
-    words = ("channel.centre=utterance", "channel.nap=1", "cmvn.scope=utterance")
+    words = ("channel.centre=utterance", "cmvn.scope=utterance")
     words += ("baselines.enabled=true", "latents.durations=[0.5, 1]")
     counts = recipe_runs.counts(4, 4, 2, 2, 4)
     recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)))

@@ -56,7 +56,7 @@ def direct(scored, name: str):
     """Store and utterance of each vector, z, logdet and log p(x | k) ``(S, K)`` of a set, computed here."""
     trained = checkpoint.load_model(scored.exp / "best.pt")
     store, config = FrameStore(scored.root / "frames" / name), scored.config
-    windows = Windows([store], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu"))
+    windows = Windows([store], config.splice, config.cmvn, ["en", "zh"], keep_unseen=True, device=torch.device("cpu"))
     x = windows.gather(torch.arange(len(windows)))
     made = SimpleNamespace(store=store, utterance=windows.segment(torch.arange(len(windows))))
     with torch.no_grad():

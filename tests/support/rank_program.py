@@ -46,7 +46,7 @@ def attempt(frames: str, classes: str, exp: str, faults: dict) -> None:
 
 
 def main() -> int:
-    ranks, leave = process_group.join(torch.device("cpu")), process_group.leave
+    ranks, leave = process_group.join_ranks(torch.device("cpu")), process_group.leave
     process_group.join, process_group.leave = (
         lambda device: ranks,
         lambda: None,

@@ -24,7 +24,7 @@ from dnf.training import launch, rendezvous
 from dnf.training.evaluate import evaluate
 from dnf.training.launch import ABORTED, ENDED, KILLED, LOST, OWN, Cause, cause_of, main
 from dnf.training.loss import backward
-from dnf.training.ranks import ALONE, Ranks, dist, is_lost, join, leave, own_gpu
+from dnf.training.ranks import ALONE, Ranks, dist, is_lost, join_ranks, leave, own_gpu
 from dnf.training.sampler import Sampler
 from dnf.training.train import make_trainer
 
@@ -189,7 +189,7 @@ def test_shares_of_all_ranks_are_the_whole(size):
         assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:]))
         assert max(b - a for a, b in bounds) - min(b - a for a, b in bounds) <= 1
     for balanced in (False, True):
-        sampler = Sampler((30, 77), lambda k, nth: nth + 1000 * k, 23, balanced, 1)
+        sampler = Sampler((30, 77), lambda k, nth: nth + 1000 * k, 23, 1, balanced=balanced)
         for step in (0, 3, 9):
             assert torch.equal(torch.cat([sampler.batch(step, of) for of in ranks]), sampler.batch(step))
 
@@ -232,7 +232,7 @@ def test_more_processes_than_frames_in_a_batch_are_refused(frames, small_config,
 def test_a_process_that_was_not_launched_has_no_process_group(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: pytest.fail("opened"))
-    ranks = join(torch.device("cpu"))
+    ranks = join_ranks(torch.device("cpu"))
     model = torch.nn.Linear(1, 1)
     assert ranks == ALONE and ranks.wrap(model) is model and ranks.sum([0.1, math.inf]) == [0.1, math.inf]
     leave()
