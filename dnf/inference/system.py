@@ -44,7 +44,7 @@ class Model(NamedTuple):
     config: Config
     calibration: Calibration | None
     open_set: OpenSet | None
-    channel_compensation: ChannelModel | None
+    channel: ChannelModel | None
     correction: Correction | None
     device: torch.device
     covariance: np.ndarray = np.zeros(0)
