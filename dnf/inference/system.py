@@ -95,7 +95,7 @@ def judge(model: Model, means: Means) -> Judgement:
         weight = observed(np.array([means.rows]), model.covariance, window)[0]
         return Judgement(softmax(weight * means.loglik), False, none_of_these)
     rows = np.array([means.rows])
-    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
+    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows)
     posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
     return Judgement(posteriors, True, none_of_these)
 

@@ -10,11 +10,12 @@ from scipy import stats
 
 from dnf.decisions import decide, open_set_rows
 from dnf.decisions.open_set import SCORES, OpenSet, Scale, against_frames, mean_of, nearest, threshold, weights_of
-from dnf.decisions.open_set_rows import Pool, auc_row
+from dnf.decisions.open_set_rows import auc_row
 from dnf.decisions.utterance_summary import read, summary_of
 from dnf.experiment.config import resolve
 from dnf.experiment.settings import OpenSet as Settings
 from dnf.metrics import figure_rows
+from dnf.metrics.trials import Trials
 from dnf.report import html_breakdowns
 from dnf.report.lines import open_set_lines
 from dnf.scoring.latent_store import Latents
@@ -53,9 +54,9 @@ def area(unseen, known, resamples: int) -> tuple[float, float | None, float | No
     sides = []
     for kind, speakers in (("unseen", unseen), ("known", known)):
         names = [f"{kind}{n}" for n, scores in enumerate(speakers) for _ in scores]
-        sides.append(Pool(np.array(names), np.concatenate(speakers)))
+        sides.append(Trials(names, names, names, {"open_set": np.concatenate(speakers)}))
     row = auc_row(*sides, resamples, 1)
-    assert row["speakers"] == len(unseen) + len(known) and row["count"] == len(sides[0].score)
+    assert row["speakers"] == len(unseen) + len(known) and row["count"] == len(sides[0])
     return tuple(float(row[name]) if row[name] else None for name in ("value", "low", "high"))
 
 
@@ -138,7 +139,7 @@ def test_a_saved_score_is_the_same(tmp_path):
         np.testing.assert_allclose(again.score(some, name), model.score(some, name), rtol=1e-12)
     assert (again.threshold, again.classes, again.score_name) == (model.threshold, model.classes, "combined")
     (tmp_path / "open_set.npz").unlink()
-    with pytest.raises(ValueError, match="run stage 7"):
+    with pytest.raises(ValueError, match="run stage decide"):
         OpenSet.load(tmp_path / "open_set.json")
 
 
