@@ -92,8 +92,7 @@ def known_summary(latents: Latents, summary: Summary) -> tuple[Summary, list[tup
 def score_set(model: OpenSet, latents: Latents, summary: Summary) -> Trials:
     """Utterances of a set with every score by its name, the one that decides as ``open_set``, and ``flagged``."""
     figures = model.figures(summary)
-    names = [name for name in SCORES if name != "gap" or len(model.classes) > 1]
-    scores = {name: model.score_of(figures, summary.frames, name) for name in names}
+    scores = {name: model.score_of(figures, summary.frames, name) for name in model.score_names}
     deciding = scores[model.score_name]
     scores |= {"open_set": deciding, "flagged": deciding > model.threshold}
     utts, speakers, labels = ([utt[name] for utt in latents.utts] for name in ("utt", "speaker", "class"))
