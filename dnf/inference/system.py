@@ -44,7 +44,7 @@ class Model(NamedTuple):
     config: Config
     calibration: Calibration | None
     open_set: OpenSet | None
-    channel_compensation: ChannelModel | None
+    channel: ChannelModel | None
     correction: Correction | None
     device: torch.device
     covariance: np.ndarray = np.zeros(0)
@@ -95,7 +95,7 @@ def judge(model: Model, means: Means) -> Judgement:
         weight = observed(np.array([means.rows]), model.covariance, window)[0]
         return Judgement(softmax(weight * means.loglik), False, none_of_these)
     rows = np.array([means.rows])
-    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
+    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows)
     posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
     return Judgement(posteriors, True, none_of_these)
 

@@ -181,6 +181,8 @@ def test_segments_of_a_data_directory(make_exp, tmp_path, wavs, capsys):
         ("segments", "a-1 rec 1.5 0.5\n", "a-1: from 1.5 s to 0.5 s is no part of a recording"),
         ("segments", "a-1 other 0 1\n", "recording other of a-1 is not in wav.scp"),
         ("wav.scp", "rec cat a.wav |\n", "rec is a command"),
+        ("wav.scp", "", "no utterance in it"),
+        ("segments", "", "no utterance in it"),
     ),
 )
 def test_a_data_directory_that_cannot_be_read_is_refused(tmp_path, name, text, said):
