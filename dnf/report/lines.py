@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dnf.decisions.open_set_rows import KNOWN, METRICS
 from dnf.experiment.layout import BY_SCORE_TSV, GAUSSIANITY_TSV, SPEAKERS_TSV
 from dnf.experiment.settings import Data
 from dnf.experiment.tables import read_tsv
-from dnf.report.cells import GAP, ends, few, gap_text, share_cell
+from dnf.metrics.figures import GAP, KNOWN, METRICS, shown
+from dnf.report.cells import ends, few, gap_text, share_cell
 
 
 def seconds_lines(rows: list[dict]) -> list[str]:
@@ -69,7 +69,7 @@ def open_set_lines(rows: list[dict]) -> list[str]:
             counts = f"{r['count']} against {int(r['total']) - int(r['count'])}"
             mark = few(r)
             name = f"open_set_auc {r['set']} {r['class']} (unseen) against {against}"
-        elif r["metric"] in METRICS:
+        elif r["metric"] in shown("open set"):
             name = f"{r['metric']} {r['set']} {r['class']}" + (
                 " (unseen)" if r["metric"] == "open_set_detected" else ""
             )
@@ -187,28 +187,43 @@ def confusion_lines(rows: list[dict], model_classes: list[str]) -> list[str]:
 
 
 def density_lines(rows: list[dict]) -> list[str]:
+    """Mean log densities of each set and class, a line each."""
+    metrics = shown("likelihood")
     table: dict[tuple[str, str], dict[str, dict]] = {}
-    for r in rows:
-        if r["metric"] in ("loglik", "logp", "logdet", "nll"):
-            table.setdefault((r["set"], r["class"]), {})[r["metric"]] = r
-    return [
-        f"density {name} {true} LogLL {float(m['loglik']['value']):.3f} LogP {float(m['logp']['value']):.3f} "
-        f"LogDet {float(m['logdet']['value']):.3f} NLL {float(m['nll']['value']):.3f} [ {m['loglik']['total']} frames ]"
-        for (name, true), m in table.items()
-        if true != "all" or sum(key[0] == name for key in table) > 2
-    ]
+    for row in rows:
+        if row["metric"] in metrics:
+            table.setdefault((row["set"], row["class"]), {})[row["metric"]] = row
+    lines = []
+    for (name, true), by_metric in table.items():
+        if true != "all" or sum(key[0] == name for key in table) > 2:
+            figures = " ".join(
+                f"{METRICS[m].title} {float(by_metric[m]['value']):.{METRICS[m].digits}f}" for m in metrics
+            )
+            lines.append(f"density {name} {true} {figures} [ {by_metric['loglik']['total']} frames ]")
+    return lines
 
 
 def gaussianity_lines(exp: Path) -> list[str]:
+    """Skewness and kurtosis of the latents, and Mardia's test, a line for each set, classes and part."""
     lines = []
     for r in read_tsv(exp / GAUSSIANITY_TSV):
-        test = (
-            f"Mardia kurtosis z {float(r['mardia_kurt_z']):.1f} p {r['mardia_kurt_p']} skewness p {r['mardia_skew_p']} [ {r['mardia_frames']} frames ]"
-            if r["mardia_kurt_z"]
-            else "Mardia not tested: too few frames for the dims"
+        test = "Mardia not tested: too few frames for the dims"
+        if r["mardia_kurt_z"]:
+            p_values = f"p {r['mardia_kurt_p']} skewness p {r['mardia_skew_p']}"
+            test = f"Mardia kurtosis z {float(r['mardia_kurt_z']):.1f} {p_values} [ {r['mardia_frames']} frames ]"
+        pooled, within = (
+            f"skew {float(r['skew' + ending]):.5f} kurt {float(r['kurt' + ending]):.5f}" for ending in ("", "_within")
         )
         lines.append(
-            f"gaussianity {r['set']} {r['classes']} {r['part']}{r['dim']} skew {float(r['skew']):.5f} kurt {float(r['kurt']):.5f} "
-            f"within-class skew {float(r['skew_within']):.5f} kurt {float(r['kurt_within']):.5f} | {test}"
+            f"gaussianity {r['set']} {r['classes']} {r['part']}{r['dim']} {pooled} within-class {within} | {test}"
         )
     return lines
+
+
+def training_lines(rows: list[dict]) -> list[str]:
+    """How far training and evaluation agree, then what training did, as training.json has it."""
+    of_run = {row["metric"]: row for row in rows if row["metric"] in shown("training") and not row["set"]}
+    agreement = of_run.pop("train_eval_difference")
+    counts = [f"{name} {row['value']}" for name, row in of_run.items() if not name.startswith("training_")]
+    difference = f"{float(agreement['value']):.6f} nats per frame"
+    return [f"train_eval_difference {difference} [ {agreement['total']} frames ]", *counts]
