@@ -40,7 +40,8 @@ from dnf.report.html_tables import (
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("metric", "set", "class", "value")
+# Columns that results.tsv must have.
+NEEDED = ("metric", "set", "class", "value")
 READING = (
     "Accuracy is the share of utterances (or frames) decided as their true class. Intervals are 95 % over "
     "speakers: utterances of a speaker are not independent. Those of shares are of Korn & Graubard, the others by bootstrap, "
@@ -104,7 +105,7 @@ def read_results(path: Path) -> list[dict]:
         raise ValueError(f"{path}: not there; {run_stage('report')}, which writes it first")
     rows = read_tsv(path)
     for line, row in enumerate(rows, start=2):
-        if None in row or any(row.get(column) is None for column in (*COLUMNS, *row)):
+        if None in row or any(row.get(column) is None for column in (*NEEDED, *row)):
             raise ValueError(f"{path}: line {line}: not one value for each column of the header; {run_again('report')}")
     return rows
 

@@ -15,10 +15,10 @@ from dnf.report.html_page import Section, paragraph, table
 def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
     """Accuracy of utterances and frames per set and class, with the control's beside it."""
     metrics = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy")
-    found = rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class"))
+    by_place = rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class"))
     body = []
-    for (name, true), cells in found.items():
-        control = found.get((controls.get(name, ""), true), {}).get("utt_accuracy") if true != "all" else None
+    for (name, true), cells in by_place.items():
+        control = by_place.get((controls.get(name, ""), true), {}).get("utt_accuracy") if true != "all" else None
         beside = f"{control['set']}: {number(control['value'], 4)}" if control else ""
         calibrated = html_share(cells.get("utt_accuracy_calibrated"))[0]
         ends = [*html_share(cells.get("utt_accuracy")), beside, calibrated, *html_share(cells.get("frame_accuracy"))]
@@ -36,10 +36,12 @@ def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
 
 def certainty(rows: Rows) -> Section:
     """How many decisions are near-ties, and the accuracy without them."""
-    found = rows.pivot((r for r in rows.left if r["metric"] in ("near_ties", "utt_accuracy_clear")), ("set", "class"))
+    by_place = rows.pivot(
+        (r for r in rows.left if r["metric"] in ("near_ties", "utt_accuracy_clear")), ("set", "class")
+    )
     body = [
         [*key, *html_share(cells.get("near_ties")), *html_share(cells.get("utt_accuracy_clear")), speakers(cells)]
-        for key, cells in found.items()
+        for key, cells in by_place.items()
     ]
     heads = ["set", "class", "near-ties (95 %)", "so / all", "accuracy of the others (95 %)", "right / all", "speakers"]
     return Section("Near-ties", table(heads, body, keys=2))
@@ -50,8 +52,8 @@ def correlations(rows: Rows) -> Section:
     body = []
     for level, points in (("utt", "utterances"), ("speaker", "speakers")):
         names = (f"{level}_pearson", f"{level}_spearman")
-        found = rows.pivot((r for r in rows.left if r["metric"] in names), ("set", "class"))
-        for key, cells in found.items():
+        by_place = rows.pivot((r for r in rows.left if r["metric"] in names), ("set", "class"))
+        for key, cells in by_place.items():
             first = next(iter(cells.values()))
             ends = [html_share(cells.get(name))[0] for name in names]
             body.append([*key, f"{number(first['total'])} {points}", *ends, number(first["speakers"])])
@@ -66,8 +68,8 @@ def confusions(rows: Rows) -> list[Section]:
     matrices, unseen = Markup(), []
     for metric, unit in (("utt_share", "Utterances"), ("frame_share", "Frames")):
         of_known = (r for r in shares if r["metric"] == metric and r["class"] in known)
-        found = rows.pivot(of_known, ("set", "class"), "decided")
-        body = [[*key, *(matrix_cell(cells.get(c)) for c in known)] for key, cells in found.items()]
+        by_place = rows.pivot(of_known, ("set", "class"), "decided")
+        body = [[*key, *(matrix_cell(cells.get(c)) for c in known)] for key, cells in by_place.items()]
         heads = ["set", "true class", *(f"decided {c}" for c in known)]
         matrices += table(heads, body, keys=2, caption=f"{unit}: count (share of the true class)")
     of_unseen = [r for r in shares if r["class"] not in known]
@@ -206,9 +208,9 @@ def paired_differences(rows: Rows, resamples: int) -> Section:
     return Section("The flow minus each baseline (paired)", table(heads, body, keys=4))
 
 
-def baseline(name: str, own: list[dict], controls: dict[str, str]) -> list[Section]:
+def baseline(name: str, rows_of_system: list[dict], controls: dict[str, str]) -> list[Section]:
     """The tables of another system, those of detection left out."""
-    rows = Rows([row for row in own if not is_detection(row["metric"])])
+    rows = Rows([row for row in rows_of_system if not is_detection(row["metric"])])
     made = [accuracy(rows, controls), certainty(rows), correlations(rows), *confusions(rows), other(rows)]
     return [Section(f"{name}: {section.title}", section.html) for section in made]
 

@@ -137,8 +137,8 @@ def accuracy_block(figures: Figures) -> list[str]:
 
 
 def detection_block(figures: Figures) -> list[str]:
-    found = detection_lines(figures.exp, figures.all_systems, figures.config)
-    return found + warning_lines(figures.all_systems, figures.controls)
+    measured = detection_lines(figures.exp, figures.all_systems, figures.config)
+    return measured + warning_lines(figures.all_systems, figures.controls)
 
 
 def unseen_block(figures: Figures) -> list[str]:

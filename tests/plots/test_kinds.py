@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from drawn_experiment import write_experiment
-from PIL import Image
+from experiment_files import check_picture
 
 from dnf.experiment.config import Config
 from dnf.experiment.tables import write_tsv
@@ -63,10 +63,7 @@ def test_every_kind_is_drawn_and_is_a_picture(pictures, kind):
     assert of_kind
     for path in of_kind:
         assert path.stat().st_size < 1_000_000
-        image = Image.open(path)
-        image.load()
-        assert image.format == "PNG" and image.width == 1200 and 300 <= image.height <= 4000
-        assert np.asarray(image.convert("L")).std() > 5
+        check_picture(path)
 
 
 def test_every_picture_is_of_a_kind_with_a_caption(pictures):
