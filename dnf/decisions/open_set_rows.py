@@ -20,13 +20,11 @@ from dnf.experiment.tables import each_row, write_tsv
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.figure_rows import row_of, share_row
+from dnf.metrics.figures import KNOWN
 from dnf.metrics.trials import Trials, joined
 from dnf.scoring.latent_store import Latents, latent_sets
 
 log = logging.getLogger(__name__)
-
-KNOWN = "known"  # all utterances of known classes in the test sets
-METRICS = ("open_set_auc", "open_set_detected", "open_set_false")
 
 
 def auc_row(unseen: Trials, known: Trials, resamples: int, seed: int, **names: str) -> dict:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy import stats
 
 CELLS = 2_000_000  # weights held at once
 ENDS = (0.025, 0.975)
@@ -168,6 +167,8 @@ def share_interval(hits: np.ndarray, totals: np.ndarray, resamples: int, seed: i
         resamples: how many.
         seed: of the draws.
     """
+    from scipy import stats  # slow to import, and reading figures does not need it
+
     speakers = len(totals)
     if speakers < 2:
         return None

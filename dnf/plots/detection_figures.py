@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,11 +16,11 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import PLOTS
 from dnf.metrics import detection
 from dnf.metrics.trials import Trials
-from dnf.plots.style import MARKERS, OKABE_ITO, STYLE, new_figure, save
+from dnf.plots.drawing import NamedFigures
+from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, new_figure, write_figures
 
 log = logging.getLogger(__name__)
 
-# of Okabe and Ito, for the colour-blind too
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
 KIND = "detection"  # of the files
 
@@ -30,7 +29,8 @@ def det(axes: Axes, pair: Trials, colour: str, line: str) -> None:
     """A DET curve (Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997)."""
     scores = pair.ranked_by("eer")
     false, miss = detection.det_points(scores, pair.target)
-    least = 0.5 / min(pair.target.sum(), (~pair.target).sum())  # half an utterance, where there is no error
+    # Half an utterance, where there is no error.
+    least = 0.5 / min(pair.target.sum(), (~pair.target).sum())
     at = np.argsort(miss, kind="stable")
     axes.plot(
         *(special.ndtri(np.clip(rates[at], least, 1 - least)) for rates in (false, miss)), color=colour, ls=line, lw=1.8
@@ -47,7 +47,7 @@ def det_axes(axes: Axes, pairs: list[Trials]) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(special.ndtri(ticks), [f"{100 * t:g}" for t in ticks])
     first, second = pairs[0].classes
-    axes.plot([low, high], [low, high], color="gray", lw=0.8, zorder=0.5)
+    axes.plot([low, high], [low, high], color=REFERENCE, lw=0.8, zorder=0.5)
     axes.set(xlim=(low, high), ylim=(low, high), xlabel=f"{second} taken for {first}, %", ylabel=f"{first} missed, %")
 
 
@@ -111,7 +111,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
                     handles[-1][1] = Line2D([], [], color=colour, marker=marker, label=label)
         det_axes(row[0], drawn)
         row[0].set_title("DET; a dot where both errors are equal", loc="left")
-        row[1].plot([0, 1], [0, 1], color="gray", lw=0.8, zorder=0.5)
+        row[1].plot([0, 1], [0, 1], color=REFERENCE, lw=0.8, zorder=0.5)
         row[1].set_title("Reliability; on the line is right", loc="left")
         row[1].set(xlabel=f"posterior of {first} against {second}", ylabel=f"share that is {first}")
         row[1].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -125,9 +125,18 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
     return figure
 
 
-def make_plots(
-    exp: Path, trials: Mapping[str, Mapping[str, Trials]], beside: Mapping[str, Mapping[str, Trials]], config: Config
-) -> list[Path]:
+Systems = Mapping[str, Mapping[str, Trials]]  # utterances by system and set
+
+
+def draw(exp: str, judged: Systems, beside: Systems, controls: Mapping[str, str]) -> NamedFigures:
+    """A figure of every set with two classes or a control; arguments as those of ``make_plots``."""
+    for name in sorted({name for sets in judged.values() for name in sets}):
+        of_set = {system: (sets[name], beside[system].get(name)) for system, sets in judged.items() if name in sets}
+        if any(trials.pairs() for both in of_set.values() for trials in both if trials is not None):
+            yield f"{KIND}_{name}", detection_figure(name, exp, of_set, controls.get(name, ""))
+
+
+def make_plots(exp: Path, judged: Systems, beside: Systems, config: Config) -> list[Path]:
     """Write ``plots/detection_<set>.png`` of every set with two classes or a control, and remove those of earlier runs.
 
     Args:
@@ -136,14 +145,9 @@ def make_plots(
         beside: those with the set's control, by system and set.
         config: settings.
     """
-    folder, written = exp / PLOTS, []
-    folder.mkdir(exist_ok=True)
-    with matplotlib.style.context(["default", STYLE]):
-        for name in sorted({name for sets in trials.values() for name in sets}):
-            of_set = {s: (sets[name], beside[s].get(name)) for s, sets in trials.items() if name in sets}
-            if any(t.pairs() for both in of_set.values() for t in both if t is not None):
-                figure = detection_figure(name, exp.resolve().name, of_set, config.data.controls.get(name, ""))
-                written.append(save(figure, folder / f"{KIND}_{name}.png", config.plots.dpi))
+    folder = exp / PLOTS
+    figures = draw(exp.resolve().name, judged, beside, config.data.controls)
+    written = write_figures(figures, folder, config.plots.dpi)
     for path in sorted(set(folder.glob(f"{KIND}_*.png")) - set(written)):
         path.unlink()
     log.info("%d pictures of detection in %s", len(written), folder)

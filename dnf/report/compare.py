@@ -1,4 +1,4 @@
-"""Systems against each other: side by side in results.txt, and any two of them utterance by utterance.
+"""Two systems against each other, utterance by utterance.
 
 ``python3 -m dnf compare exp/a exp/b`` holds two systems, experiments or their ``baselines/<name>``, against each other
 on the sets that both decided: differences of accuracy, AUC and Cllr with paired intervals by bootstrap over speakers.
@@ -16,95 +16,16 @@ from dnf.decisions.detection_rows import ACCURACY, weighted
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CONFIG_YAML, DECISIONS, FLOW, RESULTS_TSV, run_stage
+from dnf.experiment.layout import BASELINES, CONFIG_YAML, DECISIONS, run_stage
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv
 from dnf.metrics import bootstrap, detection, figure_rows
 from dnf.metrics.trials import Trials, with_control
 
-CLLR = ("cllr", "cllr_left_out", "cllr_in_sample", "min_cllr")
-METRICS = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy", "auc", "eer", "min_dcf", *CLLR)
-SIDE_BY_SIDE = tuple(metric + ending for ending in ("", "_control") for metric in METRICS)
-SHORT = {"auc": "AUC", "cllr": "Cllr", "cllr_left_out": "Cllr left out"}
-
-
-# ---- lines of results.txt, from rows of results.tsv -----------------------------------------------
-
-
-def system_lines(rows: list[dict]) -> list[str]:
-    """A table of the figures that several systems have: a line each, by set; systems side by side, the flow first."""
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
-    for r in rows:
-        if r["metric"] in SIDE_BY_SIDE:
-            found.setdefault((r["set"], r["metric"], r["class"]), {})[r["system"]] = cell(r)
-    whole = {key[:2] for key in found if key[2] == "all"}
-    names = sorted({name for cells in found.values() for name in cells}, key=lambda name: (name != FLOW, name))
-    sets = list(dict.fromkeys(name for name, _, _ in found))
-    shown = [
-        key
-        for key in sorted(found, key=lambda key: (sets.index(key[0]), SIDE_BY_SIDE.index(key[1])))
-        if len(found[key]) > 1 and (key[2] == "all" or key[:2] not in whole)
-    ]
-    if not shown:
-        return []
-    lines = [["systems", "set", "metric", "class", *names]]
-    lines += [["systems", *key, *(found[key].get(name, "-") for name in names)] for key in shown]
-    return aligned(lines, 7)
-
-
-def cell(row: dict) -> str:
-    """A figure as ``0.9431 (0.9012-0.9720)``, with its interval if it has one."""
-    return f"{float(row['value']):.4f}" + (f" ({float(row['low']):.4f}-{float(row['high']):.4f})" if row["low"] else "")
-
-
-# ---- all experiments of a folder -----------------------------------------------------------------
-
-
-def experiments(folder: Path) -> str:
-    """A table of all experiments below a folder that have results, a line for each of their systems.
-
-    Utterance accuracy of each set, AUC and Cllr of each set of several classes that was not trained on and of its
-    control, NLL of dev and number of parameters; what a system does not have is a dash.
-
-    Raises:
-        ValueError: no experiment below the folder has results.
-    """
-    table: dict[str, dict[str, str]] = {}
-    for path in sorted(folder.glob(f"*/{RESULTS_TSV}")):
-        data, rows = Config.load(path.parent / CONFIG_YAML).data, read_tsv(path)
-        train, dev = name_of(data, "train"), name_of(data, "dev")
-        several = len({r["class"] for r in rows if r["metric"] == "auc"}) > 1
-        for r in rows:
-            system = r.get("system") or FLOW
-            cells = table.setdefault(path.parent.name + (f" {system}" if system != FLOW else ""), {})
-            metric = r["metric"].removesuffix("_control")
-            place = r["set"] + (" control" if metric != r["metric"] else "")
-            if metric == "utt_accuracy" and r["class"] == "all":
-                cells[f"utt {place}"] = f"{float(r['value']):.4f}"
-            elif metric in SHORT and r["set"] != train:
-                of = f" {r['class']}" if several else ""
-                cells[f"{SHORT[metric]} {place}{of}"] = f"{float(r['value']):.4f}"
-            elif metric == "nll" and (r["set"], r["class"]) == (dev, "all"):
-                cells[f"NLL {dev}"] = f"{float(r['value']):.2f}"
-            elif metric == "parameters":
-                cells["parameters"] = r["value"]
-    if not table:
-        raise ValueError(
-            f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name another folder"
-        )
-    columns = sorted({name for cells in table.values() for name in cells})
-    lines = [["experiment", *columns]] + [
-        [name, *(cells.get(c, "-") for c in columns)] for name, cells in table.items()
-    ]
-    return "\n".join(aligned(lines, 7))
-
-
-# ---- two systems, utterance by utterance ---------------------------------------------------------
-
 
 def experiment_of(folder: Path) -> Path:
     """The experiment that a system belongs to."""
-    return folder.parent.parent if folder.parent.name == "baselines" else folder
+    return folder.parent.parent if folder.parent.name == BASELINES else folder
 
 
 def read_decided(path: Path) -> Trials:

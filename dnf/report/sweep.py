@@ -13,20 +13,18 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CONFIG_YAML, RESULTS_TSV, SWEEPS, run_again
+from dnf.experiment.layout import CONFIG_YAML, FLOW, RESULTS_TSV, SWEEPS, run_again
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv, write_tsv
-from dnf.plots.style import STYLE, save
-from dnf.plots.sweep_figure import PANELS, picture
+from dnf.metrics.figures import shown
+from dnf.plots.kinds import drawers
+from dnf.plots.style import write_figures
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("value", "metric", "set", "class", "figure", "low", "high")
-METRICS = tuple(metric for _, _, metrics in PANELS for metric in metrics)
 
 
 def setting(config: Config, key: str) -> str:
@@ -73,7 +71,7 @@ def rows_of(exp: Path) -> list[dict[str, str]]:
     training = {*config.data.train, name_of(config.data, "train")}
     for row in read_tsv(exp / RESULTS_TSV):
         metric, name, classes = row["metric"], row["set"], row["class"]
-        if metric not in METRICS or name in training or row.get("system") not in (None, "", "dnf"):
+        if metric not in shown("sweep") or name in training or row.get("system") not in (None, "", FLOW):
             continue
         if (
             (metric, name) not in found
@@ -90,7 +88,7 @@ def table(rows: Sequence[dict[str, str]]) -> str:
     values = list(dict.fromkeys(row["value"] for row in rows))
     cells = {(row["metric"], row["set"], row["value"]): f"{float(row['figure']):.4f}" for row in rows}
     lines = [["metric", "set", *values]]
-    for metric in METRICS:
+    for metric in shown("sweep"):
         for name in dict.fromkeys(row["set"] for row in rows if row["metric"] == metric):
             lines.append([metric, name, *(cells.get((metric, name, value), "-") for value in values)])
     return "\n".join(aligned(lines))
@@ -112,9 +110,9 @@ def summarize(folder: Path, key: str) -> list[str]:
             )
         out.mkdir(exist_ok=True)
         write_tsv(out / f"{name}_{key}.tsv", rows, COLUMNS)
-        with matplotlib.style.context(["default", STYLE]):
-            path = save(picture(rows, name, key), out / f"{name}_{key}.png", dpi)
-        log.info("%s and .tsv: %d values", path, len(values))
+        for draw in drawers("sweep"):
+            write_figures(draw(rows, f"{name}_{key}", name, key), out, dpi)
+        log.info("%s and .png: %d values", out / f"{name}_{key}.tsv", len(values))
         texts.append(f"# {name} against {key}\n{table(rows)}")
     return texts
 

@@ -133,7 +133,7 @@ def test_what_lies_between_the_classes_has_a_small_gap():
 
 
 def test_the_setting_names_the_scores():
-    assert get_args(get_type_hints(Settings)["score"]) == tuple(SCORES)
+    assert get_args(get_type_hints(OpenSetSettings)["score"]) == tuple(SCORES)
 
 
 @pytest.mark.parametrize("score", SCORES)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tree_librispeech
 import tree_speechocean
+from experiment_files import check_experiment
 from recipe_runs import ROOT, results, run_recipe
 from scipy import stats
 
@@ -342,8 +343,7 @@ def figures(folder, exp):
 @pytest.mark.parametrize("exp", EXPERIMENTS)
 def test_every_experiment_comes_to_its_results(everything, exp):
     out = everything[0] / "exp" / exp
-    for name in ("results.txt", "report.html", "best.pt", "history.tsv"):
-        assert (out / name).stat().st_size > 0
+    check_experiment(out)
     for name in ("librispeech_test", "speechocean_test", "test_other"):
         assert (out / "latents" / name / "logp.npy").is_file()
     assert (out / "plots" / "scatter_test.png").is_file() and (out / "plots" / "curves.png").is_file()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import recipe_runs
+from experiment_files import check_experiment
 from recipe_runs import ROOT, command, counts, environment, results
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "egs/mini/conf").glob("*.yaml"))
@@ -31,18 +32,7 @@ def everything(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("exp", EXPERIMENTS)
 def test_every_experiment_leaves_what_the_stages_promise(everything, exp):
     out = everything / "exp" / exp
-    for name in (
-        "config.yaml",
-        "env.json",
-        "history.tsv",
-        "best.pt",
-        "last.pt",
-        "gaussianity.tsv",
-        "results.txt",
-        "results.tsv",
-        "report.html",
-    ):
-        assert (out / name).stat().st_size > 0, name
+    check_experiment(out)
     for name in ("train", "dev", "test", "en_other", "wild"):
         assert (out / "latents" / name / "logp.npy").is_file()
         assert (out / "scores" / name / "utt_scores.txt").is_file()

@@ -7,11 +7,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dnf.experiment.tables import write_tsv
+from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.trials import Trials
 from dnf.report import compare
-from dnf.report.compare import experiments, paired_rows, read_decided, system_lines, two_systems
-
-COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
+from dnf.report.compare import paired_rows, read_decided, two_systems
+from dnf.report.side_by_side import experiments, system_lines
 
 
 def row(metric: str, name: str, true: str, value: float, system: str = "dnf", ends=(None, None)) -> dict:

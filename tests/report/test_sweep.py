@@ -8,10 +8,10 @@ import recipe_runs
 from recipe_runs import command, counts, environment
 
 from dnf.experiment.tables import read_tsv, write_tsv
+from dnf.metrics.figure_rows import COLUMNS
 from dnf.plots.sweep_figure import picture
 from dnf.report.sweep import finished, main, rows_of, setting
 
-RESULTS = ("metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
 COUNTS = counts(2, 2, 2, 2, 3)
 
 
@@ -42,7 +42,8 @@ def experiments(small_config, tmp_path):
                 rows = [
                     {"system": s} | r | ({"value": "0.1"} if s == "lda" else {}) for s in ("dnf", "lda") for r in rows
                 ]
-            write_tsv(exp / "results.tsv", rows, (*(("system",) if system else ()), *RESULTS))
+            columns = COLUMNS if system else [name for name in COLUMNS if name != "system"]
+            write_tsv(exp / "results.tsv", rows, columns)
         return tmp_path / "exp"
 
     return make
@@ -82,7 +83,7 @@ def test_the_calibration_panel_is_there_when_its_figures_are(experiments, calibr
     folder = experiments({"0": 0, "3": 3}, calibrated=calibrated)
     rows = [{"value": v} | row for v, exp in finished(folder, "train.beta")["hybrid"].items() for row in rows_of(exp)]
     titles = [axes.get_title() for axes in picture(rows, "hybrid", "train.beta").axes if axes.get_visible()]
-    assert ("calibration: Cllr (line), min Cllr (dashed)" in titles) == calibrated and len(titles) == 3 + calibrated
+    assert ("Cllr (line), minCllr (dashed)" in titles) == calibrated and len(titles) == 3 + calibrated
 
 
 def test_figures_are_those_of_the_flow_not_of_a_baseline(experiments):
