@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from recipe_runs import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "splice.left=1", "splice.right=1", "prior.cond_dim=120", "flow.blocks=2", "flow.hidden=8", "train.steps=4",
     "train.batch_size=100", "plots.tsne_points=40", "plots.tsne_perplexity=5", "report.bootstrap=20",

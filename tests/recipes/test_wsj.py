@@ -4,14 +4,13 @@ import logging
 import os
 import re
 import shutil
-from pathlib import Path
 
 import lhotse
 import numpy as np
 import pytest
 import soundfile
 import tree_wsj
-from recipe_runs import results, run_recipe
+from recipe_runs import ROOT, results, run_recipe
 
 from dnf.data import recipe
 from dnf.data.recipe import Manifests
@@ -313,7 +312,7 @@ def whole(tmp_path_factory, corpora):
 
 ROW_8 = ("wsj_train (in training mode)", "wsj_train en", "wsj_test en", "ce ce", "je je", "je_12 je")
 
-README = Path(wsj.__file__).parent.parent / "README.md"
+README = ROOT / "egs" / "wsj" / "README.md"
 
 
 @pytest.mark.parametrize("name", ROW_8)
