@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from recipe_runs import ROOT
 
 from dnf.data.datadir import main
 from dnf.data.fix import fix
 from dnf.data.kaldi_files import read_table, write_table
 from dnf.data.validate import validate
 
-ROOT = Path(__file__).resolve().parents[2]
 # Utterances by speaker; sorted, and the second speaker's id begins with the first's.
 SPEAKERS = {"a01": ["a01-1", "a01-2", "a01-3"], "a011": ["a011-1"], "b02": ["b02-1", "b02-2"], "c03": ["c03-1"]}
 CLASSES = {"a01": "en", "a011": "en", "b02": "zh_cn", "c03": "zh_cn"}

@@ -345,12 +345,14 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("classify as the recipe")
 def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypatch):
     """Calibration, open set and corrections against the channel are those of stages 4 and 7."""
     words = ("channel.centre=utterance", "cmvn.scope=utterance")
     words += ("baselines.enabled=true", "latents.durations=[0.5, 1]")
     counts = recipe_runs.counts(4, 4, 2, 2, 4)
-    recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)))
+    recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)), "--stop-stage", "2")
+    recipe_runs.run_here(tmp_path, "mini", "dnf120", counts, *words)
     monkeypatch.chdir(tmp_path)
     status, said = run(capsys, "exp/dnf120", "--data-dir", "data/test")
     assert status == 0
