@@ -15,7 +15,7 @@ from dnf.decisions.utterance_summary import Summary, read
 from dnf.experiment.config import Config
 from dnf.experiment.layout import DECISIONS, LATENTS, OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV, run_again
 from dnf.experiment.sets import name_of
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import each_row, write_tsv
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import interval
@@ -125,7 +125,7 @@ def score_rows(sets: dict[str, Trials]) -> Iterator[dict]:
             yield row | {name: f"{trials.scores[name][i]:.6f}" for name in names}
 
 
-def known_pools(sets: dict[str, Trials], data: Data) -> dict[str, dict[str, Trials]]:
+def known_pools(sets: dict[str, Trials], data: DataSettings) -> dict[str, dict[str, Trials]]:
     """Utterances of known classes that those of unseen classes of each set are held against, by name of the pool.
 
     They are those of all test sets and, but for train and dev, which the score was fitted on, those of the set itself.

@@ -7,7 +7,7 @@ from pathlib import Path
 from dnf.experiment.config import Config
 from dnf.experiment.layout import CONFIG_YAML, FLOW, RESULTS_TSV, STAGES
 from dnf.experiment.sets import name_of
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import aligned, read_tsv
 from dnf.metrics.figures import CONTROL, METRICS, costs_last, shown
 
@@ -68,7 +68,7 @@ def experiments(folder: Path) -> str:
     return "\n".join(aligned(lines, 7))
 
 
-def folder_cell(row: dict, data: Data, *, several_pairs: bool) -> dict[str, str]:
+def folder_cell(row: dict, data: DataSettings, *, several_pairs: bool) -> dict[str, str]:
     """Head of the column and text of a figure, if it has a place in the table.
 
     Args:
