@@ -128,7 +128,7 @@ def draw(exp: str, judged: Systems, beside: Systems, controls: Mapping[str, str]
     """A figure of every set with two classes or a control; arguments as those of ``make_plots``."""
     for name in sorted({name for sets in judged.values() for name in sets}):
         of_set = {system: (sets[name], beside[system].get(name)) for system, sets in judged.items() if name in sets}
-        if any(trials.pairs() for both in of_set.values() for trials in both if trials):
+        if any(trials.pairs() for both in of_set.values() for trials in both if trials is not None):
             yield f"{KIND}_{name}", detection_figure(name, exp, of_set, controls.get(name, ""))
 
 
