@@ -11,8 +11,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from dnf.experiment.config import Config
 from dnf.experiment.layout import FISHER_TSV
 from dnf.experiment.tables import read_tsv
-from dnf.plots.drawing import Drawing, NamedFigures
-from dnf.plots.style import BLUE, INPUT_GREY, LINES, MARKERS, OKABE_ITO, ORANGE, new_figure
+from dnf.plots.drawing import Drawing
+from dnf.plots.style import BLUE, INPUT_GREY, LINES, MARKERS, OKABE_ITO, ORANGE, NamedFigures, new_figure
 from dnf.scoring.durations import durations, top_share
 
 PARTS = {"c": (BLUE, "-"), "r": (ORANGE, "--"), "x": (INPUT_GREY, ":")}

@@ -16,8 +16,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import PLOTS
 from dnf.metrics import detection
 from dnf.metrics.trials import Trials
-from dnf.plots.drawing import NamedFigures
-from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, new_figure, write_figures
+from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, new_figure, write_figures
 
 log = logging.getLogger(__name__)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib import colors
-from matplotlib.figure import Figure
 
 from dnf.experiment.config import Config
 from dnf.experiment.layout import CONFIG_YAML, LATENTS, META_JSON, run_again, run_stage
@@ -16,8 +15,6 @@ from dnf.experiment.sets import name_of
 from dnf.experiment.tables import read_tsv
 from dnf.plots.latent_set import LatentSet, read_latents
 from dnf.plots.style import colours_of
-
-NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
 
 class Drawing(NamedTuple):

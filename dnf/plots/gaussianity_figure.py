@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.experiment.layout import GAUSSIANITY_DIMS_TSV, run_again
-from dnf.plots.drawing import Drawing, NamedFigures, read_table
+from dnf.plots.drawing import Drawing, read_table
 from dnf.plots.latent_set import LatentSet
-from dnf.plots.style import BLUE, ORANGE, REFERENCE, new_figure
+from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, new_figure
 
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 

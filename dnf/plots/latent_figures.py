@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.experiment.settings import Plots
-from dnf.plots.drawing import Drawing, NamedFigures
+from dnf.plots.drawing import Drawing
 from dnf.plots.latent_set import LatentSet
 from dnf.plots.projections import separating_plane, spread, tsne_map
-from dnf.plots.style import BLACK, LINES, MARKERS, REFERENCE, WIDTH, new_figure
+from dnf.plots.style import BLACK, LINES, MARKERS, REFERENCE, WIDTH, NamedFigures, new_figure
 
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others

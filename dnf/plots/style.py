@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.style
@@ -19,6 +19,8 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 BLUE, ORANGE, _, PINK, *_, BLACK, _ = OKABE_ITO
 INPUT_GREY = "#666666"  # the input, beside parts of the latents
 REFERENCE = "gray"  # lines that values are held against
+
+NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
 WIDTH = 12.0  # inches
 STYLE = {
@@ -66,7 +68,7 @@ def save(figure: Figure, path: Path, dpi: int) -> Path:
     return path
 
 
-def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path, dpi: int) -> list[Path]:
+def write_figures(figures: NamedFigures, folder: Path, dpi: int) -> list[Path]:
     """Write each figure, drawn and saved in the common style, as ``<name>.png``; the paths in order."""
     folder.mkdir(exist_ok=True)
     with matplotlib.style.context(["default", STYLE]):

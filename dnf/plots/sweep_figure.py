@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.metrics.figures import LEFT_OUT, METRICS, shown
-from dnf.plots.drawing import NamedFigures
-from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, new_figure
+from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, new_figure
 
 LEAST = "min_"  # of metrics that stand in the panel of another one, as a dashed line
 

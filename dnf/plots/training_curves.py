@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.experiment.layout import HISTORY_TSV
-from dnf.plots.drawing import Drawing, NamedFigures, read_table
-from dnf.plots.style import BLACK, BLUE, ORANGE, PINK, new_figure
+from dnf.plots.drawing import Drawing, read_table
+from dnf.plots.style import BLACK, BLUE, ORANGE, PINK, NamedFigures, new_figure
 
 # Columns of history.tsv; those of HYBRID where there is a cross-entropy.
 HISTORY = (

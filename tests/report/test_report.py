@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -249,3 +251,9 @@ def test_detection_of_all_systems_stands_in_one_table_with_its_control(tmp_path)
     figures = ("0.9712 (0.9612 to 0.9812)", "0.5713", "0.9614", "0.3115", "0.0116", "0.0117", "0.8118")
     for figure in (*figures, "(0.2871 to 0.5123)"):
         assert figure in page
+
+
+@pytest.mark.parametrize("module", ("dnf.report.results", "dnf.report.html"))
+def test_figures_are_written_without_the_libraries_that_draw_and_train(module):
+    code = f"import sys, {module}; print({{'torch', 'matplotlib', 'sklearn', 'scipy.stats'}} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
