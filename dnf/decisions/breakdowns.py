@@ -35,13 +35,13 @@ class Group:
 
     def add(self, row: dict) -> None:
         """Count a row of ``decisions/<set>.txt``."""
-        own = self.shares.setdefault(row["speaker"], [0, 0])
-        own[0] += row["decision"] == row["class"]
-        own[1] += 1
+        counts = self.shares.setdefault(row["speaker"], [0, 0])
+        counts[0] += row["decision"] == row["class"]
+        counts[1] += 1
         self.frames += int(row["frames"])
         self.ratios.append(float(row["llr"]))
 
-    def summary(self, known: bool) -> dict:
+    def summary(self, *, known: bool) -> dict:
         """Accuracy, mean and standard deviation of the log-likelihood ratio (nats per frame), and counts."""
         right, llr = sum(right for right, _ in self.shares.values()), np.array(self.ratios)
         return {
@@ -59,8 +59,8 @@ def speaker_rows(name: str, decisions: Iterable[dict], known: Sequence[str]) -> 
     for row in decisions:
         groups.setdefault((row["class"], row["speaker"]), Group()).add(row)
     return [
-        {"set": name, "class": true, "speaker": speaker} | of.summary(true in known)
-        for (true, speaker), of in sorted(groups.items())
+        {"set": name, "class": label, "speaker": speaker} | group.summary(known=label in known)
+        for (label, speaker), group in sorted(groups.items())
     ]
 
 
@@ -71,11 +71,11 @@ def score_rows(name: str, decisions: Iterable[dict], known: Sequence[str], confi
         if row["score"]:
             groups.setdefault((row["class"], math.floor(float(row["score"]) + 0.5)), Group()).add(row)
     rows = []
-    for (true, score), of in sorted(groups.items()):
-        hits = [(speaker, right, total) for speaker, (right, total) in of.shares.items()]
+    for (label, score), group in sorted(groups.items()):
+        hits = [(speaker, right, total) for speaker, (right, total) in group.shares.items()]
         share = share_row("", hits, config.report.bootstrap, config.seed)
-        ends = {key: share[key] if true in known else "" for key in ("low", "high")}
-        row = {"set": name, "class": true, "score": score} | of.summary(true in known) | ends
+        ends = {key: share[key] if label in known else "" for key in ("low", "high")}
+        row = {"set": name, "class": label, "score": score} | group.summary(known=label in known) | ends
         rows.append(row | {"speakers": share["speakers"]})
     return rows
 

@@ -40,6 +40,7 @@ import numpy as np
 from scipy import special
 
 from dnf.decisions.evidence import Evidence
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import run_again, run_stage
 from dnf.experiment.settings import Calibrate
 from dnf.metrics.effective_frames import effective_frames
@@ -154,9 +155,7 @@ class Calibration:
         return posteriors(self.loglik(evidence), self.classes, priors)
 
     def save(self, path: Path) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        replace_file(path, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Calibration:

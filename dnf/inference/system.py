@@ -19,8 +19,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON
 from dnf.metrics.effective_frames import observed
 from dnf.models.checkpoint import Trained, load_model
-from dnf.scoring import channel_compensation
-from dnf.scoring.channel_compensation import Correction
+from dnf.scoring.channel_compensation import Correction, load_correction
 from dnf.scoring.channel_mismatch import ChannelModel, fit_experiment
 
 log = logging.getLogger(__name__)
@@ -100,7 +99,7 @@ def judge(model: Model, means: Means) -> Judgement:
     return Judgement(posteriors, True, none_of_these)
 
 
-def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
+def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
     """The model of an experiment's folder, with what there is to judge its outputs by.
 
     Args:
@@ -123,8 +122,8 @@ def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
         covariance = dev_covariance(exp, config.data)
     if (exp / OPEN_SET_JSON).is_file():
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
-    found = load_channel(exp, frames, trained), channel_compensation.load(exp)
-    return Model(trained, config, calibration, open_set, *found, device, covariance)
+    channel, correction = load_channel(exp, frames, trained), load_correction(exp)
+    return Model(trained, config, calibration, open_set, channel, correction, device, covariance)
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:

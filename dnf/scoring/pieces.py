@@ -94,7 +94,16 @@ def piece_rows(
         for seconds in config.latents.durations:
             frames = max(1, round(seconds / shift))
             stores = [with_few_utterances(opened.stores[s], frames) for s in view.sets]
-            windows = Windows(stores, splice, cmvn, trained.classes, False, torch.device("cpu"), view.scores, frames)
+            windows = Windows(
+                stores,
+                splice,
+                cmvn,
+                trained.classes,
+                keep_unseen=False,
+                device=torch.device("cpu"),
+                scores=view.scores,
+                piece_frames=frames,
+            )
             if len(windows):
                 for row in decide_pieces(trained, windows, correction, config.latents.duration_frames):
                     found.append(dict(zip(COLUMNS, (name, f"{seconds:g}", *row))))
