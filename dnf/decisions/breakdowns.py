@@ -19,6 +19,9 @@ from dnf.metrics.figure_rows import share_row
 from dnf.scoring.durations import durations, top_share
 from dnf.scoring.latent_store import Latents, latent_sets
 
+GROUP_COLUMNS = ("llr_mean", "llr_std", "utterances", "frames")
+DURATION_COLUMNS = ("set", "class", "seconds", "value", "low", "high", "count", "total", "speakers", "fewest")
+
 
 def whole_sets(exp: Path, config: Config) -> list[Path]:
     """``latents/<set>`` of the sets that are not cut to pieces already."""
@@ -97,20 +100,15 @@ def fisher_summary(exp: Path) -> list[dict]:
 
 def breakdown_rows(exp: Path, config: Config) -> list[dict]:
     """Write durations.tsv, speakers.tsv and by_score.tsv; rows of ``accuracy.tsv``, with the seconds as ``decided``."""
-    found, speakers, scores = durations(exp, config), [], []
+    of_durations, speakers, scores = durations(exp, config), [], []
     for directory in whole_sets(exp, config):
         path = exp / DECISIONS / f"{directory.name}.txt"
         if path.is_file():
             known = Latents.open(directory).classes
             speakers += speaker_rows(directory.name, each_row(path), known)
             scores += score_rows(directory.name, each_row(path), known, config)
-    columns = ("accuracy", "low", "high", "llr_mean", "llr_std", "utterances", "frames", "speakers")
-    ends = ("value", "low", "high", "count", "total", "speakers", "fewest")
-    write_tsv(
-        exp / DURATIONS_TSV,
-        [{k: v for k, v in r.items() if k != "metric"} for r in found],
-        ("set", "class", "seconds", *ends),
-    )
-    write_tsv(exp / SPEAKERS_TSV, speakers, ("set", "class", "speaker", "accuracy", *columns[3:7]))
-    write_tsv(exp / BY_SCORE_TSV, scores, ("set", "class", "score", *columns))
-    return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in found]
+    write_tsv(exp / DURATIONS_TSV, ({c: row[c] for c in DURATION_COLUMNS} for row in of_durations), DURATION_COLUMNS)
+    write_tsv(exp / SPEAKERS_TSV, speakers, ("set", "class", "speaker", "accuracy", *GROUP_COLUMNS))
+    by_score = ("accuracy", "low", "high", *GROUP_COLUMNS, "speakers")
+    write_tsv(exp / BY_SCORE_TSV, scores, ("set", "class", "score", *by_score))
+    return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in of_durations]
