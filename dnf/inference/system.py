@@ -118,7 +118,7 @@ def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
     if (exp / CALIBRATION_JSON).is_file():
         calibration = Calibration.load(exp / CALIBRATION_JSON)
     else:
-        log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
+        log.warning("%s: no %s: the posteriors are not calibrated", exp, CALIBRATION_JSON)
         covariance = dev_covariance(exp, config.data)
     if (exp / OPEN_SET_JSON).is_file():
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
@@ -134,9 +134,9 @@ def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelMod
     if not all((stores / name / META_JSON).is_file() for name in trained.config.data.train):
         log.warning("%s: neither it nor frame stores in %s (--frames): channels are not compared", path, stores)
         return None
-    made = fit_experiment(stores, trained.config, trained.classes)
+    channel = fit_experiment(stores, trained.config, trained.classes)
     try:
-        made.save(path)
+        channel.save(path)
     except OSError as error:
         log.warning("%s is not kept: %s", path, entry.describe(error))
-    return made
+    return channel

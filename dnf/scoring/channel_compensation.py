@@ -169,9 +169,9 @@ class Correction:
 
         def units(unit: str) -> tuple[np.ndarray, np.ndarray]:
             names = [(*name, int(k)) for name, k in zip(unit_names(segments, unit), labels)]
-            means, of = unit_means(sums, counts, names)
+            means, unit_of = unit_means(sums, counts, names)
             classes = np.empty(len(means), dtype=np.int64)
-            classes[of] = labels
+            classes[unit_of] = labels
             if len(means) < len(np.unique(classes)) + 2:
                 raise ValueError(
                     f"channel: {len(means)} training {unit}s are too few to see how those of a class differ"

@@ -145,20 +145,20 @@ class ChannelModel:
     def named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
         """Which statistics lie outside the range of training, in words; ``mean`` is that of the nearest set."""
         dim, low, high = len(self.frequencies), np.array(self.low), np.array(self.high)
-        lost, below, found = vector[:dim] < low[:dim] - LOST, vector[:dim] < mean[:dim] - EDGE, []
+        lost, below, unlike = vector[:dim] < low[:dim] - LOST, vector[:dim] < mean[:dim] - EDGE, []
         gap, octaves = vector[:dim] - mean[:dim], np.log2(self.frequencies)
         if lost[-1] and below[-1] and not below.all() and steep(gap[::-1], -octaves[::-1], run(below[::-1])):
-            found.append(f"band limited to about {self.frequencies[dim - 1 - run(below[::-1])] / 1000:.1f} kHz")
+            unlike.append(f"band limited to about {self.frequencies[dim - 1 - run(below[::-1])] / 1000:.1f} kHz")
         if lost[0] and below[0] and not below.all() and steep(gap, octaves, run(below)):
-            found.append(f"nothing below about {self.frequencies[run(below)]:.0f} Hz")
+            unlike.append(f"nothing below about {self.frequencies[run(below)]:.0f} Hz")
         for i, name in enumerate(SCALARS, dim):
-            if name == "tilt" and found:  # follows from the missing band
+            if name == "tilt" and unlike:  # follows from the missing band
                 continue
             gap = min(0.0, vector[i] - low[i]) + max(0.0, vector[i] - high[i])
             if abs(gap) > (GAP if name != "tilt" else GAP / 3):
                 title, less, more = NAMES[name]
-                found.append(f"{title} {abs(gap) * DB:.1f} dB {less if gap < 0 else more} than in training")
-        return found
+                unlike.append(f"{title} {abs(gap) * DB:.1f} dB {less if gap < 0 else more} than in training")
+        return unlike
 
     def save(self, path: Path) -> None:
         replace_file(path, (json.dumps(asdict(self)) + "\n").encode())

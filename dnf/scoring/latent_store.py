@@ -76,15 +76,15 @@ def mapped(path: Path) -> np.ndarray:
 
 def latent_sets(exp: Path) -> list[Path]:
     """``latents/<set>`` of every set that stage latents left, in byte order."""
-    found = sorted(path.parent for path in (exp / LATENTS).glob(f"*/{META_JSON}"))
-    if not found:
+    directories = sorted(path.parent for path in (exp / LATENTS).glob(f"*/{META_JSON}"))
+    if not directories:
         raise ValueError(f"{exp / LATENTS}: no latents; {run_stage('latents')}")
-    return found
+    return directories
 
 
 def utterance_loglik(latents: Latents) -> np.ndarray:
     """Sums over frames of log p(x | k), ``(U, K)`` float64, nats."""
     sums = np.empty((len(latents.utts), len(latents.classes)))
-    for own, utt in zip(sums, latents.utts):
-        own[:] = latents.loglik(utt).sum(0)
+    for row, utt in zip(sums, latents.utts):
+        row[:] = latents.loglik(utt).sum(0)
     return sums

@@ -30,10 +30,10 @@ def mean_densities(latents: Latents) -> list[dict]:
         rows = slice(utt["first"], utt["first"] + utt["rows"])
         logp = latents.logp[rows].astype(np.float64)
         if utt["class"] in latents.classes:
-            own = logp[:, latents.classes.index(utt["class"])]
+            of_frames = logp[:, latents.classes.index(utt["class"])]
         else:
-            own = np.logaddexp.reduce(logp, axis=1) - np.log(logp.shape[1])
-        figures = np.array([utt["rows"], own.sum(), latents.logdet[rows].astype(np.float64).sum()])
+            of_frames = np.logaddexp.reduce(logp, axis=1) - np.log(logp.shape[1])
+        figures = np.array([utt["rows"], of_frames.sum(), latents.logdet[rows].astype(np.float64).sum()])
         for name in (utt["class"], "all"):
             sums[name] = sums.get(name, 0) + figures
     return [
