@@ -96,11 +96,11 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
         log.warning("%s: no calibration: dev has no utterance of class %s", folder, ", ".join(missing))
     if missing or not config.calibrate.enabled:
         return None
-    made = Calibration.fit(dev, config.calibrate)
-    if made.slope == 0:
+    calibration = Calibration.fit(dev, config.calibrate)
+    if calibration.slope == 0:
         log.warning("%s: its scores do not tell dev's classes apart; calibrated, they say nothing", folder)
-    made.save(folder / CALIBRATION_JSON)
-    return made
+    calibration.save(folder / CALIBRATION_JSON)
+    return calibration
 
 
 def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict) -> Iterable[dict]:

@@ -12,7 +12,7 @@ from dnf.decisions.calibration import prior_of
 from dnf.decisions.evidence import Evidence
 from dnf.experiment.settings import Calibrate
 from dnf.metrics import detection
-from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, share
+from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, weighted_share
 from dnf.metrics.figure_rows import row_of
 from dnf.metrics.trials import Trials
 
@@ -156,7 +156,9 @@ def accuracy_gap_rows(of_set: Trials, of_control: Trials, *draw: int, **names: s
         for label in shared:
             sides = [trials.only(trials.labels == label) for trials in (of_set, of_control)]
             arrays = [(s.speakers, None, (s.scores[metric].astype(float), np.ones(len(s)))) for s in sides]
-            rows.append(gap_row(share, *arrays, draw, **names, metric=f"{metric}_control_gap", **{"class": label}))
+            rows.append(
+                gap_row(weighted_share, *arrays, draw, **names, metric=f"{metric}_control_gap", **{"class": label})
+            )
     return rows
 
 

@@ -60,8 +60,8 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
     """
     frames = np.array([utt["rows"] for utt in latents.utts], dtype=np.int64)
     mean = np.zeros((len(frames), len(latents.classes)))
-    for own, utt in zip(mean, latents.utts):
-        own[:] = latents.loglik(utt).mean(0)
+    for row, utt in zip(mean, latents.utts):
+        row[:] = latents.loglik(utt).mean(0)
     if covariance is None:
         covariance = autocovariance(latents.loglik(utt) for utt in latents.utts if utt["class"] in latents.classes)
     return Evidence(latents.classes, latents.utts, mean, frames, covariance)

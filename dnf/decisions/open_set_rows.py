@@ -57,8 +57,8 @@ def set_rows(name: str, trials: Trials, pools: dict[str, Trials], config: Config
 
 
 def remove_open_set(exp: Path) -> None:
-    """Remove the score that an earlier run left."""
-    for name in (OPEN_SET_JSON, OPEN_SET_NPZ):
+    """Remove the score that an earlier run left, and its table."""
+    for name in (OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV):
         (exp / name).unlink(missing_ok=True)
 
 

@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import BEST_PT, CONFIG_YAML, META_JSON, Layout
+from dnf.experiment.layout import BEST_PT, CONFIG_YAML, META_JSON, MOVE, Layout
 from dnf.experiment.tables import write_tsv
 from dnf.features.extractor import make_extractor
 from dnf.features.frame_store import FrameStore
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     held_out = vectors_of(config.data.dev, stores, config, names, TRAINING)
     rows = rows_of(utterances, moved, trained, Perceptron(windows, config.seed), names, held_out)
     ending = "_by_latents" * (args.by == "latents") + ("" if args.scale == 1 else f"_x{args.scale:g}")
-    out = args.exp / "move" / f"{what}_{args.source}_to_{args.target}{ending}.tsv"
+    out = args.exp / MOVE / f"{what}_{args.source}_to_{args.target}{ending}.tsv"
     out.parent.mkdir(exist_ok=True)
     write_tsv(out, rows)
     if args.plot:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dnf.experiment.config import Config
 from dnf.features.rows import BATCH
 from dnf.inference.moving import Moved, Utterance, Vectors, largest_error
-from dnf.metrics.bootstrap import interval, share
+from dnf.metrics.bootstrap import interval, weighted_share
 from dnf.models.checkpoint import Trained
 
 
@@ -57,7 +57,7 @@ def share_with_interval(calls: np.ndarray, speakers: list[str], config: Config) 
     """Share of the windows ``(N,)`` taken for the target class, with a 95 % interval over speakers, and counts."""
     names, index = np.unique(speakers, return_inverse=True)
     hits, totals = np.bincount(index, calls).astype(float), np.bincount(index).astype(float)
-    ends = interval(share, list(names), hits, totals, resamples=config.report.bootstrap, seed=config.seed)
+    ends = interval(weighted_share, list(names), hits, totals, resamples=config.report.bootstrap, seed=config.seed)
     row = {"value": f"{calls.mean():.6f}"} | dict(
         zip(("low", "high"), (f"{e:.6f}" for e in ends) if ends else ("", ""))
     )

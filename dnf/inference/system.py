@@ -19,8 +19,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON, Layout
 from dnf.metrics.effective_frames import observed
 from dnf.models.checkpoint import Trained, load_model
-from dnf.scoring import channel_compensation
-from dnf.scoring.channel_compensation import Correction
+from dnf.scoring.channel_compensation import Correction, load_correction
 from dnf.scoring.channel_mismatch import ChannelModel, fit_experiment
 
 log = logging.getLogger(__name__)
@@ -100,7 +99,7 @@ def judge(model: Model, means: Means) -> Judgement:
     return Judgement(posteriors, True, none_of_these)
 
 
-def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
+def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
     """The model of an experiment's folder, with what there is to judge its outputs by.
 
     Args:
@@ -119,12 +118,12 @@ def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
     if (exp / CALIBRATION_JSON).is_file():
         calibration = Calibration.load(exp / CALIBRATION_JSON)
     else:
-        log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
+        log.warning("%s: no %s: the posteriors are not calibrated", exp, CALIBRATION_JSON)
         covariance = dev_covariance(exp, config.data)
     if (exp / OPEN_SET_JSON).is_file():
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
-    found = load_channel(exp, frames, trained), channel_compensation.load(exp)
-    return Model(trained, config, calibration, open_set, *found, device, covariance)
+    channel, correction = load_channel(exp, frames, trained), load_correction(exp)
+    return Model(trained, config, calibration, open_set, channel, correction, device, covariance)
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
@@ -135,9 +134,9 @@ def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelMod
     if not all((stores / name / META_JSON).is_file() for name in trained.config.data.train):
         log.warning("%s: neither it nor frame stores in %s (--frames): channels are not compared", path, stores)
         return None
-    made = fit_experiment(stores, trained.config, trained.classes)
+    channel = fit_experiment(stores, trained.config, trained.classes)
     try:
-        made.save(path)
+        channel.save(path)
     except OSError as error:
         log.warning("%s is not kept: %s", path, entry.describe(error))
-    return made
+    return channel

@@ -45,6 +45,7 @@ approximation. It corrects c alone: with ``prior.cond_r``, where r has class mea
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import CORRECTION_NPZ
 from dnf.experiment.settings import ChannelSettings
 from dnf.features.rows import batch_for
@@ -63,7 +65,6 @@ from dnf.models.dnf import DNF
 
 log = logging.getLogger(__name__)
 
-FILE = CORRECTION_NPZ
 SPANNED = 1e-6  # share of the largest difference of class means below which a direction is not one of them
 
 
@@ -165,9 +166,9 @@ class Correction:
         return cls(settings.centre, reference, offset, predict)
 
     def save(self, path: Path) -> None:
-        temporary = path.with_name("tmp." + path.name)
-        np.savez(temporary, **vars(self))
-        temporary.replace(path)
+        arrays = io.BytesIO()
+        np.savez(arrays, **vars(self))
+        replace_file(path, arrays.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Correction:
@@ -198,14 +199,14 @@ def centred(z: Tensor, shifts: Tensor | None, segment: Tensor) -> Tensor:
     return torch.cat([z[:, : taken.shape[1]] - taken, z[:, taken.shape[1] :]], 1)
 
 
-def load(exp: Path) -> Correction | None:
+def load_correction(exp: Path) -> Correction | None:
     """The correction of an experiment, if it has one."""
-    return Correction.load(exp / FILE) if (exp / FILE).is_file() else None
+    return Correction.load(exp / CORRECTION_NPZ) if (exp / CORRECTION_NPZ).is_file() else None
 
 
-def fit(settings: ChannelSettings, model: DNF, train: Windows, exp: Path) -> Correction | None:
+def fit_correction(settings: ChannelSettings, model: DNF, train: Windows, exp: Path) -> Correction | None:
     """The correction that the settings ask for, kept in ``exp/correction.npz``; without any, None and no file."""
-    path = exp / FILE
+    path = exp / CORRECTION_NPZ
     if settings.centre == "none":
         path.unlink(missing_ok=True)
         return None

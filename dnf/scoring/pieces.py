@@ -80,9 +80,9 @@ def piece_rows(
 
     Frames are read from disk whatever the device, since a duration takes a few utterances of a set.
     """
-    found = []
+    rows = []
     if not trained.config.prior.cond_dim or len(trained.classes) < 2 or not config.latents.duration_frames:
-        return found
+        return rows
     trained.model.eval()
     splice, cmvn, shift = trained.config.splice, trained.config.cmvn, trained.config.features.frame_shift
     if cmvn.scope == "speaker":
@@ -105,5 +105,5 @@ def piece_rows(
             )
             if len(windows):
                 for row in decide_pieces(trained, windows, correction, config.latents.duration_frames):
-                    found.append(dict(zip(COLUMNS, (name, f"{seconds:g}", *row))))
-    return found
+                    rows.append(dict(zip(COLUMNS, (name, f"{seconds:g}", *row))))
+    return rows

@@ -10,7 +10,7 @@ from scipy import signal, special
 from sklearn.linear_model import LogisticRegression
 
 from dnf.decisions import calibration, decide
-from dnf.decisions.calibration import Calibration, labels_of, prior_of, usual_half
+from dnf.decisions.calibration import Calibration, columns_of, prior_of, usual_half
 from dnf.decisions.detection_rows import detection_rows, trials_of
 from dnf.decisions.evidence import Evidence, dev_covariance, evidence
 from dnf.experiment import tables
@@ -288,7 +288,7 @@ def test_a_left_out_speaker_is_scored_by_a_fit_without_him(monkeypatch, folds):
         beside = {f"s{m:02}" for m in range(8) if m % folds == n % folds}
         kept = np.array([u for u, utt in enumerate(dev.utts) if utt["speaker"] not in beside])
         np.testing.assert_allclose(found[out], Calibration.fit(dev.only(kept), SETTINGS).loglik(dev.only(out)))
-    labels, all_in = labels_of(dev, np.arange(24)), Calibration.fit(dev, SETTINGS).loglik(dev)
+    labels, all_in = columns_of(dev, np.arange(24)), Calibration.fit(dev, SETTINGS).loglik(dev)
     assert detection.cllr(found[:24], labels) > detection.cllr(all_in[:24], labels)
     np.testing.assert_array_equal(found[24], all_in[24])
 

@@ -300,7 +300,8 @@ def test_unseen_classes_have_no_part_in_the_fit(experiment):
 
 
 def test_without_mean_latents_there_is_no_score_and_none_is_left_behind(experiment):
-    open_set_rows.fit(experiment.exp, experiment.config)
+    open_set_rows.open_set_rows(experiment.exp, experiment.config)
+    assert len(list(experiment.exp.glob("open_set.*"))) == 3
     (experiment.exp / "latents" / "dev" / "z_mean.npy").unlink()
     assert open_set_rows.open_set_rows(experiment.exp, experiment.config) == []
     assert not list(experiment.exp.glob("open_set.*"))

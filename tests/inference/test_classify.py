@@ -290,7 +290,7 @@ def low_pass(samples):
 
 def test_channels_unlike_training_are_named(channel):
     vector, model = channel
-    assert [o for seed in range(100, 110) for o in model.judge(vector(seed)).off] == []
+    assert [o for seed in range(100, 110) for o in model.compare(vector(seed)).unlike] == []
     cases = (
         (low_pass, "band limited to about (3|4)"),
         (lambda x: 0.01 * x, r"level 3\d\.\d dB quieter"),
@@ -301,7 +301,7 @@ def test_channels_unlike_training_are_named(channel):
         (lambda x: 0.4 * np.convolve(x, 0.8 ** np.arange(40))[: len(x)], "tilt .* steeper"),
     )
     for change, wanted in cases:
-        off = ", ".join(model.judge(vector(100, change)).off)
+        off = ", ".join(model.compare(vector(100, change)).unlike)
         assert re.search(wanted, off), (wanted, off)
 
 

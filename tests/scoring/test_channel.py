@@ -8,6 +8,7 @@ import torch
 from recipe_runs import stage_arguments
 
 from dnf.experiment.config import resolve
+from dnf.experiment.layout import CORRECTION_NPZ
 from dnf.features.segments import Segment
 from dnf.scoring import channel_compensation, latents
 from dnf.scoring.channel_compensation import Correction, class_span, segment_sums, unit_means
@@ -148,21 +149,21 @@ def stage_4(folder, *words: str) -> tuple[dict[str, Latents], dict[str, np.ndarr
 
 def test_off_leaves_no_trace_and_on_changes_the_latents(exp):
     plain, z = stage_4(exp)
-    assert not (exp / "exp" / channel_compensation.FILE).exists()
+    assert not (exp / "exp" / CORRECTION_NPZ).exists()
     corrected, moved = stage_4(exp, "channel.centre=utterance")
-    assert (exp / "exp" / channel_compensation.FILE).is_file()
+    assert (exp / "exp" / CORRECTION_NPZ).is_file()
     for name in plain:
         assert np.array_equal(plain[name].logdet, corrected[name].logdet)
         assert not np.array_equal(plain[name].logp, corrected[name].logp) and not np.array_equal(z[name], moved[name])
     again, z_again = stage_4(exp)
-    assert not (exp / "exp" / channel_compensation.FILE).exists()
+    assert not (exp / "exp" / CORRECTION_NPZ).exists()
     for name in plain:
         assert np.array_equal(plain[name].logp, again[name].logp) and np.array_equal(z[name], z_again[name])
 
 
 def test_a_correction_is_read_back_as_it_was_written(exp):
     stage_4(exp, "channel.centre=speaker")
-    path = exp / "exp" / channel_compensation.FILE
+    path = exp / "exp" / CORRECTION_NPZ
     one = Correction.load(path)
     assert one.centre == "speaker" and one.predict.any()
     one.save(path)
@@ -180,7 +181,7 @@ def test_an_utterance_is_centred_by_itself_whatever_else_is_in_the_set(exp):
     from dnf.models.checkpoint import load_model
 
     stage_4(exp, "channel.centre=utterance")
-    correction = Correction.load(exp / "exp" / channel_compensation.FILE)
+    correction = Correction.load(exp / "exp" / CORRECTION_NPZ)
     config = Config.load(exp / "exp" / "config.yaml")
     model = load_model(exp / "exp" / "best.pt", torch.device("cpu"), ["en", "zh"]).model
     stores = [FrameStore(exp / "frames" / name) for name in ("dev", "far")]

@@ -19,7 +19,7 @@ from dnf.metrics.bootstrap import LEAST
 from dnf.metrics.figure_rows import share_row
 from dnf.models import checkpoint
 from dnf.scoring import score
-from dnf.scoring.latent_store import Latents, Utterances, utterance_loglik
+from dnf.scoring.latent_store import Latents, UtteranceRows, utterance_loglik
 from dnf.scoring.latent_writer import SegmentMeans
 from dnf.scoring.score import mean_densities, write_scores
 
@@ -363,7 +363,7 @@ def test_utterances_are_the_rows_of_their_table(tmp_path):
     ]
     lines = ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
     (tmp_path / "utts.tsv").write_text("\n".join(lines) + "\n")
-    utts = Utterances(tmp_path / "utts.tsv")
+    utts = UtteranceRows(tmp_path / "utts.tsv")
     assert list(utts) == rows and len(utts) == 2 and utts[-1] == rows[1]
 
 
