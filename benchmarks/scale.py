@@ -159,7 +159,7 @@ def write_features(folder: Path, frames: int, seconds: int) -> int:
     made = sum(write_tables(data / part, utterances(part, frames, seconds), values) for part in SHARES)
     (data / "classes.txt").write_text("".join(f"{name}\n" for name in sorted(CLASSES)), encoding="utf-8")
     for name in ("data", "features"):
-        stage.begin(name, resolve([]), layout, f"own data {corpus}", [corpus], False)
+        stage.begin(name, resolve([]), layout, f"own data {corpus}", [corpus], force=False)
         stage.finish(name, resolve([]), layout, f"own data {corpus}", [corpus])
     return made
 

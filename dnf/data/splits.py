@@ -11,16 +11,16 @@ from dnf.data.validate import validate
 from dnf.experiment import entry
 from dnf.experiment.classes import read_classes
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, UTT2CLASS, UTT2SPK
+from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, LISTS, LOG, OWN, UTT2CLASS, UTT2SPK
 from dnf.experiment.sets import check_shared
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 
 log = logging.getLogger(__name__)
 
-RESERVED = ("lists", "log", "new", "wav")
+RESERVED = (LISTS, LOG, "new", OWN, "wav")
 
 
-def check_splits(speakers: Mapping[str, Mapping[str, str]], data: Data) -> None:
+def check_splits(speakers: Mapping[str, Mapping[str, str]], data: DataSettings) -> None:
     """Raise ``ValueError`` for a set of a reserved name, a speaker of two classes, or one of train or dev in another set.
 
     Args:

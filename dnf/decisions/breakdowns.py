@@ -95,7 +95,7 @@ def fisher_summary(exp: Path) -> list[dict]:
     return rows
 
 
-def information_rows(exp: Path, config: Config) -> list[dict]:
+def breakdown_rows(exp: Path, config: Config) -> list[dict]:
     """Write durations.tsv, speakers.tsv and by_score.tsv; rows of ``accuracy.tsv``, with the seconds as ``decided``."""
     found, speakers, scores = durations(exp, config), [], []
     for directory in whole_sets(exp, config):

@@ -23,7 +23,7 @@ from dnf.experiment.layout import (
     run_stage,
 )
 from dnf.experiment.sets import check_shared
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 
 
 class FrameStore:
@@ -78,6 +78,6 @@ def map_file(path: Path, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
 
 
-def check_speakers(stores: Mapping[str, FrameStore], data: Data) -> None:
+def check_speakers(stores: Mapping[str, FrameStore], data: DataSettings) -> None:
     """The same of frame stores, for the sets that an experiment uses."""
     check_shared({name: set(store.speakers) for name, store in stores.items()}, data)

@@ -212,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="score every N-th vector only: neighbours share most of their frames, and time goes to scoring (%(default)s)",
     )
-    parser.add_argument("--frames", type=Path, help="frame stores of training (default: frames beside the model)")
+    parser.add_argument("--frames", type=Path, help="frame stores of training (default: those the model was made from)")
     entry.add_device(parser)
     args = parser.parse_intermixed_args(argv)
     if not args.recordings and not args.data_dir:

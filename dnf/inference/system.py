@@ -16,7 +16,7 @@ from dnf.decisions.open_set import OpenSet
 from dnf.decisions.utterance_summary import Summary
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON
+from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON, Layout
 from dnf.metrics.effective_frames import observed
 from dnf.models.checkpoint import Trained, load_model
 from dnf.scoring import channel_compensation
@@ -44,7 +44,7 @@ class Model(NamedTuple):
     config: Config
     calibration: Calibration | None
     open_set: OpenSet | None
-    channel_compensation: ChannelModel | None
+    channel: ChannelModel | None
     correction: Correction | None
     device: torch.device
     covariance: np.ndarray = np.zeros(0)
@@ -95,7 +95,7 @@ def judge(model: Model, means: Means) -> Judgement:
         weight = observed(np.array([means.rows]), model.covariance, window)[0]
         return Judgement(softmax(weight * means.loglik), False, none_of_these)
     rows = np.array([means.rows])
-    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
+    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows)
     posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
     return Judgement(posteriors, True, none_of_these)
 
@@ -105,7 +105,7 @@ def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
 
     Args:
         exp: with ``best.pt`` and ``config.yaml``.
-        frames: frame stores of training; None: those beside the folder.
+        frames: frame stores of training; None: those it was made from.
         device: to compute on.
 
     Raises:
@@ -129,7 +129,7 @@ def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
     """``channel.json``, made from the frame stores of training where it is not there; None where there are none."""
-    path, stores = exp / CHANNEL_JSON, frames or exp.parent / "frames"
+    path, stores = exp / CHANNEL_JSON, frames or Layout.read(exp).frames
     if path.is_file():
         return ChannelModel.load(path)
     if not all((stores / name / META_JSON).is_file() for name in trained.config.data.train):

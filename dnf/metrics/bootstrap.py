@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy import stats
 
 CELLS = 2_000_000  # weights held at once
 ENDS = (0.025, 0.975)
@@ -38,7 +37,7 @@ def draws(speakers: Sequence[str], strata: Sequence[str] | None, resamples: int,
     With ``strata`` as many speakers of each stratum are drawn as there are; one who is in several, such as a speaker of
     two languages, is drawn among those who are in the same ones.
     """
-    names, index = np.unique(np.asarray(speakers), return_inverse=True)
+    names, index = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
     groups = np.zeros(len(names), dtype=int)
     if strata is not None:
         labels, label = np.unique(np.asarray(strata), return_inverse=True)
@@ -143,7 +142,7 @@ def paired_share(
     difference, low, high, p = paired(share, speakers, (a_hits, ones), (b_hits, ones), None, resamples, seed)
     if p is None:
         return difference, None, None, None
-    names, index = np.unique(np.asarray(speakers), return_inverse=True)
+    names, index = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
     own = np.bincount(index, np.asarray(a_hits, float) - b_hits, len(names))
     own = own[own != 0]
     if len(own) <= EXACT:
@@ -168,6 +167,8 @@ def share_interval(hits: np.ndarray, totals: np.ndarray, resamples: int, seed: i
         resamples: how many.
         seed: of the draws.
     """
+    from scipy import stats  # slow to import, and reading figures does not need it
+
     speakers = len(totals)
     if speakers < 2:
         return None

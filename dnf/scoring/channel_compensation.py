@@ -55,7 +55,7 @@ import torch
 from torch import Tensor
 
 from dnf.experiment.layout import CORRECTION_NPZ
-from dnf.experiment.settings import Channel
+from dnf.experiment.settings import ChannelSettings
 from dnf.features.rows import batch_for
 from dnf.features.segments import Segment
 from dnf.features.windows import Windows
@@ -131,7 +131,7 @@ class Correction:
     @classmethod
     def fit(
         cls,
-        settings: Channel,
+        settings: ChannelSettings,
         prior_means: np.ndarray,
         sums: np.ndarray,
         counts: np.ndarray,
@@ -203,7 +203,7 @@ def load(exp: Path) -> Correction | None:
     return Correction.load(exp / FILE) if (exp / FILE).is_file() else None
 
 
-def fit(settings: Channel, model: DNF, train: Windows, exp: Path) -> Correction | None:
+def fit(settings: ChannelSettings, model: DNF, train: Windows, exp: Path) -> Correction | None:
     """The correction that the settings ask for, kept in ``exp/correction.npz``; without any, None and no file."""
     path = exp / FILE
     if settings.centre == "none":

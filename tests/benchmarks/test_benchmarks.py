@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe_runs import environment
+from recipe_runs import ROOT, environment
 
 from benchmarks import ours, parts, peers, profiling, rows, table
 from benchmarks.masked import MaskedRealNVP
@@ -14,7 +14,6 @@ from benchmarks.timing import Watch, multiply_adds, passes, spread
 from dnf.experiment.settings import Flow
 from dnf.models.flows.realnvp import RealNVP
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 

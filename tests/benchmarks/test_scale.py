@@ -1,11 +1,10 @@
 """The scale benchmark: what it takes for stage 1's work is what stage 2 reads, and its table has a row a stage."""
 
 import importlib.util
-from pathlib import Path
+
+from recipe_runs import ROOT
 
 from dnf.features.frame_store import FrameStore
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_simulated_features_are_taken_by_stage_2(tmp_path, capsys):

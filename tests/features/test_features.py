@@ -13,7 +13,7 @@ import soundfile
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from dnf.data.audio import Rejected, load_samples
-from dnf.data.edit import fix
+from dnf.data.fix import fix
 from dnf.data.kaldi_files import read_table, write_table
 from dnf.data.validate import validate
 from dnf.data.write_set import write_set

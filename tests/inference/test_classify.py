@@ -181,6 +181,8 @@ def test_segments_of_a_data_directory(make_exp, tmp_path, wavs, capsys):
         ("segments", "a-1 rec 1.5 0.5\n", "a-1: from 1.5 s to 0.5 s is no part of a recording"),
         ("segments", "a-1 other 0 1\n", "recording other of a-1 is not in wav.scp"),
         ("wav.scp", "rec cat a.wav |\n", "rec is a command"),
+        ("wav.scp", "", "no utterance in it"),
+        ("segments", "", "no utterance in it"),
     ),
 )
 def test_a_data_directory_that_cannot_be_read_is_refused(tmp_path, name, text, said):
@@ -343,12 +345,14 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("classify as the recipe")
 def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypatch):
     """Calibration, open set and corrections against the channel are those of stages 4 and 7."""
     words = ("channel.centre=utterance", "cmvn.scope=utterance")
     words += ("baselines.enabled=true", "latents.durations=[0.5, 1]")
     counts = recipe_runs.counts(4, 4, 2, 2, 4)
-    recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)))
+    recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)), "--stop-stage", "2")
+    recipe_runs.run_here(tmp_path, "mini", "dnf120", counts, *words)
     monkeypatch.chdir(tmp_path)
     status, said = run(capsys, "exp/dnf120", "--data-dir", "data/test")
     assert status == 0

@@ -60,7 +60,7 @@ def test_half_a_move_changes_less_and_none_nothing(exp):
     trained.model.double()
     frames = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     utterance = moving.Utterance("u", "s", "en", frames, torch.arange(60) % 3 > 0)
-    shift = moving.way(trained, ("en", "zh"))
+    shift = moving.shift_between(trained, ("en", "zh"))
     none, half, whole = (moving.move(utterance, trained, scale * shift) for scale in (0.0, 0.5, 1.0))
     assert none.error < 1e-12
     torch.testing.assert_close(none.after, frames, atol=1e-6, rtol=0)
@@ -89,13 +89,13 @@ def test_r_moves_where_it_has_class_means(small_config):
     trained = Trained(model, config, ["en", "zh"], {})
     prior = model.prior
     expected = torch.cat([prior.means[1] - prior.means[0], prior.means_r[1] - prior.means_r[0]])
-    torch.testing.assert_close(moving.way(trained, ("en", "zh")), expected.detach())
+    torch.testing.assert_close(moving.shift_between(trained, ("en", "zh")), expected.detach())
     x = [torch.randn(20, config.dim, generator=torch.Generator().manual_seed(k)) + k for k in (0, 1)]
     with torch.no_grad():
         difference = model(x[1])[0].mean(0) - model(x[0])[0].mean(0)
-    torch.testing.assert_close(moving.way(trained, ("en", "zh"), x), difference, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(moving.shift_between(trained, ("en", "zh"), x), difference, atol=1e-5, rtol=1e-5)
     prior.means_r = None
-    kept = moving.way(trained, ("en", "zh"), x)
+    kept = moving.shift_between(trained, ("en", "zh"), x)
     torch.testing.assert_close(kept[:4], difference[:4], atol=1e-5, rtol=1e-5)
     assert not kept[4:].any()
 
@@ -119,11 +119,13 @@ def test_what_cannot_be_moved_is_said(exp, words, message):
         move.main([str(exp), *words])
 
 
-def test_an_inexact_reconstruction_is_an_error(exp, monkeypatch):
+@pytest.mark.parametrize("error", [0.01, float("nan")])
+def test_an_inexact_reconstruction_is_an_error_before_any_verdict(exp, monkeypatch, capsys, error):
     inverse = DNF.inverse
-    monkeypatch.setattr(DNF, "inverse", lambda self, z: (inverse(self, z)[0] + 0.01, inverse(self, z)[1]))
+    monkeypatch.setattr(DNF, "inverse", lambda self, z: (inverse(self, z)[0] + error, inverse(self, z)[1]))
     with pytest.raises(ValueError, match="without a move"):
-        move.main([str(exp), "test", "--from", "en", "--to", "zh"])
+        move.main([str(exp), "test", "--from", "en", "--to", "zh", "--scale", "2", "--plot"])
+    assert not capsys.readouterr().out and not list(exp.glob("move/*_x2*"))
 
 
 def test_utterances_are_normalized_as_in_training(exp, small_config):
@@ -131,7 +133,7 @@ def test_utterances_are_normalized_as_in_training(exp, small_config):
 
     store = FrameStore(exp.parent / "frames" / "test")
     config = small_config("cmvn.scope=utterance", "cmvn.variance=true")
-    (first, *_) = moving.utterance_of_store(store, config, "zh", 50)
+    (first, *_) = moving.utterances_of_store(store, config, "zh", 50)
     assert (
         first.label == "zh"
         and np.allclose(first.frames.mean(0), 0, atol=1e-4)

@@ -2,19 +2,15 @@
 
 import os
 import re
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("queue_behaviour")
-from queue_behaviour import QueueBehaviour, Site, alive  # noqa: E402
-from queues import GridEngineCell, missing, wait_for  # noqa: E402
+from queue_behaviour import UNTIL_GO, QueueBehaviour, Site, alive  # noqa: E402
+from queues import ANSWER, FOR_EVER, LOST, SOON, GridEngineCell, missing, wait_for  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
-
-import sge  # noqa: E402
+from utils.jobs import grid_engine  # noqa: E402
 
 CONF = """
 command qsub -V -r n -w e
@@ -41,7 +37,7 @@ def cluster():
 
 @pytest.fixture
 def site(cluster, tmp_path):
-    yield Site(cluster, "sge.py", CONF, tmp_path)
+    yield Site(cluster, "sge", grid_engine.GridEngine, CONF, tmp_path)
     cluster.cancel_all()
 
 
@@ -54,7 +50,7 @@ class TestGridEngine(QueueBehaviour):
         smi.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: GPU-1)'; echo 'GPU 1: A (UUID: GPU-2)'\n")
         smi.chmod(0o755)
         path = f"{site.folder}:{site.cluster.environment['PATH']}"
-        task = ["echo", "$CUDA_VISIBLE_DEVICES;", "sleep", "2"]
+        task = ["echo", "$CUDA_VISIBLE_DEVICES;", "sleep", "1"]
         site.run("--gpu", "1", "JOB=1:4", "a.JOB.log", *task, PATH=path, CUDA_VISIBLE_DEVICES="7")
         assert sorted(site.output(f"a.{n}.log") for n in range(1, 5)) == ["0\n", "0\n", "1\n", "1\n"]
         site.run("--gpu", "2", "b.log", *task, PATH=path)
@@ -72,9 +68,9 @@ class TestGridEngine(QueueBehaviour):
 
     def test_time_limit(self, site):
         begun = time.monotonic()
-        said = site.run("--time", "0:0:3", "a.log", "echo", "there;", "sleep", "90", status=1)
+        said = site.run("--time", "0:0:3", "a.log", "echo", "there;", "sleep", FOR_EVER, status=1)
         assert "time" in said and "--time" in said and "  there" in said
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < ANSWER
 
     def test_error_state(self, site):
         site.cluster.call("qmod", "-d", "all.q")
@@ -87,13 +83,13 @@ class TestGridEngine(QueueBehaviour):
         begun = time.monotonic()
         said = site.end(runner, 1)
         assert "(state Eqw)" in said and str(out) in said and "try 1" not in said
-        assert time.monotonic() - begun < 15 and not site.cluster.listed()
+        assert time.monotonic() - begun < SOON and not site.cluster.listed()
 
     def test_deleted_by_someone(self, site):
-        runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", "60")
+        runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", FOR_EVER)
         site.wait_for("pid")
         site.cluster.call("qdel", site.job("a"))
-        assert "killed by signal" in site.end(runner, 1, seconds=15)
+        assert "killed by signal" in site.end(runner, 1, seconds=SOON)
 
     def test_codes_that_mean_something_to_the_queue(self, site):
         # 99 is "start it again" and 100 "error state" to Grid Engine.
@@ -108,57 +104,58 @@ class TestGridEngineDies:
     @pytest.fixture
     def site(self, tmp_path):
         with GridEngineCell() as cell:
-            yield Site(cell, "sge.py", CONF, tmp_path)
+            yield Site(cell, "sge", grid_engine.GridEngine, CONF, tmp_path)
 
     def test_host_dies_with_its_tasks(self, site):
-        runner = site.start("a.log", "echo", "there;", "echo", "$PPID", ">pid;", "sleep", "120")
+        runner = site.start("a.log", "echo", "there;", "echo", "$PPID", ">pid;", "sleep", FOR_EVER)
         site.wait_for("pid")
         site.cluster.end("sge_execd")
         for process in site.cluster.strays():
             os.kill(process, 9)
         unheard = ("qstat", "-f", "-u", "*")
         wait_for(
-            lambda: re.search(r"^all\.q@.* \S*u\S*$", site.cluster.call(*unheard), re.M), 90, "state u of the host"
+            lambda: re.search(r"^all\.q@.* \S*u\S*$", site.cluster.call(*unheard), re.M), LOST, "state u of the host"
         )
-        said = site.end(runner, 1, seconds=15)
+        said = site.end(runner, 1, seconds=SOON)
         assert "node failure: Grid Engine hears nothing from all.q@" in said and "  there" in said
 
     def test_host_daemon_dies_and_the_task_does_not(self, site):
         runner = site.start("a.log", "touch", "up;", "sleep", "25;", "echo", "end")
         wait_for((site.folder / "up").exists)
         site.cluster.end("sge_execd")
-        assert site.end(runner, seconds=120) == "" and site.output("a.log") == "end\n"
+        assert site.end(runner, seconds=LOST) == "" and site.output("a.log") == "end\n"
 
     def test_scheduler_stopped_while_waiting(self, site):
-        runner = site.start("JOB=1:2", "a.JOB.log", "echo", "x", ">>ran.JOB;", "sleep", "5;", "echo", "end")
+        runner = site.start("JOB=1:2", "a.JOB.log", "echo", "x", ">>ran.JOB;", *UNTIL_GO, ";", "echo", "end")
         site.wait_for("ran.1"), site.wait_for("ran.2")
         site.cluster.end("sge_qmaster")
-        time.sleep(8)  # the tasks end meanwhile
+        site.end_tasks("a.JOB", 2)
+        site.wait_until_silent(runner)
         assert runner.poll() is None
         site.cluster.start_master()
-        said = site.end(runner, seconds=120)
+        said = site.end(runner, seconds=LOST)
         assert "Grid Engine does not answer" in said and "Grid Engine answers again" in said
         assert [(site.folder / f"ran.{n}").read_text() for n in (1, 2)] == ["x\n"] * 2
 
     def test_scheduler_away_at_submission(self, site):
         site.cluster.end("sge_qmaster")
         runner = site.start("a.log", "echo", "x", ">>ran")
-        time.sleep(3)
+        site.wait_until_silent(runner)
         site.cluster.start_master()
-        said = site.end(runner, seconds=120)
+        said = site.end(runner, seconds=LOST)
         assert "Grid Engine does not answer" in said and (site.folder / "ran").read_text() == "x\n"
 
 
 def test_indices_of_qstat():
-    assert sge.indices("7") == [7] and sge.indices("2-6:2,9") == [2, 4, 6, 9]
+    assert grid_engine.indices("7") == [7] and grid_engine.indices("2-6:2,9") == [2, 4, 6, 9]
 
 
 def test_accounts():
     failed = "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit"
     text = f"hostname     h1\nfailed       {failed}\nexit_status  137\nmaxvmem      1.2G\n"
-    seen = sge.read_account(text)
+    seen = grid_engine.read_account(text)
     assert (
         seen.kind == "failed" and "--time" in seen.reason and "on h1" in seen.reason and "maxvmem 1.2G" in seen.reason
     )
-    assert "signal 9" in sge.read_account("failed 100 : assumedly after job\nexit_status 137\n").reason
+    assert "signal 9" in grid_engine.read_account("failed 100 : assumedly after job\nexit_status 137\n").reason
     assert not alive("999999999")

@@ -2,21 +2,17 @@
 
 import os
 import re
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("queue_behaviour")
-from queue_behaviour import QueueBehaviour, Site, alive  # noqa: E402
-from queues import SlurmCluster, missing, wait_for  # noqa: E402
+from queue_behaviour import UNTIL_GO, QueueBehaviour, Site, alive  # noqa: E402
+from queues import ANSWER, FOR_EVER, LOST, READY, SOON, SlurmCluster, missing, wait_for  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "utils"))
-
-import job_log  # noqa: E402
-import slurm  # noqa: E402
-from scheduler import Seen  # noqa: E402
+from utils.jobs import log as job_log  # noqa: E402
+from utils.jobs import slurm  # noqa: E402
+from utils.jobs.scheduler import Seen  # noqa: E402
 
 CONF = """
 command sbatch --export=ALL --no-requeue
@@ -40,7 +36,7 @@ def cluster():
 
 @pytest.fixture
 def site(cluster, tmp_path):
-    yield Site(cluster, "slurm.py", CONF, tmp_path)
+    yield Site(cluster, "slurm", slurm.Slurm, CONF, tmp_path)
     cluster.cancel_all()
 
 
@@ -55,28 +51,30 @@ class TestSlurm(QueueBehaviour):
         assert sorted(site.output(f"a.{n}.log") for n in range(1, 5)) == ["0\n", "0\n", "1\n", "1\n"]
 
     def test_memory_limit(self, site):
-        eat = "import time; x = bytearray(300 << 20); print('eaten', flush=True); time.sleep(30)"
+        eat = f"import time; print('hungry', flush=True); x = bytearray(300 << 20); time.sleep({FOR_EVER})"
         begun = time.monotonic()
         said = site.run("--mem", "50M", "a.log", "python3", "-c", eat, status=1)
-        assert "out of memory" in said and "--mem" in said and "last lines of a.log:\n" in said
+        assert "out of memory" in said and "--mem" in said and "last lines of a.log:\n  hungry\n" in said
         assert re.search(r"last lines of \S+/q/a/\S+/out/1.1.out:\n", said)
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < ANSWER
 
     def test_cancelled_by_someone(self, site):
-        runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", "60")
+        runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", FOR_EVER)
         site.wait_for("pid")
         site.cluster.call("scancel", site.job("a"))
-        assert "cancelled, not by this runner (Slurm: CANCELLED)" in site.end(runner, 1, seconds=15)
+        assert "cancelled, not by this runner (Slurm: CANCELLED)" in site.end(runner, 1, seconds=SOON)
 
     def test_dependency_never_satisfied(self, site):
         failed = site.cluster.call("sbatch", "-o", "/dev/null", "--wrap", "false").split()[-1]
         begun = time.monotonic()
         said = site.run("-d", f"afterok:{failed}", "--num-tries", "3", "a.log", "true", status=1)
         assert "DependencyNeverSatisfied" in said and "try 1" not in said
-        assert time.monotonic() - begun < 20 and not site.cluster.listed()
+        assert time.monotonic() - begun < ANSWER and not site.cluster.listed()
 
     def test_output_file_that_slurm_cannot_write(self, site):
-        blocker = site.cluster.call("sbatch", "--exclusive", "-N2", "-o", "/dev/null", "--wrap", "sleep 60").split()[-1]
+        blocker = site.cluster.call(
+            "sbatch", "--exclusive", "-N2", "-o", "/dev/null", "--wrap", f"sleep {FOR_EVER}"
+        ).split()[-1]
         runner = site.start("a.log", "true")
         site.job("a")
         (out,) = (site.folder / "q/a").glob("*/out")
@@ -85,7 +83,7 @@ class TestSlurm(QueueBehaviour):
         site.cluster.call("scancel", blocker)
         begun = time.monotonic()
         assert "Slurm could not open its output file" in site.end(runner, 1)
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < SOON
 
     def test_time_limit_is_named(self):
         # To see it happen takes Slurm more than a minute; test_time_limit does.
@@ -94,13 +92,13 @@ class TestSlurm(QueueBehaviour):
 
     @pytest.mark.slow
     def test_time_limit(self, site):
-        said = site.run("--time", "1", "a.log", "sleep", "200", status=1)
+        said = site.run("--time", "1", "a.log", "sleep", FOR_EVER, status=1)
         assert "time limit: give more with --time (Slurm: TIMEOUT)" in said
 
     def test_requeued_task_leaves_one_result(self, site):
         site.conf.write_text(CONF.replace(" --no-requeue", ""))
         runner = site.start(
-            "a.log", "echo", "x", ">>", "ran;", "sleep", "$([ $(wc -l <ran) -eq 2 ] && echo 0 || echo 60)"
+            "a.log", "echo", "x", ">>", "ran;", "sleep", f"$([ $(wc -l <ran) -eq 2 ] && echo 0 || echo {FOR_EVER})"
         )
         site.wait_for("ran")
         site.cluster.call("scontrol", "requeue", site.job("a"))
@@ -130,7 +128,7 @@ class TestSlurm(QueueBehaviour):
 )
 def test_success_that_slurm_contradicts(tmp_path):
     with SlurmCluster(nodes=1, cgroups=True) as cluster:
-        site = Site(cluster, "slurm.py", CONF, tmp_path)
+        site = Site(cluster, "slurm", slurm.Slurm, CONF, tmp_path)
         task = ["python3", "-c", "x = bytearray(300 << 20)", "||", "echo", "swallowed;", "exit", "0"]
         said = site.run("--mem", "50M", "a.log", *task, status=1)
         assert (
@@ -147,29 +145,31 @@ class TestSlurmDies:
     @pytest.fixture
     def site(self, tmp_path):
         with SlurmCluster() as cluster:
-            yield Site(cluster, "slurm.py", CONF, tmp_path)
+            yield Site(cluster, "slurm", slurm.Slurm, CONF, tmp_path)
 
     def test_node_failure_and_second_try(self, site):
         # The first copy goes on running on the dead node: it must neither spoil the second one nor outlive it.
-        task = ["echo", "$$", ">>pids;", "[", "$(wc -l <pids)", "=", "2", "]", "||", "sleep", "90;", "echo", "end"]
+        task = f"echo $$ >>pids; [ $(wc -l <pids) = 2 ] || sleep {FOR_EVER}; echo end".split()
         runner = site.start("--num-tries", "2", "a.log", *task)
         first = site.wait_for("pids")
         node = site.cluster.call("squeue", "-h", "-o", "%N").strip()
         site.cluster.end(node)
         job = site.job("a")
-        wait_for(lambda: "NODE_FAIL" in site.cluster.call("squeue", "-h", "-t", "all", "-j", job, "-o", "%T"), 60)
-        wait_for(lambda: (site.folder / "pids").read_text().count("\n") == 2, 15, "a second try")
-        said = site.end(runner, seconds=120)
+        wait_for(lambda: "NODE_FAIL" in site.cluster.call("squeue", "-h", "-t", "all", "-j", job, "-o", "%T"), READY)
+        wait_for(lambda: (site.folder / "pids").read_text().count("\n") == 2, SOON, "a second try")
+        said = site.end(runner, seconds=LOST)
         assert "try 1 of 2 failed (node failure (Slurm: NODE_FAIL)" in said
         assert site.output("a.log") == "end\n" and (site.folder / "pids").read_text().count("\n") == 2
-        wait_for(lambda: not alive(first), 15, "end of the first copy")
+        wait_for(lambda: not alive(first), SOON, "end of the first copy")
 
     def test_scheduler_stopped_while_waiting(self, site):
-        runner = site.start("JOB=1:2", "a.JOB.log", "echo", "x", ">>ran.JOB;", "sleep", "8;", "echo", "end")
+        runner = site.start("JOB=1:2", "a.JOB.log", "echo", "x", ">>ran.JOB;", *UNTIL_GO, ";", "echo", "end")
         site.wait_for("ran.1"), site.wait_for("ran.2")
-        time.sleep(6)  # the controller saves its state every 5 seconds
+        begun, state = time.time(), site.cluster.root / "state/job_state"
+        wait_for(lambda: state.exists() and state.stat().st_mtime > begun, what="the controller's state on the disk")
         site.cluster.end("slurmctld")
-        time.sleep(12)  # the tasks end meanwhile
+        site.end_tasks("a.JOB", 2)
+        site.wait_until_silent(runner)
         assert runner.poll() is None
         site.cluster.start_controller()
         said = site.end(runner)
@@ -179,14 +179,14 @@ class TestSlurmDies:
     def test_scheduler_away_at_submission(self, site):
         site.cluster.end("slurmctld")
         runner = site.start("a.log", "echo", "x", ">>ran")
-        time.sleep(3)
+        site.wait_until_silent(runner)
         site.cluster.start_controller()
         said = site.end(runner)
         assert "refused" not in said and (site.folder / "ran").read_text() == "x\n"
 
     def test_scheduler_that_forgot_the_job(self, site):
         # Killed before it saved its state, the controller gives the id to the next job: that one is not ours.
-        runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", "120")
+        runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", FOR_EVER)
         pid, job = site.wait_for("pid"), site.job("a")
         site.cluster.end("slurmctld")
         for file in (site.cluster.root / "state").glob("job_state*"):
@@ -194,9 +194,9 @@ class TestSlurmDies:
         (site.cluster.root / "state/last_config_lite").unlink(missing_ok=True)
         site.cluster.start_controller()
         wait_for(lambda: site.cluster.call("sinfo", "-h", status=None), what="controller")
-        said = site.end(runner, 1, seconds=120)
+        said = site.end(runner, 1, seconds=LOST)
         assert "the scheduler no longer knows it" in said
-        wait_for(lambda: not alive(pid), 15, f"end of what was job {job}")
+        wait_for(lambda: not alive(pid), SOON, f"end of what was job {job}")
 
 
 TABLE = """\

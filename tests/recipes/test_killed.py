@@ -13,6 +13,7 @@ from dnf.training.history import COLUMNS, History
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("killed")
 def test_killed_at_twelve_random_moments(tmp_path):
     rows, same = kill_table.make_table(tmp_path, moments=12, seed=1)
     shown = "\n".join("  ".join(row.cells()) for row in rows)
@@ -51,7 +52,7 @@ def test_a_marker_reaches_the_disk_after_what_it_vouches_for(tmp_path, monkeypat
     seen = []
     monkeypatch.setattr(os, "sync", lambda: seen.append(layout.marker("data").exists()))
     for force in (False, True):
-        begin("data", resolve([]), layout, "", [], force)
+        begin("data", resolve([]), layout, "", [], force=force)
         finish("data", resolve([]), layout, "", [])
     assert seen == [False] * 4  # gone before the stage writes anew, and there only after all of it
     assert layout.marker("data").exists()

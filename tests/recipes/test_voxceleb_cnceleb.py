@@ -5,14 +5,13 @@ import logging
 import math
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 import soundfile
 import tree_cnceleb
 import tree_voxceleb
 import tree_wsj
-from recipe_runs import results, run_recipe
+from recipe_runs import ROOT, results, run_recipe
 
 from dnf.data import check_sets
 from dnf.data.kaldi_files import read_table
@@ -20,7 +19,7 @@ from dnf.experiment.config import resolve
 from egs.corpora import cnceleb, voxceleb
 from egs.voxceleb_cnceleb.local import prepare_data
 
-RECIPE = Path(prepare_data.__file__).parent.parent
+RECIPE = ROOT / "egs" / "voxceleb_cnceleb"
 
 
 @pytest.fixture

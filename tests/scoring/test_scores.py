@@ -256,7 +256,7 @@ def test_a_plain_flow_has_densities_and_decides_nothing(write_store, two_classes
 
 
 def test_scores_without_latents_say_which_stage_makes_them(small_config, tmp_path):
-    with pytest.raises(ValueError, match="no latents; run stage 4"):
+    with pytest.raises(ValueError, match="no latents; run stage latents"):
         Latents.open(tmp_path)
     small_config().save(tmp_path / "config.yaml")
     for main in (score.main, decide.main):
@@ -309,10 +309,13 @@ def test_densities_by_hand(toy):
 
 
 def test_accuracy_by_hand(toy):
-    tally = Tally(toy.classes, keep_hits=True)
+    tally = Tally(toy.classes)
     for row in decide.decide(toy, "de", 1.0, 2.0):
         tally.add(row)
-    assert tally.hits == [("a", "de", False), ("b", "fr", True)]
+    trials = tally.trials()
+    known = trials.only(trials.known)
+    columns = known.speakers.tolist(), known.labels.tolist(), known.scores["utt_accuracy"].tolist()
+    assert columns == (["a", "b"], ["de", "fr"], [0, 1])
     rows = accuracy_rows("test", tally, 50, 1)
     found = {
         (row["metric"], row["class"], row.get("decided", "")): (row["count"], row["total"], row["speakers"])

@@ -7,45 +7,71 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import recipe_runs
-from queues import Cluster, wait_for
+from queues import FOR_EVER, LOST, READY, SOON, Cluster, wait_for
+from recipe_runs import ROOT
 
 from dnf.experiment.tables import read_tsv
+from utils.jobs import log as job_log
+from utils.jobs.scheduler import Scheduler
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "utils"))
-
-import job_log  # noqa: E402
+UNTIL_GO = ("until", "[", "-e", "go", "];", "do", "sleep", "0.1;", "done")
 
 
 class Site:
-    """A folder in which jobs are run by one runner on one cluster."""
+    """A folder in which jobs are run by the runner ``utils/<backend>.py`` on one cluster."""
 
-    def __init__(self, cluster: Cluster, runner: str, conf: str, folder: Path):
-        self.cluster, self.folder, self.runner = cluster, folder, str(ROOT / "utils" / runner)
-        self.conf = folder / "conf" / ("slurm.conf" if runner == "slurm.py" else "queue.conf")
+    def __init__(self, cluster: Cluster, backend: str, scheduler: type[Scheduler], conf: str, folder: Path):
+        self.cluster, self.folder, self.backend = cluster, folder, backend
+        self.runner = str(ROOT / "utils" / f"{backend}.py")
+        self.conf = folder / "conf" / scheduler.conf_name
         self.conf.parent.mkdir()
         self.conf.write_text(conf)
 
     def start(self, *arguments, **more) -> subprocess.Popen:
-        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(
+        said = tempfile.TemporaryFile("a+")
+        given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": said, "text": True}
+        runner = subprocess.Popen(
             [self.runner, *arguments], cwd=self.folder, env=self.cluster.environment | more, **given
         )
+        runner.stderr = said
+        return runner
 
     def run(self, *arguments, status: int = 0, **more) -> str:
         """What the runner says; its status must be the one expected."""
         return self.end(self.start(*arguments, **more), status)
 
-    def end(self, runner: subprocess.Popen, status: int = 0, seconds: float = 90) -> str:
-        out, errors = runner.communicate(timeout=seconds)
+    def end(self, runner: subprocess.Popen, status: int = 0, seconds: float = LOST) -> str:
+        runner.wait(seconds)
+        out, errors = runner.stdout.read(), self.said(runner)
         assert (runner.returncode, out) == (status, ""), f"status {runner.returncode}: {out}{errors}"
         return errors
+
+    def let_go(self, runner: subprocess.Popen, log: str) -> str:
+        """End tasks that are ``UNTIL_GO``, once a runner waits for them; what it says."""
+        lock = self.folder / "q" / log / "lock"
+        wait_for(lambda: lock.read_text().startswith(f"process {runner.pid} on"), what="the runner")
+        (self.folder / "go").touch()
+        return self.end(runner)
+
+    def end_tasks(self, log: str, count: int) -> None:
+        """End an array of tasks that are ``UNTIL_GO``, and wait until each has left its record."""
+        (self.folder / "go").touch()
+        wait_for(lambda: len(list((self.folder / "q" / log).glob("*/tasks/*.end"))) == count, what="records")
+
+    def wait_until_silent(self, runner: subprocess.Popen) -> None:
+        """Until a runner has said that its scheduler does not answer."""
+        wait_for(lambda: " does not answer (" in self.said(runner), READY, "the runner's notice")
+
+    def said(self, runner: subprocess.Popen) -> str:
+        """What a runner has said so far."""
+        runner.stderr.seek(0)
+        return runner.stderr.read()
 
     def output(self, log: str) -> str:
         """What the task itself wrote."""
@@ -59,10 +85,10 @@ class Site:
         wait_for(lambda: json.loads(path.read_text())["submissions"][-1]["job"], what="its id")
         return json.loads(path.read_text())["submissions"][-1]["job"]
 
-    def wait_for(self, name: str, seconds: float = 30) -> str:
+    def wait_for(self, name: str) -> str:
         """Until a file has something in it."""
         path = self.folder / name
-        wait_for(lambda: path.exists() and path.read_text().strip(), seconds, name)
+        wait_for(lambda: path.exists() and path.read_text().strip(), what=name)
         return path.read_text().strip()
 
 
@@ -113,7 +139,7 @@ class QueueBehaviour:
         assert all(site.output(f"a.{n}.log") == f"{n}\n" for n in range(31, 76))
 
     def test_smallest_limit_wins(self, site):
-        task = ["mkdir", "run.JOB;", "ls", "-d", "run.*", "|", "wc", "-l;", "sleep", "0.5;", "rmdir", "run.JOB"]
+        task = ["mkdir", "run.JOB;", "ls", "-d", "run.*", "|", "wc", "-l;", "sleep", "0.3;", "rmdir", "run.JOB"]
         assert site.run("--max-jobs-run", "5", "-tc", "2", "JOB=1:5", "a.JOB.log", *task) == ""
         assert max(int(site.output(f"a.{n}.log")) for n in range(1, 6)) == 2
 
@@ -123,7 +149,7 @@ class QueueBehaviour:
         line += r" echo \$FROM_PATH_SH \$OMP_NUM_THREADS \| sed s/y/Y/ '>' out.JOB || exit 1;"
         words = ["bash", "-c", line]
         environment = {name: value for name, value in site.cluster.environment.items() if name != "DNF_ROOT"}
-        done = subprocess.run(words, cwd=site.folder, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(words, cwd=site.folder, env=environment, capture_output=True, text=True, timeout=READY)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert [(site.folder / f"out.{n}").read_text() for n in (1, 2)] == ["Yes 2\n", "Yes 2\n"]
         assert "threads=2" in (site.folder / "exp/x/log/acc.1.log").read_text()
@@ -138,12 +164,12 @@ class QueueBehaviour:
         assert "  here" in said and "(code 137; signal 9)" in (site.folder / "a.log").read_text()
 
     def test_everything_of_a_task_killed(self, site):
-        runner = site.start("a.log", "echo", "there;", "echo", "$PPID", ">pid;", "sleep", "60")
+        runner = site.start("a.log", "echo", "there;", "echo", "$PPID", ">pid;", "sleep", FOR_EVER)
         os.kill(int(site.wait_for("pid")), signal.SIGKILL)
         begun = time.monotonic()
         said = site.end(runner, 1)
         assert "killed by signal 9" in said and "  there" in said
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < SOON
 
     def test_log_that_cannot_be_written(self, site):
         # The folder of the log is a file by the time the second try begins.
@@ -152,63 +178,63 @@ class QueueBehaviour:
         assert "the log cannot be written (Not a directory): log/a.log" in said
 
     def test_term_cancels(self, site):
-        runner = site.start("JOB=1:3", "a.JOB.log", "echo", "$$", ">pid.JOB;", "sleep", "60")
+        runner = site.start("JOB=1:3", "a.JOB.log", "echo", "$$", ">pid.JOB;", "sleep", FOR_EVER)
         pids = [site.wait_for(f"pid.{n}") for n in (1, 2, 3)]
         job = site.job("a.JOB")
         runner.send_signal(signal.SIGTERM)
         said = site.end(runner, 2)
         assert f"interrupted by SIGTERM: cancelled job {job}, log is in a.*.log" in said
         assert not site.cluster.listed()
-        wait_for(lambda: not any(map(alive, pids)), 10, "end of the tasks")
+        wait_for(lambda: not any(map(alive, pids)), SOON, "end of the tasks")
 
     def test_restarted_runner_finds_the_running_job(self, site):
-        command = ["JOB=1:3", "a.JOB.log", "echo", "x", ">>", "ran.JOB;", "sleep", "4"]
+        command = ["JOB=1:3", "a.JOB.log", "echo", "x", ">>", "ran.JOB;", *UNTIL_GO]
         runner = site.start(*command)
         site.wait_for("ran.1"), site.wait_for("ran.3")
         job = site.job("a.JOB")
         runner.kill()
-        runner.communicate()
+        runner.wait()
         for other in (["JOB=1:3", "a.JOB.log", "touch", "other"], command):
             said = site.run(*other, status=2, DNF_WORK="other settings")
             refusal = f"job {job} of another command, or with other settings, still writes a.JOB.log: cancel it"
             assert refusal in said
-        said = site.run(*command)
+        said = site.let_go(site.start(*command), "a.JOB")
         assert f"waiting for what an earlier call submitted (job {job})" in said
         assert [(site.folder / f"ran.{n}").read_text() for n in (1, 2, 3)] == ["x\n"] * 3
         assert site.run(*command) == ""  # and what has been waited for is run anew
         assert (site.folder / "ran.1").read_text() == "x\nx\n"
 
     def test_killed_run_leaves_its_job_to_the_next(self, site):
-        command = ["a.log", "echo", "x", ">>", "ran;", "sleep", "4"]
+        command = ["a.log", "echo", "x", ">>", "ran;", *UNTIL_GO]
         run = f"export DNF_RUN=$$; {shlex.join([site.runner, *command])}; exit"
         shell = subprocess.Popen(["bash", "-c", run], cwd=site.folder, env=site.cluster.environment)
         site.wait_for("ran")
         job = site.job("a")
         shell.kill()
         shell.wait()
-        said = site.run(*command)
+        said = site.let_go(site.start(*command), "a")
         assert f"waiting for what an earlier call submitted (job {job})" in said
         assert (site.folder / "ran").read_text() == "x\n"
 
     def test_runner_killed_between_submission_and_id(self, site):
         # The scheduler has the job, the disk does not have its id.
-        command = ["a.log", "echo", "x", ">>", "ran;", "sleep", "3"]
+        command = ["a.log", "echo", "x", ">>", "ran;", *UNTIL_GO]
         runner = site.start(*command)
         site.wait_for("ran")
         runner.kill()
-        runner.communicate()
+        runner.wait()
         path = site.folder / "q/a/job.json"
         state = json.loads(path.read_text())
         state["submissions"][0]["job"] = None
         path.write_text(json.dumps(state))
-        site.run(*command)
+        site.let_go(site.start(*command), "a")
         assert (site.folder / "ran").read_text() == "x\n"
 
     def test_two_runners_of_one_log(self, site):
-        runner = site.start("a.log", "touch", "up;", "sleep", "3;", "echo", "done")
+        runner = site.start("a.log", "touch", "up;", *UNTIL_GO, ";", "echo", "done")
         wait_for((site.folder / "up").exists)
         assert f"process {runner.pid} on " in site.run("a.log", "true", status=2)
-        site.end(runner)
+        site.let_go(runner, "a")
         assert site.output("a.log") == "done\n"
 
     @pytest.mark.parametrize(
@@ -243,25 +269,24 @@ class QueueBehaviour:
         if not alone.exists():
             recipe_runs.run(alone, *counts)
         shutil.copytree(site.conf.parent, site.folder / "recipe/conf")
-        backend = {"slurm.py": "slurm", "sge.py": "sge"}[Path(site.runner).name]
         done = subprocess.run(
             recipe_runs.command(*counts), cwd=site.folder / "recipe",
             capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            env=site.cluster.environment | {"cmd_backend": backend},
+            env=site.cluster.environment | {"cmd_backend": site.backend},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert "# Running on " in (site.folder / "recipe/exp/dnf120/log/train.log").read_text()
         results = [folder / "exp/dnf120/results.tsv" for folder in (alone, site.folder / "recipe")]
         assert results[0].read_bytes() == results[1].read_bytes()
-        self.train_on_two_nodes(site, alone, *counts, backend=backend)
+        self.train_on_two_nodes(site, alone, *counts)
 
-    def train_on_two_nodes(self, site, alone, *counts, backend):
+    def train_on_two_nodes(self, site, alone, *counts):
         """Stage 3 of the recipe again, as two jobs that meet: the same course as one process on one machine."""
         once_more = (*counts, "--stage", "3", "--stop-stage", "3", "--set", "train.num_nodes=2", "--force")
         done = subprocess.run(
             recipe_runs.command(*once_more, "--set", f"train.num_gpus={self.gpus_per_node}"), cwd=site.folder / "recipe",
             capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            env=site.cluster.environment | {"cmd_backend": backend},
+            env=site.cluster.environment | {"cmd_backend": site.backend},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         logs = [(site.folder / f"recipe/exp/dnf120/log/train.{node}.log").read_text() for node in (1, 2)]

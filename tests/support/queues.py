@@ -16,6 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
+# Seconds. Bounds are far above what a busy machine needs: nothing waits that long unless it fails.
+POLL = 0.05  # between two looks at what is waited for
+SOON = 15.0  # until a runner has noticed what has happened
+ANSWER = 30.0  # until a job runs, or a scheduler's program has answered
+READY = 60.0  # until daemons work
+LOST = 120.0  # until a scheduler has given up a node or a runner what it waited for
+LAST = 3.0  # until jobs have ended that are killed then
+FOR_EVER = "300"  # what a task sleeps that something else ends
+
 HOST = socket.gethostname()
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
@@ -37,11 +46,11 @@ def free_ports(count: int) -> int:
     raise OSError("no free ports")
 
 
-def wait_for(condition, seconds: float = 30.0, what: str = "") -> None:
+def wait_for(condition, seconds: float = ANSWER, what: str = "") -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
-        time.sleep(0.1)
+        time.sleep(POLL)
 
 
 class Cluster:
@@ -72,7 +81,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_):
-        self.cancel_all()
+        self.cancel_all(LAST)
         for name in reversed(list(self.daemons)):
             self.end(name, self.last_signal)
         for process in self.strays():
@@ -91,14 +100,14 @@ class Cluster:
         daemon = self.daemons.pop(name)
         daemon.send_signal(number)
         try:
-            daemon.wait(timeout=15)
+            daemon.wait(timeout=SOON)
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
 
     def call(self, *command: str, status: int | None = 0, text: str | None = None) -> str:
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=60, input=text or ""
+            command, env=self.environment, capture_output=True, text=True, timeout=READY, input=text or ""
         )
         assert status is None or done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -117,7 +126,7 @@ class Cluster:
     def up(self) -> None:
         raise NotImplementedError
 
-    def cancel_all(self) -> None:
+    def cancel_all(self, seconds: float = SOON) -> None:
         raise NotImplementedError
 
 
@@ -225,21 +234,21 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe
         step = ["srun", "-Q", "-N", count, "-n", count, "--immediate=2", "true"]
 
         def ready() -> bool:
-            return subprocess.run(step, env=self.environment, capture_output=True, timeout=30).returncode == 0
+            return subprocess.run(step, env=self.environment, capture_output=True, timeout=ANSWER).returncode == 0
 
-        wait_for(ready, 60, f"Slurm; see {self.root}")
+        wait_for(ready, READY, f"Slurm; see {self.root}")
 
     def listed(self) -> str:
         """Jobs that wait or run."""
         return self.call("squeue", "-h", "-r", status=None).strip()
 
-    def cancel_all(self) -> None:
+    def cancel_all(self, seconds: float = SOON) -> None:
         if "slurmctld" not in self.daemons:
             return
         user = self.call("id", "-un").strip()
         self.call("scancel", "-u", user, status=None)
         with contextlib.suppress(AssertionError):
-            wait_for(lambda: not self.listed(), 10)
+            wait_for(lambda: not self.listed(), seconds)
 
     def __exit__(self, *_):
         super().__exit__()
@@ -376,26 +385,26 @@ class GridEngineCell(Cluster):
         self.start("sge_qmaster", "sge_qmaster", SGE_ND="1")
         wait_for(
             lambda: subprocess.run(["qconf", "-sh"], env=self.environment, capture_output=True).returncode == 0,
-            60,
+            READY,
             "qmaster",
         )
 
     def start_host(self) -> None:
         self.start("sge_execd", "sge_execd", SGE_ND="1")
         wait_for(
-            lambda: re.search(r"^\S+ +lx-", self.call("qhost", "-h", HOST, status=None), re.MULTILINE), 60, "execd"
+            lambda: re.search(r"^\S+ +lx-", self.call("qhost", "-h", HOST, status=None), re.MULTILINE), READY, "execd"
         )
 
     def listed(self) -> str:
         """Jobs that wait or run."""
         return self.call("qstat", "-u", "*", status=None).strip()
 
-    def cancel_all(self) -> None:
+    def cancel_all(self, seconds: float = SOON) -> None:
         if "sge_qmaster" not in self.daemons:
             return
         self.call("qdel", "-u", "*", status=None)
         with contextlib.suppress(AssertionError):
-            wait_for(lambda: not self.listed(), 10)
+            wait_for(lambda: not self.listed(), seconds)
 
 
 def with_values(text: str, values: dict[str, str]) -> str:

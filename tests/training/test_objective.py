@@ -14,7 +14,6 @@ from recipe_runs import ROOT, environment
 from dnf.experiment.tables import read_tsv
 from dnf.models import checkpoint
 from dnf.plots import training_curves
-from dnf.plots.draw import read_history
 from dnf.training import train
 from dnf.training.evaluate import evaluate
 from dnf.training.loss import Loss, backward
@@ -165,8 +164,10 @@ def test_history_and_checkpoints_hold_the_cross_entropy(new_trainer):
     wanted = evaluate(trainer.model, trainer.dev, log_priors=trainer.objective.log_priors)["ce"]
     assert best["step"] == 12 and best["dev"]["ce"] == pytest.approx(wanted)
     assert float(looks[-1]["dev_ce"]) == pytest.approx(wanted, rel=1e-5)
-    columns = read_history(trainer.out / "history.tsv")
-    titles = [axes.get_title() for axes in training_curves.curves(columns, "exp", True).axes if axes.get_visible()]
+    columns = training_curves.read_history(trainer.out / "history.tsv")
+    titles = [
+        axes.get_title() for axes in training_curves.curves(columns, "exp", accuracy=True).axes if axes.get_visible()
+    ]
     assert any(title.startswith("cross-entropy") for title in titles)
 
 

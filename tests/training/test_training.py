@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from one_step import one_step
+from recipe_runs import ROOT
 
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
@@ -591,7 +592,7 @@ def killed(problem, small_config, tmp_path_factory):
         config.save(root / str(n) / "config.yaml")
         plan.append((str(root / str(n)), BROKEN if "broken" in name else [], deaths))
     argv = [sys.executable, "-c", KILLER, str(problem), str(problem.parent / "classes.txt"), json.dumps(plan)]
-    done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: root / str(n) for n, name in enumerate(DEATHS)}
 
