@@ -40,6 +40,9 @@ REJECTED_TXT = "rejected.txt"
 
 # exp/feats/<set>/ and exp/frames/<set>/
 META_JSON = "meta.json"
+FRAMES_BIN = "frames.bin"
+CENTRES_BIN = "centres.bin"
+STATS_BIN = "stats.bin"
 SPOKEN_NPY = "spoken.npy"
 OFFSETS_NPY = "offsets.npy"
 ALI_SCP = "ali.scp"

@@ -11,7 +11,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dnf.experiment.layout import META_JSON, UTTS_TSV, run_again, run_stage
+from dnf.experiment.layout import (
+    CENTRES_BIN,
+    FRAMES_BIN,
+    META_JSON,
+    OFFSETS_NPY,
+    SPOKEN_NPY,
+    STATS_BIN,
+    UTTS_TSV,
+    run_again,
+    run_stage,
+)
 from dnf.experiment.sets import check_shared
 from dnf.experiment.settings import DataSettings
 
@@ -36,12 +46,10 @@ class FrameStore:
             raise ValueError(f"{directory}: no frame store; {run_stage('frames')}")
         meta = json.loads(meta_path.read_text(encoding="utf-8"))
         self.directory, self.name = directory, directory.name
-        self.frames = map_file(directory / "frames.bin", meta["dtype"], (meta["frames"], meta["dim"]))
-        self.centres = map_file(directory / "centres.bin", "int64", (meta["speech"],))
-        self.stats = map_file(directory / "stats.bin", "float64", (meta["utterances"], 2, meta["dim"] + 1))
-        self.offsets, self.spoken = (
-            torch.from_numpy(np.load(directory / f"{name}.npy")) for name in ("offsets", "spoken")
-        )
+        self.frames = map_file(directory / FRAMES_BIN, meta["dtype"], (meta["frames"], meta["dim"]))
+        self.centres = map_file(directory / CENTRES_BIN, "int64", (meta["speech"],))
+        self.stats = map_file(directory / STATS_BIN, "float64", (meta["utterances"], 2, meta["dim"] + 1))
+        self.offsets, self.spoken = (torch.from_numpy(np.load(directory / name)) for name in (OFFSETS_NPY, SPOKEN_NPY))
         self.utterances, self.speakers, self.classes, self.scores = [], [], [], []
         with (directory / UTTS_TSV).open(encoding="utf-8") as file:
             next(file)

@@ -30,11 +30,18 @@ from dnf.data.data_dir import sets_below
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.layout import (
+    CENTRES_BIN,
     CONFIG_YAML,
     FEATS_SCP,
+    FRAMES_BIN,
     META_JSON,
     OFFSETS_NPY,
     SPOKEN_NPY,
+    STATS_BIN,
+    UTT2CLASS,
+    UTT2NUM_FRAMES,
+    UTT2SCORE,
+    UTT2SPK,
     UTTS_TSV,
     VAD_SCP,
     run_again,
@@ -46,8 +53,8 @@ from dnf.features.windows import Windows
 
 log = logging.getLogger(__name__)
 
-TABLES = (FEATS_SCP, VAD_SCP, "utt2num_frames", "utt2spk", "utt2class", "utt2score")
-PARTIAL = ("utt2score",)  # may lack some of the utterances, or not be there
+TABLES = (FEATS_SCP, VAD_SCP, UTT2NUM_FRAMES, UTT2SPK, UTT2CLASS, UTT2SCORE)
+PARTIAL = (UTT2SCORE,)  # may lack some of the utterances, or not be there
 
 
 def utterances(directory: Path) -> Iterator[dict[str, str]]:
@@ -62,17 +69,17 @@ def utterances(directory: Path) -> Iterator[dict[str, str]]:
         lines = {name: (line.split(maxsplit=1) for line in file) for name, file in files.items()}
         ahead = {name: next(rest, None) for name, rest in lines.items()}
         while ahead[FEATS_SCP]:
-            found = {"utt": ahead[FEATS_SCP][0]}
+            row = {"utt": ahead[FEATS_SCP][0]}
             for name, rest in lines.items():
-                while ahead[name] and ahead[name][0] < found["utt"]:
+                while ahead[name] and ahead[name][0] < row["utt"]:
                     ahead[name] = next(rest, None)
-                if ahead[name] and ahead[name][0] == found["utt"]:
-                    found[name] = ahead[name][1].strip()
+                if ahead[name] and ahead[name][0] == row["utt"]:
+                    row[name] = ahead[name][1].strip()
                 elif name not in PARTIAL:
                     raise ValueError(
-                        f"{directory / name}: no utterance {found['utt']}, which has features; {run_again('data')}"
+                        f"{directory / name}: no utterance {row['utt']}, which has features; {run_again('data')}"
                     )
-            yield found
+            yield row
             ahead[FEATS_SCP] = next(lines[FEATS_SCP], None)
 
 
@@ -85,15 +92,15 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
     temporary.mkdir(parents=True)
     offsets, spoken, dim = np.zeros(total + 1, np.int64), np.zeros(total + 1, np.int64), None
     with (
-        (temporary / "frames.bin").open("wb") as frames_file,
-        (temporary / "centres.bin").open("wb") as centres_file,
-        (temporary / "stats.bin").open("wb") as stats_file,
+        (temporary / FRAMES_BIN).open("wb") as frames_file,
+        (temporary / CENTRES_BIN).open("wb") as centres_file,
+        (temporary / STATS_BIN).open("wb") as stats_file,
         (temporary / UTTS_TSV).open("w", encoding="utf-8") as names_file,
     ):
         names_file.write("utt\tspeaker\tclass\tscore\n")
         for i, row in enumerate(tqdm(utterances(directory), f"frames {directory.name}", total, unit="utt")):
             frames, speech, utt = kaldiio.load_mat(row[FEATS_SCP]), kaldiio.load_mat(row[VAD_SCP]), row["utt"]
-            length, dim = int(row["utt2num_frames"]), dim or frames.shape[1]
+            length, dim = int(row[UTT2NUM_FRAMES]), dim or frames.shape[1]
             if frames.shape != (length, dim) or len(speech) != length:
                 raise ValueError(
                     f"{directory}: utterance {utt} has {frames.shape} features and {len(speech)} VAD marks, "
@@ -109,7 +116,7 @@ def build(directory: Path, out: Path, dtype: str) -> dict:
             frames_file.write(frames.tobytes())
             centres_file.write(centres.astype(np.int64).tobytes())
             stats_file.write(cmvn_stats(frames[speech > 0]).tobytes())
-            names_file.write(f"{utt}\t{row['utt2spk']}\t{row['utt2class']}\t{row.get('utt2score', '')}\n")
+            names_file.write(f"{utt}\t{row[UTT2SPK]}\t{row[UTT2CLASS]}\t{row.get(UTT2SCORE, '')}\n")
     np.save(temporary / OFFSETS_NPY, offsets)
     np.save(temporary / SPOKEN_NPY, spoken)
     meta = {

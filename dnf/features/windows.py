@@ -170,8 +170,8 @@ class Windows:
             segments = torch.nonzero(self._labels == label)[:, 0]
             self._of_class[label] = segments, self._rows_of(segments).cumsum(0)
         segments, ends = self._of_class[label]
-        found = torch.searchsorted(ends, wanted := nth.to(self.home), right=True)
-        return (self._ends[segments[found]] - (ends[found] - wanted)).to(nth.device)
+        place = torch.searchsorted(ends, wanted := nth.to(self.home), right=True)
+        return (self._ends[segments[place]] - (ends[place] - wanted)).to(nth.device)
 
     def segments(self) -> Iterator[Segment]:
         """Every segment in the order of its vectors."""

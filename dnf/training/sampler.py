@@ -41,7 +41,7 @@ class Sampler:
         self.batch_size = min(batch_size, self.total)
         self.steps_per_epoch = self.total // self.batch_size
         self.present = [k for k, count in enumerate(counts) if count]
-        self.share = -(-self.total // len(self.present))
+        self.class_vectors = -(-self.total // len(self.present))
         self._block: tuple[tuple, tuple[Tensor, ...]] = (), ()
 
     def batch(self, step: int, ranks: Ranks = ALONE) -> Tensor:
@@ -62,11 +62,13 @@ class Sampler:
         seed = self.seed * 1_000_003 + epoch
         if not self.balanced:
             return permute(index, self.total, seed)
-        drawn = permute(index, self.share * len(self.present), seed)
+        drawn = permute(index, self.class_vectors * len(self.present), seed)
         rows = torch.empty_like(drawn)
         for place, label in enumerate(self.present):
-            mine = drawn // self.share == place
-            nth = permute(drawn[mine] % self.share % self.counts[label], self.counts[label], seed * 1_000_003 + label)
+            mine = drawn // self.class_vectors == place
+            nth = permute(
+                drawn[mine] % self.class_vectors % self.counts[label], self.counts[label], seed * 1_000_003 + label
+            )
             rows[mine] = self.rows_of_class(label, nth)
         return rows
 

@@ -50,8 +50,8 @@ def learning_rate(step: int, total: int, settings: Train) -> float:
 def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
     """About ``count`` rows of ``windows``, evenly spaced within each class and as many of each."""
     present = [k for k, n in enumerate(counts) if n]
-    share = -(-count // len(present))
-    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], share)) for k in present])
+    per_class = -(-count // len(present))
+    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], per_class)) for k in present])
 
 
 class Trainer:

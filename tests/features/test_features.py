@@ -261,7 +261,7 @@ def test_any_number_of_tasks_gives_the_same_tables(computed, small_config, tmp_p
 def test_tasks_share_the_utterances(computed):
     directory = computed / "data" / "train"
     for jobs in (1, 2, 4, 9):
-        taken = [u.id for job in range(1, jobs + 1) for _, u in extract.share(directory, job, jobs)[1]]
+        taken = [u.id for job in range(1, jobs + 1) for _, u in extract.task_utterances(directory, job, jobs)[1]]
         assert taken == list(read_table(directory / "utt2spk"))
 
 

@@ -421,7 +421,7 @@ def test_nodes_of_other_machines_use_the_address_that_answered(tmp_path, monkeyp
                 store.add("left", 1)
             while node == 1 and store.add("left", 0) < 1:  # the store is its, and goes with it
                 time.sleep(0.05)
-            return meeting.own, meeting.run
+            return meeting.address, meeting.run
 
     with ThreadPoolExecutor(2) as pool:
         (one, run), (two, again) = pool.map(come, (1, 2))

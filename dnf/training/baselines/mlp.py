@@ -83,8 +83,8 @@ class MLP(Baseline):
         total = weight = 0.0
         for rows in torch.arange(len(windows)).split(batch_for(windows.device)):
             labels = windows.labels(rows)
-            of_each = weights[labels]
-            own = self.log_posterior(windows.gather(rows)).gather(1, labels[:, None])[:, 0]
-            total -= (own * of_each).double().sum().item()
-            weight += of_each.double().sum().item()
+            frame_weights = weights[labels]
+            true_class = self.log_posterior(windows.gather(rows)).gather(1, labels[:, None])[:, 0]
+            total -= (true_class * frame_weights).double().sum().item()
+            weight += frame_weights.double().sum().item()
         return total / weight
