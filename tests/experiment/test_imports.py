@@ -16,10 +16,12 @@ HEAVY = (
     [
         (
             (
+                "experiment.plan",
                 "experiment.stage",
                 "experiment.lock",
                 "experiment.sets",
                 "experiment.status",
+                "data.check_sets",
                 "data.datadir",
                 "data.splits",
             ),
