@@ -39,8 +39,8 @@ def experiments(
     ]
 
 
-def check_unshared(layout: Layout, source: str, *, own: bool) -> None:
-    """Raise ``ValueError`` where the experiment's folder, or that of the user's recordings, is of other data."""
+def check_unshared(layout: Layout) -> None:
+    """Raise ``ValueError`` where the experiment's folder is of other data."""
     if (layout.exp / CONFIG_YAML).is_file():
         data = Layout.read(layout.exp).data
         if data != layout.data:
@@ -48,10 +48,18 @@ def check_unshared(layout: Layout, source: str, *, own: bool) -> None:
                 f"{layout.exp}: an experiment on {data} is there, not on {layout.data}; "
                 "rename the experiment or the folder of --data, or remove the old one"
             )
-    made = read_marker(layout.marker("data")) if own else None
-    if made and made["source"] != source:
+
+
+def check_recordings(layout: Layout, own_data: Path, source: str) -> None:
+    """Raise ``ValueError`` where the folder of the user's recordings was made from others of that name.
+
+    The same place seen from ``data/`` is the same recordings, for a working folder may be moved with all that is in it.
+    """
+    made = read_marker(layout.marker("data"))
+    if made and made["source"] != source and made.get("tables") != [os.path.relpath(own_data, layout.data)]:
         raise ValueError(
-            f"{layout.data}: made from {made['source']}, not from {source}; rename the folder of --data, or remove {layout.data}"
+            f"{layout.data}: made from {made['source']}, not from {source}; "
+            f"rename the folder of --data, or remove {layout.data}"
         )
 
 
@@ -89,7 +97,9 @@ def main(argv: list[str] | None = None) -> int:
     lines = []
     for name, layers in experiments(args.experiments, args.weaker, args.layers, args.sweep):
         config, layout = resolve(layers), Layout.make(Path("exp"), name, corpus)
-        check_unshared(layout, args.source, own=bool(corpus))
+        check_unshared(layout)
+        if args.own_data:
+            check_recordings(layout, args.own_data, args.source)
         lines.append(assignments(name, layers, config, layout))
     print("\n".join(lines))
     return 0

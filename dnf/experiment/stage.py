@@ -185,6 +185,7 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
         "key": key_of(name, config, layout, source, source_tables),
         "run": f"{time.time_ns():x}",
         "source": source,
+        "tables": [os.path.relpath(path, layout.data) for path in source_tables],
         "settings": settings_of(name, config),
         "seconds": round(time.time() - read_started(started)["time"], 1),
     }

@@ -16,7 +16,7 @@ def test_simulated_features_are_taken_by_stage_2(tmp_path, capsys):
     head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in rows] == [["29600", "frames"], ["100000", "frames"]]
     assert float(rows[0][head.index("relative")]) == 1 and float(rows[1][head.index("relative")]) < 1
-    store = FrameStore(work / "100000" / "exp" / "frames" / "corpus" / "train")
+    store = FrameStore(work / "100000" / "exp" / "frames" / "own" / "corpus" / "train")
     assert store.frames.shape == (90000, 40) and len(store.centres) == 900 * 80
     assert len(store.utterances) == 900 and len(set(store.speakers)) == 46 and set(store.classes) == {"high", "low"}
     assert (store.frames[:100] == store.frames[8400:8500]).all()  # copies of the same source

@@ -9,6 +9,7 @@ import pytest
 from dnf.experiment.config import resolve
 from dnf.experiment.layout import Layout
 from dnf.experiment.plan import assignments, experiments, main
+from dnf.experiment.stage import begin, finish
 
 
 @pytest.fixture
@@ -104,6 +105,15 @@ def test_recordings_of_two_folders_of_one_name_are_not_mixed(folder):
         ValueError, match="data/own/x: made from own data /a/x, not from own data /b/x; rename the folder"
     ):
         main(["y.yaml", "--own-data", "/b/x", "--source", "own data /b/x"])
+
+
+def test_recordings_may_move_with_the_working_folder(folder):
+    layout = Layout.make(Path("exp"), "y", "x")
+    begin("data", resolve([]), layout, "own data /old/x", [Path("x")], force=False)
+    finish("data", resolve([]), layout, "own data /old/x", [Path("x")])
+    assert main(["y.yaml", "--own-data", "x", "--source", "own data /new/x"]) == 0
+    with pytest.raises(ValueError, match="data/own/x: made from own data /old/x, not from own data /new/z/x"):
+        main(["y.yaml", "--own-data", "z/x", "--source", "own data /new/z/x"])
 
 
 def test_a_plan_writes_nothing(folder, capsys):

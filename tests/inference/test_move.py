@@ -1,10 +1,13 @@
 """Speech moved from one class to another: exact without a move, and seen by a perceptron that knows no flow."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from dnf.experiment.layout import Layout
 from dnf.experiment.tables import read_tsv
 from dnf.features.windows import Windows
 from dnf.inference import move, moving
@@ -53,6 +56,17 @@ def test_a_perceptron_sees_the_class_change(exp, capsys, by, suffix):
     assert share["zh_moved"] > 0.9 and share["zh_respliced"] > 0.9
     assert table["mlp_share_zh_before"]["frames"] == "300"  # every speech frame of the six utterances, whatever the hop
     assert (exp / "move" / f"test_en_to_zh{suffix}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_frames_are_those_the_experiment_was_made_from(exp, tmp_path, capsys):
+    layout = Layout.make(tmp_path / "exp", "nf", "my_corpus")
+    shutil.copytree(exp.parent / "frames", layout.frames)
+    shutil.copytree(exp, layout.exp)
+    layout.save()
+    assert move.main([str(layout.exp), "test", "--from", "en", "--to", "zh"]) == 0
+    (layout.exp / "layout.json").unlink()
+    with pytest.raises(ValueError, match=f"test: neither a set with a frame store in {tmp_path}/exp/frames nor a file"):
+        move.main([str(layout.exp), "test", "--from", "en", "--to", "zh"])
 
 
 def test_half_a_move_changes_less_and_none_nothing(exp):
