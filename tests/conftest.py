@@ -34,14 +34,14 @@ LONGEST_FIRST = (
 )  # fmt: skip
 
 
-WHOLE_RUNS = {"everything", "good"}  # fixtures that are whole runs of a recipe
+SLOW_FIXTURES = {"everything", "good", "killed", "new_exp"}  # whole runs of a recipe, killed and parallel training
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; a worker gets a file as a whole, but for those of its tests that have a group of their own.
 
-    Tests that read a whole run of a recipe are slow.
+    Tests of slow fixtures are slow.
     """
     folder = Path(__file__).parent
 
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     items.sort(key=rank)
     for item in items:
-        if WHOLE_RUNS & set(item.fixturenames):
+        if SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(folder).as_posix()))
