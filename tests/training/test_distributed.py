@@ -451,7 +451,6 @@ def test_a_node_that_falls_silent_is_noticed_and_one_that_is_done_is_not(tmp_pat
 COUNTS = recipe_runs.counts(2, 2, 2, 2, 3)
 
 
-@pytest.mark.xdist_group("distributed recipe")
 @pytest.mark.slow
 def test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes(tmp_path):
     said = recipe_runs.run(tmp_path, *COUNTS, "--set", "train.num_gpus=2")
