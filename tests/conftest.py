@@ -32,17 +32,19 @@ LONGEST_FIRST = (
     "recipes/test_killed", "recipes", "training/test_distributed", "inference/test_classify", "report/test_sweep", "jobs", "benchmarks",
     "experiment", "training", "data",
 )  # fmt: skip
+APART = {  # long tests that share no fixture with the rest of their files
+    "test_killed_at_twelve_random_moments",
+    "test_nothing_but_the_accent_tells_the_classes_apart",
+    "test_without_je_and_voxceleb_the_rest_runs",
+    "test_wrong_command_lines_say_so_in_one_line",
+    "test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes",
+    "test_a_data_directory_is_decided_as_by_the_recipe",
+}
+SLOW_FIXTURES = {"everything", "good", "killed", "new_exp"}  # whole runs of a recipe, killed and parallel training
 
 
-WHOLE_RUNS = {"everything", "good"}  # fixtures that are whole runs of a recipe
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; a worker gets a file as a whole, but for those of its tests that have a group of their own.
-
-    Tests that read a whole run of a recipe are slow.
-    """
+    """Long files first; tests of slow fixtures are slow."""
     folder = Path(__file__).parent
 
     def rank(item: pytest.Item) -> int:
@@ -51,10 +53,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     items.sort(key=rank)
     for item in items:
-        if WHOLE_RUNS & set(item.fixturenames):
+        if SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(folder).as_posix()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """A worker gets a file as a whole, whose fixtures are made once, but for the tests in ``APART``."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return f"{file}::{test.partition('[')[0]}" if test.partition("[")[0] in APART else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . ./path.sh
 # Much of the time goes to waiting for schedulers, so there is a worker more than there are processors on a small machine.
-[[ $* == *tests/* || $* == *"-n "* ]] || set -- -n 3 --dist loadgroup --no-loadscope-reorder "$@"
+[[ $* == *tests/* || $* == *"-n "* ]] || set -- -n 3 --no-loadscope-reorder "$@"
 exec python3 -m pytest "$@"

@@ -345,7 +345,6 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("classify as the recipe")
 def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypatch):
     """Calibration, open set and corrections against the channel are those of stages 4 and 7."""
     words = ("channel.centre=utterance", "cmvn.scope=utterance")

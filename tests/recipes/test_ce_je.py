@@ -472,7 +472,6 @@ def test_low_scores_are_part_of_je(everything):
     assert having(everything, "two_class", "correlation utt je je llr of en")
 
 
-@pytest.mark.xdist_group("ce_je without je")
 @pytest.mark.slow
 def test_without_je_and_voxceleb_the_rest_runs(tmp_path, corpora):
     given = [word for name in ("wsj", "timit", "ce") for word in corpora[name]]

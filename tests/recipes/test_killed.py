@@ -13,7 +13,6 @@ from dnf.training.history import COLUMNS, History
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("killed")
 def test_killed_at_twelve_random_moments(tmp_path):
     rows, same = kill_table.make_table(tmp_path, moments=12, seed=1)
     shown = "\n".join("  ".join(row.cells()) for row in rows)

@@ -408,7 +408,6 @@ def one_thread():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("accents")
 def test_nothing_but_the_accent_tells_the_classes_apart(tmp_path, one_thread):
     """The null corpus must be at chance, the accented one far above it, and a channel that goes with the class is seen.
 

@@ -158,7 +158,6 @@ def test_compare_lists_every_experiment(everything):
         (("--seed", "x"), "seed: 'x' is not int", 1),
     ],
 )
-@pytest.mark.xdist_group("command lines")
 def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, status):
     done = subprocess.run(
         command(*options, tiny=False), cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL

@@ -114,7 +114,6 @@ def test_a_folder_without_a_sweep_is_told(tmp_path):
 # ---- the driver ----------------------------------------------------------------------------------
 
 
-@pytest.mark.xdist_group("sweep")
 @pytest.mark.slow
 def test_the_driver_runs_each_value_into_a_folder_of_its_own(tmp_path):
     folder = tmp_path / "run"

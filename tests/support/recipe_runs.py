@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = Path(__file__).resolve().parent
+ROOT = SUPPORT.parents[1]
 TINY = (
     "flow.blocks=2", "flow.hidden=16", "train.steps=24", "train.eval_steps=8", "train.batch_size=200", "train.warmup_steps=2",
     "train.precision=float32", "latents.save_frames=600", "latents.mardia_frames=600", "plots.tsne_points=60", "plots.tsne_perplexity=5", "plots.dpi=40", "report.bootstrap=50",
@@ -155,9 +156,9 @@ def results(folder: Path, exp: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def environment() -> dict[str, str]:
-    """For running modules of the project directly."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+def environment(*folders: Path) -> dict[str, str]:
+    """For running modules of the project, and those in ``folders``, directly."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *folders)))}
 
 
 def until_it_ends(terminal: int) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 import rank_program
 import recipe_runs
 import torch
-from recipe_runs import ROOT, environment
+from recipe_runs import SUPPORT, environment
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from dnf.experiment.tables import read_tsv
@@ -69,7 +69,7 @@ def new_exp(small_config, tmp_path_factory):
 def launched(exp: Path, frames: Path, plan: list, node: int = 1) -> subprocess.Popen:
     """A launcher whose ranks run a plan of rank_program; what it and they say goes to ``log.NODE``."""
     words = ["--node", node, exp, "rank_program", frames, frames.parent / "classes.txt", json.dumps(plan)]
-    path = environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    path = environment(SUPPORT) | {"OMP_NUM_THREADS": "1"}
     with (exp / f"log.{node}").open("w") as log:
         argv = [sys.executable, "-m", "dnf.training.launch", *map(str, words)]
         return subprocess.Popen(argv, env=path, stdout=log, stderr=log)
@@ -451,7 +451,6 @@ def test_a_node_that_falls_silent_is_noticed_and_one_that_is_done_is_not(tmp_pat
 COUNTS = recipe_runs.counts(2, 2, 2, 2, 3)
 
 
-@pytest.mark.xdist_group("distributed recipe")
 @pytest.mark.slow
 def test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes(tmp_path):
     said = recipe_runs.run(tmp_path, *COUNTS, "--set", "train.num_gpus=2")

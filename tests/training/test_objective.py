@@ -2,14 +2,13 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
 from one_step import one_step
-from recipe_runs import ROOT, environment
+from recipe_runs import SUPPORT, environment
 
 from dnf.experiment.tables import read_tsv
 from dnf.models import checkpoint
@@ -357,7 +356,7 @@ def test_two_processes_learn_what_one_learns(problem, small_config, tmp_path):
         classes = str(problem.parent / "classes.txt")
         train.main([str(problem), str(tmp_path / f"{kind} 1"), "--classes", classes, "--device", "cpu"])
         plan.append([str(tmp_path / f"{kind} 2"), {}])
-    path = environment() | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))), "OMP_NUM_THREADS": "1"}
+    path = environment(SUPPORT) | {"OMP_NUM_THREADS": "1"}
     exp = tmp_path / "hybrid 2"
     argv = [sys.executable, "-m", "dnf.training.launch", exp, "rank_program", problem, classes, json.dumps(plan)]
     done = subprocess.run([*map(str, argv)], env=path, capture_output=True, text=True, timeout=120)
