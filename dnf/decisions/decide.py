@@ -35,6 +35,7 @@ from dnf.experiment.sets import name_of
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
+from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT
 from dnf.metrics.trials import Trials, with_control
 from dnf.plots import detection_figures
 from dnf.scoring.latent_store import Latents, latent_sets
@@ -175,8 +176,8 @@ def calibrated(system: System, of_set: Evidence) -> tuple[np.ndarray | None, str
         return (None if system.calibration is None else system.calibration.loglik(of_set)), "cllr"
     left_out = Calibration.left_out(of_set, system.config.calibrate)
     if left_out is None:
-        return system.calibration.loglik(of_set), "cllr_in_sample"
-    return left_out, "cllr_left_out"
+        return system.calibration.loglik(of_set), f"cllr{IN_SAMPLE}"
+    return left_out, f"cllr{LEFT_OUT}"
 
 
 def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict], Trials]:
@@ -212,7 +213,7 @@ def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trial
         name: of the set.
     """
     settings, draw = system.config.calibrate, system.draw
-    rows = detection_rows(of_both, settings, *draw, ending="_control", duration=system.is_flow, set=name)
+    rows = detection_rows(of_both, settings, *draw, ending=CONTROL, duration=system.is_flow, set=name)
     rows += gap_rows(of_set, of_both, settings, *draw, set=name)
     return rows + accuracy_gap_rows(of_set, control, *draw, set=name)
 
@@ -262,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
         system_rows, trials[system] = decide_system(folder, config, is_flow=system == FLOW)
         rows += [{"system": system} | row for row in system_rows]
     of_both = {system: with_controls(sets, config.data.controls) for system, sets in trials.items()}
-    rows += [*system_difference_rows(trials, config, ""), *system_difference_rows(of_both, config, "_control")]
+    rows += [*system_difference_rows(trials, config, ""), *system_difference_rows(of_both, config, CONTROL)]
     rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *breakdown_rows(args.exp, config))]
     write_tsv(args.exp / ACCURACY_TSV, rows, COLUMNS)
     detection_figures.make_plots(args.exp, trials, of_both, config)

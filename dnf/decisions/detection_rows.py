@@ -14,6 +14,7 @@ from dnf.experiment.settings import Calibrate
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, weighted_share
 from dnf.metrics.figure_rows import row_of
+from dnf.metrics.figures import DIFFERENCE, GAP
 from dnf.metrics.trials import Trials
 
 ACCURACY, CALIBRATED_ACCURACY = ACCURACIES = ("utt_accuracy", "utt_accuracy_calibrated")
@@ -138,7 +139,7 @@ def gap_rows(of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int
         for name, measure in measures(settings).items():
             if name == "auc" or name == "cllr" and all(side.calibrated for side in sides):
                 arrays = [(side.speakers, side.target.tolist(), (side.ranked_by(name), side.target)) for side in sides]
-                more = {"metric": f"{name}_control_gap", "class": sides[0].name}
+                more = {"metric": name + GAP, "class": sides[0].name}
                 rows.append(gap_row(partial(weighted, measure), *arrays, draw, **names, **more))
     return rows
 
@@ -156,9 +157,7 @@ def accuracy_gap_rows(of_set: Trials, of_control: Trials, *draw: int, **names: s
         for label in shared:
             sides = [trials.only(trials.labels == label) for trials in (of_set, of_control)]
             arrays = [(s.speakers, None, (s.scores[metric].astype(float), np.ones(len(s)))) for s in sides]
-            rows.append(
-                gap_row(weighted_share, *arrays, draw, **names, metric=f"{metric}_control_gap", **{"class": label})
-            )
+            rows.append(gap_row(weighted_share, *arrays, draw, **names, metric=metric + GAP, **{"class": label}))
     return rows
 
 
@@ -197,11 +196,11 @@ def difference_rows(
         for name, measure in measures(settings).items():
             if name == "auc" or name == "cllr" and a.calibrated and b.calibrated:
                 arrays = ((pair.ranked_by(name), pair.target) for pair in (a, b))
-                more = {"metric": f"{name}{ending}_difference", "class": a.name}
+                more = {"metric": name + ending + DIFFERENCE, "class": a.name}
                 strata = a.target.tolist()
                 add(paired(partial(weighted, measure), a.speakers, *arrays, strata, **draw), a.speakers, strata, **more)
     if flow.calibrated and other.calibrated and len(flow):
         hits = [trials.scores[CALIBRATED_ACCURACY].astype(float) for trials in (flow, other)]
-        more = {"metric": f"{CALIBRATED_ACCURACY}{ending}_difference", "class": "all"}
+        more = {"metric": CALIBRATED_ACCURACY + ending + DIFFERENCE, "class": "all"}
         add(paired_share(flow.speakers, *hits, **draw), flow.speakers, **more)
     return rows

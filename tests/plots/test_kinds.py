@@ -22,8 +22,9 @@ def trials(classes: list[str]) -> Trials:
     labels = np.arange(12) % 2
     mean = np.where(labels[:, None] == np.arange(2), 1.0, 0.0)
     mean[:2] = mean[:2, ::-1]
-    names = [f"u{i:02d}" for i in range(12)]
-    return Trials(classes, names, names, labels, mean, np.full(12, 100), mean, True)
+    names = np.array([f"u{i:02d}" for i in range(12)])
+    scores = {"mean": mean, "calibrated": mean, "frames": np.full(12, 100)}
+    return Trials(names, names, np.array(classes)[labels], scores, classes)
 
 
 @pytest.fixture(scope="module")
