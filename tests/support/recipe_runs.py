@@ -1,6 +1,7 @@
 """Running a recipe with tiny settings: as a user does, and the stages after the frames in this process."""
 
 import base64
+import contextlib
 import csv
 import importlib
 import os
@@ -141,7 +142,8 @@ def run_here(
         patch.setattr(Figure, "savefig", lambda figure, path, **given: Path(path).write_bytes(DOT))
         stage.hash_tables.cache_clear()
         for name, commands in STAGES.items():
-            assert stage.main(["begin", name, *given]) == 0
+            with contextlib.redirect_stdout(None):
+                assert stage.main(["begin", name, *given]) == 0
             for line in commands:
                 module, *words = line.split()
                 assert importlib.import_module(module).main([word.format(**places) for word in words]) == 0
