@@ -139,7 +139,7 @@ def run_here(
         patch.chdir(folder)
         patch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
         patch.setattr(TSNE, "fit_transform", lambda tsne, x: x[:, :2])
-        patch.setattr(Figure, "savefig", lambda figure, path, **given: Path(path).write_bytes(DOT))
+        patch.setattr(Figure, "savefig", lambda figure, file, **given: file.write(DOT))
         stage.hash_tables.cache_clear()
         for name, commands in STAGES.items():
             with contextlib.redirect_stdout(None):
