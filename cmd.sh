@@ -1,7 +1,7 @@
 # Which queue runs the jobs: sourced by run.sh, after its options are parsed and path.sh has set DNF_ROOT.
 #
 #   train_cmd   jobs on processors
-#   cuda_cmd    jobs on a GPU, where there is one
+#   cuda_cmd    jobs on a GPU, where there is one; one that has --gpu 1 gets --gpu N, too, for training on N GPUs
 #
 # cmd_backend, here or in the environment, is local (this host) or the name of a queue runner utils/<name>.py: slurm, sge
 # (Grid Engine). What a site's queue wants to be told stands in its file below conf/. All runners have Kaldi's command

@@ -5,14 +5,14 @@ set -euo pipefail
 help_message="Usage: run.sh [options]        e.g. run.sh --stage 3, run.sh --exp all, run.sh --data my_corpus --exp dnf120
 Stages: 0 data, 1 features, 2 frames, 3 train, 4 latents, 5 plots, 6 score, 7 decide, 8 report
 Options:
-  --recipe NAME          folder below egs/ (default: mini)
+  --recipe NAME          folder below egs/ (default: mini); stands first
   --exp NAME             an experiment of the recipe's conf/, 'all' of them, or a YAML file (default: the recipe's first)
   --data DIR             your own recordings: Kaldi data directories train/ [dev/] <test sets>/ or one recordings.tsv
   --stage N              first stage (default: 0)
   --stop-stage N         last stage (default: 8)
   --set KEY=VALUE        a setting of conf/default.yaml, e.g. train.lr=0.001; may be given again
-  --sweep KEY=V1,V2,...  run each experiment once for each value of a setting, as exp/<name>_<last word of KEY>=<value>,
-                         and plot figures against it
+  --sweep KEY=V1,V2,...  run each experiment once for each value of a setting, as exp/<name>_KEY=<value>, and plot
+                         figures against it
   --nj N                 tasks of a job array (default: processors)
   --cmd 'RUNNER ...'     how jobs are run (default: see cmd.sh)
   --seed N               of every random draw (default: 1)
@@ -29,7 +29,7 @@ allow_pipes=false write_spliced=false force=false dry_run=false exp= set=()
 RECIPE_SETTINGS=() RECIPE_OPTIONS=() RECIPE_MEANS=() RECIPE_HELP= LEFT_OUT=() COMMAND_LINE="$0 $*"
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for ((I = 1; I < $#; I++)); do [[ ${!I} != --recipe ]] || { NEXT=$((I + 1)); recipe=${!NEXT-}; }; done
+[[ ${1-} != --recipe || $# -lt 2 ]] || { recipe=$2; shift 2; }  # it brings options of its own
 RECIPE_DIR=$ROOT/egs/$recipe
 [[ -f $RECIPE_DIR/recipe.conf ]] ||
   { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && printf '%s\n' */recipe.conf | xargs -n1 dirname | xargs)" >&2; exit 2; }
@@ -42,12 +42,12 @@ check_options
 . "$ROOT/path.sh"
 . "$ROOT/cmd.sh"
 
-experiments=$(list_experiments)
-check_settings
+choose_source
+experiments=$(plan)
 $dry_run || take_lock
 choose_device
-while IFS=$'\t' read -r yaml value <&3; do
-  choose_experiment "$yaml" "$value"
+while IFS= read -r experiment <&3; do
+  choose_experiment "$experiment"
   ! $dry_run || { show_outlook; continue; }
 
   if begin 0 data; then
@@ -65,8 +65,9 @@ while IFS=$'\t' read -r yaml value <&3; do
     $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.features.frames build "$data_dir" "$frames_dir"
     finish frames
   fi
-  if $write_spliced && [[ $stage -le 2 && 2 -le $stop_stage ]]; then
-    $train_cmd "$exp_dir/log/spliced.log" python3 -m dnf.features.frames splice "$frames_dir" "$exp_dir/spliced" "${config[@]}"
+  if $write_spliced && begin 2 spliced; then
+    $train_cmd "$spliced_dir/log/spliced.log" python3 -m dnf.features.frames splice "$frames_dir" "$spliced_dir" "${config[@]}"
+    finish spliced
   fi
   if begin 3 train; then
     train

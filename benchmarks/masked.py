@@ -1,6 +1,6 @@
 """A RealNVP in the way of the notes' code base: masks over the full width, two networks a block.
 
-It computes the function of ``dnf.models.flows.RealNVP`` with ``flow.nets: two`` and has more multiply-adds for it: the
+It computes the function of ``dnf.models.flows.realnvp.RealNVP`` with ``flow.nets: two`` and has more multiply-adds for it: the
 networks read all dims, those that change as zeros, and write all dims, those that stay in vain. Source: Dinh et al.,
 "Density estimation using Real NVP", arXiv:1605.08803, eq. 9.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dnf.experiment.settings import Flow
-from dnf.models.flows import make_net
+from dnf.models.flows.transforms import make_net
 
 
 class MaskedCoupling(nn.Module):

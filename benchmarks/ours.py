@@ -14,10 +14,22 @@ from torch import Tensor
 
 from benchmarks.masked import MaskedRealNVP
 from dnf.experiment.config import Config, resolve
+from dnf.experiment.layout import (
+    BEST_PT,
+    CENTRES_BIN,
+    CONFIG_YAML,
+    FRAMES_BIN,
+    META_JSON,
+    OFFSETS_NPY,
+    SPOKEN_NPY,
+    STATS_BIN,
+    UTTS_TSV,
+)
 from dnf.features.frame_store import FrameStore
 from dnf.features.windows import Windows
 from dnf.models import checkpoint
 from dnf.models.dnf import DNF
+from dnf.models.flows import FLOWS
 from dnf.training.acceleration import tf32
 from dnf.training.ranks import Ranks
 from dnf.training.trainer import Trainer
@@ -33,27 +45,27 @@ def make_store(folder: Path, frames: int, dim: int, length: int = 300) -> FrameS
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     values = rng.standard_normal((frames, dim), dtype=np.float32)
-    values.astype(np.float16).tofile(folder / "frames.bin")
+    values.astype(np.float16).tofile(folder / FRAMES_BIN)
     offsets = np.arange(0, frames + 1, length)
     centres = np.arange(frames)[np.arange(frames) % 4 > 0]
-    centres.tofile(folder / "centres.bin")
-    np.save(folder / "offsets.npy", offsets)
+    centres.tofile(folder / CENTRES_BIN)
+    np.save(folder / OFFSETS_NPY, offsets)
     spoken = np.searchsorted(centres, offsets)
-    np.save(folder / "spoken.npy", spoken)
+    np.save(folder / SPOKEN_NPY, spoken)
     stats = np.zeros((len(offsets) - 1, 2, dim + 1))
     stats[:, 0, -1], stats[:, 1, :-1] = np.diff(spoken), np.diff(spoken)[:, None]
-    stats.tofile(folder / "stats.bin")
+    stats.tofile(folder / STATS_BIN)
     rows = "".join(f"s{i % 20}-{i}\ts{i % 20}\t{CLASSES[i % 2]}\t\n" for i in range(len(offsets) - 1))
-    (folder / "utts.tsv").write_text("utt\tspeaker\tclass\tscore\n" + rows)
+    (folder / UTTS_TSV).write_text("utt\tspeaker\tclass\tscore\n" + rows)
     meta = {"dtype": "float16", "dim": dim, "frames": frames, "speech": len(centres), "utterances": len(offsets) - 1}
-    (folder / "meta.json").write_text(json.dumps(meta) + "\n")
+    (folder / META_JSON).write_text(json.dumps(meta) + "\n")
     return FrameStore(folder)
 
 
 def settings(context: int, hidden: int, batch: int, *words: str) -> Config:
     """Defaults with ``context`` frames on each side, all dims class-dependent, and ``section.key=value`` words."""
-    filters = resolve(words).features.num_filters
-    shape = [f"splice.left={context}", f"splice.right={context}", f"prior.cond_dim={(2 * context + 1) * filters}"]
+    dim = resolve(words).features.dim
+    shape = [f"splice.left={context}", f"splice.right={context}", f"prior.cond_dim={(2 * context + 1) * dim}"]
     train = [f"flow.hidden={hidden}", f"train.batch_size={batch}", f"train.steps={STEPS}"]
     return resolve([*shape, *train, *words])
 
@@ -62,7 +74,7 @@ def open_windows(store: FrameStore, config: Config, device: torch.device) -> Win
     return Windows([store], config.splice, config.cmvn, CLASSES, keep_unseen=False, device=device)
 
 
-def make_trainer(windows: Windows, config: Config, masked: bool = False, ranks: Ranks | None = None) -> Trainer:
+def make_trainer(windows: Windows, config: Config, *, masked: bool = False, ranks: Ranks | None = None) -> Trainer:
     """A trainer, whose ``advance()`` is a step of ``run.sh``: batch drawn, windows gathered, gradients, clipping, AdamW.
 
     Args:
@@ -70,7 +82,7 @@ def make_trainer(windows: Windows, config: Config, masked: bool = False, ranks: 
         ranks: this process among those that train; None: it is alone.
     """
     out = windows.stores[0].directory.parent
-    with mock.patch("dnf.models.flows.RealNVP", MaskedRealNVP) if masked else contextlib.nullcontext():
+    with mock.patch.dict(FLOWS, realnvp=MaskedRealNVP) if masked else contextlib.nullcontext():
         return Trainer(windows, windows, config, CLASSES, out, ranks or Ranks(device=windows.device))
 
 
@@ -107,7 +119,7 @@ def score(model: DNF, windows: Windows, rows: Tensor) -> None:
 
 def save_model(folder: Path, config: Config) -> None:
     """The folder of an experiment with an untrained model, as ``utils/classify.sh`` takes it."""
-    config.save(folder / "config.yaml")
+    config.save(folder / CONFIG_YAML)
     content = {"config": checkpoint.config_tree(config), "classes": CLASSES}
     model = DNF.from_config(config, len(CLASSES))
-    checkpoint.save(folder / "best.pt", content | {"model": model.state_dict()})
+    checkpoint.save(folder / BEST_PT, content | {"model": model.state_dict()})

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dnf.experiment.settings import Flow
-from dnf.models.flows import make_net
+from dnf.models.flows.transforms import make_net
 
 Density = Callable[[Tensor], Tensor]
 FOLDER = Path(__file__).resolve().parent / ".peers"

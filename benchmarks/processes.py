@@ -11,9 +11,9 @@ from pathlib import Path
 
 from benchmarks.parts import Part
 from benchmarks.timing import Watch
+from dnf.experiment.layout import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("data", "features", "frames", "train", "latents", "plots", "score", "decide", "report")
 SPEAKERS = {"train-speakers": 2, "dev-speakers": 2, "test-speakers": 2, "other-speakers": 1, "utterances": 2}
 TINY = (
     "flow.blocks=2",

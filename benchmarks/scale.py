@@ -139,8 +139,7 @@ def write_features(folder: Path, frames: int, seconds: int) -> int:
     """
     corpus, rng, length = folder / "corpus", np.random.default_rng(1), 100 * seconds
     corpus.mkdir()
-    data, exp = folder / "data" / "corpus", folder / "exp"
-    layout = Layout(data, exp / "feats" / "corpus", exp / "frames" / "corpus", exp)
+    layout = Layout.make(folder / "exp", "scale", "corpus")
     layout.feats.mkdir(parents=True)
     values = {table: {name: [] for name in CLASSES} for table in ("feats.scp", "vad.scp")}
     values["utt2num_frames"] = {name: [str(length)] * SOURCES for name in CLASSES}
@@ -156,10 +155,10 @@ def write_features(folder: Path, frames: int, seconds: int) -> int:
             writer.close()
             entries = arks[kind].with_suffix(".scp").read_text(encoding="utf-8").splitlines()
             values[f"{kind}.scp"][name] = [entry.split(" ", 1)[1] for entry in entries]
-    made = sum(write_tables(data / part, utterances(part, frames, seconds), values) for part in SHARES)
-    (data / "classes.txt").write_text("".join(f"{name}\n" for name in sorted(CLASSES)), encoding="utf-8")
+    made = sum(write_tables(layout.data / part, utterances(part, frames, seconds), values) for part in SHARES)
+    (layout.data / "classes.txt").write_text("".join(f"{name}\n" for name in sorted(CLASSES)), encoding="utf-8")
     for name in ("data", "features"):
-        stage.begin(name, resolve([]), layout, f"own data {corpus}", [corpus], False)
+        stage.begin(name, resolve([]), layout, f"own data {corpus}", [corpus], force=False)
         stage.finish(name, resolve([]), layout, f"own data {corpus}", [corpus])
     return made
 

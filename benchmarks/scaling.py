@@ -21,10 +21,10 @@ import torch
 
 from benchmarks import ours
 from dnf.experiment.environment import choose_device, describe_environment
-from dnf.training.ranks import join, leave
+from dnf.training.ranks import join_ranks, leave
 
 
-def seconds(trainer: ours.Trainer, steps: int, alone: bool) -> float:
+def seconds(trainer: ours.Trainer, steps: int, *, alone: bool) -> float:
     """Seconds a step, with the exchange of gradients or ``alone``."""
     parallel = trainer.parallel
     trainer.parallel = trainer.loss if alone else parallel
@@ -38,7 +38,7 @@ def seconds(trainer: ours.Trainer, steps: int, alone: bool) -> float:
 def of_rank(options: argparse.Namespace) -> None:
     """What one process does; the first prints the row."""
     torch.set_num_threads(1)
-    ranks = join(choose_device(options.device))
+    ranks = join_ranks(choose_device(options.device))
     config = ours.settings(options.context, options.hidden, options.batch)
     with tempfile.TemporaryDirectory() as folder:
         store = ours.make_store(Path(folder) / "store", max(100_000, 2 * options.batch), 40)
@@ -46,7 +46,7 @@ def of_rank(options: argparse.Namespace) -> None:
         taken: dict[bool, list[float]] = {False: [], True: []}
         for turn in range(options.rounds + 1):
             for alone, times in taken.items():
-                measured = seconds(trainer, options.steps, alone)
+                measured = seconds(trainer, options.steps, alone=alone)
                 times += [measured] if turn else []
     together, apart = (statistics.median(taken[alone]) for alone in (False, True))
     if ranks.writes:

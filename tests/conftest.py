@@ -28,6 +28,48 @@ SMALL = (
 )
 
 
+LONGEST_FIRST = (
+    "recipes/test_killed", "recipes", "training/test_distributed", "inference/test_classify", "report/test_sweep", "jobs", "benchmarks",
+    "experiment", "training", "data",
+)  # fmt: skip
+APART = {  # long tests that share no fixture with the rest of their files
+    "test_killed_at_twelve_random_moments",
+    "test_nothing_but_the_accent_tells_the_classes_apart",
+    "test_without_je_and_voxceleb_the_rest_runs",
+    "test_wrong_command_lines_say_so_in_one_line",
+    "test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes",
+    "test_a_data_directory_is_decided_as_by_the_recipe",
+}
+SLOW_FIXTURES = {"everything", "good", "killed", "new_exp"}  # whole runs of a recipe, killed and parallel training
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; tests of slow fixtures are slow."""
+    folder = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(folder).as_posix()
+        return next((n for n, start in enumerate(LONGEST_FIRST) if path.startswith(start)), len(LONGEST_FIRST))
+
+    items.sort(key=rank)
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """A worker gets a file as a whole, whose fixtures are made once, but for the tests in ``APART``."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return f"{file}::{test.partition('[')[0]}" if test.partition("[")[0] in APART else file
+
+    return Files(config, log)
+
+
 @pytest.fixture(scope="session")
 def small_config() -> Callable:
     """Settings of a model that trains in a second, with more ``section.key=value`` words laid over them."""
@@ -165,21 +207,38 @@ def new_trainer(problem, small_config, tmp_path) -> Callable:
 
 
 @pytest.fixture(scope="session")
-def voices(tmp_path_factory) -> dict[str, list]:
+def shared(tmp_path_factory, worker_id) -> Callable:
+    """Make a folder once for all workers: ``shared(name, make)`` is that folder, which ``make`` is given to fill."""
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        with FileLock(base / f"{name}.lock"):
+            if not (base / name).is_dir():
+                make(base / f"{name}.tmp")
+                (base / f"{name}.tmp").rename(base / name)
+        return base / name
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def voices(shared) -> dict[str, list]:
     """Synthetic speech for miniature corpora: class -> (speaker, gender, [int16 ``(T,)`` at 16 kHz]) of 8 speakers."""
     import subprocess
     import sys
 
     import soundfile
     from lhotse import SupervisionSet
-    from recipe_runs import counts
+    from recipe_runs import ROOT, counts, environment
 
-    data = tmp_path_factory.mktemp("voices")
-    prepare = Path(__file__).parent.parent / "egs" / "mini" / "local" / "prepare_data.py"
-    path = os.environ | {"PYTHONPATH": str(prepare.parents[3])}
-    subprocess.run(
-        [sys.executable, prepare, data, "--nj", "2", *counts(8, 1, 1, 1, 3)], check=True, env=path, capture_output=True
-    )
+    def speak(folder: Path) -> None:
+        command = [sys.executable, ROOT / "egs/mini/local/prepare_data.py", folder, "--nj", "2", *counts(8, 1, 1, 1, 3)]
+        subprocess.run(command, check=True, env=environment(), capture_output=True)
+
+    data = shared("voices", speak)
     spoken: dict[str, dict[tuple[str, str], list]] = {}
     for s in sorted(SupervisionSet.from_file(data / "train" / "supervisions.jsonl.gz"), key=lambda s: s.id):
         samples, _ = soundfile.read(data / "wav" / "train" / s.speaker / f"{s.id}.wav", dtype="int16")

@@ -3,5 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . ./path.sh
-[[ $# -gt 0 ]] || set -- -n 2 --dist loadfile  # much of the time goes to waiting for schedulers
+# Much of the time goes to waiting for schedulers, so there is a worker more than there are processors on a small machine.
+[[ $* == *tests/* || $* == *"-n "* ]] || set -- -n 3 --no-loadscope-reorder "$@"
 exec python3 -m pytest "$@"

@@ -21,20 +21,8 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
         Rejected: the recording is missing, damaged, of another rate, of several channels, silent, too short or not a number.
     """
     where = recording.sources[0].source
-    if recording.sampling_rate != settings.sampling_rate:
-        if not settings.resample:
-            raise Rejected(
-                f"{where}: {recording.sampling_rate} Hz, not features.sampling_rate {settings.sampling_rate}; "
-                f"convert it, or set features.resample=true"
-            )
-        recording = recording.resample(settings.sampling_rate)
-    if recording.num_channels > 1 and settings.channel is None:
-        raise Rejected(
-            f"{where}: {recording.num_channels} channels; make it mono, or set features.channel=0 to take the first"
-        )
-    channel = settings.channel if recording.num_channels > 1 else recording.channel_ids[0]
-    if channel not in recording.channel_ids:
-        raise Rejected(f"{where}: has no channel {channel}; its channels are {recording.channel_ids}")
+    recording = at_rate(recording, settings)
+    channel = channel_of(recording, settings)
     if utterance.duration < settings.min_duration:
         raise Rejected(
             f"{where}: {utterance.duration:.3f} s is shorter than features.min_duration {settings.min_duration} s; "
@@ -61,3 +49,28 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
     if not samples.any():
         raise Rejected(f"{where}: digital silence; leave it out")
     return samples
+
+
+def at_rate(recording: Recording, settings: Features) -> Recording:
+    """The recording at the rate of the settings; raises ``Rejected`` where it may not be changed."""
+    if recording.sampling_rate == settings.sampling_rate:
+        return recording
+    if not settings.resample:
+        raise Rejected(
+            f"{recording.sources[0].source}: {recording.sampling_rate} Hz, not features.sampling_rate "
+            f"{settings.sampling_rate}; convert it, or set features.resample=true"
+        )
+    return recording.resample(settings.sampling_rate)
+
+
+def channel_of(recording: Recording, settings: Features) -> int:
+    """Which channel to take; raises ``Rejected`` where that is not said, or not there."""
+    where = recording.sources[0].source
+    if recording.num_channels > 1 and settings.channel is None:
+        raise Rejected(
+            f"{where}: {recording.num_channels} channels; make it mono, or set features.channel=0 to take the first"
+        )
+    channel = settings.channel if recording.num_channels > 1 else recording.channel_ids[0]
+    if channel not in recording.channel_ids:
+        raise Rejected(f"{where}: has no channel {channel}; its channels are {recording.channel_ids}")
+    return channel

@@ -9,7 +9,7 @@ from dnf.experiment import entry
 from dnf.experiment.config import add_arguments, resolve
 from dnf.experiment.layout import MISSING_TXT, UTT2SPK
 from dnf.experiment.sets import check_shared, scored_sets
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 
 CANNOT_RUN = 4
 
@@ -24,7 +24,7 @@ def reasons(left_out: dict[str, str], data_dir: Path) -> dict[str, str]:
     }
 
 
-def lacking(data: Data, data_dir: Path) -> str | None:
+def lacking(data: DataSettings, data_dir: Path) -> str | None:
     """What keeps an experiment from running, in a line; None if its training and dev sets are there.
 
     Raises:
@@ -41,7 +41,6 @@ def lacking(data: Data, data_dir: Path) -> str | None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
-    parser.add_argument("verb", choices=("check",))
     parser.add_argument("data", type=Path, help="folder of the data directories")
     add_arguments(parser)
     args = parser.parse_args(argv)

@@ -19,7 +19,23 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dnf.experiment.files import replace_file
-from dnf.experiment.layout import ALI_SCP, CMVN_SCP, FEATS_SCP, RECORDINGS_JSONL, SUPERVISIONS_JSONL, VAD_SCP, WAV_SCP
+from dnf.experiment.layout import (
+    ALI_SCP,
+    CMVN_SCP,
+    FEATS_SCP,
+    RECORDINGS_JSONL,
+    SEGMENTS,
+    SPK2GENDER,
+    SPK2UTT,
+    SUPERVISIONS_JSONL,
+    UTT2CLASS,
+    UTT2DUR,
+    UTT2NUM_FRAMES,
+    UTT2SCORE,
+    UTT2SPK,
+    VAD_SCP,
+    WAV_SCP,
+)
 
 RECORDINGS = RECORDINGS_JSONL
 SUPERVISIONS = SUPERVISIONS_JSONL
@@ -27,13 +43,15 @@ MANIFESTS = (RECORDINGS, SUPERVISIONS)
 
 # Tables by what their key is. Other files called utt2*, spk2* or reco2* are carried along but not checked.
 BY_UTTERANCE = (
-    *("segments", FEATS_SCP, VAD_SCP, ALI_SCP, "text", "utt2dur", "utt2num_frames", "utt2class", "utt2score"),
+    *(SEGMENTS, FEATS_SCP, VAD_SCP, ALI_SCP, "text", UTT2DUR, UTT2NUM_FRAMES, UTT2CLASS, UTT2SCORE),
     *("utt2lang", "utt2uniq", "utt2warp"),
 )
-BY_SPEAKER = (CMVN_SCP, "spk2gender", "spk2warp")
+BY_SPEAKER = (CMVN_SCP, SPK2GENDER, "spk2warp")
 BY_RECORDING = (WAV_SCP, "reco2dur", "reco2file_and_channel")
-PARTIAL = ("utt2score",)  # may lack some of its keys
-GLOBAL = ("frame_shift",)  # one value for the whole set
+# May lack some of its keys
+PARTIAL = (UTT2SCORE,)
+# One value for the whole set
+GLOBAL = ("frame_shift",)
 
 FIX = "python3 -m dnf datadir fix"
 
@@ -79,33 +97,33 @@ def is_times(value: str) -> bool:
 
 # For each table: is this a value, and what is one.
 VALUES: dict[str, tuple[Callable[[str], object], str]] = {
-    "utt2spk": (re.compile(r"\S+").fullmatch, "one speaker id"),
-    "spk2utt": (re.compile(r"\S.*").fullmatch, "a list of utterance ids"),
-    "segments": (is_times, "'recording start end' in seconds with 0 <= start < end"),
-    "feats.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
-    "vad.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
-    "ali.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
-    "cmvn.scp": (ARCHIVE.fullmatch, "'archive:offset'"),
-    "wav.scp": (lambda value: value and not value.startswith("~"), "a file name ('~' is not expanded)"),
+    UTT2SPK: (re.compile(r"\S+").fullmatch, "one speaker id"),
+    SPK2UTT: (re.compile(r"\S.*").fullmatch, "a list of utterance ids"),
+    SEGMENTS: (is_times, "'recording start end' in seconds with 0 <= start < end"),
+    FEATS_SCP: (ARCHIVE.fullmatch, "'archive:offset'"),
+    VAD_SCP: (ARCHIVE.fullmatch, "'archive:offset'"),
+    ALI_SCP: (ARCHIVE.fullmatch, "'archive:offset'"),
+    CMVN_SCP: (ARCHIVE.fullmatch, "'archive:offset'"),
+    WAV_SCP: (lambda value: value and not value.startswith("~"), "a file name ('~' is not expanded)"),
     "text": (
         lambda value: not NOT_TEXT.search(value) and not {"<s>", "</s>", "#0"} & set(value.split()),
         "words between blanks, without control characters, other white space, <s>, </s> or #0",
     ),
-    "utt2dur": (lambda value: number_of(value) > 0, "a number of seconds above 0"),
+    UTT2DUR: (lambda value: number_of(value) > 0, "a number of seconds above 0"),
     "reco2dur": (lambda value: number_of(value) > 0, "a number of seconds above 0"),
-    "utt2num_frames": (re.compile("[1-9][0-9]*").fullmatch, "a whole number above 0"),
-    "utt2class": (is_class_name, "a class name like en or zh_cn (letters a-z, digits, underscore)"),
-    "utt2score": (lambda value: math.isfinite(number_of(value)), "a number"),
+    UTT2NUM_FRAMES: (re.compile("[1-9][0-9]*").fullmatch, "a whole number above 0"),
+    UTT2CLASS: (is_class_name, "a class name like en or zh_cn (letters a-z, digits, underscore)"),
+    UTT2SCORE: (lambda value: math.isfinite(number_of(value)), "a number"),
     "utt2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),
     "spk2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),
-    "spk2gender": (re.compile("[mf]").fullmatch, "m or f"),
+    SPK2GENDER: (re.compile("[mf]").fullmatch, "m or f"),
     "reco2file_and_channel": (re.compile("[^ \t]+[ \t]+[AB1]").fullmatch, "'file A' or 'file B'"),
 }
 
 
 def key_of(name: str) -> str | None:
     """What the table ``name`` has as key: utterance, speaker or recording; ``None`` for utt2spk, spk2utt and others."""
-    if name in ("utt2spk", "spk2utt"):
+    if name in (UTT2SPK, SPK2UTT):
         return None
     prefix = re.fullmatch("(utt|spk|reco)2[a-z0-9_]+", name)
     if name in BY_UTTERANCE or prefix and prefix[1] == "utt":
@@ -198,7 +216,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
         raise ValueError(f"{path} line {number}: not {encoding.upper()}; convert the file with iconv") from None
 
 
-def read_lines(path: Path, loose: bool = False) -> list[str]:
+def read_lines(path: Path, *, loose: bool = False) -> list[str]:
     text = read_text(path)
     if text.startswith("\ufeff"):
         raise ValueError(f"{path} line 1: begins with a byte-order mark; save the file without it")
@@ -245,7 +263,7 @@ def render_table(mapping: dict[str, str]) -> bytes:
     return "".join(f"{key} {mapping[key]}".rstrip(" ") + "\n" for key in sorted(mapping)).encode("utf-8")
 
 
-def read_manifest(path: Path, loose: bool = False) -> dict[str, dict]:
+def read_manifest(path: Path, *, loose: bool = False) -> dict[str, dict]:
     """Records of a Lhotse manifest by id; ``loose`` allows repeated lines.
 
     Raises:

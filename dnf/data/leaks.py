@@ -6,6 +6,7 @@ beginning, and where that is the same by the hash of all of it. Hashes are kept 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -21,11 +22,10 @@ from typing import NamedTuple
 from dnf.data.kaldi_files import normal, read_manifest, read_table
 from dnf.experiment.files import replace_file
 from dnf.experiment.layout import RECORDINGS_JSONL, SUPERVISIONS_JSONL
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 
 log = logging.getLogger(__name__)
 
-HASHES = "hashes.tsv"
 TEXT = "text"
 BEGINNING = 0.25  # seconds
 BLOCK = 10.0
@@ -64,8 +64,10 @@ def read_spoken(directory: Path) -> Iterator[Spoken]:
         )
 
 
-def check_recordings(directories: Iterable[Path], data: Data, hashes: Path) -> None:
+def check_recordings(directories: Iterable[Path], data: DataSettings, hashes: Path) -> None:
     """Raise ``ValueError`` where a recording has two classes, or is of train or dev and of a set of another role.
+
+    With ``data.shared_speakers`` the second is only said.
 
     Args:
         directories: the sets.
@@ -78,9 +80,18 @@ def check_recordings(directories: Iterable[Path], data: Data, hashes: Path) -> N
     by_recording: dict[str, list[Spoken]] = defaultdict(list)
     for utterance in spoken:
         by_recording[same.get(utterance.path, utterance.path)].append(utterance)
+    shared = []
     for utterances in by_recording.values():
         for one, other in overlapping(utterances):
-            check_pair(one, other, roles)
+            if one.name != other.name:
+                raise ValueError(f"{say_pair(one, other)}; correct its class, or leave it out")
+            if roles.get(one.set) != roles.get(other.set):
+                shared.append((one, other))
+    if shared:
+        said = f"{say_pair(*shared[0])}, and {len(shared) - 1} more like it: scores on recordings of the training data say nothing"
+        if not data.shared_speakers:
+            raise ValueError(f"{said}; take it out of one of the two")
+        log.warning("%s (data.shared_speakers=true)", said)
 
 
 def overlapping(utterances: list[Spoken]) -> Iterator[tuple[Spoken, Spoken]]:
@@ -95,17 +106,10 @@ def overlapping(utterances: list[Spoken]) -> Iterator[tuple[Spoken, Spoken]]:
                 yield one, other
 
 
-def check_pair(one: Spoken, other: Spoken, roles: Mapping[str, str]) -> None:
-    """Raise ``ValueError`` where two utterances of one recording contradict each other."""
-    what = f"recording {one.path}"
-    what += "" if one.path == other.path else f" has the same samples as {other.path}"
-    what += f": it is {one} and {other}"
-    if one.name != other.name:
-        raise ValueError(f"{what}; correct its class, or leave it out")
-    if roles.get(one.set) != roles.get(other.set):
-        raise ValueError(
-            f"{what}: scores on recordings of the training data say nothing; take it out of one of the two"
-        )
+def say_pair(one: Spoken, other: Spoken) -> str:
+    """Two utterances of one recording, in words."""
+    same = "" if one.path == other.path else f" has the same samples as {other.path}"
+    return f"recording {one.path}{same}: it is {one} and {other}"
 
 
 def same_content(spoken: Iterable[Spoken], roles: Mapping[str, str], hashes: Path) -> dict[str, str]:
@@ -134,10 +138,9 @@ class Hashes:
 
     def __init__(self, path: Path):
         self.path, self.known = path, {}
-        try:
+        # a damaged file is made again
+        with contextlib.suppress(OSError, ValueError):
             self.known = {tuple(key): digest for *key, digest in map(json.loads, path.read_text("utf-8").splitlines())}
-        except (OSError, ValueError):  # none yet, or a damaged one, which is made again
-            pass
         self.used: dict[tuple, str] = {}
 
     def of(self, paths: list[str], whole: bool) -> dict[str, str]:
@@ -176,7 +179,7 @@ def digest(path: str, whole: bool) -> str:
     return made.hexdigest()
 
 
-def say_shared_words(directories: Iterable[Path], data: Data) -> None:
+def say_shared_words(directories: Iterable[Path], data: DataSettings) -> None:
     """Say for each set that is not for training which share of its utterances and words the training sets have, too."""
     texts = {
         directory.name: list(map(words_of, read_table(directory / TEXT).values()))

@@ -15,55 +15,68 @@ from pathlib import Path
 
 from dnf.data.kaldi_files import Spellings, read_table, write_table
 from dnf.data.manifests import Utterance, absolute, check_rejected, is_visible, manifests, number
-from dnf.data.recordings_table import NEEDED, SUFFIXES, read_recordings_table
+from dnf.data.recordings_table import NEEDED, read_recordings_table
 from dnf.data.splits import check_splits, speaker_classes
 from dnf.data.validate import validate
 from dnf.data.write_set import write_set
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, REJECTED_TXT, UTT2CLASS, UTT2SPK, WAV_SCP
+from dnf.experiment.files import replace_file
+from dnf.experiment.layout import (
+    CLASSES_TXT,
+    CONFIG_YAML,
+    RECORDINGS_CSV,
+    RECORDINGS_TSV,
+    REJECTED_TXT,
+    SEGMENTS,
+    SPK2GENDER,
+    UTT2CLASS,
+    UTT2SCORE,
+    UTT2SPK,
+    WAV_SCP,
+)
 
 log = logging.getLogger(__name__)
 
-TABLES = tuple(f"recordings{suffix}" for suffix in SUFFIXES)
+TABLES = (RECORDINGS_TSV, RECORDINGS_CSV)
 DEV_SHARE = 0.15
 
 
-def read_kaldi(directory: Path, base: Path, allow_pipes: bool) -> list[Utterance]:
+def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Utterance]:
     """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
     validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False, odd_times=True)
     if not (directory / UTT2CLASS).is_file():
         raise ValueError(f"{directory / 'utt2class'}: no such file; write '<utterance> <class>' a line")
-    tables = {name: read_table(directory / name) for name in (WAV_SCP, "utt2spk", "utt2class")}
+    tables = {name: read_table(directory / name) for name in (WAV_SCP, UTT2SPK, UTT2CLASS)}
     extra = {
         name: read_table(directory / name) if (directory / name).is_file() else {}
-        for name in ("segments", "utt2score", "text", "spk2gender")
+        for name in (SEGMENTS, UTT2SCORE, "text", SPK2GENDER)
     }
-    found = []
-    for utt, speaker in tables["utt2spk"].items():
+    utterances = []
+    for utt, speaker in tables[UTT2SPK].items():
         recording, start, end = utt, 0.0, None
-        if extra["segments"]:
-            recording, first, last = extra["segments"][utt].split()
+        if extra[SEGMENTS]:
+            recording, first, last = extra[SEGMENTS][utt].split()
             start, end = float(first), float(last)
-        score = extra["utt2score"].get(utt)
-        found.append(
+        score = extra[UTT2SCORE].get(utt)
+        utterances.append(
             Utterance(
                 utt,
                 recording,
                 absolute(tables[WAV_SCP][recording], base),
                 speaker,
-                tables["utt2class"][utt],
+                tables[UTT2CLASS][utt],
                 start,
                 end,
                 None if score is None else number(score, f"{directory / 'utt2score'}: {utt}"),
-                extra["spk2gender"].get(speaker),
+                extra[SPK2GENDER].get(speaker),
                 extra["text"].get(utt),
             )
         )
-    return found
+    return utterances
 
 
-def read_sets(directory: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
+def read_sets(directory: Path, *, allow_pipes: bool) -> dict[str, list[Utterance]]:
     """Utterances by set, from the table or the data directories of ``directory``."""
     if not directory.is_dir():
         reason = "is not a folder" if directory.exists() else "no such folder"
@@ -76,9 +89,9 @@ def read_sets(directory: Path, allow_pipes: bool) -> dict[str, list[Utterance]]:
             "of which one would be passed over; take away what is not meant"
         )
     if tables:
-        sets = read_recordings_table(tables[0], (*NEEDED, "set"), allow_pipes)
+        sets = read_recordings_table(tables[0], (*NEEDED, "set"), allow_pipes=allow_pipes)
     else:
-        sets = {path.parent.name: read_kaldi(path.parent, directory, allow_pipes) for path in kaldi}
+        sets = {path.parent.name: read_kaldi(path.parent, directory, allow_pipes=allow_pipes) for path in kaldi}
     if not sets.get("train"):
         raise ValueError(
             f"--data {directory}: no set 'train': expected data directories train/ [dev/] <test sets>/ or {' or '.join(TABLES)}"
@@ -128,9 +141,9 @@ def check_order(name: str, utterances: list[Utterance]) -> None:
             )
 
 
-def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> None:
+def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) -> None:
     """Write a data directory of each set below ``out``, and ``classes.txt``; nothing before all of it is checked."""
-    sets = read_sets(directory, allow_pipes)
+    sets = read_sets(directory, allow_pipes=allow_pipes)
     if "dev" not in sets:
         sets["train"], sets["dev"] = split_dev(sets["train"], config.seed)
         log.info("no dev set: %d utterances of train set apart by speaker", len(sets["dev"]))
@@ -161,7 +174,7 @@ def prepare(directory: Path, out: Path, config: Config, allow_pipes: bool) -> No
             len({s.speaker for s in supervisions}),
             len(rejected),
         )
-    (out / CLASSES_TXT).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    replace_file(out / CLASSES_TXT, "".join(f"{name}\n" for name in classes))
 
 
 def write_rejected(directory: Path, rejected: dict[str, str]) -> None:
@@ -181,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         "--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)"
     )
     args = parser.parse_args(argv)
-    prepare(args.directory, args.out, Config.load(args.out / CONFIG_YAML), args.allow_pipes == "true")
+    prepare(args.directory, args.out, Config.load(args.out / CONFIG_YAML), allow_pipes=args.allow_pipes == "true")
     return 0
 
 

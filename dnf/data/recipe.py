@@ -22,7 +22,8 @@ from lhotse.utils import fastcopy
 from dnf.data.kaldi_files import write_table
 from dnf.data.manifests import Utterance, check_rejected, identifier, manifests
 from dnf.data.write_set import write_set
-from dnf.experiment.layout import CLASSES_TXT, MISSING_TXT, UTT2SPK
+from dnf.experiment.files import replace_file
+from dnf.experiment.layout import CLASSES_TXT, LISTS, MISSING_TXT, UTT2SPK
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def given(corpora: Sequence[Corpus], paths: Mapping[str, Path | None]) -> dict[s
     Raises:
         ValueError: a path that is not there, or none given at all.
     """
-    found = {}
+    path_of = {}
     for corpus in corpora:
         path = paths.get(corpus.name)
         if path is None:
@@ -83,11 +84,11 @@ def given(corpora: Sequence[Corpus], paths: Mapping[str, Path | None]) -> dict[s
         elif not path.exists():
             raise ValueError(f"--{corpus.name} {path}: not there; expected {corpus.layout}")
         else:
-            found[corpus.name] = path
-    if not found:
+            path_of[corpus.name] = path
+    if not path_of:
         options = "; ".join(f"--{corpus.name} ({corpus.layout})" for corpus in corpora)
         raise ValueError(f"no corpus is named; give at least one of: {options}")
-    return found
+    return path_of
 
 
 def make(name: str, spoken: Sequence[Utterance], output_dir: Path, max_rejected: float) -> Manifests:
@@ -100,7 +101,7 @@ def make(name: str, spoken: Sequence[Utterance], output_dir: Path, max_rejected:
         raise ValueError(f"corpus {name}: no recording found")
     recordings, supervisions, rejected = manifests(spoken)
     check_rejected(rejected, len(spoken), max_rejected, f"corpus {name}")
-    path = output_dir / "lists" / f"{name}_rejected.txt"
+    path = output_dir / LISTS / f"{name}_rejected.txt"
     path.unlink(missing_ok=True)
     if rejected:
         log.warning("corpus %s: %d of %d utterances rejected, listed in %s", name, len(rejected), len(spoken), path)
@@ -204,9 +205,9 @@ def divide(seconds: Mapping[str, float], shares: Mapping[str, float], seed: int)
 
 def write_list(output_dir: Path, name: str, ids: Iterable[str]) -> None:
     """Write ``lists/<name>.txt``, an id a line: what fixed a set."""
-    path = output_dir / "lists" / f"{name}.txt"
+    path = output_dir / LISTS / f"{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{one}\n" for one in sorted(ids)), encoding="utf-8")
+    replace_file(path, "".join(f"{one}\n" for one in sorted(ids)))
 
 
 def expect(what: str, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
@@ -254,7 +255,7 @@ def write(
             hours,
         )
         classes |= of_set
-    (output_dir / CLASSES_TXT).write_text("".join(f"{name}\n" for name in sorted(classes)), encoding="utf-8")
+    replace_file(output_dir / CLASSES_TXT, "".join(f"{name}\n" for name in sorted(classes)))
     missing = {
         name: f"--{corpus.name} PATH ({corpus.layout})"
         for corpus in corpora

@@ -24,7 +24,7 @@ GENDERS = {"m": "m", "f": "f", "male": "m", "female": "f"}
 
 
 def read_recordings_table(
-    path: Path, needed: Sequence[str] = NEEDED, allow_pipes: bool = False, scores: tuple[float, float] | None = None
+    path: Path, needed: Sequence[str] = NEEDED, *, allow_pipes: bool = False, scores: tuple[float, float] | None = None
 ) -> dict[str, list[Utterance]]:
     """Utterances by set; without a column ``set`` they all stand under ``""``.
 
@@ -53,7 +53,7 @@ def read_recordings_table(
     genders: dict[str, tuple[str, int]] = {}
     for line, row in rows:
         where = f"{path}: line {line}"
-        utterance = read_row(row, needed, path.parent, where, allow_pipes, scores)
+        utterance = read_row(row, needed, path.parent, where, scores, allow_pipes=allow_pipes)
         if utterance.id in seen:
             raise ValueError(
                 f"{where}: utterance {utterance.id} stands in line {seen[utterance.id]} already; "
@@ -133,7 +133,7 @@ def unquoted(cell: str) -> str:
 
 
 def read_row(
-    row: dict, needed: Sequence[str], folder: Path, where: str, allow_pipes: bool, scores: tuple[float, float] | None
+    row: dict, needed: Sequence[str], folder: Path, where: str, scores: tuple[float, float] | None, *, allow_pipes: bool
 ) -> Utterance:
     """One line of the table."""
     empty = [name for name in needed if not (row[name] or "").strip()]

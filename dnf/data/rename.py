@@ -40,4 +40,4 @@ def renamed(data: DataSet, ids: dict[str, str]) -> DataSet:
             if name == SUPERVISIONS:
                 record["recording_id"] = of_recording.get(record["recording_id"], record["recording_id"])
         manifests[name] = {record["id"]: record for record in sorted(found, key=lambda record: record["id"])}
-    return DataSet(tables, manifests, data.values)
+    return DataSet(tables, manifests)

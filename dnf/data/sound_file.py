@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -16,7 +17,7 @@ from dnf.experiment import entry
 
 LONGEST = 300  # characters of a cause, of which the end says most
 TOLERANCE = 0.025  # seconds that may lack at the end, as Lhotse has it
-SAID = re.compile(r"(?:SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)")  # libsndfile on AIFF, AU and W64
+SAID = re.compile(r"riff *: (\d+) \(should be (\d+)\)")  # libsndfile on W64
 
 
 def unusable(path: str | Path) -> str:
@@ -33,17 +34,15 @@ def unusable(path: str | Path) -> str:
     if said := sphere.cut_off(path):
         return cut_off(*said)
     with open(path, "rb") as file:
-        reason, magic = header_fault(file, os.path.getsize(path)), (file.seek(0), file.read(4))[1]
-    if magic in (b"FORM", b".snd", b"riff") and not reason:
-        fault = SAID.search(soundfile.info(str(path)).extra_info)
-        lengths = (int(fault[1]), int(fault[2])) if fault else (0, 0)
-        if lengths[0] - lengths[1] > 1 and lengths[0] < wav_header.STREAMED:
-            return cut_off(*lengths)
-    return reason
+        if file.read(4) != b"riff":
+            return header_fault(file, os.path.getsize(path))
+    fault = SAID.search(soundfile.info(str(path)).extra_info)
+    said, there = (int(fault[1]), int(fault[2])) if fault else (0, 0)
+    return cut_off(said, there) if said - there > 1 and said < wav_header.STREAMED else ""
 
 
 def header_fault(file, size: int) -> str:
-    """What is wrong with the length that the header of a RIFF file says; empty for other files."""
+    """What is wrong with the length that the header of a WAV, AIFF or AU file says; empty for other files."""
     samples = wav_header.find_samples(file, size)
     if samples is None or samples.fits or samples.unknown:
         return ""
@@ -66,22 +65,18 @@ def count_samples(path: str | Path) -> tuple[int, int, int]:
     """How many samples a file's header says, how many can be decoded, and its rate, Hz."""
     with soundfile.SoundFile(wav_header.to_open(path)) as file:
         count = 0
-        try:
+        with contextlib.suppress(soundfile.SoundFileError):
             while len(block := file.read(1 << 14, dtype="float32", always_2d=True)):
                 count += len(block)
-        except soundfile.SoundFileError:
-            pass
         return file.frames, count, file.samplerate
 
 
 def failure(path: str | Path, error: Exception) -> str:
     """Why reading a file that has a good header failed, and what to do."""
-    try:
+    with contextlib.suppress(OSError, soundfile.SoundFileError):
         said, there, rate = count_samples(path)
         if said - there > TOLERANCE * rate:
             return cut_off(said, there, "samples")
-    except (OSError, soundfile.SoundFileError):
-        pass
     return f"cannot be read ({cause(error, path)}); restore or leave out the file"
 
 
@@ -114,6 +109,6 @@ def run_pipe(command: str) -> bytes:
     if reason := header_fault(io.BytesIO(data), len(data)):
         raise ValueError(f"what the command writes is {reason}")
     samples = wav_header.find_samples(io.BytesIO(data), len(data))
-    if samples and samples.unknown and samples.said == 0:
+    if samples and samples.unknown:
         wav_header.mend(data, samples)
     return bytes(data)

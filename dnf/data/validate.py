@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from dnf.data.kaldi_files import (
     read_table,
     read_text,
 )
-from dnf.experiment.layout import SEGMENTS, SPK2UTT, UTT2SPK, WAV_SCP
+from dnf.experiment.layout import FEATS_SCP, SEGMENTS, SPK2UTT, UTT2CLASS, UTT2DUR, UTT2NUM_FRAMES, UTT2SPK, WAV_SCP
 
 
 @dataclass(frozen=True)
@@ -87,42 +87,54 @@ def validate(
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(f"{directory}: no such data directory")
-    needed = {"utt2spk": True, "spk2utt": need_spk2utt, "wav.scp": need_wav, "feats.scp": need_feats}
-    for name, is_needed in needed.items():
-        if is_needed and not (directory / name).is_file():
-            hint = f"run {FIX} {directory}" if name == "spk2utt" else "make it, or name another directory"
-            raise ValueError(f"{directory / name}: no such file; {hint}")
-    names = ["utt2spk", "spk2utt", *BY_UTTERANCE, *BY_SPEAKER, *BY_RECORDING]
-    tables = {
-        name: read_checked(directory / name, allow_pipes, odd_times) for name in names if (directory / name).is_file()
-    }
-    utt2spk = tables["utt2spk"]
+    check_needed(directory, {UTT2SPK: True, SPK2UTT: need_spk2utt, WAV_SCP: need_wav, FEATS_SCP: need_feats})
+    names = [UTT2SPK, SPK2UTT, *BY_UTTERANCE, *BY_SPEAKER, *BY_RECORDING]
+    paths = {name: directory / name for name in names if (directory / name).is_file()}
+    tables = {name: read_checked(path, allow_pipes=allow_pipes, odd_times=odd_times) for name, path in paths.items()}
+    utt2spk = tables[UTT2SPK]
     if not utt2spk:
         raise ValueError(f"{directory}/utt2spk: no utterances; make the set again")
-    tables.setdefault("spk2utt", spk2utt_of(utt2spk))
-    spellings = Spellings(f"{directory}/utt2spk ")
+    tables.setdefault(SPK2UTT, spk2utt_of(utt2spk))
+    spellings = Spellings(f"{directory / UTT2SPK} ")
     for line, speaker in enumerate(utt2spk.values(), 1):
         spellings.check("speaker", speaker, f"line {line}")
-    check_spk2utt(directory, utt2spk, tables["spk2utt"], spk_sort)
-    check_recordings(directory, tables, wav_files)
+    if spk_sort:
+        check_speaker_order(directory / UTT2SPK)
+    check_spk2utt(directory, utt2spk, tables[SPK2UTT])
+    check_recordings(directory, tables)
+    if wav_files:
+        check_wav_files(directory, tables.get(WAV_SCP, {}))
+    check_other_tables(directory, tables)
+    check_classes(directory, tables, classes)
+    manifests = {
+        name: read_manifest(directory / name) for name in (RECORDINGS, SUPERVISIONS) if (directory / name).is_file()
+    }
+    check_manifests(directory, tables, manifests, allow_pipes=allow_pipes)
+    return count(tables, manifests)
+
+
+def check_needed(directory: Path, needed: Mapping[str, bool]) -> None:
+    """The files that have to be there are there."""
+    for name, is_needed in needed.items():
+        if is_needed and not (directory / name).is_file():
+            hint = f"run {FIX} {directory}" if name == SPK2UTT else "make it, or name another directory"
+            raise ValueError(f"{directory / name}: no such file; {hint}")
+
+
+def check_other_tables(directory: Path, tables: dict[str, dict[str, str]]) -> None:
+    """Tables by utterance and by speaker have the keys they should have, and values of the whole set are numbers."""
     for name, table in tables.items():
         if name in BY_UTTERANCE:
-            check_keys(directory / name, table, directory / UTT2SPK, utt2spk, partial=name in PARTIAL)
+            check_keys(directory / name, table, directory / UTT2SPK, tables[UTT2SPK], partial=name in PARTIAL)
         elif name in BY_SPEAKER:
-            check_keys(directory / name, table, directory / SPK2UTT, tables["spk2utt"], what="speakers")
-    check_classes(directory, tables, classes)
+            check_keys(directory / name, table, directory / SPK2UTT, tables[SPK2UTT], what="speakers")
     for name in GLOBAL:
         path = directory / name
         if path.is_file() and not number_of(read_text(path).strip()) > 0:
             raise ValueError(f"{path}: not a number above 0; write the seconds from frame to frame, as 0.01")
-    manifests = {
-        name: read_manifest(directory / name) for name in (RECORDINGS, SUPERVISIONS) if (directory / name).is_file()
-    }
-    check_manifests(directory, tables, manifests, allow_pipes)
-    return count(tables, manifests)
 
 
-def read_checked(path: Path, allow_pipes: bool, odd_times: bool = False) -> dict[str, str]:
+def read_checked(path: Path, *, allow_pipes: bool, odd_times: bool = False) -> dict[str, str]:
     """Read a table and check each value on its own."""
     table = read_table(path)
     is_value, wanted = VALUES.get(path.name, (None, ""))
@@ -146,25 +158,28 @@ def are_times(value: str) -> bool:
     return len(fields) == 3 and all(math.isfinite(number_of(field)) for field in fields[1:])
 
 
-def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, str], spk_sort: bool) -> None:
-    """utt2spk stays sorted when sorted by speaker, and spk2utt says the same."""
-    if spk_sort:
-        lines = read_lines(directory / UTT2SPK)
-        by_speaker = sorted(lines, key=lambda line: (line[len(re.split("[ \t]", line, maxsplit=1)[0]) :], line))
-        for at, (line, other) in enumerate(zip(lines, by_speaker, strict=True), 1):
-            if line != other:
-                raise ValueError(
-                    f"{directory}/utt2spk line {at}: {line!r} stands where {other!r} would if sorted by speaker; "
-                    f"{why_mixed(line, other, directory)}"
-                )
+def check_speaker_order(path: Path) -> None:
+    """The file utt2spk stays sorted when sorted by speaker."""
+    lines = read_lines(path)
+    by_speaker = sorted(lines, key=lambda line: (line[len(re.split("[ \t]", line, maxsplit=1)[0]) :], line))
+    for number, (line, other) in enumerate(zip(lines, by_speaker, strict=True), 1):
+        if line != other:
+            raise ValueError(
+                f"{path} line {number}: {line!r} stands where {other!r} would if sorted by speaker; "
+                f"{why_mixed(line, other, path.parent)}"
+            )
+
+
+def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, str]) -> None:
+    """The table spk2utt says the same as utt2spk."""
     wanted: dict[str, list[str]] = {}
     for utterance, speaker in utt2spk.items():
         wanted.setdefault(speaker, []).append(utterance)
     check_keys(directory / SPK2UTT, spk2utt, directory / UTT2SPK, sorted(wanted), what="speakers")
     for line, (speaker, utterances) in enumerate(spk2utt.items(), 1):
-        found = re.split("[ \t]+", utterances)
-        if found != wanted[speaker]:
-            differ = sorted(set(found) ^ set(wanted[speaker]))
+        listed = re.split("[ \t]+", utterances)
+        if listed != wanted[speaker]:
+            differ = sorted(set(listed) ^ set(wanted[speaker]))
             raise ValueError(
                 f"{directory}/spk2utt line {line}: speaker {speaker!r} has other utterances than in utt2spk "
                 f"({few(differ) if differ else 'in another order, or twice'}); run {FIX} {directory}"
@@ -184,9 +199,9 @@ def why_mixed(line: str, other: str, directory: Path) -> str:
     return "make speaker ids the beginning of utterance ids, as in spk-utt"
 
 
-def check_recordings(directory: Path, tables: dict[str, dict[str, str]], wav_files: bool) -> None:
-    """wav.scp, segments and the tables by recording agree, and the audio files are there."""
-    wav, segments = tables.get(WAV_SCP), tables.get("segments")
+def check_recordings(directory: Path, tables: dict[str, dict[str, str]]) -> None:
+    """wav.scp, segments and the tables by recording agree."""
+    wav, segments = tables.get(WAV_SCP), tables.get(SEGMENTS)
     if wav is None:
         if segments is not None:
             raise ValueError(f"{directory}/segments: there is no wav.scp beside it; make it, or remove segments")
@@ -194,33 +209,35 @@ def check_recordings(directory: Path, tables: dict[str, dict[str, str]], wav_fil
         recordings = sorted({re.split("[ \t]", value)[0] for value in segments.values()})
         check_keys(directory / WAV_SCP, wav, directory / SEGMENTS, recordings, what="recordings")
     else:
-        check_keys(directory / WAV_SCP, wav, directory / UTT2SPK, tables["utt2spk"])
+        check_keys(directory / WAV_SCP, wav, directory / UTT2SPK, tables[UTT2SPK])
     for name in BY_RECORDING[1:]:
         if name in tables:
-            keys, by = (wav, WAV_SCP) if wav is not None else (tables["utt2spk"], "utt2spk")
+            keys, by = (wav, WAV_SCP) if wav is not None else (tables[UTT2SPK], UTT2SPK)
             check_keys(directory / name, tables[name], directory / by, keys, what="recordings")
-    if wav is not None and wav_files:
-        files = [
-            (line, key, value) for line, (key, value) in enumerate(wav.items(), 1) if not value.strip().endswith("|")
-        ]
-        missing = [
-            (line, key, value)
-            for line, key, value in files
-            if not os.path.isfile(value) and not os.path.isfile(re.sub(r":[0-9]+$", "", value))
-        ]
-        if missing:
-            line, key, value = missing[0]
-            reason = not_a_file(value).replace("no such file", "is not there")
-            raise ValueError(
-                f"{directory}/wav.scp line {line}: the audio file of {key!r} {reason}: {value} "
-                f"({len(missing)} of {len(wav)} are missing); put it there, or remove its line and "
-                f"run {FIX} {directory}"
-            )
+
+
+def check_wav_files(directory: Path, wav: dict[str, str]) -> None:
+    """The audio files that wav.scp names are there."""
+    missing = [
+        (line, key, value)
+        for line, (key, value) in enumerate(wav.items(), 1)
+        if not value.strip().endswith("|")
+        and not os.path.isfile(value)
+        and not os.path.isfile(re.sub(r":[0-9]+$", "", value))
+    ]
+    if missing:
+        line, key, value = missing[0]
+        reason = not_a_file(value).replace("no such file", "is not there")
+        raise ValueError(
+            f"{directory}/wav.scp line {line}: the audio file of {key!r} {reason}: {value} "
+            f"({len(missing)} of {len(wav)} are missing); put it there, or remove its line and "
+            f"run {FIX} {directory}"
+        )
 
 
 def check_classes(directory: Path, tables: dict[str, dict[str, str]], classes: Path | str | None) -> None:
     """Every speaker has one class, and every class is in the list of classes."""
-    utt2spk, utt2class = tables["utt2spk"], tables.get("utt2class", {})
+    utt2spk, utt2class = tables[UTT2SPK], tables.get(UTT2CLASS, {})
     class_of: dict[str, tuple[str, str]] = {}
     for line, (utterance, name) in enumerate(utt2class.items(), 1):
         first, other = class_of.setdefault(utt2spk[utterance], (utterance, name))
@@ -244,7 +261,7 @@ def check_classes(directory: Path, tables: dict[str, dict[str, str]], classes: P
 
 
 def check_manifests(
-    directory: Path, tables: dict[str, dict[str, str]], manifests: dict[str, dict], allow_pipes: bool
+    directory: Path, tables: dict[str, dict[str, str]], manifests: dict[str, dict], *, allow_pipes: bool
 ) -> None:
     """The Lhotse manifests have the recordings and utterances of the tables, with the same speakers and classes."""
     recordings, supervisions = manifests.get(RECORDINGS), manifests.get(SUPERVISIONS)
@@ -260,17 +277,17 @@ def check_manifests(
                 )
     if supervisions is None:
         return
-    check_keys(directory / SUPERVISIONS, supervisions, directory / UTT2SPK, tables["utt2spk"])
+    check_keys(directory / SUPERVISIONS, supervisions, directory / UTT2SPK, tables[UTT2SPK])
     for line, (name, record) in enumerate(supervisions.items(), 1):
         where = f"{directory / SUPERVISIONS} line {line}: {name!r}"
         if recordings is not None and record.get("recording_id") not in recordings:
             raise ValueError(f"{where} is of recording {record.get('recording_id')!r}, not in {RECORDINGS}; {remedy}")
-        for field, found, table in (
-            ("speaker", record.get("speaker"), "utt2spk"),
-            ("class", (record.get("custom") or {}).get("class"), "utt2class"),
+        for field, value, table in (
+            ("speaker", record.get("speaker"), UTT2SPK),
+            ("class", (record.get("custom") or {}).get("class"), UTT2CLASS),
         ):
-            if found is not None and table in tables and found != tables[table][name]:
-                raise ValueError(f"{where} has {field} {found!r}, but {tables[table][name]!r} in {table}; mend one")
+            if value is not None and table in tables and value != tables[table][name]:
+                raise ValueError(f"{where} has {field} {value!r}, but {tables[table][name]!r} in {table}; mend one")
 
 
 def check_keys(
@@ -278,6 +295,7 @@ def check_keys(
     keys: Collection[str],
     other: Path,
     expected: Collection[str],
+    *,
     what: str = "utterances",
     partial: bool = False,
 ) -> None:
@@ -300,22 +318,12 @@ def few(names: list[str]) -> str:
 
 def count(tables: dict[str, dict[str, str]], manifests: dict[str, dict]) -> Counts:
     recordings = tables.get(WAV_SCP, manifests.get(RECORDINGS))
-    durations, frames = tables.get("utt2dur"), tables.get("utt2num_frames")
+    durations, frames = tables.get(UTT2DUR), tables.get(UTT2NUM_FRAMES)
     return Counts(
-        utterances=len(tables["utt2spk"]),
-        speakers=len(tables["spk2utt"]),
+        utterances=len(tables[UTT2SPK]),
+        speakers=len(tables[SPK2UTT]),
         recordings=None if recordings is None else len(recordings),
         seconds=None if durations is None else sum(map(float, durations.values())),
         frames=None if frames is None else sum(map(int, frames.values())),
-        classes=dict(sorted(Counter(tables.get("utt2class", {}).values()).items())),
+        classes=dict(sorted(Counter(tables.get(UTT2CLASS, {}).values()).items())),
     )
-
-
-def check_disjoint(directories: Iterable[Path | str]) -> None:
-    """Raise ``ValueError`` if a speaker is in two of the sets, as a test set's speaker in training would be."""
-    set_of: dict[str, Path] = {}
-    for directory in map(Path, directories):
-        for speaker in sorted(set(read_table(directory / UTT2SPK).values())):
-            other = set_of.setdefault(normal(speaker), directory)
-            if other != directory:
-                raise ValueError(f"speaker {speaker!r} is in {other} and in {directory}; leave it out of one")

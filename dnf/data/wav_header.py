@@ -1,4 +1,4 @@
-"""How long the samples of a RIFF file are: what its header says, and what is there.
+"""How long the samples of a WAV, AIFF or AU file are: what its header says, and what is there.
 
 The header is believed when it fits: the samples end where the file does, or more chunks follow them. A length that
 stands for one that the writer did not know is read as "to the end of the file". Anything else is a damaged file.
@@ -15,7 +15,10 @@ from lhotse.audio.backend import LibsndfileBackend
 STREAMED = 0x7FFF0000  # a pipe's writer leaves this or more as the length of what it cannot know
 ROUND = (1 << 20, 10**7)  # other writers leave a multiple of these
 HEADER = (44, 36)  # or the size of the whole file, or of its RIFF chunk
-FORMS = {b"RIFF": "little", b"RF64": "little", b"BW64": "little", b"RIFX": "big"}
+WAVE = (b"RIFF", b"RF64", b"BW64")
+FORMS = {(name, b"WAVE"): "little" for name in WAVE} | {(b"RIFX", b"WAVE"): "big"}
+FORMS |= {(b"FORM", b"AIFF"): "big", (b"FORM", b"AIFC"): "big"}
+EXTRA = {b"data": 0, b"SSND": 8}  # bytes of the chunk of samples that are none
 TAGS = (b"TAG", b"ID3", b"APETAG")  # what players append
 LEAST = 8  # bytes of a chunk's name and length
 
@@ -30,6 +33,7 @@ class Samples(NamedTuple):
         fits: whether the header can be believed.
         field: first byte of the header's length of them.
         order: of the bytes of a number, ``little`` or ``big``.
+        extra: bytes that the header's length has beside them.
     """
 
     start: int
@@ -38,6 +42,7 @@ class Samples(NamedTuple):
     fits: bool
     field: int
     order: str
+    extra: int = 0
 
     @property
     def unknown(self) -> bool:
@@ -55,17 +60,22 @@ def find_samples(file: BinaryIO, size: int) -> Samples | None:
     """Walk the chunks of a file of ``size`` bytes; None for one of another kind, or one that ends before its samples."""
     file.seek(0)
     form = file.read(12)
-    order = FORMS.get(form[:4])
-    if order is None or form[8:] != b"WAVE":
+    if form[:4] == b".snd":
+        start, said = (int.from_bytes(form[at : at + 4], "big") for at in (4, 8))
+        return Samples(start, said, size - start, ends_well(file, start + said, size), 8, "big")
+    order = FORMS.get((form[:4], form[8:]))
+    if order is None:
         return None
     long_size = None
     while len(head := file.read(LEAST)) == LEAST:
         name, length, start = head[:4], int.from_bytes(head[4:], order), file.tell()
         if name == b"ds64":
             long_size = int.from_bytes(file.read(16)[8:], order)
-        if name == b"data":
+        if name in EXTRA:
             said = long_size if long_size is not None and length == 0xFFFFFFFF else length
-            return Samples(start, said, size - start, ends_well(file, start + said, size), start - 4, order)
+            extra = EXTRA[name]
+            fits = ends_well(file, start + said, size)
+            return Samples(start + extra, max(0, said - extra), size - start - extra, fits, start - 4, order, extra)
         file.seek(start + length + length % 2)
     return None
 
@@ -81,7 +91,11 @@ def ends_well(file: BinaryIO, end: int, size: int) -> bool:
         if length < LEAST or head.startswith(TAGS):
             return True
         sizes = (int.from_bytes(head[4:], order) for order in ("little", "big"))
-        if head[:4] not in FORMS and head[:4].isascii() and head[:4].decode("ascii").isprintable():
+        if (
+            head[:4] not in {name for name, _ in FORMS}
+            and head[:4].isascii()
+            and head[:4].decode("ascii").isprintable()
+        ):
             if min(sizes) <= length - LEAST:
                 return True
     file.seek(end)
@@ -94,16 +108,18 @@ def samples_of(path: str | Path) -> Samples | None:
 
 
 def mend(buffer: mmap.mmap | bytearray, samples: Samples) -> None:
-    """Write the true length into a header that says nothing of it; libsndfile cuts one that says too much itself."""
-    buffer[samples.field : samples.field + 4] = min(samples.there, 0xFFFFFFFE).to_bytes(4, samples.order)
+    """Write the true length into a header that leaves it open."""
+    buffer[samples.field : samples.field + 4] = min(samples.there + samples.extra, 0xFFFFFFFE).to_bytes(
+        4, samples.order
+    )
 
 
 def needs_mending(path_or_fd: object) -> Samples | None:
-    """Where the samples of a file are, if its header says that there are none."""
+    """Where the samples of a file are, if its header leaves their length open."""
     if not isinstance(path_or_fd, (str, Path)) or not Path(path_or_fd).is_file():
         return None
     samples = samples_of(path_or_fd)
-    return samples if samples and samples.unknown and samples.said == 0 else None
+    return samples if samples and samples.unknown else None
 
 
 def to_open(path: str | Path) -> str | Path | mmap.mmap:

@@ -8,11 +8,27 @@ from pathlib import Path
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
 
 from dnf.data.kaldi_files import Spellings, is_class_name, write_table
-from dnf.experiment.layout import CMVN_SCP, FEATS_SCP, RECORDINGS_JSONL, REJECTED_TXT, SUPERVISIONS_JSONL, VAD_SCP
+from dnf.experiment.layout import (
+    CMVN_SCP,
+    FEATS_SCP,
+    RECORDINGS_JSONL,
+    REJECTED_TXT,
+    SEGMENTS,
+    SPK2GENDER,
+    SPK2UTT,
+    SUPERVISIONS_JSONL,
+    UTT2CLASS,
+    UTT2DUR,
+    UTT2NUM_FRAMES,
+    UTT2SCORE,
+    UTT2SPK,
+    VAD_SCP,
+    WAV_SCP,
+)
 
 log = logging.getLogger(__name__)
 
-MADE_FROM_AUDIO = (FEATS_SCP, VAD_SCP, CMVN_SCP, "utt2num_frames", REJECTED_TXT)  # by stage features
+MADE_FROM_AUDIO = (FEATS_SCP, VAD_SCP, CMVN_SCP, UTT2NUM_FRAMES, REJECTED_TXT)  # by stage features
 
 
 def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory: Path) -> None:
@@ -91,18 +107,18 @@ def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, 
         s.id == s.recording_id and s.start == 0 and s.duration == by_id[s.recording_id].duration for s in supervisions
     )
     return {
-        "wav.scp": {
+        WAV_SCP: {
             r.id: f"{r.sources[0].source} |" if r.sources[0].type == "command" else str(r.sources[0].source)
             for r in recordings
         },
-        "segments": {} if whole else {s.id: f"{s.recording_id} {s.start} {s.end}" for s in supervisions},
-        "utt2spk": {s.id: s.speaker for s in supervisions},
-        "spk2utt": {speaker: " ".join(utts) for speaker, utts in speakers.items()},
-        "utt2class": {s.id: s.custom["class"] for s in supervisions},
-        "utt2dur": {s.id: str(s.duration) for s in supervisions},
-        "utt2score": {s.id: str(s.custom["score"]) for s in supervisions if "score" in s.custom},
+        SEGMENTS: {} if whole else {s.id: f"{s.recording_id} {s.start} {s.end}" for s in supervisions},
+        UTT2SPK: {s.id: s.speaker for s in supervisions},
+        SPK2UTT: {speaker: " ".join(utts) for speaker, utts in speakers.items()},
+        UTT2CLASS: {s.id: s.custom["class"] for s in supervisions},
+        UTT2DUR: {s.id: str(s.duration) for s in supervisions},
+        UTT2SCORE: {s.id: str(s.custom["score"]) for s in supervisions if "score" in s.custom},
         "text": {s.id: s.text for s in supervisions if s.text} if all(s.text for s in supervisions) else {},
-        "spk2gender": {s.speaker: s.gender for s in supervisions}
+        SPK2GENDER: {s.speaker: s.gender for s in supervisions}
         if all(s.gender in ("m", "f") for s in supervisions)
         else {},
     }

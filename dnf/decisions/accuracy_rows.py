@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 
 import numpy as np
 
-from dnf.decisions.detection_rows import right
-from dnf.experiment.config import Config
+from dnf.decisions.detection_rows import ACCURACY, CALIBRATED_ACCURACY
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.correlation import COEFFICIENTS, LEAST, by_speaker
 from dnf.metrics.figure_rows import row_of, share_row
 from dnf.metrics.trials import Trials
 
 
-def correlation_rows(
-    ratios: list[float], scores: list[float], speakers: list[str], resamples: int, seed: int, **names: str
-) -> list[dict]:
+def correlation_rows(trials: Trials, resamples: int, seed: int, **names: str) -> list[dict]:
     """Rows of ``accuracy.tsv``: both coefficients, of utterances and of speakers; none where there is no correlation.
 
     Args:
-        ratios, scores, speakers: of each scored utterance; ratios in nats.
+        trials: utterances with an expert score, ``score``, and their log-likelihood ratio, ``llr``, nats.
         resamples, seed: of the intervals.
         names: set and class, for the rows.
     """
-    utterances = np.array(ratios), np.array(scores), np.array(speakers)
+    utterances = trials.scores["llr"], trials.scores["score"], trials.speakers
     rows = []
     for level, (x, y, who) in {"utt": utterances, "speaker": by_speaker(*utterances)}.items():
         enough = len(np.unique(who)) >= LEAST
@@ -38,84 +36,75 @@ def correlation_rows(
 
 
 class Tally:
-    """What figures need of a set's decisions, counted as these are made and written; by speaker, not by utterance.
+    """What figures need of a set's decisions, counted as these are made and written.
 
     Attributes:
         classes: those the model knows.
         counts: of utterances and frames, by true class and speaker.
-        scored: log-likelihood ratio, expert score, speaker and class of each utterance with a score.
-        hits: speaker, class and whether the decision is right, of each utterance of a known class, if they are kept.
     """
 
-    def __init__(self, classes: list[str], keep_hits: bool = False):
-        self.classes, self.keep_hits = classes, keep_hits
+    def __init__(self, classes: list[str]):
+        self.classes = classes
         self.counts: dict[tuple[str, str], Counter] = {}
-        self.scored: list[tuple[float, float, str, str]] = []
-        self.hits: list[tuple[str, str, bool]] = []
+        self._names: tuple[list[str], list[str], list[str]] = [], [], []
+        self._scores = {ACCURACY: array("b"), "llr": array("d"), "score": array("d")}
 
     def add(self, row: dict) -> dict:
         """Count a row of ``decide``; returns it."""
-        true, speaker, right = row["class"], row["speaker"], row["decision"] == row["class"]
-        own = self.counts.setdefault((true, speaker), Counter())
-        own.update(utterances=1, right=int(right), frames=row["frames"], right_frames=row.get(f"frames_{true}", 0))
+        label, speaker, right = row["class"], row["speaker"], row["decision"] == row["class"]
+        counts = self.counts.setdefault((label, speaker), Counter())
+        counts.update(utterances=1, right=int(right), frames=row["frames"], right_frames=row.get(f"frames_{label}", 0))
         clear = row["near_tie"] == "no"
-        own.update(near_ties=int(not clear), clear=int(clear), clear_right=int(clear and right))
-        own["decided", row["decision"]] += 1
+        counts.update(near_ties=int(not clear), clear=int(clear), clear_right=int(clear and right))
+        counts["decided", row["decision"]] += 1
         for name in self.classes:
-            own["frames", name] += row[f"frames_{name}"]
-        if row.get("score"):
-            self.scored.append((float(row["llr"]), float(row["score"]), speaker, true))
-        if self.keep_hits and true in self.classes:
-            self.hits.append((speaker, true, right))
+            counts["frames", name] += row[f"frames_{name}"]
+        for column, name in zip(self._names, (row["utt"], speaker, label)):
+            column.append(name)
+        for column, value in zip(self._scores.values(), (right, float(row["llr"]), float(row["score"] or "nan"))):
+            column.append(value)
         return row
+
+    def trials(self) -> Trials:
+        """All utterances: whether the decision is right, ``llr``, nats, and the expert ``score``, NaN for none."""
+        scores = {name: np.array(values) for name, values in self._scores.items()}
+        return Trials(*self._names, scores, self.classes)
 
 
 def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[dict]:
     """Accuracy and decided shares of a set by true class; ``all`` is every utterance of a class the model knows."""
-    found = sorted({true for true, _ in tally.counts})
-    known = [c for c in found if c in tally.classes]
+    labels = sorted({label for label, _ in tally.counts})
+    known = [label for label in labels if label in tally.classes]
     rows = []
 
-    def add(metric: str, true: str, count, total="utterances", **names: str) -> None:
-        wanted = known if true == "all" else [true]
+    def add(metric: str, label: str, count, total="utterances", **names: str) -> None:
+        wanted = known if label == "all" else [label]
         shares = [
-            (speaker, own[count], own[total])
-            for (c, speaker), own in tally.counts.items()
-            if c in wanted and own[total]
+            (speaker, counts[count], counts[total])
+            for (true, speaker), counts in tally.counts.items()
+            if true in wanted and counts[total]
         ]
         if shares:
-            rows.append(share_row(metric, shares, resamples, seed, set=name, **{"class": true}, **names))
+            rows.append(share_row(metric, shares, resamples, seed, set=name, **{"class": label}, **names))
 
-    for true in (known + ["all"]) if known else []:
-        add("frame_accuracy", true, "right_frames", "frames")
-        add("utt_accuracy", true, "right")
-        add("near_ties", true, "near_ties")
-        add("utt_accuracy_clear", true, "clear_right", "clear")
-    for true in found:
+    for label in (known + ["all"]) if known else []:
+        add("frame_accuracy", label, "right_frames", "frames")
+        add(ACCURACY, label, "right")
+        add("near_ties", label, "near_ties")
+        add("utt_accuracy_clear", label, "clear_right", "clear")
+    for label in labels:
         for decided in tally.classes:
-            add("frame_share", true, ("frames", decided), "frames", decided=decided)
-            add("utt_share", true, ("decided", decided), decided=decided)
+            add("frame_share", label, ("frames", decided), "frames", decided=decided)
+            add("utt_share", label, ("decided", decided), decided=decided)
     return rows
 
 
-def calibrated_rows(name: str, judged: Trials, config: Config) -> list[dict]:
+def calibrated_rows(name: str, trials: Trials, resamples: int, seed: int) -> list[dict]:
     """Accuracy of a set when the class of highest posterior is decided, by true class and of all."""
-    hits, rows = right(judged, config.calibrate), []
-    groups = {c: np.flatnonzero(judged.labels == k) for k, c in enumerate(judged.classes)}
-    groups = {c: group for c, group in sorted(groups.items()) if len(group)} | {"all": np.arange(len(hits))}
-    for true, group in groups.items():
-        if len(group):
-            cells = [(judged.speakers[u], int(hits[u]), 1) for u in group]
-            draw = (config.report.bootstrap, config.seed)
-            rows.append(share_row("utt_accuracy_calibrated", cells, *draw, set=name, **{"class": true}))
+    rows, hits = [], trials.scores[CALIBRATED_ACCURACY]
+    groups = {label: trials.labels == label for label in sorted(set(trials.labels))}
+    for label, group in (groups | {"all": np.ones(len(trials), dtype=bool)}).items():
+        shares = [(speaker, int(hit), 1) for speaker, hit in zip(trials.speakers[group], hits[group])]
+        if shares:
+            rows.append(share_row(CALIBRATED_ACCURACY, shares, resamples, seed, set=name, **{"class": label}))
     return rows
-
-
-def hits_of(tally: Tally, judged: Trials, config: Config) -> dict[str, list[tuple]]:
-    """Speaker, class and whether the decision is right, of each utterance of a known class, by name of the accuracy."""
-    found = {"utt_accuracy": tally.hits}
-    if judged.calibrated:
-        labels = [judged.classes[label] for label in judged.labels]
-        hits = right(judged, config.calibrate)
-        found["utt_accuracy_calibrated"] = list(zip(judged.speakers, labels, hits))
-    return found

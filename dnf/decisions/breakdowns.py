@@ -19,6 +19,9 @@ from dnf.metrics.figure_rows import share_row
 from dnf.scoring.durations import durations, top_share
 from dnf.scoring.latent_store import Latents, latent_sets
 
+GROUP_COLUMNS = ("llr_mean", "llr_std", "utterances", "frames")
+DURATION_COLUMNS = ("set", "class", "seconds", "value", "low", "high", "count", "total", "speakers", "fewest")
+
 
 def whole_sets(exp: Path, config: Config) -> list[Path]:
     """``latents/<set>`` of the sets that are not cut to pieces already."""
@@ -35,13 +38,13 @@ class Group:
 
     def add(self, row: dict) -> None:
         """Count a row of ``decisions/<set>.txt``."""
-        own = self.shares.setdefault(row["speaker"], [0, 0])
-        own[0] += row["decision"] == row["class"]
-        own[1] += 1
+        counts = self.shares.setdefault(row["speaker"], [0, 0])
+        counts[0] += row["decision"] == row["class"]
+        counts[1] += 1
         self.frames += int(row["frames"])
         self.ratios.append(float(row["llr"]))
 
-    def summary(self, known: bool) -> dict:
+    def summary(self, *, known: bool) -> dict:
         """Accuracy, mean and standard deviation of the log-likelihood ratio (nats per frame), and counts."""
         right, llr = sum(right for right, _ in self.shares.values()), np.array(self.ratios)
         return {
@@ -59,8 +62,8 @@ def speaker_rows(name: str, decisions: Iterable[dict], known: Sequence[str]) -> 
     for row in decisions:
         groups.setdefault((row["class"], row["speaker"]), Group()).add(row)
     return [
-        {"set": name, "class": true, "speaker": speaker} | of.summary(true in known)
-        for (true, speaker), of in sorted(groups.items())
+        {"set": name, "class": label, "speaker": speaker} | group.summary(known=label in known)
+        for (label, speaker), group in sorted(groups.items())
     ]
 
 
@@ -71,11 +74,11 @@ def score_rows(name: str, decisions: Iterable[dict], known: Sequence[str], confi
         if row["score"]:
             groups.setdefault((row["class"], math.floor(float(row["score"]) + 0.5)), Group()).add(row)
     rows = []
-    for (true, score), of in sorted(groups.items()):
-        hits = [(speaker, right, total) for speaker, (right, total) in of.shares.items()]
+    for (label, score), group in sorted(groups.items()):
+        hits = [(speaker, right, total) for speaker, (right, total) in group.shares.items()]
         share = share_row("", hits, config.report.bootstrap, config.seed)
-        ends = {key: share[key] if true in known else "" for key in ("low", "high")}
-        row = {"set": name, "class": true, "score": score} | of.summary(true in known) | ends
+        ends = {key: share[key] if label in known else "" for key in ("low", "high")}
+        row = {"set": name, "class": label, "score": score} | group.summary(known=label in known) | ends
         rows.append(row | {"speakers": share["speakers"]})
     return rows
 
@@ -95,22 +98,17 @@ def fisher_summary(exp: Path) -> list[dict]:
     return rows
 
 
-def information_rows(exp: Path, config: Config) -> list[dict]:
+def breakdown_rows(exp: Path, config: Config) -> list[dict]:
     """Write durations.tsv, speakers.tsv and by_score.tsv; rows of ``accuracy.tsv``, with the seconds as ``decided``."""
-    found, speakers, scores = durations(exp, config), [], []
+    of_durations, speakers, scores = durations(exp, config), [], []
     for directory in whole_sets(exp, config):
         path = exp / DECISIONS / f"{directory.name}.txt"
         if path.is_file():
             known = Latents.open(directory).classes
             speakers += speaker_rows(directory.name, each_row(path), known)
             scores += score_rows(directory.name, each_row(path), known, config)
-    columns = ("accuracy", "low", "high", "llr_mean", "llr_std", "utterances", "frames", "speakers")
-    ends = ("value", "low", "high", "count", "total", "speakers", "fewest")
-    write_tsv(
-        exp / DURATIONS_TSV,
-        [{k: v for k, v in r.items() if k != "metric"} for r in found],
-        ("set", "class", "seconds", *ends),
-    )
-    write_tsv(exp / SPEAKERS_TSV, speakers, ("set", "class", "speaker", "accuracy", *columns[3:7]))
-    write_tsv(exp / BY_SCORE_TSV, scores, ("set", "class", "score", *columns))
-    return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in found]
+    write_tsv(exp / DURATIONS_TSV, ({c: row[c] for c in DURATION_COLUMNS} for row in of_durations), DURATION_COLUMNS)
+    write_tsv(exp / SPEAKERS_TSV, speakers, ("set", "class", "speaker", "accuracy", *GROUP_COLUMNS))
+    by_score = ("accuracy", "low", "high", *GROUP_COLUMNS, "speakers")
+    write_tsv(exp / BY_SCORE_TSV, scores, ("set", "class", "score", *by_score))
+    return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in of_durations]

@@ -40,6 +40,7 @@ import numpy as np
 from scipy import special
 
 from dnf.decisions.evidence import Evidence
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import run_again, run_stage
 from dnf.experiment.settings import Calibrate
 from dnf.metrics.effective_frames import effective_frames
@@ -88,17 +89,19 @@ class Calibration:
             )
         covariance = evidence.covariance if settings.effective_frames else evidence.covariance[:1]
         known = known_utterances(evidence)
-        labels = labels_of(evidence, known)
+        columns = columns_of(evidence, known)
         speakers = [evidence.utts[u]["speaker"] for u in known]
         frames = effective_frames(evidence.frames[known], covariance)
         mean = evidence.mean[known]
         mean = mean - mean.mean(1, keepdims=True)
-        counts = {k: len({s for s, label in zip(speakers, labels) if label == k}) for k in range(len(evidence.classes))}
-        start = usual_half(mean, labels, frames, covariance) if settings.duration else None
-        weights = speaker_weights(labels, speakers, len(evidence.classes))
+        counts = {
+            k: len({s for s, column in zip(speakers, columns) if column == k}) for k in range(len(evidence.classes))
+        }
+        start = usual_half(mean, columns, frames, covariance) if settings.duration else None
+        weights = speaker_weights(columns, speakers, len(evidence.classes))
         middle = weights @ mean / weights.sum()
         slope, offsets, half = regress(
-            mean - middle, labels, weights, list(counts.values()), frames, start, settings.pseudo_speakers
+            mean - middle, columns, weights, list(counts.values()), frames, start, settings.pseudo_speakers
         )
         return cls(
             list(evidence.classes),
@@ -108,7 +111,7 @@ class Calibration:
             half,
             [float(value) for value in covariance],
             {name: counts[k] for k, name in enumerate(evidence.classes)},
-            {name: int((labels == k).sum()) for k, name in enumerate(evidence.classes)},
+            {name: int((columns == k).sum()) for k, name in enumerate(evidence.classes)},
         )
 
     @classmethod
@@ -119,7 +122,7 @@ class Calibration:
         scored by the fit on all. The autocovariance of frames is that of all of dev. None if a class is of one speaker
         alone, or of those left out at a time, so that no fit can do without them.
         """
-        found = cls.fit(evidence, settings).loglik(evidence)
+        loglik = cls.fit(evidence, settings).loglik(evidence)
         known = known_utterances(evidence)
         speakers = sorted({evidence.utts[u]["speaker"] for u in known})
         fold = {speaker: n % FOLDS for n, speaker in enumerate(speakers)}
@@ -129,8 +132,8 @@ class Calibration:
             if absent_classes(kept):
                 return None
             out = known[of_known == number]
-            found[out] = cls.fit(kept, settings).loglik(evidence.only(out))
-        return found
+            loglik[out] = cls.fit(kept, settings).loglik(evidence.only(out))
+        return loglik
 
     def loglik(self, evidence: Evidence) -> np.ndarray:
         """Calibrated log-likelihoods ``(U, K)``, nats, up to a constant of the utterance.
@@ -154,9 +157,7 @@ class Calibration:
         return posteriors(self.loglik(evidence), self.classes, priors)
 
     def save(self, path: Path) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        replace_file(path, (json.dumps(dataclasses.asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -188,7 +189,7 @@ def known_utterances(evidence: Evidence) -> np.ndarray:
     return np.array([u for u, utt in enumerate(evidence.utts) if utt["class"] in evidence.classes], dtype=int)
 
 
-def labels_of(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
+def columns_of(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
     """Their classes, as columns of the evidence."""
     return np.array([evidence.classes.index(evidence.utts[row]["class"]) for row in rows], dtype=int)
 
@@ -208,17 +209,17 @@ def prior_of(classes: list[str], priors: dict[str, float]) -> np.ndarray:
     return values / values.sum()
 
 
-def usual_half(mean: np.ndarray, labels: np.ndarray, frames: np.ndarray, covariance: np.ndarray) -> float:
+def usual_half(mean: np.ndarray, columns: np.ndarray, frames: np.ndarray, covariance: np.ndarray) -> float:
     """h = s_w^2 / s_b^2 by an analysis of variance: how utterances of a class differ beyond what frames explain.
 
     Args:
         mean: ``(U, K)`` centred mean log-likelihoods, nats.
-        labels: ``(U,)`` columns of their classes.
+        columns: ``(U,)`` columns of their classes.
         frames: ``(U,)`` effective.
         covariance: autocovariance from lag 0 on; without it, the median of ``frames``.
     """
     classes = mean.shape[1]
-    rest = mean - np.stack([mean[labels == k].mean(0) for k in range(classes)])[labels]
+    rest = mean - np.stack([mean[columns == k].mean(0) for k in range(classes)])[columns]
     total = 2 / (classes - 1) * (rest**2).sum() / max(1, len(mean) - classes)
     if len(covariance) == 0 or covariance[0] <= 0 or total <= 0:
         return float(np.median(frames))
@@ -226,17 +227,24 @@ def usual_half(mean: np.ndarray, labels: np.ndarray, frames: np.ndarray, covaria
     return float(np.clip(covariance[0] / between, *HALF))
 
 
-def speaker_weights(labels: np.ndarray, speakers: list[str], classes: int) -> np.ndarray:
+def speaker_weights(columns: np.ndarray, speakers: list[str], classes: int) -> np.ndarray:
     """Weights ``(U,)``: every class counts alike, and in it every speaker; their sum is the number of pairs of both."""
-    pairs = list(zip(labels.tolist(), speakers))
+    pairs = list(zip(columns.tolist(), speakers))
     of_pair = Counter(pairs)
     of_class = np.bincount([k for k, _ in of_pair], minlength=classes)
     return np.array([len(of_pair) / (classes * of_class[k] * of_pair[k, s]) for k, s in pairs])
 
 
+def targets_of(columns: np.ndarray, speakers: int, classes: int, pseudo: float) -> np.ndarray:
+    """What posteriors ``(U, K)`` are fitted to: 1 and 0, drawn back by ``pseudo`` speakers added to each class."""
+    targets = np.full((len(columns), classes), pseudo)
+    targets[np.arange(len(columns)), columns] += speakers
+    return targets / (speakers + classes * pseudo)
+
+
 def regress(
     mean: np.ndarray,
-    labels: np.ndarray,
+    columns: np.ndarray,
     weights: np.ndarray,
     of_class: list[int],
     frames: np.ndarray,
@@ -247,7 +255,7 @@ def regress(
 
     Args:
         mean: ``(U, K)`` mean log-likelihoods, centred over the classes and around their middle, nats.
-        labels: ``(U,)`` columns of their classes.
+        columns: ``(U,)`` columns of their classes.
         weights: ``(U,)`` how much each counts.
         of_class: number of speakers of each class.
         frames: ``(U,)`` effective.
@@ -257,10 +265,7 @@ def regress(
     from scipy import optimize  # slow to import, and only a fit needs it
 
     classes = mean.shape[1]
-    speakers = min(of_class)
-    targets = np.full((len(mean), classes), pseudo)
-    targets[np.arange(len(mean)), labels] += speakers
-    targets /= speakers + classes * pseudo
+    targets = targets_of(columns, min(of_class), classes, pseudo)
     scale = np.sqrt((mean**2).mean()) or 1.0
     x = mean / scale
 
@@ -279,8 +284,8 @@ def regress(
 
     start = np.array([1.0, *np.zeros(classes)] + ([] if half is None else [np.log(half)]))
     bounds = [(0, None)] + [(None, None)] * classes + ([] if half is None else [tuple(np.log(HALF))])
-    found = optimize.minimize(
+    best = optimize.minimize(
         cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8, "ftol": 1e-13}
     )
-    offsets = found.x[1 : 1 + classes]
-    return float(found.x[0] / scale), offsets - offsets.mean(), None if half is None else float(np.exp(found.x[-1]))
+    offsets = best.x[1 : 1 + classes]
+    return float(best.x[0] / scale), offsets - offsets.mean(), None if half is None else float(np.exp(best.x[-1]))

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from dnf.decisions.accuracy_rows import Tally, accuracy_rows, calibrated_rows, correlation_rows, hits_of
-from dnf.decisions.breakdowns import information_rows
+from dnf.decisions.accuracy_rows import Tally, accuracy_rows, calibrated_rows, correlation_rows
+from dnf.decisions.breakdowns import breakdown_rows
 from dnf.decisions.calibration import Calibration, absent_classes, posteriors, prior_of
-from dnf.decisions.detection_rows import detection_rows, difference_rows, gap_rows, share_gap_rows, trials_of
+from dnf.decisions.detection_rows import (
+    ACCURACY,
+    accuracy_gap_rows,
+    detection_rows,
+    difference_rows,
+    gap_rows,
+    trials_of,
+)
 from dnf.decisions.evidence import Evidence, evidence
 from dnf.decisions.open_set_rows import open_set_rows
 from dnf.experiment import entry
@@ -27,6 +35,7 @@ from dnf.experiment.sets import name_of
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
+from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT
 from dnf.metrics.trials import Trials, with_control
 from dnf.plots import detection_figures
 from dnf.scoring.latent_store import Latents, latent_sets
@@ -88,11 +97,11 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
         log.warning("%s: no calibration: dev has no utterance of class %s", folder, ", ".join(missing))
     if missing or not config.calibrate.enabled:
         return None
-    made = Calibration.fit(dev, config.calibrate)
-    if made.slope == 0:
+    calibration = Calibration.fit(dev, config.calibrate)
+    if calibration.slope == 0:
         log.warning("%s: its scores do not tell dev's classes apart; calibrated, they say nothing", folder)
-    made.save(folder / CALIBRATION_JSON)
-    return made
+    calibration.save(folder / CALIBRATION_JSON)
+    return calibration
 
 
 def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict) -> Iterable[dict]:
@@ -106,84 +115,158 @@ def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference:
     place = evidence.classes.index(reference)
     others = np.delete(loglik, place, axis=1)
     ratios = loglik[:, place] - np.logaddexp.reduce(others, axis=1) + np.log(others.shape[1])
-    found = posteriors(loglik, evidence.classes, priors)
-    decided = (evidence.classes[k] for k in found.argmax(1))
-    cells = ([*(f"{p:.6f}" for p in own), best, f"{ratio:.6f}"] for own, best, ratio in zip(found, decided, ratios))
+    of_classes = posteriors(loglik, evidence.classes, priors)
+    decided = (evidence.classes[k] for k in of_classes.argmax(1))
+    cells = (
+        [*(f"{p:.6f}" for p in row), best, f"{ratio:.6f}"] for row, best, ratio in zip(of_classes, decided, ratios)
+    )
     return (dict(zip(names, row)) for row in cells)
 
 
-def decide_system(folder: Path, config: Config, is_flow: bool) -> tuple[list[dict], dict[str, Trials]]:
-    """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
-    window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
-    sets, out = latent_sets(folder), folder / DECISIONS
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
+class System(NamedTuple):
+    """A system whose sets are decided.
+
+    Attributes:
+        folder: of the system.
+        config: settings of the experiment.
+        is_flow: whether it is the flow; else it is a baseline.
+        order: its classes, the reference class first.
+        dev: its evidence of dev.
+        calibration: fitted on that; None: there is none.
+    """
+
+    folder: Path
+    config: Config
+    is_flow: bool
+    order: list[str]
+    dev: Evidence
+    calibration: Calibration | None
+
+    @property
+    def draw(self) -> tuple[int, int]:
+        """Resamples of intervals, and their seed."""
+        return self.config.report.bootstrap, self.config.seed
+
+
+def remove_decisions(folder: Path) -> None:
+    """Remove what an earlier run left of a system; ``decisions/`` is there, and empty."""
+    shutil.rmtree(folder / DECISIONS, ignore_errors=True)
+    (folder / DECISIONS).mkdir()
     (folder / CALIBRATION_JSON).unlink(missing_ok=True)
-    rows, all_judged, accuracies = [], {}, {}
-    opened = {directory.name: Latents.open(directory) for directory in sets}
-    model = next(iter(opened.values()))
-    if len(model.classes) < 2 or is_flow and model.cond_dim == 0:
+
+
+def open_system(folder: Path, config: Config, latents: Mapping[str, Latents], *, is_flow: bool) -> System | None:
+    """A system, calibrated on dev; None for a flow that knows no classes to decide between."""
+    first = next(iter(latents.values()))
+    if len(first.classes) < 2 or is_flow and first.cond_dim == 0:
         log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", folder)
-        return [], {}
-    order = reference_first(model.classes, config.data.classes)
+        return None
+    order = reference_first(first.classes, config.data.classes)
     prior_of(order, config.calibrate.priors)
-    name_of_dev = name_of(config.data, "dev")
-    dev = evidence(opened[name_of_dev])
-    calibration = calibrate(folder, dev, config)
-    draw, pairs = (config.report.bootstrap, config.seed), config.data.controls
-    for name, latents in opened.items():
-        found, cllr = dev if name == name_of_dev else evidence(latents, dev.covariance), "cllr"
-        loglik = calibration.loglik(found) if calibration else None
-        if calibration and name == name_of_dev:
-            left_out = Calibration.left_out(found, config.calibrate)
-            loglik, cllr = (loglik, "cllr_in_sample") if left_out is None else (left_out, "cllr_left_out")
-        tally = Tally(latents.classes, keep_hits=name in pairs or name in pairs.values())
-        decisions = map(tally.add, decide(latents, order[0], window, config.decide.near_tie, dev.covariance))
-        columns = calibrated_columns(found, loglik, order[0], config.calibrate.priors)
-        write_tsv(out / f"{name}.txt", (row | more | {"open_set": ""} for row, more in zip(decisions, columns)))
-        rows += accuracy_rows(name, tally, *draw)
-        judged = all_judged[name] = trials_of(found, loglik, order)
-        rows += calibrated_rows(name, judged, config) if calibration else []
-        if tally.keep_hits:
-            accuracies[name] = hits_of(tally, judged, config)
-        rows += detection_rows(judged, config.calibrate, *draw, duration=is_flow, cllr=cllr, set=name)
-        if tally.scored:
-            ratios, scores, speakers, true = map(list, zip(*tally.scored))
-            names = {"set": name, "class": "+".join(sorted(set(true))), "decided": order[0]}
-            rows += correlation_rows(ratios, scores, speakers, *draw, **names)
-    for name, control in controls(all_judged, config.data.controls).items():
-        rows += detection_rows(control, config.calibrate, *draw, ending="_control", duration=is_flow, set=name)
-        rows += gap_rows(all_judged[name], control, config.calibrate, *draw, set=name)
-        for metric, hits in accuracies[name].items():
-            beside = accuracies[config.data.controls[name]][metric]
-            rows += share_gap_rows(metric, hits, beside, *draw, set=name)
-    return rows, all_judged
+    dev = evidence(latents[name_of(config.data, "dev")])
+    return System(folder, config, is_flow, order, dev, calibrate(folder, dev, config))
 
 
-def controls(judged: dict[str, Trials], names: dict[str, str]) -> dict[str, Trials]:
+def calibrated(system: System, of_set: Evidence) -> tuple[np.ndarray | None, str]:
+    """Calibrated log-likelihoods ``(U, K)`` of a set, None without a calibration, and what their Cllr is called.
+
+    Utterances of dev are calibrated without their speakers, where that can be.
+    """
+    if system.calibration is None or of_set is not system.dev:
+        return (None if system.calibration is None else system.calibration.loglik(of_set)), "cllr"
+    left_out = Calibration.left_out(of_set, system.config.calibrate)
+    if left_out is None:
+        return system.calibration.loglik(of_set), f"cllr{IN_SAMPLE}"
+    return left_out, f"cllr{LEFT_OUT}"
+
+
+def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict], Trials]:
+    """Write ``decisions/<set>.txt``; rows of ``accuracy.tsv``, and the set's utterances of known classes."""
+    config, draw, reference = system.config, system.draw, system.order[0]
+    window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
+    is_dev = name == name_of(config.data, "dev")
+    of_set = system.dev if is_dev else evidence(latents, system.dev.covariance)
+    loglik, cllr = calibrated(system, of_set)
+    tally = Tally(latents.classes)
+    decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.dev.covariance))
+    columns = calibrated_columns(of_set, loglik, reference, config.calibrate.priors)
+    path = system.folder / DECISIONS / f"{name}.txt"
+    write_tsv(path, (row | more | {"open_set": ""} for row, more in zip(decisions, columns)))
+    decided = tally.trials()
+    right = {ACCURACY: decided.scores[ACCURACY]}
+    trials = trials_of(of_set, loglik, system.order, config.calibrate.priors, **right)
+    rows = accuracy_rows(name, tally, *draw)
+    rows += calibrated_rows(name, trials, *draw) if trials.calibrated else []
+    rows += detection_rows(trials, config.calibrate, *draw, duration=system.is_flow, cllr=cllr, set=name)
+    scored = decided.only(~np.isnan(decided.scores["score"]))
+    names = {"set": name, "class": "+".join(sorted(set(scored.labels))), "decided": reference}
+    return rows + correlation_rows(scored, *draw, **names), trials
+
+
+def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trials, name: str) -> list[dict]:
+    """Rows of ``accuracy.tsv`` of a set with its control, and of the differences of both.
+
+    Args:
+        system: that decided them.
+        of_set, control: utterances of the set and of the control.
+        of_both: as ``with_control`` gives them.
+        name: of the set.
+    """
+    settings, draw = system.config.calibrate, system.draw
+    rows = detection_rows(of_both, settings, *draw, ending=CONTROL, duration=system.is_flow, set=name)
+    rows += gap_rows(of_set, of_both, settings, *draw, set=name)
+    return rows + accuracy_gap_rows(of_set, control, *draw, set=name)
+
+
+def decide_system(folder: Path, config: Config, *, is_flow: bool) -> tuple[list[dict], dict[str, Trials]]:
+    """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
+    latents = {directory.name: Latents.open(directory) for directory in latent_sets(folder)}
+    remove_decisions(folder)
+    system = open_system(folder, config, latents, is_flow=is_flow)
+    rows, trials = [], {}
+    for name, of_set in latents.items() if system else ():
+        set_rows, trials[name] = decide_set(system, name, of_set)
+        rows += set_rows
+    for name, of_both in with_controls(trials, config.data.controls).items():
+        rows += control_rows(system, trials[name], trials[config.data.controls[name]], of_both, name)
+    return rows, trials
+
+
+def with_controls(trials: Mapping[str, Trials], controls: Mapping[str, str]) -> dict[str, Trials]:
     """Each set with a control, its classes taken from the control where that has them."""
-    pairs = {name: with_control(judged[name], judged[c]) for name, c in names.items() if name in judged and c in judged}
-    return {name: control for name, control in pairs.items() if control}
+    pairs = {name: (trials[name], trials[c]) for name, c in controls.items() if name in trials and c in trials}
+    return {name: both for name, sides in pairs.items() if (both := with_control(*sides)) is not None}
+
+
+def system_difference_rows(trials: Mapping[str, Mapping[str, Trials]], config: Config, ending: str) -> Iterator[dict]:
+    """Rows of ``accuracy.tsv`` with the flow held against every baseline.
+
+    Args:
+        trials: utterances by system and set.
+        config: settings.
+        ending: of the names of the metrics.
+    """
+    draw, fitted = (config.report.bootstrap, config.seed), {name_of(config.data, role) for role in ("train", "dev")}
+    for system in (name for name in trials if name != FLOW):
+        for name in sorted(trials[system].keys() & trials[FLOW].keys()):
+            sides = trials[FLOW][name], trials[system][name]
+            names = {"ending": ending, "fitted": name in fitted, "system": system, "set": name}
+            yield from difference_rows(*sides, config.calibrate, *draw, **names)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage latents")
     args = parser.parse_args(argv)
-    config, rows, judged = Config.load(args.exp / CONFIG_YAML), [], {}
+    config, rows, trials = Config.load(args.exp / CONFIG_YAML), [], {}
     for system, folder in systems(args.exp).items():
-        found, judged[system] = decide_system(folder, config, system == FLOW)
-        rows += [{"system": system} | row for row in found]
-    beside = {system: controls(sets, config.data.controls) for system, sets in judged.items()}
-    draw, fitted = (config.report.bootstrap, config.seed), {name_of(config.data, role) for role in ("train", "dev")}
-    for ending, of_each in (("", judged), ("_control", beside)):
-        for system, sets in of_each.items():
-            for name in sorted(sets.keys() & of_each[FLOW].keys()) if system != FLOW else ():
-                ours = of_each[FLOW][name], sets[name]
-                rows += difference_rows(*ours, config.calibrate, *draw, ending, name in fitted, system=system, set=name)
-    rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *information_rows(args.exp, config))]
+        system_rows, trials[system] = decide_system(folder, config, is_flow=system == FLOW)
+        rows += [{"system": system} | row for row in system_rows]
+    of_both = {system: with_controls(sets, config.data.controls) for system, sets in trials.items()}
+    rows += [*system_difference_rows(trials, config, ""), *system_difference_rows(of_both, config, CONTROL)]
+    rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *breakdown_rows(args.exp, config))]
     write_tsv(args.exp / ACCURACY_TSV, rows, COLUMNS)
-    detection_figures.make_plots(args.exp, judged, beside, config)
+    detection_figures.make_plots(args.exp, trials, of_both, config)
     return 0
 
 

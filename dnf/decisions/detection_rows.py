@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,27 +12,43 @@ from dnf.decisions.calibration import prior_of
 from dnf.decisions.evidence import Evidence
 from dnf.experiment.settings import Calibrate
 from dnf.metrics import detection
-from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, share
+from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, weighted_share
 from dnf.metrics.figure_rows import row_of
+from dnf.metrics.figures import DIFFERENCE, GAP
 from dnf.metrics.trials import Trials
 
+ACCURACY, CALIBRATED_ACCURACY = ACCURACIES = ("utt_accuracy", "utt_accuracy_calibrated")
 
-def trials_of(evidence: Evidence, calibrated: np.ndarray | None, order: Sequence[str]) -> Trials:
-    """The utterances of known classes.
+
+def trials_of(
+    evidence: Evidence,
+    calibrated: np.ndarray | None,
+    order: Sequence[str],
+    priors: dict[str, float],
+    **scores: np.ndarray,
+) -> Trials:
+    """The utterances of known classes, with scores ``mean`` and ``frames``.
+
+    With a calibration also ``calibrated``, and whether the class of highest posterior is the right one.
 
     Args:
         evidence: of a set.
         calibrated: ``(U, K)`` calibrated log-likelihoods of its utterances, nats; None: there is no calibration.
         order: classes, the reference class first.
+        priors: of the classes; empty: equal ones.
+        scores: more ``(U,)``, by name.
     """
-    loglik = evidence.mean if calibrated is None else calibrated
     columns = [evidence.classes.index(name) for name in order]
-    rows = [u for u, utt in enumerate(evidence.utts) if utt["class"] in order]
-    utts = [evidence.utts[u] for u in rows]
-    labels = np.array([order.index(utt["class"]) for utt in utts], dtype=int)
-    names = [utt["utt"] for utt in utts], [utt["speaker"] for utt in utts]
-    arrays = evidence.mean[rows][:, columns], evidence.frames[rows], loglik[rows][:, columns]
-    return Trials(list(order), *names, labels, *arrays, calibrated is not None)
+    scores |= {"mean": evidence.mean[:, columns], "frames": evidence.frames}
+    if calibrated is not None:
+        scores["calibrated"] = calibrated[:, columns]
+    utts, speakers, labels = ([utt[name] for utt in evidence.utts] for name in ("utt", "speaker", "class"))
+    trials = Trials(utts, speakers, labels, scores, list(order))
+    trials = trials.only(trials.known)
+    if calibrated is None:
+        return trials
+    decided = (trials.scores["calibrated"] + np.log(prior_of(trials.classes, priors))).argmax(1)
+    return replace(trials, scores=trials.scores | {CALIBRATED_ACCURACY: decided == trials.columns})
 
 
 def measures(settings: Calibrate) -> dict:
@@ -50,10 +67,11 @@ def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarra
 
 
 def detection_rows(
-    judged: Trials,
+    trials: Trials,
     settings: Calibrate,
     resamples: int,
     seed: int,
+    *,
     ending: str = "",
     duration: bool = False,
     cllr: str = "cllr",
@@ -64,7 +82,7 @@ def detection_rows(
     AUC, EER and minDCF are of the mean log-likelihood ratio per frame, minCllr and Cllr of the calibrated one.
 
     Args:
-        judged: utterances.
+        trials: utterances of known classes.
         settings: priors and costs.
         resamples, seed: of the intervals over speakers, drawn within each class.
         ending: of the names of the metrics.
@@ -73,30 +91,27 @@ def detection_rows(
         names: more columns.
     """
     rows = []
-    for pair in (judged.pair(*both) for both in judged.pairs()):
-        draw = {"strata": pair.target.tolist(), "resamples": resamples, "seed": seed}
-        own = names | {"class": pair.name}
+
+    def add(metric: str, measure, arrays: tuple, part: Trials, strata: list) -> None:
+        ends = interval(
+            partial(weighted, measure), part.speakers, *arrays, strata=strata, resamples=resamples, seed=seed
+        )
+        figure = measure(*arrays), ends, part.speakers, strata
+        rows.append(row_of(*figure, metric=metric + ending, **names, **{"class": part.name}))
+
+    for pair in (trials.pair(*both) for both in trials.pairs()):
+        strata = pair.target.tolist()
         for name, measure in measures(settings).items():
             if name != "cllr" or pair.calibrated:
-                arrays, metric = (pair.scores(name), pair.target), cllr if name == "cllr" else name
-                ends = interval(partial(weighted, measure), pair.speakers, *arrays, **draw)
-                figure = measure(*arrays), ends, pair.speakers, draw["strata"]
-                rows.append(row_of(*figure, metric=metric + ending, **own))
+                add(cllr if name == "cllr" else name, measure, (pair.ranked_by(name), pair.target), pair, strata)
         if duration:
-            arrays = pair.frames.astype(float), pair.target
-            ends = interval(partial(weighted, detection.auc), pair.speakers, *arrays, **draw)
-            figure = detection.auc(*arrays), ends, pair.speakers, draw["strata"]
-            rows.append(row_of(*figure, metric=f"auc_duration{ending}", **own))
-        least = detection.min_cllr(pair.llr, pair.target)
-        rows.append(row_of(least, None, pair.speakers, draw["strata"], metric=f"min_cllr{ending}", **own))
-    if judged.calibrated and len(set(judged.labels.tolist())) == len(judged.classes) > 2:
-        arrays, draw = (
-            (judged.loglik, judged.labels),
-            {"strata": judged.labels.tolist(), "resamples": resamples, "seed": seed},
-        )
-        ends = interval(partial(weighted, detection.cllr), judged.speakers, *arrays, **draw)
-        own = names | {"metric": f"{cllr}{ending}", "class": "+".join(judged.classes)}
-        rows.append(row_of(detection.cllr(*arrays), ends, judged.speakers, draw["strata"], **own))
+            add("auc_duration", detection.auc, (pair.scores["frames"].astype(float), pair.target), pair, strata)
+        least = detection.min_cllr(pair.ranked_by("min_cllr"), pair.target)
+        more = names | {"metric": f"min_cllr{ending}", "class": pair.name}
+        rows.append(row_of(least, None, pair.speakers, strata, **more))
+    if trials.calibrated and len(set(trials.labels)) == len(trials.classes) > 2:
+        columns = trials.columns
+        add(cllr, detection.cllr, (trials.scores["calibrated"], columns), trials, columns.tolist())
     return rows
 
 
@@ -120,39 +135,30 @@ def gap_rows(of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int
     """
     rows, both_sets = [], set(of_set.pairs())
     for pair in (both for both in of_control.pairs() if both in both_sets):
-        of_pair = [judged.pair(*pair) for judged in (of_set, of_control)]
+        sides = [trials.pair(*pair) for trials in (of_set, of_control)]
         for name, measure in measures(settings).items():
-            if name == "auc" or name == "cllr" and all(pair.calibrated for pair in of_pair):
-                arrays = [(pair.speakers, pair.target.tolist(), (pair.scores(name), pair.target)) for pair in of_pair]
-                own = {"metric": f"{name}_control_gap", "class": of_pair[0].name}
-                rows.append(gap_row(partial(weighted, measure), *arrays, draw, **names, **own))
+            if name == "auc" or name == "cllr" and all(side.calibrated for side in sides):
+                arrays = [(side.speakers, side.target.tolist(), (side.ranked_by(name), side.target)) for side in sides]
+                more = {"metric": name + GAP, "class": sides[0].name}
+                rows.append(gap_row(partial(weighted, measure), *arrays, draw, **names, **more))
     return rows
 
 
-def share_gap_rows(
-    metric: str, of_set: Sequence[tuple], of_control: Sequence[tuple], *draw: int, **names: str
-) -> list[dict]:
-    """Accuracy of each class that a set shares with its control, minus that of the control.
+def accuracy_gap_rows(of_set: Trials, of_control: Trials, *draw: int, **names: str) -> list[dict]:
+    """Accuracies of each class that a set shares with its control, minus those of the control.
 
     Args:
-        metric: name of the accuracy.
-        of_set, of_control: speaker, class and whether the decision is right, of each utterance of a known class.
+        of_set, of_control: utterances of known classes, with ``ACCURACIES`` among their scores.
         draw: resamples and seed.
         names: more columns.
     """
-    rows = []
-    for true in sorted({row[1] for row in of_set} & {row[1] for row in of_control}):
-        both = [[(speaker, float(hit)) for speaker, c, hit in rows_of if c == true] for rows_of in (of_set, of_control)]
-        arrays = [
-            ([speaker for speaker, _ in of], None, (np.array([hit for _, hit in of]), np.ones(len(of)))) for of in both
-        ]
-        rows.append(gap_row(share, *arrays, draw, **names, metric=f"{metric}_control_gap", **{"class": true}))
+    rows, shared = [], sorted(set(of_set.labels) & set(of_control.labels))
+    for metric in (name for name in ACCURACIES if name in of_set.scores):
+        for label in shared:
+            sides = [trials.only(trials.labels == label) for trials in (of_set, of_control)]
+            arrays = [(s.speakers, None, (s.scores[metric].astype(float), np.ones(len(s)))) for s in sides]
+            rows.append(gap_row(weighted_share, *arrays, draw, **names, metric=metric + GAP, **{"class": label}))
     return rows
-
-
-def right(judged: Trials, settings: Calibrate) -> np.ndarray:
-    """Which utterances ``(U,)`` are of the class of highest posterior."""
-    return (judged.loglik + np.log(prior_of(judged.classes, settings.priors))).argmax(1) == judged.labels
 
 
 def difference_rows(
@@ -161,6 +167,7 @@ def difference_rows(
     settings: Calibrate,
     resamples: int,
     seed: int,
+    *,
     ending: str = "",
     fitted: bool = False,
     **names: str,
@@ -172,15 +179,15 @@ def difference_rows(
     Raises:
         ValueError: the utterances are not the same.
     """
-    if flow.utts != other.utts or flow.classes != other.classes:
+    if not np.array_equal(flow.utts, other.utts) or flow.classes != other.classes:
         raise ValueError(
             f"{names['system']}: its utterances of set {names['set']} or its classes are not those of the flow; "
             "score it again"
         )
     rows, draw = [], {"resamples": resamples, "seed": seed}
 
-    def add(found: tuple, speakers, strata=None, **more: str) -> None:
-        value, low, high, p = found
+    def add(difference: tuple, speakers, strata=None, **more: str) -> None:
+        value, low, high, p = difference
         row = row_of(value, None if low is None else (low, high), speakers, strata, **names, **more)
         rows.append(row | {"p": "" if p is None or fitted else f"{p:.6f}"})
 
@@ -188,13 +195,12 @@ def difference_rows(
         a, b = flow.pair(*both), other.pair(*both)
         for name, measure in measures(settings).items():
             if name == "auc" or name == "cllr" and a.calibrated and b.calibrated:
-                statistic = partial(weighted, measure)
-                ours, theirs = ((pair.scores(name), pair.target) for pair in (a, b))
-                more = {"metric": f"{name}{ending}_difference", "class": a.name}
+                arrays = ((pair.ranked_by(name), pair.target) for pair in (a, b))
+                more = {"metric": name + ending + DIFFERENCE, "class": a.name}
                 strata = a.target.tolist()
-                add(paired(statistic, a.speakers, ours, theirs, strata, **draw), a.speakers, strata, **more)
-    if flow.calibrated and other.calibrated and len(flow.labels):
-        hits = [right(judged, settings).astype(float) for judged in (flow, other)]
-        more = {"metric": f"utt_accuracy_calibrated{ending}_difference", "class": "all"}
+                add(paired(partial(weighted, measure), a.speakers, *arrays, strata, **draw), a.speakers, strata, **more)
+    if flow.calibrated and other.calibrated and len(flow):
+        hits = [trials.scores[CALIBRATED_ACCURACY].astype(float) for trials in (flow, other)]
+        more = {"metric": CALIBRATED_ACCURACY + ending + DIFFERENCE, "class": "all"}
         add(paired_share(flow.speakers, *hits, **draw), flow.speakers, **more)
     return rows

@@ -23,8 +23,8 @@ import numpy as np
 
 from dnf.experiment.layout import LATENTS, META_JSON
 from dnf.experiment.sets import name_of
-from dnf.experiment.settings import Data
-from dnf.metrics.effective_frames import autocovariance, effective_frames
+from dnf.experiment.settings import DataSettings
+from dnf.metrics.effective_frames import autocovariance
 from dnf.scoring.latent_store import Latents
 
 
@@ -36,7 +36,6 @@ class Evidence(NamedTuple):
         utts: rows of utts.tsv.
         mean: ``(U, K)`` float64, mean over frames of log p(x | k), nats.
         frames: ``(U,)`` int64.
-        effective: ``(U,)`` float64, how many independent frames those are worth, 1 to ``frames``.
         covariance: ``(L,)`` float64, autocovariance of the frames' log-likelihood ratio from lag 0 on, nats squared.
     """
 
@@ -44,13 +43,11 @@ class Evidence(NamedTuple):
     utts: Sequence[dict]
     mean: np.ndarray
     frames: np.ndarray
-    effective: np.ndarray
     covariance: np.ndarray = np.zeros(0)
 
     def only(self, rows: np.ndarray) -> Evidence:
         """Some utterances, by number."""
-        arrays = {name: getattr(self, name)[rows] for name in ("mean", "frames", "effective")}
-        return self._replace(utts=[self.utts[row] for row in rows], **arrays)
+        return self._replace(utts=[self.utts[row] for row in rows], mean=self.mean[rows], frames=self.frames[rows])
 
 
 def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence:
@@ -63,14 +60,14 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
     """
     frames = np.array([utt["rows"] for utt in latents.utts], dtype=np.int64)
     mean = np.zeros((len(frames), len(latents.classes)))
-    for own, utt in zip(mean, latents.utts):
-        own[:] = latents.loglik(utt).mean(0)
+    for row, utt in zip(mean, latents.utts):
+        row[:] = latents.loglik(utt).mean(0)
     if covariance is None:
         covariance = autocovariance(latents.loglik(utt) for utt in latents.utts if utt["class"] in latents.classes)
-    return Evidence(latents.classes, latents.utts, mean, frames, effective_frames(frames, covariance), covariance)
+    return Evidence(latents.classes, latents.utts, mean, frames, covariance)
 
 
-def dev_covariance(exp: Path, data: Data) -> np.ndarray:
+def dev_covariance(exp: Path, data: DataSettings) -> np.ndarray:
     """Autocovariance of the frames' log-likelihood ratio on an experiment's dev; empty if its latents are not there."""
     folder = exp / LATENTS / name_of(data, "dev")
     return evidence(Latents.open(folder)).covariance if (folder / META_JSON).is_file() else np.zeros(0)

@@ -2,7 +2,7 @@
 
 Fitted on training and dev utterances of known classes.
 
-Four figures of an utterance, each larger for what is less like the known classes:
+Four figures of an utterance (``FIGURES``), each larger for what is less like the known classes:
 
     density     - mean over frames of log p(x), the classes' densities weighted equally
     typicality  how far mean log p(x), or the mean log prior density of z (which is the mean squared norm of z about
@@ -32,28 +32,20 @@ References:
 
 from __future__ import annotations
 
+import io
 import json
-import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from dnf.decisions.utterance_summary import Summary
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import run_stage
-from dnf.experiment.settings import OpenSet as Settings
+from dnf.experiment.settings import OpenSetSettings
 
-log = logging.getLogger(__name__)
-
-SCORES = {
-    "combined": ("typicality", "distance", "gap"),
-    "density": ("density",),
-    "typicality": ("typicality",),
-    "distance": ("distance",),
-    "gap": ("gap",),
-}
 MOST = 20000  # training utterances that the covariance is computed from
 LEAST = 8  # dev utterances below which no threshold is set
 CHUNK = 4096  # utterances whose mean latents are in memory at a time
@@ -115,88 +107,76 @@ class OpenSet:
     def fit(
         cls,
         train: Summary,
-        of_train: Sequence[str],
+        train_labels: Sequence[str],
         dev: Summary,
         classes: Sequence[str],
-        settings: Settings,
-        of_dev: Sequence[tuple[str, str]] = (),
+        settings: OpenSetSettings,
+        dev_names: Sequence[tuple[str, str]] = (),
     ) -> OpenSet:
         """Means and covariance from training utterances, scales and threshold from dev.
 
         Args:
-            train: utterances of known classes, ``of_train`` their classes.
+            train: utterances of known classes, ``train_labels`` their classes.
             dev: utterances of known classes.
             classes: the model's.
             settings: the score and the false-alarm rate.
-            of_dev: class and speaker of each dev utterance, for the threshold; empty: every utterance counts alike.
+            dev_names: class and speaker of each dev utterance, for the threshold; empty: every utterance counts alike.
 
         Raises:
             ValueError: a class without training utterances, or too few dev utterances.
         """
-        from sklearn.covariance import LedoitWolf  # slow to import, and only a fit needs it
-
-        labels = np.asarray(of_train)
+        labels = np.asarray(train_labels)
         absent = [name for name in classes if not (labels == name).any()]
         if absent:
             raise ValueError(f"no training utterance of class {absent[0]}: no mean latent of it; check data.classes")
         if len(dev.frames) < LEAST:
             raise ValueError(f"{len(dev.frames)} dev utterances of known classes set no threshold; {LEAST} are needed")
-        means = np.stack([mean_of(train.z_mean, np.flatnonzero(labels == name)) for name in classes])
-        index = np.array([list(classes).index(name) for name in labels])
-        chosen = np.linspace(0, len(index) - 1, min(MOST, len(index))).round().astype(int)
-        spread = LedoitWolf(assume_centered=True).fit(train.z_mean[chosen] - means[index[chosen]])
+        means, precision = gaussian(train.z_mean, labels, classes)
         likely = {"density": dev.mixture + dev.logdet, "norm": dev.logp.max(1)}
-        inner = {name: Scale.fit(values, dev.frames) for name, values in likely.items()}
-        squared = nearest(dev.z_mean, means, spread.precision_)
         model = cls(
-            list(classes),
-            means,
-            spread.precision_,
-            against_frames(squared, dev.frames),
-            inner,
-            {},
-            settings.score,
-            0.0,
-            settings.false_alarm,
+            classes=list(classes),
+            means=means,
+            precision=precision,
+            expected=against_frames(nearest(dev.z_mean, means, precision), dev.frames),
+            inner={name: Scale.fit(values, dev.frames) for name, values in likely.items()},
+            scales={},
+            score_name=settings.score,
+            threshold=0.0,
+            false_alarm=settings.false_alarm,
         )
         scales = {name: Scale.fit(values, dev.frames) for name, values in model.figures(dev).items()}
         model = replace(model, scales=scales)
-        weights = weights_of(of_dev) if of_dev else np.ones(len(dev.frames))
+        weights = weights_of(dev_names) if dev_names else np.ones(len(dev.frames))
         return replace(model, threshold=threshold(model.score(dev), settings.false_alarm, weights))
 
-    def figures(self, of: Summary) -> dict[str, np.ndarray]:
-        """Density, typicality, distance and, with several classes, gap ``(U,)``, in units of their own."""
-        likely = of.mixture + of.logdet
-        norm = self.inner["norm"](of.logp.max(1), of.frames)
-        a, b = self.expected
-        found = {
-            "density": -likely,
-            "typicality": np.maximum(np.abs(self.inner["density"](likely, of.frames)), np.abs(norm)),
-            "distance": nearest(of.z_mean, self.means, self.precision) / (a + b / of.frames),
-        }
-        if len(self.classes) > 1:
-            second, best = np.sort(of.logp, axis=1)[:, -2:].T
-            found["gap"] = second - best
-        return found
+    def figures(self, summary: Summary) -> dict[str, np.ndarray]:
+        """Those of ``FIGURES`` ``(U,)`` that the model has, in units of their own."""
+        values = {name: figure(self, summary) for name, figure in FIGURES.items()}
+        return {name: figure for name, figure in values.items() if figure is not None}
 
-    def score(self, of: Summary, name: str | None = None) -> np.ndarray:
+    @property
+    def score_names(self) -> list[str]:
+        """Those of ``SCORES`` that the model has."""
+        return [name for name, parts in SCORES.items() if not self.scales.keys().isdisjoint(parts)]
+
+    def score(self, summary: Summary, name: str | None = None) -> np.ndarray:
         """The score ``(U,)``, in standard deviations of dev: larger for what is less like the known classes.
 
         Raises:
             ValueError: the gap is asked for, of a model of one class.
         """
-        return self.score_of(self.figures(of), of.frames, name)
+        return self.score_of(self.figures(summary), summary.frames, name)
 
-    def score_of(self, found: dict[str, np.ndarray], frames: np.ndarray, name: str | None = None) -> np.ndarray:
+    def score_of(self, figures: dict[str, np.ndarray], frames: np.ndarray, name: str | None = None) -> np.ndarray:
         """The same from what ``figures`` gives for utterances of ``frames`` ``(U,)``."""
-        parts = [part for part in SCORES[name or self.score_name] if part in found]
+        parts = [part for part in SCORES[name or self.score_name] if part in figures]
         if not parts:
             raise ValueError(f"open_set.score {name or self.score_name}: a model of one class has no gap; use combined")
-        return sum(self.scales[part](found[part], frames) for part in parts)
+        return sum(self.scales[part](figures[part], frames) for part in parts)
 
-    def is_none_of_these(self, of: Summary) -> np.ndarray:
+    def is_none_of_these(self, summary: Summary) -> np.ndarray:
         """Whether each utterance ``(U,)`` is flagged: its score is above the threshold."""
-        return self.score(of) > self.threshold
+        return self.score(summary) > self.threshold
 
     def save(self, path: Path) -> None:
         """Write ``path`` (JSON) and, beside it, the arrays as ``.npz``."""
@@ -204,12 +184,10 @@ class OpenSet:
         content |= {"false_alarm": self.false_alarm, "expected": self.expected}
         for name in ("inner", "scales"):
             content[name] = {key: vars(scale) for key, scale in getattr(self, name).items()}
-        temporary = path.with_name(path.name + ".tmp.npz")
-        np.savez(temporary, means=self.means, precision=self.precision)
-        temporary.replace(path.with_suffix(".npz"))
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        arrays = io.BytesIO()
+        np.savez(arrays, means=self.means, precision=self.precision)
+        replace_file(path.with_suffix(".npz"), arrays.getvalue())
+        replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> OpenSet:
@@ -218,24 +196,60 @@ class OpenSet:
         Raises:
             ValueError: one of the two files is not there.
         """
-        arrays = path.with_suffix(".npz")
-        if not path.is_file() or not arrays.is_file():
-            raise ValueError(f"{path}: no open-set score (or {arrays.name} is not beside it); {run_stage('decide')}")
+        beside = path.with_suffix(".npz")
+        if not path.is_file() or not beside.is_file():
+            raise ValueError(f"{path}: no open-set score (or {beside.name} is not beside it); {run_stage('decide')}")
         content = json.loads(path.read_text(encoding="utf-8"))
         inner, scales = ({key: Scale(**s) for key, s in content[name].items()} for name in ("inner", "scales"))
-        with np.load(arrays) as found:
-            means, precision = found["means"], found["precision"]
+        with np.load(beside) as arrays:
+            means, precision = arrays["means"], arrays["precision"]
         return cls(
-            content["classes"],
-            means,
-            precision,
-            tuple(content["expected"]),
-            inner,
-            scales,
-            content["score"],
-            content["threshold"],
-            content["false_alarm"],
+            classes=content["classes"],
+            means=means,
+            precision=precision,
+            expected=tuple(content["expected"]),
+            inner=inner,
+            scales=scales,
+            score_name=content["score"],
+            threshold=content["threshold"],
+            false_alarm=content["false_alarm"],
         )
+
+
+def density(model: OpenSet, summary: Summary) -> np.ndarray:
+    """Minus the mean log p(x) of each utterance ``(U,)``, nats."""
+    return -(summary.mixture + summary.logdet)
+
+
+def typicality(model: OpenSet, summary: Summary) -> np.ndarray:
+    """How far ``(U,)`` log p(x), or the log prior density under the nearest class, lies from what dev has."""
+    likely = model.inner["density"](summary.mixture + summary.logdet, summary.frames)
+    norm = model.inner["norm"](summary.logp.max(1), summary.frames)
+    return np.maximum(np.abs(likely), np.abs(norm))
+
+
+def distance(model: OpenSet, summary: Summary) -> np.ndarray:
+    """Squared distance ``(U,)`` of the mean latent from the nearest class, over what is expected at its duration."""
+    a, b = model.expected
+    return nearest(summary.z_mean, model.means, model.precision) / (a + b / summary.frames)
+
+
+def gap(model: OpenSet, summary: Summary) -> np.ndarray | None:
+    """Minus the difference ``(U,)`` of the best two classes, nats; None for a model of one class."""
+    if len(model.classes) < 2:
+        return None
+    second, best = np.sort(summary.logp, axis=1)[:, -2:].T
+    return second - best
+
+
+# What ``open_set.score`` may be: a figure, or a sum of figures. A new one is a function here and a name in the settings.
+FIGURES: dict[str, Callable[[OpenSet, Summary], np.ndarray | None]] = {
+    "density": density,
+    "typicality": typicality,
+    "distance": distance,
+    "gap": gap,
+}
+SCORES = {"combined": ("typicality", "distance", "gap")} | {name: (name,) for name in FIGURES}
 
 
 def weights_of(names: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -258,12 +272,22 @@ def threshold(scores: np.ndarray, false_alarm: float, weights: np.ndarray) -> fl
     return float(scores[order][min(place, len(scores) - 1)])
 
 
+def gaussian(z_mean: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Means ``(K, D)`` of mean latents ``(U, D)`` by class, and the inverse covariance ``(D, D)`` within class, shrunk."""
+    from sklearn.covariance import LedoitWolf  # slow to import, and only a fit needs it
+
+    means = np.stack([mean_of(z_mean, np.flatnonzero(labels == name)) for name in classes])
+    column = np.array([list(classes).index(label) for label in labels])
+    chosen = np.linspace(0, len(column) - 1, min(MOST, len(column))).round().astype(int)
+    return means, LedoitWolf(assume_centered=True).fit(z_mean[chosen] - means[column[chosen]]).precision_
+
+
 def nearest(z_mean: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.ndarray:
     """Squared Mahalanobis distance ``(U,)`` of mean latents ``(U, D)`` from the nearest of ``means`` ``(K, D)``."""
-    factor, found = np.linalg.cholesky(precision), np.empty(len(z_mean))
+    factor, squared = np.linalg.cholesky(precision), np.empty(len(z_mean))
     for part in chunks(len(z_mean)):
-        found[part] = np.min([(((z_mean[part] - mean) @ factor) ** 2).sum(1) for mean in means], axis=0)
-    return found
+        squared[part] = np.min([(((z_mean[part] - mean) @ factor) ** 2).sum(1) for mean in means], axis=0)
+    return squared
 
 
 def mean_of(z_mean: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -6,116 +6,135 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from dnf.decisions.detection_rows import weighted
 from dnf.decisions.open_set import LEAST, SCORES, OpenSet
-from dnf.decisions.utterance_summary import read
+from dnf.decisions.utterance_summary import Summary, read
 from dnf.experiment.config import Config
 from dnf.experiment.layout import DECISIONS, LATENTS, OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV, run_again
 from dnf.experiment.sets import name_of
+from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import each_row, write_tsv
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.figure_rows import row_of, share_row
+from dnf.metrics.figures import KNOWN
+from dnf.metrics.trials import Trials, joined
 from dnf.scoring.latent_store import Latents, latent_sets
 
 log = logging.getLogger(__name__)
 
-KNOWN = "known"  # all utterances of known classes in the test sets
-METRICS = ("open_set_auc", "open_set_detected", "open_set_false")
 
-
-class OpenSetScores(NamedTuple):
-    """One set: true class and speaker of each utterance, whether the class is known, score and flag, all ``(U,)``."""
-
-    classes: np.ndarray
-    speakers: np.ndarray
-    known: np.ndarray
-    score: np.ndarray
-    flagged: np.ndarray
-
-
-class Pool(NamedTuple):
-    """Utterances that unseen classes are held against, or the unseen ones: speakers and open-set scores, ``(U,)``."""
-
-    speakers: np.ndarray
-    score: np.ndarray
-
-
-def pool_of(scored: OpenSetScores, wanted: np.ndarray) -> Pool:
-    """The wanted utterances, ``(U,)`` bool."""
-    return Pool(scored.speakers[wanted], scored.score[wanted])
-
-
-def auc_row(unseen: Pool, known: Pool, resamples: int, seed: int, **names: str) -> dict:
+def auc_row(unseen: Trials, known: Trials, resamples: int, seed: int, **names: str) -> dict:
     """Row of ``accuracy.tsv`` with the chance that an unseen utterance scores above a known one; a tie counts half.
 
     Args:
-        unseen, known: at least one utterance each; no interval with too few speakers of either.
+        unseen, known: at least one utterance each, with score ``open_set``; no interval with too few speakers of either.
         resamples, seed: of the interval over speakers, those of unseen and of known utterances drawn apart.
         names: more columns.
     """
-    speakers, score = (np.concatenate(both) for both in zip(unseen, known))
-    target = np.arange(len(score)) < len(unseen.score)
+    both = joined([unseen, known])
+    score, target = both.scores["open_set"], np.arange(len(both)) < len(unseen)
     strata, statistic = target.tolist(), partial(weighted, detection.auc)
-    ends = interval(statistic, speakers, score, target, strata=strata, resamples=resamples, seed=seed)
+    ends = interval(statistic, both.speakers, score, target, strata=strata, resamples=resamples, seed=seed)
     value = detection.auc(score, target)
-    return row_of(value, ends, speakers, strata, metric="open_set_auc", **names) | {"count": len(unseen.score)}
+    return row_of(value, ends, both.speakers, strata, metric="open_set_auc", **names) | {"count": len(unseen)}
 
 
-def set_rows(name: str, scored: OpenSetScores, pools: dict[str, Pool], config: Config) -> list[dict]:
+def set_rows(name: str, trials: Trials, pools: dict[str, Trials], config: Config) -> list[dict]:
     """Rows of ``accuracy.tsv`` for one set; ``pools`` are utterances of known classes, by the name of the pool."""
     draw, rows = (config.report.bootstrap, config.seed), []
-    for true in np.unique(scored.classes):
-        of = scored.classes == true
-        known = bool(scored.known[of].all())
-        shares = [(speaker, int(flag), 1) for speaker, flag in zip(scored.speakers[of], scored.flagged[of])]
-        metric = "open_set_false" if known else "open_set_detected"
-        names = {"set": name, "class": str(true)}
-        rows.append(share_row(metric, shares, *draw, **names))
-        for pool, others in pools.items() if not known else ():
-            rows.append(auc_row(pool_of(scored, of), others, *draw, decided=pool, **names))
+    for label in sorted(set(trials.labels)):
+        of_class, names = trials.only(trials.labels == label), {"set": name, "class": label}
+        shares = [(speaker, int(flag), 1) for speaker, flag in zip(of_class.speakers, of_class.scores["flagged"])]
+        is_known = label in trials.classes
+        rows.append(share_row("open_set_false" if is_known else "open_set_detected", shares, *draw, **names))
+        for pool, known in pools.items() if not is_known else ():
+            rows.append(auc_row(of_class, known, *draw, decided=pool, **names))
     return rows
+
+
+def remove_open_set(exp: Path) -> None:
+    """Remove the score that an earlier run left, and its table."""
+    for name in (OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV):
+        (exp / name).unlink(missing_ok=True)
 
 
 def fit(exp: Path, config: Config) -> OpenSet | None:
     """Fit the score and write ``open_set.json``; None, and no file, where there is nothing to fit it on."""
-    for old in (OPEN_SET_JSON, OPEN_SET_NPZ):
-        (exp / old).unlink(missing_ok=True)
-    found = {role: read(exp / LATENTS / name_of(config.data, role)) for role in ("train", "dev")}
-    if None in found.values():
+    remove_open_set(exp)
+    train, dev = (read(exp / LATENTS / name_of(config.data, role)) for role in ("train", "dev"))
+    if train is None or dev is None:
         log.warning(f"%s: no mean latents of train and dev, so no open-set score; {run_again('latents')}", exp)
         return None
-    chosen = {}
-    for role, (latents, summary) in found.items():
-        names = np.array([utt["class"] for utt in latents.utts])
-        known = np.isin(names, latents.classes)
-        chosen[role] = summary.rows(known), names[known]
-    classes = found["train"][0].classes
-    if len(chosen["dev"][1]) < LEAST or not set(classes) <= set(chosen["train"][1]):
+    classes = train[0].classes
+    (of_train, train_labels), (of_dev, dev_labels) = (known_summary(*role) for role in (train, dev))
+    if len(dev_labels) < LEAST or not {*classes} <= {label for label, _ in train_labels}:
         log.warning("%s: fewer than %d dev utterances of known classes, so no open-set score", exp, LEAST)
         return None
-    of_dev = [(utt["class"], utt["speaker"]) for utt in found["dev"][0].utts if utt["class"] in classes]
-    model = OpenSet.fit(*chosen["train"], chosen["dev"][0], classes, config.open_set, of_dev)
+    labels = [label for label, _ in train_labels]
+    model = OpenSet.fit(of_train, labels, of_dev, classes, config.open_set, dev_labels)
     model.save(exp / OPEN_SET_JSON)
     return model
 
 
-def flagged(decisions: Iterator[dict], scored: OpenSetScores) -> Iterator[dict]:
-    """Rows of ``decisions/<set>.txt`` with the open-set score and flag."""
-    for row, value, flag in zip(decisions, scored.score, scored.flagged):
-        yield row | {"open_set": "yes" if flag else "no", "open_set_score": f"{value:.6f}"}
+def known_summary(latents: Latents, summary: Summary) -> tuple[Summary, list[tuple[str, str]]]:
+    """Utterances of the classes that the model knows, with the class and speaker of each."""
+    names = [(utt["class"], utt["speaker"]) for utt in latents.utts]
+    known = np.array([label in latents.classes for label, _ in names], dtype=bool)
+    return summary.rows(known), [pair for pair, wanted in zip(names, known) if wanted]
 
 
-def score_rows(sets: dict[str, tuple[Latents, dict[str, np.ndarray]]]) -> Iterator[dict]:
+def score_set(model: OpenSet, latents: Latents, summary: Summary) -> Trials:
+    """Utterances of a set with every score by its name, the one that decides as ``open_set``, and ``flagged``."""
+    figures = model.figures(summary)
+    scores = {name: model.score_of(figures, summary.frames, name) for name in model.score_names}
+    deciding = scores[model.score_name]
+    scores |= {"open_set": deciding, "flagged": deciding > model.threshold}
+    utts, speakers, labels = ([utt[name] for utt in latents.utts] for name in ("utt", "speaker", "class"))
+    return Trials(utts, speakers, labels, scores, latents.classes)
+
+
+def score_sets(exp: Path, model: OpenSet) -> dict[str, Trials]:
+    """Every set that has mean latents, scored."""
+    scored = {}
+    for directory in latent_sets(exp):
+        content = read(directory)
+        if content is None:
+            log.warning("%s: no mean latents, so no open-set score", directory)
+            continue
+        scored[directory.name] = score_set(model, *content)
+    return scored
+
+
+def add_flags(path: Path, trials: Trials) -> None:
+    """Fill the open-set score and flag into ``decisions/<set>.txt``."""
+    values = zip(each_row(path), trials.scores["open_set"], trials.scores["flagged"])
+    rows = (row | {"open_set": "yes" if flag else "no", "open_set_score": f"{v:.6f}"} for row, v, flag in values)
+    write_tsv(path, rows)
+
+
+def score_rows(sets: dict[str, Trials]) -> Iterator[dict]:
     """Rows of ``open_set.tsv``: every score of every utterance, by set."""
-    for name, (latents, scores) in sets.items():
-        for i, utt in enumerate(latents.utts):
-            row = {"set": name, "utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"]}
-            yield row | {score: f"{values[i]:.6f}" for score, values in scores.items()}
+    for set_name, trials in sets.items():
+        names = [name for name in SCORES if name in trials.scores]
+        for i, (utt, speaker, label) in enumerate(zip(trials.utts, trials.speakers, trials.labels)):
+            row = {"set": set_name, "utt": utt, "speaker": speaker, "class": label}
+            yield row | {name: f"{trials.scores[name][i]:.6f}" for name in names}
+
+
+def known_pools(sets: dict[str, Trials], data: DataSettings) -> dict[str, dict[str, Trials]]:
+    """Utterances of known classes that those of unseen classes of each set are held against, by name of the pool.
+
+    They are those of all test sets and, but for train and dev, which the score was fitted on, those of the set itself.
+    """
+    fitted = {name_of(data, role) for role in ("train", "dev")}
+    known = {name: trials.only(trials.known) for name, trials in sets.items() if trials.known.any()}
+    tested = [trials for name, trials in known.items() if name not in fitted | set(data.views)]
+    everyone = {KNOWN: joined(tested)} if tested else {}
+    return {name: everyone | ({name: known[name]} if name in known.keys() - fitted else {}) for name in sets}
 
 
 def open_set_rows(exp: Path, config: Config) -> list[dict]:
@@ -123,31 +142,11 @@ def open_set_rows(exp: Path, config: Config) -> list[dict]:
     model = fit(exp, config)
     if model is None:
         return []
-    sets: dict[str, OpenSetScores] = {}
-    every: dict[str, tuple[Latents, dict[str, np.ndarray]]] = {}
-    for directory in latent_sets(exp):
-        found = read(directory)
-        if found is None:
-            log.warning("%s: no mean latents, so no open-set score", directory)
-            continue
-        latents, summary = found
-        classes, speakers = (np.array([utt[name] for utt in latents.utts]) for name in ("class", "speaker"))
-        figures, names = model.figures(summary), [n for n in SCORES if n != "gap" or len(model.classes) > 1]
-        scores = {name: model.score_of(figures, summary.frames, name) for name in names}
-        every[directory.name] = latents, scores
-        score = scores[model.score_name]
-        scored = OpenSetScores(classes, speakers, np.isin(classes, latents.classes), score, score > model.threshold)
-        sets[directory.name] = scored
-        path = exp / DECISIONS / f"{directory.name}.txt"
+    sets = score_sets(exp, model)
+    for name, trials in sets.items():
+        path = exp / DECISIONS / f"{name}.txt"
         if path.is_file():
-            write_tsv(path, flagged(each_row(path), scored))
-    write_tsv(exp / OPEN_SET_TSV, score_rows(every))
-    fitted = {name_of(config.data, role) for role in ("train", "dev")}
-    own = {name: pool_of(scored, scored.known) for name, scored in sets.items() if scored.known.any()}
-    tested = [pool for name, pool in own.items() if name not in fitted | set(config.data.views)]
-    everyone = {KNOWN: Pool(*map(np.concatenate, zip(*tested)))} if tested else {}
-    rows = []
-    for name, scored in sets.items():
-        pools = everyone | ({name: own[name]} if name in own and name not in fitted else {})
-        rows += set_rows(name, scored, pools, config)
-    return rows
+            add_flags(path, trials)
+    write_tsv(exp / OPEN_SET_TSV, score_rows(sets))
+    pools = known_pools(sets, config.data)
+    return [row for name, trials in sets.items() for row in set_rows(name, trials, pools[name], config)]

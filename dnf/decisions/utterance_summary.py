@@ -65,7 +65,7 @@ def read(directory: Path) -> tuple[Latents, Summary] | None:
     frames = np.empty(count, np.int64)
     for u, utt in enumerate(latents.utts):
         rows = slice(utt["first"], utt["first"] + utt["rows"])
-        own = summary_of(latents.logp[rows], latents.logdet[rows], z_mean[u])
-        for array, (value,) in zip((*arrays, frames), (own.logp, own.mixture, own.logdet, own.frames)):
+        one = summary_of(latents.logp[rows], latents.logdet[rows], z_mean[u])
+        for array, (value,) in zip((*arrays, frames), (one.logp, one.mixture, one.logdet, one.frames)):
             array[u] = value
     return latents, Summary(*arrays, z_mean, frames)

@@ -19,21 +19,22 @@ from typing import Any, Literal
 
 import yaml
 
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import ROOT
 from dnf.experiment.settings import (
     Augment,
     Baselines,
     Calibrate,
-    Channel,
+    ChannelSettings,
     Cmvn,
-    Data,
+    DataSettings,
     Decide,
     Features,
     Flow,
-    Frames,
+    FramesSettings,
     Gaussianality,
-    Latents,
-    OpenSet,
+    LatentsSettings,
+    OpenSetSettings,
     Plots,
     Prior,
     Report,
@@ -55,22 +56,22 @@ class Config:
     seed: int
     features: Features
     vad: Vad
-    frames: Frames
+    frames: FramesSettings
     cmvn: Cmvn
     augment: Augment
-    channel: Channel
+    channel: ChannelSettings
     splice: Splice
-    data: Data
+    data: DataSettings
     flow: Flow
     prior: Prior
     train: Train
     gaussianality: Gaussianality
-    latents: Latents
+    latents: LatentsSettings
     baselines: Baselines
     plots: Plots
     score: Score
     decide: Decide
-    open_set: OpenSet
+    open_set: OpenSetSettings
     calibrate: Calibrate
     report: Report
 
@@ -96,14 +97,12 @@ class Config:
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(yaml.safe_dump(dataclasses.asdict(self), sort_keys=False), encoding="utf-8")
-        temporary.replace(path)
+        replace_file(path, yaml.safe_dump(dataclasses.asdict(self), sort_keys=False))
 
     @property
     def dim(self) -> int:
         """Dimension D of a spliced vector."""
-        return (self.splice.left + 1 + self.splice.right) * self.features.num_filters
+        return (self.splice.left + 1 + self.splice.right) * self.features.dim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +162,7 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
     if config.prior.cond_dim > config.dim:
         raise ValueError(
             f"prior.cond_dim {config.prior.cond_dim} is more than the {config.dim} dims of a vector "
-            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.num_filters})"
+            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.dim})"
         )
     return config
 
@@ -179,14 +178,12 @@ def check_channel(config: Config) -> None:
         )
     if augment.probability and config.features.use_fft_mag:
         raise ValueError("augment: adds powers, and features.use_fft_mag makes magnitudes; set one of them to off")
-    if (channel.nap or channel.centre != "none") and config.prior.cond_dim < 2:
+    if channel.centre != "none" and config.prior.cond_dim < 2:
         raise ValueError(
             f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes"
         )
-    if (channel.nap or channel.centre != "none") and config.prior.cond_r:
+    if channel.centre != "none" and config.prior.cond_r:
         raise ValueError("channel: corrects c alone, but prior.cond_r lets r hold class, too; set one of them to off")
-    if channel.nap and channel.nap >= config.prior.cond_dim:
-        raise ValueError(f"channel.nap {channel.nap} must be below prior.cond_dim {config.prior.cond_dim}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -215,18 +212,19 @@ def parse_word(word: str) -> dict[str, Any]:
 def merge(tree: dict[str, Any], more: Mapping[str, Any], source: str) -> None:
     """Lay ``more`` over ``tree``, which knows every legal section and key."""
     for section, values in more.items():
-        known(section, tree, source, "")
+        check_known(section, tree, source, "")
         if not isinstance(tree[section], dict):
             tree[section] = values
             continue
         if not isinstance(values, dict):
             raise ValueError(f"{source}: {section} is a section; set one of its keys: {', '.join(tree[section])}")
         for key, value in values.items():
-            known(key, tree[section], source, f"{section}.")
+            check_known(key, tree[section], source, f"{section}.")
             tree[section][key] = value
 
 
-def known(name: str, tree: Mapping[str, Any], source: str, prefix: str) -> None:
+def check_known(name: str, tree: Mapping[str, Any], source: str, prefix: str) -> None:
+    """Raise ``ValueError``, which names the nearest one, unless ``tree`` knows the section or key ``name``."""
     if name not in tree:
         near = difflib.get_close_matches(str(name), tree, n=1, cutoff=0.0)[0]
         raise ValueError(f"{source}: unknown setting {prefix}{name}; the nearest known one is {prefix}{near}")
@@ -246,7 +244,7 @@ def build_view(tree: Any, name: str) -> View:
     if not isinstance(tree, dict) or "sets" not in tree:
         raise ValueError(f"{name}: {tree!r} is not a view such as {{sets: [a, b]}}")
     for key in tree:
-        known(key, hints, name, f"{name}.")
+        check_known(key, hints, name, f"{name}.")
     values = {key: convert(value, hints[key], f"{name}.{key}") for key, value in tree.items()}
     try:
         return View(**values)
@@ -255,34 +253,67 @@ def build_view(tree: Any, name: str) -> View:
 
 
 def convert(value: Any, hint: Any, name: str) -> Any:
-    """``value`` as the type the field asks for; YAML reads 1e-3 as text, so a float may come as text."""
+    """``value``, as YAML reads it, as the type that the field ``name`` asks for.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if hint is View:
+        return build_view(value, name)
     if dataclasses.is_dataclass(hint):
-        return build_view(value, name) if hint is View else build(hint, value, f"{name}.")
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in args:
-            raise ValueError(f"{name}: {value!r} is not one of {', '.join(map(str, args))}")
-        return value
-    if origin is types.UnionType:
-        return None if value is None else convert(value, args[0], name)
-    if origin is list:
-        items = [value] if args[0] is str and isinstance(value, str) else value
-        if not isinstance(items, list) or args[0] is str and not all(isinstance(item, str) for item in items):
-            raise ValueError(f"{name}: {value!r} is not a list such as [a, b]")
-        return [convert(item, args[0], name) for item in items]
-    if origin is dict:
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
-        if args[1] is str and not all(isinstance(item, str) for item in value.values()):
-            raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
-        return {key: convert(item, args[1], f"{name}.{key}") for key, item in value.items()}
+        return build(hint, value, f"{name}.")
+    make = {Literal: choice, types.UnionType: optional, list: list_of, dict: map_of}.get(typing.get_origin(hint))
+    return make(value, typing.get_args(hint), name) if make else plain(value, hint, name)
+
+
+def choice(value: Any, choices: tuple, name: str) -> Any:
+    """One of the values of a ``Literal``."""
+    if value not in choices:
+        raise ValueError(f"{name}: {value!r} is not one of {', '.join(map(str, choices))}")
+    return value
+
+
+def optional(value: Any, hints: tuple, name: str) -> Any:
+    """None, or a value of the first type."""
+    return None if value is None else convert(value, hints[0], name)
+
+
+def list_of(value: Any, hints: tuple, name: str) -> list:
+    """A list of one type; a single text stands for a list of it."""
+    (hint,) = hints
+    items = [value] if hint is str and isinstance(value, str) else value
+    if not isinstance(items, list) or not texts_if(hint, items):
+        raise ValueError(f"{name}: {value!r} is not a list such as [a, b]")
+    return [convert(item, hint, name) for item in items]
+
+
+def map_of(value: Any, hints: tuple, name: str) -> dict:
+    """A map from text to one type."""
+    _, hint = hints
+    if not isinstance(value, dict) or not texts_if(str, value) or not texts_if(hint, value.values()):
+        raise ValueError(f"{name}: {value!r} is not a map such as {{a: b}}")
+    return {key: convert(item, hint, f"{name}.{key}") for key, item in value.items()}
+
+
+def texts_if(hint: Any, items: Iterable) -> bool:
+    """Whether all are text, if they have to be."""
+    return hint is not str or all(isinstance(item, str) for item in items)
+
+
+def plain(value: Any, hint: type, name: str) -> Any:
+    """A number, truth value or text; YAML reads 1e-3 as text, so a float may come as text."""
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
+        number = as_float(value)
         if math.isfinite(number):
             return number
     if type(value) is not hint:
         raise ValueError(f"{name}: {value!r} is not {'text' if hint is str else hint.__name__}")
     return value
+
+
+def as_float(value: int | float | str) -> float:
+    """The number that ``value`` says, or NaN."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan

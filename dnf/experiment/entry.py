@@ -10,6 +10,9 @@ from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+# The program behind python3 -m dnf VERB
+VERBS = Path(__file__).parents[1] / "__main__.py"
+
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Option ``--device``, which ``dnf.experiment.environment.choose_device`` takes."""
@@ -21,7 +24,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def command() -> str:
     """What was typed: ``dnf results`` for a verb of ``python3 -m dnf``, else the name of the script or module."""
     program = Path(sys.argv[0])
-    return f"dnf {sys.argv[1]}" if program.name == "__main__.py" and len(sys.argv) > 1 else program.name
+    return f"dnf {sys.argv[1]}" if program == VERBS and len(sys.argv) > 1 else program.name
 
 
 def parser(spec: ModuleSpec | None, doc: str | None, **options) -> argparse.ArgumentParser:

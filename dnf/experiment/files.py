@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``data`` under a temporary name in the same folder, then move it into place."""
+@contextlib.contextmanager
+def replacing(path: Path, mode: str = "w", **options) -> Iterator[IO]:
+    """A new file, open for writing under a temporary name in the same folder, that takes the place of ``path`` at the end.
+
+    Args:
+        path: stays as it was if the block raises.
+        mode: ``w`` for text, which is UTF-8, or ``wb``.
+        options: of ``open``.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if "b" not in mode:
+        options.setdefault("encoding", "utf-8")
     try:
-        temporary.write_bytes(data)
+        with temporary.open(mode, **options) as file:
+            yield file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, data: bytes | str) -> None:
+    """Write ``data``, text as UTF-8, under a temporary name in the same folder, then move it into place."""
+    with replacing(path, "wb") as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
 def write_json(path: Path, table: dict) -> None:
-    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    replace_file(path, json.dumps(table, indent=1) + "\n")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from dnf.experiment.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout
 
 # data/: one folder a set
 CLASSES_TXT = "classes.txt"
 MISSING_TXT = "missing.txt"
+HASHES_TSV = "hashes.tsv"
+LISTS = "lists"
+
+# Own data as one table
+RECORDINGS_TSV = "recordings.tsv"
+RECORDINGS_CSV = "recordings.csv"
 
 # data/<set>/: Kaldi's tables and Lhotse's manifests
 RECORDINGS_JSONL = "recordings.jsonl.gz"
@@ -31,11 +41,24 @@ REJECTED_TXT = "rejected.txt"
 
 # exp/feats/<set>/ and exp/frames/<set>/
 META_JSON = "meta.json"
+FRAMES_BIN = "frames.bin"
+CENTRES_BIN = "centres.bin"
+STATS_BIN = "stats.bin"
 SPOKEN_NPY = "spoken.npy"
 OFFSETS_NPY = "offsets.npy"
 ALI_SCP = "ali.scp"
 
+# Folders that are of no experiment: exp/feats/, exp/frames/ and exp/sweeps/; own/<corpus>/ below data/, exp/feats/ and
+# exp/frames/ holds what is made of a user's own recordings
+DATA = "data"
+FEATS = "feats"
+FRAMES = "frames"
+SWEEPS = "sweeps"
+OWN = "own"
+NOT_EXPERIMENTS = (FEATS, FRAMES, SWEEPS)
+
 # exp/<experiment>/
+LAYOUT_JSON = "layout.json"
 CONFIG_YAML = "config.yaml"
 ENV_JSON = "env.json"
 HISTORY_TSV = "history.tsv"
@@ -82,9 +105,9 @@ PLOTS = "plots"
 DECISIONS = "decisions"
 SCORES = "scores"
 BASELINES = "baselines"
+MOVE = "move"
 LOG = "log"
 TENSORBOARD = "tb"
-SWEEPS = "sweeps"
 SPLICED = "spliced"
 
 
@@ -152,20 +175,73 @@ def run_again(name: str) -> str:
     return f"run stage {name} again (--stage {STAGES[name].number})"
 
 
+# What run.sh does beside the stages when it is asked to; with a done-marker as theirs
+STEPS = {**STAGES, "spliced": Stage(2, "arks of spliced vectors", ("cmvn", "splice"), ("frames",), "spliced")}
+
+
 @dataclass(frozen=True)
 class Layout:
-    """The folders of one run, by the place a stage writes to."""
+    """The folders of one experiment, by the place a stage writes to."""
 
     data: Path
     feats: Path
     frames: Path
     exp: Path
 
+    @classmethod
+    def make(cls, exp: Path, name: str, corpus: str = "") -> Layout:
+        """Where a run puts an experiment.
+
+        Args:
+            exp: folder of all experiments, ``exp/``; ``data/`` lies beside it.
+            name: of the experiment.
+            corpus: name of the user's own recordings; empty for those of the recipe.
+
+        Raises:
+            ValueError: the folder of that name holds something else.
+        """
+        below = (OWN, corpus) if corpus else ()
+        data = Path(os.path.normpath(exp / ".." / DATA), *below)
+        folder = exp / (f"{corpus}_{name}" if corpus else name)
+        if folder.name in NOT_EXPERIMENTS:
+            raise ValueError(f"experiment {name}: {folder} holds something else; call the experiment another name")
+        return cls(data, exp.joinpath(FEATS, *below), exp.joinpath(FRAMES, *below), folder)
+
+    @classmethod
+    def read(cls, exp: Path) -> Layout:
+        """The folders of the experiment in folder ``exp``, as ``save`` noted them; without a note, those of a recipe.
+
+        Raises:
+            ValueError: the note cannot be read.
+        """
+        path, places = exp / LAYOUT_JSON, {"data": f"../../{DATA}", "feats": f"../{FEATS}", "frames": f"../{FRAMES}"}
+        if path.is_file():
+            try:
+                noted = json.loads(path.read_text(encoding="utf-8"))
+                places = {name: str(noted[name]) for name in places}
+            except (ValueError, KeyError, TypeError):
+                raise ValueError(f"{path}: does not name {', '.join(places)}; restore it, or remove {exp}") from None
+        return cls(**{name: Path(os.path.normpath(exp / place)) for name, place in places.items()}, exp=exp)
+
+    def save(self) -> None:
+        """Note in the experiment's folder where the others lie, as seen from there."""
+        write_json(
+            self.exp / LAYOUT_JSON,
+            {name: os.path.relpath(getattr(self, name), self.exp) for name in ("data", "feats", "frames")},
+        )
+
+    @property
+    def spliced(self) -> Path:
+        return self.exp / SPLICED
+
     def folder(self, name: str) -> Path:
-        return getattr(self, STAGES[name].place)
+        return getattr(self, STEPS[name].place)
 
     def marker(self, name: str) -> Path:
         return self.folder(name) / f".done.{name}"
+
+    def started(self, name: str) -> Path:
+        return self.folder(name) / f".started.{name}"
 
 
 FLOW = "dnf"

@@ -26,8 +26,10 @@ from dnf.experiment import entry
 
 log = logging.getLogger(__name__)
 
-GLANCE = 1.0  # seconds another process may hold the lock just to look whether it is free
-GRACE = 20.0  # seconds the jobs of a killed run may take to end
+# Seconds another process may hold the lock just to look whether it is free
+GLANCE = 1.0
+# Seconds the jobs of a killed run may take to end
+GRACE = 20.0
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -55,15 +57,15 @@ def read_holder(path: Path) -> Holder | None:
 
 def processes(path: Path) -> dict[int, str]:
     """Processes of this machine that have the file open, as far as this user may see them: command line by pid."""
-    wanted, found = path.stat(), {}
+    wanted, command_of = path.stat(), {}
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
             if os.path.samestat(link.stat(), wanted):
                 words = (link.parents[1] / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                found[int(link.parts[2])] = " ".join(words).strip()
+                command_of[int(link.parts[2])] = " ".join(words).strip()
         except OSError:  # it ended, or is not ours to look into
             continue
-    return found
+    return command_of
 
 
 def refusal(folder: Path, holder: Holder | None, host: str, living: dict[int, str]) -> tuple[float, str]:
@@ -94,7 +96,7 @@ def take(path: Path, handle: int, holder: Holder) -> None:
         ValueError: another run has it.
     """
     began = time.monotonic()
-    told = False
+    has_said = False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,9 +106,9 @@ def take(path: Path, handle: int, holder: Holder) -> None:
             patience, message = refusal(path.parent, read_holder(path), holder.host, others)
             if time.monotonic() - began >= patience:
                 raise ValueError(message) from None
-            if patience == GRACE and not told:
+            if patience == GRACE and not has_said:
                 log.info("%s: waiting for the jobs of a run that was killed to end", path.parent)
-                told = True
+                has_said = True
             time.sleep(0.1)
         except OSError as error:
             if error.errno not in NO_LOCKS:

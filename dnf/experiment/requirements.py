@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,16 +13,29 @@ from dnf.experiment import entry
 PYTHON = (3, 10)
 
 
-def required(pyproject: str) -> dict[str, tuple[int, ...]]:
-    """Least versions by package, from the ``dependencies`` of a pyproject.toml; ``()`` where any will do."""
-    block = re.search(r"^dependencies = \[\n(.*?)^\]", pyproject, re.DOTALL | re.MULTILINE).group(1)
-    found = re.findall(r'^\s*"([A-Za-z0-9_.-]+)(?:>=([0-9.]+))?"', block, re.MULTILINE)
-    return {name: numbers(least) for name, least in found}
+def required(pyproject: str) -> list[str]:
+    """What the text of a pyproject.toml names as ``dependencies``."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(pyproject)["project"]["dependencies"]
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version, ``2.13.0+cpu`` to ``(2, 13, 0)``."""
-    return tuple(int(part) for part in re.match(r"[0-9.]*", text).group().split(".") if part)
+def unmet(requirements: Iterable[str]) -> str | None:
+    """The first of the requirements that this Python does not meet, in words; None if it meets all of them."""
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, requirements):
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            return f"has no {requirement.name}"
+        if not requirement.specifier.contains(installed, prereleases=True):
+            return f"has {requirement.name} {installed}, not {requirement.specifier}"
+    return None
 
 
 def problem(root: Path) -> str | None:
@@ -31,16 +44,14 @@ def problem(root: Path) -> str | None:
         return f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}; 3.10 or later is needed"
     if Path(dnf.__file__).resolve().parent != root.resolve() / "dnf":
         return f"'import dnf' gives {dnf.__file__}, not this project; take its folder off PYTHONPATH"
-    for name, least in required((root / "pyproject.toml").read_text(encoding="utf-8")).items():
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            found = None
-        if found is None or numbers(found) < least:
-            have = f"has {name} {found}, older than needed" if found else f"has no {name}"
-            return (
-                f"{sys.executable} {have}: {sys.executable} -m pip install -c {root}/constraints.txt -e '{root}[test]'"
-            )
+    try:
+        lacking = unmet(required((root / "pyproject.toml").read_text(encoding="utf-8")))
+    except ModuleNotFoundError as error:  # one of the two that read the requirements
+        lacking = f"has no {error.name}"
+    if lacking:
+        return (
+            f"{sys.executable} {lacking}: {sys.executable} -m pip install -c {root}/constraints.txt -e '{root}[test]'"
+        )
     return None
 
 

@@ -1,6 +1,6 @@
 """Which sets an experiment trains on and is scored on: those of its data directory and those made of them (``data.views``).
 
-``python3 -m dnf.experiment.sets check`` says before stage train whether an experiment can run with the sets that are there.
+``python3 -m dnf.data.check_sets`` says before stage train whether an experiment can run with the sets that are there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from dnf.experiment.settings import Data, View
+from dnf.experiment.settings import DataSettings, View
 
 
 class Scored(NamedTuple):
@@ -19,13 +19,13 @@ class Scored(NamedTuple):
     view: View
 
 
-def name_of(data: Data, role: str) -> str:
+def name_of(data: DataSettings, role: str) -> str:
     """Under which name the sets of a role, ``train`` or ``dev``, are scored: the set's own, or the role's for several."""
     sets = getattr(data, role)
     return sets[0] if len(sets) == 1 else role
 
 
-def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dict[str, str]]:
+def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scored], dict[str, str]]:
     """What to score, the training and dev sets first, and what is left out, with the set that is not there.
 
     Args:
@@ -49,7 +49,7 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
         if name in present or name in views:
             raise ValueError(f"data.views: {name} is the name of a set already; call the view something else")
         views[name] = view
-    found = [Scored(name, view) for name, view in views.items() if not set(view.sets) - set(present)]
+    scored = [Scored(name, view) for name, view in views.items() if not set(view.sets) - set(present)]
     left_out = {
         name: next(s for s in view.sets if s not in present)
         for name, view in views.items()
@@ -62,7 +62,7 @@ def scored_sets(data: Data, present: Collection[str]) -> tuple[list[Scored], dic
             left_out[control] = control
         if not data.test and name not in views and name not in present:
             left_out[name] = name
-    return found, left_out
+    return scored, left_out
 
 
 def composed(speaker: str) -> str:
@@ -70,7 +70,7 @@ def composed(speaker: str) -> str:
     return unicodedata.normalize("NFC", speaker)
 
 
-def check_shared(speakers: Mapping[str, Collection[str]], data: Data) -> None:
+def check_shared(speakers: Mapping[str, Collection[str]], data: DataSettings) -> None:
     """Raise ``ValueError`` when speakers of a training or dev set are in a set of another role, unless that was asked for.
 
     Args:

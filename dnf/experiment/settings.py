@@ -13,22 +13,26 @@ from typing import Literal
 SET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
+def section_name(section) -> str:
+    """The name of a section in YAML: ``open_set`` of ``OpenSetSettings``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(section).__name__.removesuffix("Settings")).lower()
+
+
 def positive(section, *names: str) -> None:
     for name in names:
         if not getattr(section, name) > 0:
-            raise ValueError(f"{type(section).__name__.lower()}.{name} must be above 0, not {getattr(section, name)}")
+            raise ValueError(f"{section_name(section)}.{name} must be above 0, not {getattr(section, name)}")
 
 
 def not_negative(section, *names: str) -> None:
     for name in names:
         if getattr(section, name) < 0:
-            raise ValueError(
-                f"{type(section).__name__.lower()}.{name} must not be negative, but is {getattr(section, name)}"
-            )
+            raise ValueError(f"{section_name(section)}.{name} must not be negative, but is {getattr(section, name)}")
 
 
 @dataclass(frozen=True)
 class Features:
+    kind: Literal["fbank"]
     sampling_rate: int
     resample: bool
     channel: int | None
@@ -46,7 +50,6 @@ class Features:
     energy_floor: float
     raw_energy: bool
     use_fft_mag: bool
-    norm_filters: bool
     min_duration: float
     max_rejected: float
     compress: bool
@@ -63,6 +66,11 @@ class Features:
                 f"{self.sampling_rate / 2} Hz"
             )
 
+    @property
+    def dim(self) -> int:
+        """F, values of a frame."""
+        return {"fbank": self.num_filters}[self.kind]
+
 
 @dataclass(frozen=True)
 class Vad:
@@ -76,7 +84,7 @@ class Vad:
 
 
 @dataclass(frozen=True)
-class Frames:
+class FramesSettings:
     dtype: Literal["float16", "float32"]
 
 
@@ -111,12 +119,8 @@ class Augment:
 
 
 @dataclass(frozen=True)
-class Channel:
+class ChannelSettings:
     centre: Literal["none", "set", "speaker", "utterance"]
-    nap: int
-
-    def __post_init__(self):
-        not_negative(self, "nap")
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSettings:
     train: list[str]
     dev: list[str]
     test: list[str]
@@ -169,6 +173,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Flow:
+    kind: Literal["realnvp"]
     blocks: int
     hidden: int
     layers: int
@@ -249,7 +254,7 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Latents:
+class LatentsSettings:
     save_frames: int
     max_difference: float
     mardia_frames: int
@@ -311,7 +316,7 @@ class Decide:
 
 
 @dataclass(frozen=True)
-class OpenSet:
+class OpenSetSettings:
     score: Literal["combined", "density", "typicality", "distance", "gap"]
     false_alarm: float
 

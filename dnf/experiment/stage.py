@@ -1,8 +1,9 @@
 """Stages: which settings and inputs each depends on, and the done-marker that says with which it was last made.
 
-``begin`` answers whether a stage has to run (status 0) or is up to date (status 3), writes the settings it is to run
-with beside its output, and prints the name of the work: the same as before, if it goes on with what a run with the same
-settings and inputs left unfinished. ``finish`` writes its marker. A marker holds a key: the hash of the settings and
+``begin`` answers whether a stage has to run (status 0) or is up to date (status 3). If it has to, the settings it is to run
+with are written beside its output, and the name of the work is printed: the same as before, if it goes on with what a run
+with the same settings and inputs left unfinished. If not, its name is printed, and those of the stages that follow it up
+to the first that has to run. ``finish`` writes its marker. A marker holds a key: the hash of the settings and
 tables the stage reads and of the runs of the stages before it. So a stage is run again when a setting or table changed
 or a stage before it ran again, and starting in the middle with settings that an earlier stage was not run with is an
 error.
@@ -10,10 +11,12 @@ error.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -24,14 +27,31 @@ from pathlib import Path
 from dnf import __version__
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
-from dnf.experiment.layout import CONFIG_YAML, RECORDINGS_JSONL, STAGES, SUPERVISIONS_JSONL, WAV_SCP, Layout
+from dnf.experiment.files import write_json
+from dnf.experiment.layout import (
+    CONFIG_YAML,
+    RECORDINGS_CSV,
+    RECORDINGS_JSONL,
+    RECORDINGS_TSV,
+    SEGMENTS,
+    STAGES,
+    STEPS,
+    SUPERVISIONS_JSONL,
+    UTT2CLASS,
+    UTT2SCORE,
+    UTT2SPK,
+    WAV_SCP,
+    Layout,
+)
 
 UP_TO_DATE = 3
 MARKER = ("key", "run", "source", "settings", "seconds")
 TABLES = (
-    RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, "segments", "utt2spk", "utt2class", "utt2score", "recordings.tsv", "recordings.csv",
-)  # fmt: skip
-LISTS = ("spk2*", "*.csv", "*.tsv", "*.lst", "*.json")  # of a corpus that stage data reads
+    *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, UTT2SCORE),
+    *(RECORDINGS_TSV, RECORDINGS_CSV),
+)
+# Of a corpus that stage data reads
+LISTS = ("spk2*", "*.csv", "*.tsv", "*.lst", "*.json")
 
 
 # Settings that say where a stage runs and not what comes out: they are not hashed. Training as any number of processes
@@ -43,21 +63,23 @@ WHERE = ("train.num_gpus", "train.num_nodes")
 def settings_of(name: str, config: Config) -> dict:
     """The settings that what a stage makes depends on, by dotted name; training does not on which class comes first."""
     tree = dataclasses.asdict(config)
-    found = {}
-    for dotted in STAGES[name].settings:
+    settings = {}
+    for dotted in STEPS[name].settings:
         section, _, key = dotted.partition(".")
         value = tree[section][key] if key else tree[section]
-        value = sorted(value) if (name, dotted) == ("train", "data.classes") else value
-        found.update(
-            {f"{section}.{k}": v for k, v in value.items()} if isinstance(value, dict) and not key else {dotted: value}
-        )
-    return {name: value for name, value in found.items() if name not in WHERE}
+        if (name, dotted) == ("train", "data.classes"):
+            value = sorted(value)
+        if isinstance(value, dict) and not key:
+            settings |= {f"{section}.{k}": v for k, v in value.items()}
+        else:
+            settings[dotted] = value
+    return {name: value for name, value in settings.items() if name not in WHERE}
 
 
 def key_of(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> str:
     """Hash of all that the output of the stage depends on."""
     parts = [__version__, name, settings_of(name, config)]
-    parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in STAGES[name].after]
+    parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in STEPS[name].after]
     if name == "data":
         parts += [source, *(hash_tables(path, (*TABLES, *LISTS)) for path in source_tables)]
     if name == "features":
@@ -92,7 +114,7 @@ def read_marker(path: Path) -> dict | None:
 
 def check_before(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
     """Raise ``ValueError`` when a stage this one reads from is missing or was made with other settings or inputs."""
-    for before in STAGES[name].after:
+    for before in STEPS[name].after:
         check_before(before, config, layout, source, source_tables)
         marker, stage = read_marker(layout.marker(before)), STAGES[before]
         if marker is None:
@@ -100,9 +122,11 @@ def check_before(name: str, config: Config, layout: Layout, source: str, source_
                 f"{layout.folder(before)}: stage {stage.number} ({before}) is not done; start with --stage {stage.number}"
             )
         if marker["key"] != key_of(before, config, layout, source, source_tables):
-            now = settings_of(before, config)
+            made_with = marker["settings"]
             changed = [
-                f"{k} was {marker['settings'].get(k)}, is {v}" for k, v in now.items() if marker["settings"].get(k) != v
+                f"{key} was {made_with.get(key)}, is {value}"
+                for key, value in settings_of(before, config).items()
+                if made_with.get(key) != value
             ]
             raise ValueError(
                 f"{layout.folder(before)}: stage {stage.number} ({before}) was made with other "
@@ -119,20 +143,33 @@ def read_started(path: Path) -> dict:
         return {}
 
 
+def up_to_date(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> bool:
+    """Whether the stage's marker is that of these settings and inputs."""
+    marker = read_marker(layout.marker(name))
+    return marker is not None and marker["key"] == key_of(name, config, layout, source, source_tables)
+
+
+def up_to_date_from(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> list[str]:
+    """The stage, which is up to date, and those that follow it up to the first that is not."""
+    names = list(STAGES)
+    following = names[names.index(name) + 1 :] if name in STAGES else []
+    current = itertools.takewhile(lambda other: up_to_date(other, config, layout, source, source_tables), following)
+    return [name, *current]
+
+
 def begin(
-    name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path], force: bool
+    name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path], *, force: bool
 ) -> str | None:
     """Name of the work, if the stage has to run; then its marker is gone and ``config.yaml`` stands in its folder."""
     check_before(name, config, layout, source, source_tables)
-    marker = layout.marker(name)
-    done = read_marker(marker)
-    key = key_of(name, config, layout, source, source_tables)
-    if done and done["key"] == key and not force:
+    if not force and up_to_date(name, config, layout, source, source_tables):
         return None
-    marker.unlink(missing_ok=True)
+    layout.marker(name).unlink(missing_ok=True)
     os.sync()  # should the machine go down, the marker does not come back beside what the stage writes from here on
     config.save(layout.folder(name) / CONFIG_YAML)
-    started = marker.with_name(f".started.{name}")
+    if layout.folder(name) == layout.exp:
+        layout.save()
+    started, key = layout.started(name), key_of(name, config, layout, source, source_tables)
     before = read_started(started)
     work = before["work"] if before.get("key") == key and not force else secrets.token_hex(4)
     started.write_text(json.dumps({"time": time.time(), "key": key, "work": work}), encoding="utf-8")
@@ -141,39 +178,31 @@ def begin(
 
 def finish(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
     """Write the marker of a stage that ``begin`` started and that has succeeded; its key is of the inputs as it leaves them."""
-    marker = layout.marker(name)
-    started = marker.with_name(f".started.{name}")
+    started = layout.started(name)
     if "time" not in read_started(started):
         raise ValueError(f"{started}: nothing there: begin the stage before you finish it")
     record = {
         "key": key_of(name, config, layout, source, source_tables),
         "run": f"{time.time_ns():x}",
         "source": source,
+        "tables": [os.path.relpath(path, layout.data) for path in source_tables],
         "settings": settings_of(name, config),
         "seconds": round(time.time() - read_started(started)["time"], 1),
     }
-    temporary = marker.with_name(marker.name + ".tmp")
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     os.sync()  # what the stage wrote is on the disk before the marker says so, if the machine should go down
-    os.replace(temporary, marker)
+    write_json(layout.marker(name), record)
     started.unlink()
 
 
 def outlook(
-    config: Config, layout: Layout, source: str, source_tables: Sequence[Path], first: int, last: int, force: bool
+    config: Config, layout: Layout, source: str, source_tables: Sequence[Path], *, first: int, last: int, force: bool
 ) -> str:
     """One line a stage: what a run would do, without doing it."""
-    check_before(
-        next(name for name, stage in STAGES.items() if stage.number == first), config, layout, source, source_tables
-    )
+    at_first = next(name for name, stage in STAGES.items() if stage.number == first)
+    check_before(at_first, config, layout, source, source_tables)
     lines, rerun = [], set()
     for name, stage in STAGES.items():
-        done = read_marker(layout.marker(name))
-        stale = (
-            not done
-            or bool(rerun & set(stage.after))
-            or done["key"] != key_of(name, config, layout, source, source_tables)
-        )
+        stale = bool(rerun & set(stage.after)) or not up_to_date(name, config, layout, source, source_tables)
         chosen = first <= stage.number <= last
         if chosen and (stale or force):
             rerun.add(name)
@@ -182,41 +211,41 @@ def outlook(
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = entry.parser(__spec__, __doc__)
-    parser.add_argument("verb", choices=("begin", "finish", "outlook", "check"))
-    parser.add_argument("name", nargs="?", choices=STAGES, help="the stage, for begin and finish")
-    add_arguments(parser)
+def make_parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    add_arguments(shared)
     for place in ("data", "feats", "frames", "exp"):
-        parser.add_argument(f"--{place}", type=Path, required=True, help=f"folder of the {place} of this run")
-    parser.add_argument("--source", default="", help="what stage data is made from, in words")
-    parser.add_argument(
-        "--source-tables",
-        type=Path,
-        action="append",
-        default=[],
-        help="table, or folder of tables, that stage data reads",
+        shared.add_argument(f"--{place}", type=Path, required=True, help=f"folder of the {place} of this run")
+    shared.add_argument("--source", default="", help="what stage data is made from, in words")
+    text = "table, or folder of tables, that stage data reads"
+    shared.add_argument("--source-tables", type=Path, action="append", default=[], help=text)
+    shared.add_argument("--force", action="store_true", help="run although up to date")
+    parser = entry.parser(__spec__, __doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, text in (("begin", "whether the stage has to run"), ("finish", "the stage has succeeded")):
+        verbs.add_parser(verb, help=text, parents=[shared]).add_argument("name", choices=STEPS, help="of the stage")
+    looking = verbs.add_parser("outlook", help="what a run would do", parents=[shared])
+    looking.add_argument("--first", type=int, default=0, help="first stage (%(default)s)")
+    looking.add_argument("--last", type=int, default=8, help="last stage (%(default)s)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    made_from = (
+        resolve(args.layers),
+        Layout(args.data, args.feats, args.frames, args.exp),
+        args.source,
+        args.source_tables,
     )
-    parser.add_argument("--force", action="store_true", help="run although up to date")
-    parser.add_argument("--first", type=int, default=0, help="first stage of an outlook (%(default)s)")
-    parser.add_argument("--last", type=int, default=8, help="last stage of an outlook (%(default)s)")
-    args = parser.parse_args(argv)
-    config = resolve(args.layers)
-    layout = Layout(args.data, args.feats, args.frames, args.exp)
-    if args.verb == "check":
-        return 0
     if args.verb == "outlook":
-        print(outlook(config, layout, args.source, args.source_tables, args.first, args.last, args.force))
-        return 0
-    if args.name is None:
-        parser.error(f"{args.verb} needs the name of a stage")
-    if args.verb == "finish":
-        finish(args.name, config, layout, args.source, args.source_tables)
-        return 0
-    work = begin(args.name, config, layout, args.source, args.source_tables, args.force)
-    if work is None:
-        return UP_TO_DATE
-    print(work)
+        print(outlook(*made_from, first=args.first, last=args.last, force=args.force))
+    elif args.verb == "finish":
+        finish(args.name, *made_from)
+    else:
+        work = begin(args.name, *made_from, force=args.force)
+        print(work or " ".join(up_to_date_from(args.name, *made_from)))
+        return 0 if work else UP_TO_DATE
     return 0
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CONFIG_YAML, HISTORY_TSV, STAGES, Layout
+from dnf.experiment.layout import CONFIG_YAML, HISTORY_TSV, NOT_EXPERIMENTS, OWN, STAGES, Layout
 from dnf.experiment.lock import Holder, holder_of
 from dnf.experiment.settings import Train
 from dnf.experiment.stage import key_of, read_marker, read_started
@@ -25,11 +25,16 @@ from dnf.experiment.tables import aligned, read_tsv
 from utils.jobs import log as job_log
 
 LOGS = {"data": "*.log", "features": "fbank.*.log"}  # of the others: <stage>.log
-SHARED = ("data", "features", "frames")
+SHARED = tuple(name for name, stage in STAGES.items() if stage.place != "exp")
+ALONE = tuple(name for name, stage in STAGES.items() if stage.place == "exp")
 COLUMNS = ("", *STAGES, "NLL", "dev NLL")
 RUNNING_ON = re.compile(r"^# Running on (\S+)")
 INTERRUPTED = re.compile(r"# Ended \(code \d+; signal (1|2|15)\) at .*\n\Z")
-RECENT = 20  # rows of history.tsv that the remaining time is worked out from
+# Rows of history.tsv that the remaining time is worked out from
+RECENT = 20
+
+# Processes of this machine by the log their output goes to
+Processes = dict[str, list[int]]
 
 
 class Task(NamedTuple):
@@ -132,10 +137,12 @@ def where(seen: Seen, holder: Holder | None) -> str:
 
 def counts(seen: Seen, state: str) -> str:
     """``done N / running N / failed N / waiting N`` of an array."""
-    found = Counter(task.state for task in seen.tasks)
+    number_of = Counter(task.state for task in seen.tasks)
     cut = "running" if state == "running" else "stopped"
     waiting = max(0, seen.total - len(seen.tasks))
-    return f"done {found['done']} / {cut} {found['incomplete']} / failed {found['failed']} / waiting {waiting}"
+    return (
+        f"done {number_of['done']} / {cut} {number_of['incomplete']} / failed {number_of['failed']} / waiting {waiting}"
+    )
 
 
 def details(
@@ -166,38 +173,31 @@ def details(
 
 def with_old(states: dict[str, str], before: dict[str, str]) -> dict[str, str]:
     """The states, where what is done but rests on what is not is old; ``before`` has those of earlier stages."""
-    found = dict(before)
+    known = dict(before)
     for stage, state in states.items():
-        rests = all(found.get(earlier) == "done" for earlier in STAGES[stage].after)
-        found[stage] = "old" if state == "done" and not rests else state
-    return {stage: found[stage] for stage in states}
+        rests = all(known.get(earlier) == "done" for earlier in STAGES[stage].after)
+        known[stage] = "old" if state == "done" and not rests else state
+    return {stage: known[stage] for stage in states}
 
 
 # ---- what the files say ----------------------------------------------------------------------------------
 
 
-def layouts_of(exp: Path) -> dict[str, list[str]]:
-    """Experiments by their corpus; that of the recipe is ''."""
-    corpora = sorted((p.parent.name for p in exp.glob(f"feats/*/{CONFIG_YAML}")), key=len, reverse=True)
-    found: dict[str, list[str]] = {"": []}
+def layouts_of(exp: Path) -> list[tuple[Layout, list[Layout]]]:
+    """For each folder of data, that of the recipe first: where its shared stages lie, and its experiments, if any yet."""
+    corpora = sorted(path.parent.name for path in Layout.make(exp, "").data.glob(f"{OWN}/*/{CONFIG_YAML}"))
+    shared = [Layout.make(exp, "", corpus) for corpus in ("", *corpora)]
+    groups: dict[Path, tuple[Layout, list[Layout]]] = {layout.data: (layout, []) for layout in shared}
     for path in sorted(exp.glob(f"*/{CONFIG_YAML}")):
-        name = path.parent.name
-        if name not in ("feats", "frames"):
-            found.setdefault(next((c for c in corpora if name.startswith(c + "_")), ""), []).append(name)
-    for corpus in sorted(p.parent.name for p in (exp.parent / "data").glob(f"*/{CONFIG_YAML}")):
-        found.setdefault(corpus, [])
-    return found
+        if path.parent.name not in NOT_EXPERIMENTS:
+            layout = Layout.read(path.parent)
+            groups.setdefault(layout.data, (layout, []))[1].append(layout)
+    return list(groups.values())
 
 
-def layout_of(exp: Path, corpus: str, name: str) -> Layout:
-    return Layout(exp.parent / "data" / corpus, exp / "feats" / corpus, exp / "frames" / corpus, exp / name)
-
-
-def look(name: str, layout: Layout, writers: dict[str, list[int]]) -> Seen:
+def look(name: str, layout: Layout, processes: Processes) -> Seen:
     """Read what there is of a stage."""
-    folder, marker = layout.folder(name), layout.marker(name)
-    started = marker.with_name(f".started.{name}")
-    done = read_marker(marker)
+    folder, started, done = layout.folder(name), layout.started(name), read_marker(layout.marker(name))
     began = None
     if started.is_file() and not done:
         began = read_started(started).get("time") or started.stat().st_mtime
@@ -207,7 +207,7 @@ def look(name: str, layout: Layout, writers: dict[str, list[int]]) -> Seen:
     logs.sort(key=lambda log: [int(part) if part.isdigit() else part for part in log.name.split(".")])
     heads = [head_of(log) for log in logs]
     tasks = tuple(
-        Task(log, state_in(log), (RUNNING_ON.findall(head) or [""])[0], tuple(writers.get(str(log.resolve()), ())))
+        Task(log, state_in(log), (RUNNING_ON.findall(head) or [""])[0], tuple(processes.get(str(log.resolve()), ())))
         for log, head in zip(logs, heads)
     )
     total = max([len(tasks), *(int(n) for head in heads for n in re.findall(r"--jobs (\d+)", head))])
@@ -237,28 +237,28 @@ def head_of(log: Path) -> str:
 
 def jobs_of(folder: Path) -> tuple[str, ...]:
     """Ids of the jobs that queue runners have in work for the logs of a folder, from ``q/<log>/job.json``."""
-    found = []
+    ids = []
     for path in sorted(folder.glob("q/*/job.json")):
         try:
             call = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # the job has just ended
             continue
         if call.get("status") == "running":
-            found += [str(s["job"]) for s in call.get("submissions", []) if s.get("job") and not s.get("lost")]
-    return tuple(found)
+            ids += [str(s["job"]) for s in call.get("submissions", []) if s.get("job") and not s.get("lost")]
+    return tuple(ids)
 
 
-def writers_of_logs() -> dict[str, list[int]]:
-    """Processes of this machine, as far as this user may see them, by the log their output goes to."""
-    found: dict[str, list[int]] = {}
+def writers_of_logs() -> Processes:
+    """Processes, as far as this user may see them."""
+    processes: Processes = {}
     for link in Path("/proc").glob("[0-9]*/fd/1"):
         try:
             target = os.readlink(link)
         except OSError:  # it ended, or is not ours to look into
             continue
         if target.endswith(".log"):
-            found.setdefault(target, []).append(int(link.parts[2]))
-    return {log: sorted(pids) for log, pids in found.items()}
+            processes.setdefault(target, []).append(int(link.parts[2]))
+    return {log: sorted(pids) for log, pids in processes.items()}
 
 
 def training_of(folder: Path) -> Progress | None:
@@ -267,27 +267,51 @@ def training_of(folder: Path) -> Progress | None:
     return progress_of(read_tsv(folder / HISTORY_TSV), Config.load(folder / CONFIG_YAML).train)
 
 
+def status_of(
+    title: str,
+    layout: Layout,
+    names: Sequence[str],
+    before: dict[str, str],
+    holder: Holder | None,
+    processes: Processes,
+) -> tuple[dict[str, str], list[str], list[str]]:
+    """States of the stages ``names``, a row of the table, and lines about those that run or have broken off.
+
+    Args:
+        title: what the row is called.
+        layout: where the stages lie.
+        names: of the stages.
+        before: states of the earlier stages.
+        holder: the ``run.sh`` that is at work, if there is one.
+        processes: of this machine, by their logs.
+    """
+    seen = {name: look(name, layout, processes) for name in names}
+    since = holder.since if holder else None
+    states = with_old({name: state_of(seen_of_stage, since) for name, seen_of_stage in seen.items()}, before)
+    training = training_of(layout.exp) if "train" in names else None
+    losses = (number(training.nll), number(training.dev_nll)) if training else ("", "")
+    lines = []
+    for name, state in states.items():
+        if state in ("running", "failed", "stopped"):
+            progress = training if name == "train" and state == "running" else None
+            lines += details(f"{title} {name}", seen[name], state, holder, time.time(), progress)
+    return states, [title, *(states.get(name, "") for name in STAGES), *losses], lines
+
+
 def show(exp: Path) -> str:
     """The whole status, as text."""
-    holder, writers, now = holder_of(exp), writers_of_logs(), time.time()
-    since = holder.since if holder else None
-    rows, below = [COLUMNS], []
-    for corpus, names in layouts_of(exp).items():
-        shared: dict[str, str] = {}
-        for name in ("", *names):
-            layout, stages = layout_of(exp, corpus, name), [s for s in STAGES if (s in SHARED) == (not name)]
-            seen = {stage: look(stage, layout, writers) for stage in stages}
-            states = with_old({stage: state_of(of_stage, since) for stage, of_stage in seen.items()}, shared)
-            shared = shared or states
-            training = training_of(layout.exp) if name else None
-            losses = (number(training.nll), number(training.dev_nll)) if training else ("", "")
-            title = name or str(Path("data", corpus)) + "/"
-            if name or corpus or any(state != "-" for state in states.values()):
-                rows.append((title, *(states.get(stage, "") for stage in STAGES), *losses))
-            for stage, state in states.items():
-                if state in ("running", "failed", "stopped"):
-                    progress = training if stage == "train" and state == "running" else None
-                    below += details(f"{title} {stage}", seen[stage], state, holder, now, progress)
+    holder, processes = holder_of(exp), writers_of_logs()
+    rows, below = [list(COLUMNS)], []
+    for shared, experiments in layouts_of(exp):
+        title = os.path.relpath(shared.data, exp / "..") + "/"
+        before, row, lines = status_of(title, shared, SHARED, {}, holder, processes)
+        if experiments or OWN in shared.data.parts or any(state != "-" for state in before.values()):
+            rows.append(row)
+        below += lines
+        for layout in experiments:
+            _, row, lines = status_of(layout.exp.name, layout, ALONE, before, holder, processes)
+            rows.append(row)
+            below += lines
     at_work = f"{exp}: {holder}" if holder else f"{exp}: no run.sh is at work"
     return "\n".join([at_work, "", *aligned(rows), *([""] if below else []), *below])
 

@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dnf.experiment.files import replacing
+
 
 def each_row(path: Path) -> Iterator[dict[str, str]]:
     """Rows by column name, one at a time."""
@@ -20,17 +22,21 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 
 
 def write_tsv(path: Path, rows: Iterable[dict], columns: Sequence[str] = ()) -> None:
-    """Write rows under a header, whole or not at all; the columns are those of the first row unless given."""
+    """Write rows under a header, whole or not at all; the columns are those of the first row unless given.
+
+    Raises:
+        ValueError: there are neither columns nor rows.
+    """
     if not columns:
         rows = iter(rows)
-        first = next(rows)
+        first = next(rows, None)
+        if first is None:
+            raise ValueError(f"{path}: there are no rows to write")
         columns, rows = list(first), itertools.chain([first], rows)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path, newline="") as file:
         writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
 
 
 def aligned(rows: Sequence[Sequence[str]], least: int = 0) -> list[str]:

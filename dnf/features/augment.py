@@ -47,10 +47,8 @@ HISTORY_DECAY = 20.0  # dB by which the tail has decayed where the frames before
 NOISE_TILT, NOISE_EQ = 12.0, 4.0  # dB, standard deviations of the colour of noise
 STOP_BAND, EDGE = 60.0, 3.0  # dB of a band limit, and mel bins over which it is reached
 LINE_FLOOR = (35.0, 60.0)  # dB of line noise below the mean level of the utterance
-FLUCTUATION = (
-    0.93,
-    0.32,
-)  # nats, lowest and highest bin: deviation of the log power of white noise from frame to frame
+# nats, lowest and highest bin: deviation of the log power of white noise from frame to frame
+FLUCTUATION = (0.93, 0.32)
 
 
 def window_keys(rows: Tensor, seed: int, step: int) -> Tensor:

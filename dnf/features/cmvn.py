@@ -46,11 +46,11 @@ def of_segments(
     mean = torch.empty(len(group), stats.shape[2] - 1)
     scale = torch.empty_like(mean)
     for chunk in torch.arange(len(group)).split(CHUNK):
-        mean[chunk], scale[chunk] = mean_and_scale(stats[group[chunk]], cmvn.variance)
+        mean[chunk], scale[chunk] = mean_and_scale(stats[group[chunk]], variance=cmvn.variance)
     return mean, scale
 
 
-def mean_and_scale(stats: Tensor, variance: bool) -> tuple[Tensor, Tensor]:
+def mean_and_scale(stats: Tensor, *, variance: bool) -> tuple[Tensor, Tensor]:
     """Mean and inverse standard deviation ``(G, F)`` float32 of CMVN statistics ``(G, 2, F + 1)``; ones without variance."""
     mean, square = stats[:, 0, :-1] / stats[:, 0, -1:], stats[:, 1, :-1] / stats[:, 0, -1:]
     scale = (square - mean**2).clamp(min=1e-8).rsqrt() if variance else torch.ones_like(mean)
@@ -70,5 +70,5 @@ def of_recording(stats: np.ndarray, config: Config) -> tuple[Tensor, Tensor] | N
     """Mean and inverse standard deviation ``(F,)`` of CMVN statistics ``(2, F + 1)``; None without CMVN."""
     if config.cmvn.scope == "none":
         return None
-    mean, scale = mean_and_scale(torch.from_numpy(stats)[None], config.cmvn.variance)
+    mean, scale = mean_and_scale(torch.from_numpy(stats)[None], variance=config.cmvn.variance)
     return mean[0], scale[0]

@@ -1,4 +1,4 @@
-"""Stage features: log-mel filter banks by Lhotse, energy VAD and CMVN statistics, as Kaldi arks.
+"""Stage features: frames of ``features.kind``, energy VAD and CMVN statistics, as Kaldi arks.
 
 ``python3 -m dnf.features.extract compute`` is one task of a job array: it takes its share of every set's utterances and writes
 arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts what came, moves the arks into place and writes
@@ -41,22 +41,23 @@ from dnf.experiment.layout import (
     REJECTED_TXT,
     SEGMENTS,
     SUPERVISIONS_JSONL,
+    UTT2NUM_FRAMES,
     UTT2SPK,
     run_again,
 )
 from dnf.experiment.settings import Features
 from dnf.features.arks import read_all
 from dnf.features.cmvn import cmvn_stats
-from dnf.features.fbank import fbank
+from dnf.features.extractor import extract_whole
 from dnf.features.vad import energy_vad
 
 log = logging.getLogger(__name__)
 
 
 def extract(recording: Recording, utterance: SupervisionSegment, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Log-mel frames ``(N, num_filters)`` and speech marks ``(N,)`` of one utterance; raises ``Rejected``."""
+    """Frames ``(N, F)`` and speech marks ``(N,)`` of one utterance; raises ``Rejected``."""
     samples = load_samples(recording, utterance, config.features)
-    frames, log_energy = fbank(samples, config.features)
+    frames, log_energy = extract_whole(samples, config.features)
     speech = energy_vad(log_energy, config.vad)
     if not speech.any():
         raise Rejected(
@@ -65,10 +66,10 @@ def extract(recording: Recording, utterance: SupervisionSegment, config: Config)
     return frames, speech
 
 
-def share(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Recording, SupervisionSegment]]]:
+def task_utterances(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Recording, SupervisionSegment]]]:
     """How many utterances of a set task ``job`` of ``jobs`` (from 1) takes, and these with their recordings.
 
-    The manifests are read as they are used. Only where recordings have several utterances, the recordings of the share
+    The manifests are read as they are used. Only where recordings have several utterances, the recordings of the task
     are held in memory.
     """
     total = sum(1 for _ in manifest_lines(directory / SUPERVISIONS_JSONL))
@@ -132,8 +133,8 @@ def compute(data: Path, feats: Path, config: Config, job: int, jobs: int, work: 
         compression = {"compression_method": 2} if config.features.compress else {}
         writers["feats"] = kaldiio.WriteHelper(f"ark,scp:{out}/feats.{job}.ark,{out}/feats.{job}.scp", **compression)
         rejected, lengths = {}, (out / f"num_frames.{job}").open("w", encoding="utf-8")
-        count, pairs = share(directory, job, jobs)
-        for recording, utterance in tqdm(pairs, total=count, desc=f"fbank {directory.name}", unit="utt"):
+        count, pairs = task_utterances(directory, job, jobs)
+        for recording, utterance in tqdm(pairs, total=count, desc=f"features {directory.name}", unit="utt"):
             if recording.id != utterance.recording_id:
                 raise ValueError(
                     f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; {run_again('data')}"
@@ -186,12 +187,12 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
     utt2spk = read_table(directory / UTT2SPK)
     scps = {kind: gather_lines(new, f"{kind}.JOB.scp", jobs) for kind in ("feats", "vad")}
     rejected = gather_lines(new, "rejected.JOB.txt", jobs)
-    found = scps["feats"].keys() | rejected.keys()
-    if lost := sorted(utt2spk.keys() - found):
+    processed = scps["feats"].keys() | rejected.keys()
+    if lost := sorted(utt2spk.keys() - processed):
         raise ValueError(
             f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; {run_again('features')}"
         )
-    if strange := sorted(found - utt2spk.keys()):
+    if strange := sorted(processed - utt2spk.keys()):
         raise ValueError(
             f"{directory}: utterance {strange[0]} and {len(strange) - 1} more are in the manifests but not in utt2spk; "
             f"{run_again('data')}"
@@ -214,7 +215,7 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
         f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()}
         for kind in ("feats", "vad", "cmvn")
     }
-    tables["utt2num_frames"] = gather_lines(new, "num_frames.JOB", jobs)
+    tables[UTT2NUM_FRAMES] = gather_lines(new, "num_frames.JOB", jobs)
     before = read_table(directory / REJECTED_TXT) if (directory / REJECTED_TXT).is_file() else {}
     unopened = {utt: reason for utt, reason in before.items() if utt not in utt2spk}
     tables[REJECTED_TXT] = dict(sorted((unopened | rejected).items()))
@@ -227,9 +228,8 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
     As with Kaldi's own scripts, rejected utterances stay in the set's other tables, which are the user's, and later
     stages pass over them; ``python3 -m dnf datadir fix`` takes them out of a copy meant for Kaldi.
     """
-    for done in (feats / "new").glob(
-        "done.*"
-    ):  # what a check finds wrong, or a kill leaves half in place, is made anew
+    # what a check finds wrong, or a kill leaves half in place, is made anew
+    for done in (feats / "new").glob("done.*"):
         done.unlink()
     tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
     for directory, of_set in tables.items():
@@ -245,12 +245,12 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
             "%s: %d utterances, %d frames, %d rejected",
             directory,
             len(of_set[FEATS_SCP]),
-            sum(map(int, of_set["utt2num_frames"].values())),
+            sum(map(int, of_set[UTT2NUM_FRAMES].values())),
             len(of_set[REJECTED_TXT]),
         )
         say_low_rates(directory, config.features)
     shutil.rmtree(feats / "new")
-    (feats / "fbank.conf").write_text(
+    (feats / f"{config.features.kind}.conf").write_text(
         "".join(f"{k}={v}\n" for k, v in dataclasses.asdict(config.features).items()), encoding="utf-8"
     )
 

@@ -13,9 +13,19 @@ import numpy as np
 import torch
 
 from dnf.experiment import entry
-from dnf.experiment.layout import META_JSON, OFFSETS_NPY, SPOKEN_NPY, UTTS_TSV, run_again, run_stage
+from dnf.experiment.layout import (
+    CENTRES_BIN,
+    FRAMES_BIN,
+    META_JSON,
+    OFFSETS_NPY,
+    SPOKEN_NPY,
+    STATS_BIN,
+    UTTS_TSV,
+    run_again,
+    run_stage,
+)
 from dnf.experiment.sets import check_shared
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 
 
 class FrameStore:
@@ -41,9 +51,9 @@ class FrameStore:
             counts = {name: int(meta[name]) for name in ("frames", "dim", "speech", "utterances")}
             meta = {"dtype": np.dtype(meta["dtype"]).name, **counts}
         self.directory, self.name = directory, directory.name
-        self.frames = map_file(directory / "frames.bin", meta["dtype"], (meta["frames"], meta["dim"]))
-        self.centres = map_file(directory / "centres.bin", "int64", (meta["speech"],))
-        self.stats = map_file(directory / "stats.bin", "float64", (meta["utterances"], 2, meta["dim"] + 1))
+        self.frames = map_file(directory / FRAMES_BIN, meta["dtype"], (meta["frames"], meta["dim"]))
+        self.centres = map_file(directory / CENTRES_BIN, "int64", (meta["speech"],))
+        self.stats = map_file(directory / STATS_BIN, "float64", (meta["utterances"], 2, meta["dim"] + 1))
         self.offsets, self.spoken = (
             load_places(directory / name, meta["utterances"] + 1) for name in (OFFSETS_NPY, SPOKEN_NPY)
         )
@@ -95,6 +105,6 @@ def map_file(path: Path, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
 
 
-def check_speakers(stores: Mapping[str, FrameStore], data: Data) -> None:
+def check_speakers(stores: Mapping[str, FrameStore], data: DataSettings) -> None:
     """The same of frame stores, for the sets that an experiment uses."""
     check_shared({name: set(store.speakers) for name, store in stores.items()}, data)

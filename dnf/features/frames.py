@@ -30,11 +30,18 @@ from dnf.data.data_dir import sets_below
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.layout import (
+    CENTRES_BIN,
     CONFIG_YAML,
     FEATS_SCP,
+    FRAMES_BIN,
     META_JSON,
     OFFSETS_NPY,
     SPOKEN_NPY,
+    STATS_BIN,
+    UTT2CLASS,
+    UTT2NUM_FRAMES,
+    UTT2SCORE,
+    UTT2SPK,
     UTTS_TSV,
     VAD_SCP,
     run_again,
@@ -47,8 +54,8 @@ from dnf.features.windows import Windows
 
 log = logging.getLogger(__name__)
 
-TABLES = (FEATS_SCP, VAD_SCP, "utt2num_frames", "utt2spk", "utt2class", "utt2score")
-PARTIAL = ("utt2score",)  # may lack some of the utterances, or not be there
+TABLES = (FEATS_SCP, VAD_SCP, UTT2NUM_FRAMES, UTT2SPK, UTT2CLASS, UTT2SCORE)
+PARTIAL = (UTT2SCORE,)  # may lack some of the utterances, or not be there
 
 
 def utterances(directory: Path) -> Iterator[dict[str, str]]:
@@ -63,17 +70,17 @@ def utterances(directory: Path) -> Iterator[dict[str, str]]:
         lines = {name: (line.split(maxsplit=1) for line in file) for name, file in files.items()}
         ahead = {name: next(rest, None) for name, rest in lines.items()}
         while ahead[FEATS_SCP]:
-            found = {"utt": ahead[FEATS_SCP][0]}
+            row = {"utt": ahead[FEATS_SCP][0]}
             for name, rest in lines.items():
-                while ahead[name] and ahead[name][0] < found["utt"]:
+                while ahead[name] and ahead[name][0] < row["utt"]:
                     ahead[name] = next(rest, None)
-                if ahead[name] and ahead[name][0] == found["utt"]:
-                    found[name] = ahead[name][1].strip() if ahead[name][1:] else ""
+                if ahead[name] and ahead[name][0] == row["utt"]:
+                    row[name] = ahead[name][1].strip() if ahead[name][1:] else ""
                 elif name not in PARTIAL:
                     raise ValueError(
-                        f"{directory / name}: no utterance {found['utt']}, which has features; {run_again('data')}"
+                        f"{directory / name}: no utterance {row['utt']}, which has features; {run_again('data')}"
                     )
-            yield found
+            yield row
             ahead[FEATS_SCP] = next(lines[FEATS_SCP], None)
 
 
@@ -90,20 +97,20 @@ def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dic
     temporary.mkdir(parents=True)
     offsets, spoken = np.zeros(total + 1, np.int64), np.zeros(total + 1, np.int64)
     with (
-        (temporary / "frames.bin").open("wb") as frames_file,
-        (temporary / "centres.bin").open("wb") as centres_file,
-        (temporary / "stats.bin").open("wb") as stats_file,
+        (temporary / FRAMES_BIN).open("wb") as frames_file,
+        (temporary / CENTRES_BIN).open("wb") as centres_file,
+        (temporary / STATS_BIN).open("wb") as stats_file,
         (temporary / UTTS_TSV).open("w", encoding="utf-8") as names_file,
     ):
         names_file.write("utt\tspeaker\tclass\tscore\n")
         for i, row in enumerate(tqdm(utterances(directory), f"frames {directory.name}", total, unit="utt")):
             utt = row["utt"]
-            if not row["utt2num_frames"].isdecimal():
+            if not row[UTT2NUM_FRAMES].isdecimal():
                 raise ValueError(
-                    f"{directory}/utt2num_frames: {utt} has {row['utt2num_frames']!r}, not a number; {run_again('features')}"
+                    f"{directory / UTT2NUM_FRAMES}: {utt} has {row[UTT2NUM_FRAMES]!r}, not a number; {run_again('features')}"
                 )
             frames, speech = (read_array(row[name], directory / name, utt) for name in (FEATS_SCP, VAD_SCP))
-            length, dim = int(row["utt2num_frames"]), dim or frames.shape[-1]
+            length, dim = int(row[UTT2NUM_FRAMES]), dim or frames.shape[-1]
             if frames.ndim == 2 and len(frames) and frames.shape[1] != dim:
                 raise ValueError(
                     f"{directory / FEATS_SCP}: utterance {utt} has {frames.shape} features: expected are {dim} dims "
@@ -124,7 +131,7 @@ def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dic
             frames_file.write(frames.tobytes())
             centres_file.write(centres.astype(np.int64).tobytes())
             stats_file.write(cmvn_stats(frames[speech > 0]).tobytes())
-            names_file.write(f"{utt}\t{row['utt2spk']}\t{row['utt2class']}\t{row.get('utt2score', '')}\n")
+            names_file.write(f"{utt}\t{row[UTT2SPK]}\t{row[UTT2CLASS]}\t{row.get(UTT2SCORE, '')}\n")
     np.save(temporary / OFFSETS_NPY, offsets)
     np.save(temporary / SPOKEN_NPY, spoken)
     meta = {
@@ -172,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
             shutil.rmtree(path.parent)  # a set of an earlier run, which stage latents would score
     for directory in directories:
         out = args.frames / directory.name
-        meta = build(directory, out, config.frames.dtype, config.features.num_filters)
+        meta = build(directory, out, config.frames.dtype, config.features.dim)
         log.info(
             "%s: %d utterances, %d frames, %d of them speech", out, meta["utterances"], meta["frames"], meta["speech"]
         )

@@ -1,6 +1,6 @@
 """One recording of any length, read in blocks: frames, speech marks, normalization and densities of stage features, 2 and 4.
 
-What does not depend on the whole recording is done while it is read: mixing down, resampling, filter banks. Frames and
+What does not depend on the whole recording is done while it is read: mixing down, resampling, extraction of frames. Frames and
 log-energies are then left in a temporary folder, for the threshold of the VAD and the statistics of CMVN need all of
 them before the first frame can be scored. Memory therefore depends on the size of a block, not on the recording; the
 folder takes about 100 bytes a frame (36 MB an hour).
@@ -18,7 +18,7 @@ from torch import Tensor
 from dnf.data.audio_blocks import Source, read_blocks, resampled
 from dnf.experiment.config import Config
 from dnf.features.cmvn import cmvn_stats
-from dnf.features.fbank import BLOCK_SECONDS, FULL_SCALE, fbank_blocks
+from dnf.features.extractor import BLOCK_SECONDS, extract_blocks
 from dnf.features.vad import energy_vad
 
 BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
@@ -42,12 +42,12 @@ class RecordingFrames:
         block_seconds: float = BLOCK_SECONDS,
         device: torch.device | str = "cpu",
     ):
-        """Read ``source`` and leave its frames in ``folder``; filter banks are made on ``device``.
+        """Read ``source`` and leave its frames in ``folder``; they are extracted on ``device``.
 
         Raises:
             ValueError: the file cannot be used; the message names it.
         """
-        self.folder, self.dim, self.dtype = folder, config.features.num_filters, np.dtype(config.frames.dtype)
+        self.folder, self.dim, self.dtype = folder, config.features.dim, np.dtype(config.frames.dtype)
         self.splice = config.splice
         rate, blocks = read_blocks(source, block_seconds)
         self.count, self.rate, energy_sum = 0, rate, 0.0
@@ -56,7 +56,7 @@ class RecordingFrames:
         samples = self.counted(resampled(blocks, rate, wanted), wanted)
         with (folder / "frames.bin").open("wb") as frames_file, (folder / "energy.bin").open("wb") as energy_file:
             try:
-                for frames, energy in fbank_blocks(samples, config.features, str(device)):
+                for frames, energy in extract_blocks(samples, config.features, str(device)):
                     stored = frames.astype(self.dtype)
                     if not np.isfinite(stored).all():
                         raise ValueError("has features that are not numbers")
@@ -75,7 +75,7 @@ class RecordingFrames:
         self.seconds = self.peak = 0.0
         for block in blocks:
             self.seconds += len(block) / rate
-            self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)) * FULL_SCALE)
+            self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
             yield block
 
     def mark_speech(self, config: Config, mean_energy: float) -> None:

@@ -27,4 +27,4 @@ def few_of_each(names: Sequence[tuple[str, str]], most: int) -> list[int]:
     places: dict[tuple[str, str], list[int]] = {}
     for i, name in enumerate(names):
         places.setdefault(name, []).append(i)
-    return sorted(of[j] for of in places.values() for j in evenly_spaced(len(of), most).tolist())
+    return sorted(p[j] for p in places.values() for j in evenly_spaced(len(p), most).tolist())

@@ -89,7 +89,7 @@ def home_of(stores: Sequence[FrameStore], device: torch.device) -> torch.device:
     return device
 
 
-def join(sources: Sequence[Source], home: torch.device) -> Source:
+def concatenate(sources: Sequence[Source], home: torch.device) -> Source:
     """All of them one after the other in the memory of ``home``."""
     frames = torch.tensor([0] + [len(source.frames) for source in sources]).cumsum(0).tolist()
     centres = torch.tensor([0] + [len(source.centres) for source in sources]).cumsum(0).tolist()

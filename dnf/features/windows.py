@@ -18,7 +18,7 @@ from dnf.experiment.settings import Cmvn, Splice
 from dnf.features.augment import Augmenter
 from dnf.features.cmvn import CHUNK
 from dnf.features.frame_store import FrameStore
-from dnf.features.segments import Segment, Source, home_of, join, make_part
+from dnf.features.segments import Segment, Source, concatenate, home_of, make_part
 
 
 class Augmented:
@@ -67,6 +67,7 @@ class Windows:
         splice: Splice,
         cmvn: Cmvn,
         classes: Sequence[str],
+        *,
         keep_unseen: bool,
         device: torch.device,
         scores: Sequence[float] = (),
@@ -89,7 +90,7 @@ class Windows:
         self._labels, self._ends = torch.cat(labels).to(self.home), counts.cumsum(0).to(self.home)
         self._hop, self._variance, self._left, self._right = splice.hop, cmvn.variance, splice.left, splice.right
         sources = [part.source for part in self.parts]
-        self._sources = sources if self.home.type == "cpu" else [join(sources, self.home)]
+        self._sources = sources if self.home.type == "cpu" else [concatenate(sources, self.home)]
         self._segments = [0]  # first of each source
         for source in self._sources:
             self._segments.append(self._segments[-1] + len(source.begin))
@@ -169,8 +170,8 @@ class Windows:
             segments = torch.nonzero(self._labels == label)[:, 0]
             self._of_class[label] = segments, self._rows_of(segments).cumsum(0)
         segments, ends = self._of_class[label]
-        found = torch.searchsorted(ends, wanted := nth.to(self.home), right=True)
-        return (self._ends[segments[found]] - (ends[found] - wanted)).to(nth.device)
+        place = torch.searchsorted(ends, wanted := nth.to(self.home), right=True)
+        return (self._ends[segments[place]] - (ends[place] - wanted)).to(nth.device)
 
     def segments(self) -> Iterator[Segment]:
         """Every segment in the order of its vectors."""

@@ -30,11 +30,11 @@ import numpy as np
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.environment import choose_device
-from dnf.features.fbank import mel_frequencies
+from dnf.features.extractor import make_extractor
 from dnf.features.recording_frames import RecordingFrames
 from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import score
-from dnf.inference.system import Means, Model, judge, load
+from dnf.inference.system import Means, Model, judge, load_system
 from dnf.inference.timeline import Timeline
 from dnf.scoring.channel_mismatch import statistics
 
@@ -70,9 +70,11 @@ def classify(
                 if isinstance(frames, ValueError):
                     yield {"recording": item.name, "error": str(frames)}
                     continue
-                own = stats if scope == "speaker" else frames.stats
+                normalized_by = stats if scope == "speaker" else frames.stats
                 try:
-                    record, picture = classify_one(item, frames, own, model, plots is not None, every)
+                    record, picture = classify_one(
+                        item, frames, normalized_by, model, plot=plots is not None, every=every
+                    )
                 except ValueError as error:
                     log.error("%s: %s", item.source.path, error)
                     yield {"recording": item.name, "error": f"{item.source.path}: {error}"}
@@ -84,7 +86,7 @@ def classify(
 
 
 def classify_one(
-    item: Item, frames: RecordingFrames, stats: np.ndarray, model: Model, plot: bool, every: int
+    item: Item, frames: RecordingFrames, stats: np.ndarray, model: Model, *, plot: bool, every: int
 ) -> tuple[dict[str, Any], Timeline | None]:
     """The record of one recording, and its timeline if asked for."""
     classes, shift = model.trained.classes, model.trained.config.features.frame_shift
@@ -117,10 +119,10 @@ def classify_one(
             model.trained.config.cmvn.scope, item.group.split()[0]
         ),
     }
-    return record | compare(item, frames, model, picture), picture
+    return record | channel_and_warnings(item, frames, model, picture), picture
 
 
-def compare(item: Item, frames: RecordingFrames, model: Model, picture: Timeline | None) -> dict[str, Any]:
+def channel_and_warnings(item: Item, frames: RecordingFrames, model: Model, picture: Timeline | None) -> dict[str, Any]:
     """What is said about the channel and other reasons for caution; fills the picture's spectrogram on the way."""
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -129,23 +131,23 @@ def compare(item: Item, frames: RecordingFrames, model: Model, picture: Timeline
                 picture.add_frames(first, part)
             yield part, speech
 
-    settings, said, record = model.trained.config.features, [], {}
-    vector = statistics(blocks(), mel_frequencies(settings))
+    settings, warnings, record = model.trained.config.features, [], {}
+    vector = statistics(blocks(), make_extractor(settings).frequencies)
     if model.channel is not None:
-        verdict = model.channel.judge(vector)
+        mismatch = model.channel.compare(vector)
         record["channel"] = {
-            "distance": round(verdict.distance, 3),
-            "limit": round(verdict.limit, 3),
-            "nearest": verdict.set,
-            "unlike": verdict.off,
+            "distance": round(mismatch.distance, 3),
+            "limit": round(mismatch.limit, 3),
+            "nearest": mismatch.set,
+            "unlike": mismatch.unlike,
         }
-        if verdict.off:
-            said.append("unlike training: " + ", ".join(verdict.off))
+        if mismatch.unlike:
+            warnings.append("unlike training: " + ", ".join(mismatch.unlike))
     if frames.rate < settings.sampling_rate:
-        said.append(f"sampled at {frames.rate} Hz, below the {settings.sampling_rate} Hz of the model")
+        warnings.append(f"sampled at {frames.rate} Hz, below the {settings.sampling_rate} Hz of the model")
     if frames.speech * settings.frame_shift < LITTLE:
-        said.append(f"only {frames.speech * settings.frame_shift:.2f} s of speech")
-    return record | {"warning": "; ".join(said)}
+        warnings.append(f"only {frames.speech * settings.frame_shift:.2f} s of speech")
+    return record | {"warning": "; ".join(warnings)}
 
 
 def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window: float | None) -> None:
@@ -155,7 +157,7 @@ def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window
     title = f"{Path(record['recording']).name}: {best}, posterior {record['posteriors'][best]:.3f}"
     title += "" if record["calibrated"] else " (uncalibrated)"
     title += ", none of these" if record["open_set"] else ""
-    frequencies = mel_frequencies(model.trained.config.features).tolist()
+    frequencies = make_extractor(model.trained.config.features).frequencies.tolist()
     reference = reference_first(model.trained.classes, model.trained.config.data.classes)[0]
     figure = draw(picture, title, window, frequencies, reference, model.config.plots.colours)
     Path(record["picture"]).parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +187,7 @@ def columns(classes: Sequence[str]) -> list[str]:
     return ["recording", "class", *(f"posterior_{name}" for name in classes), *rest]
 
 
-def main(argv: list[str] | None = None) -> int:
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = entry.parser(__spec__, __doc__, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="folder of an experiment, with config.yaml and best.pt")
     parser.add_argument("recordings", nargs="*", help="files of any format that libsndfile reads, and SPHERE")
@@ -209,14 +211,19 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="score every N-th vector only: neighbours share most of their frames, and time goes to scoring (%(default)s)",
     )
-    parser.add_argument("--frames", type=Path, help="frame stores of training (default: frames beside the model)")
+    parser.add_argument("--frames", type=Path, help="frame stores of training (default: those the model was made from)")
     entry.add_device(parser)
     args = parser.parse_intermixed_args(argv)
     if not args.recordings and not args.data_dir:
         parser.error("name recordings, or a data directory with --data-dir")
     if args.every < 1:
         parser.error(f"--every {args.every}: give 1 or more")
-    model = load(args.model, args.frames, choose_device(args.device))
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    model = load_system(args.model, args.frames, choose_device(args.device))
     features = model.trained.config.features
     items = read_items(args.recordings, args.data_dir, features.channel if args.channel is None else args.channel)
     if model.trained.config.cmvn.scope == "speaker" and args.recordings:

@@ -32,14 +32,23 @@ from matplotlib.figure import Figure
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import BEST_PT, CONFIG_YAML, META_JSON
+from dnf.experiment.layout import BEST_PT, CONFIG_YAML, META_JSON, MOVE, Layout
 from dnf.experiment.tables import write_tsv
-from dnf.features.fbank import mel_frequencies
+from dnf.features.extractor import make_extractor
 from dnf.features.frame_store import FrameStore
-from dnf.inference.move_judge import Judge, rows_of, verdict
-from dnf.inference.moving import Moved, Utterance, move, utterance_of_recording, utterance_of_store, vectors_of, way
+from dnf.inference.move_judge import Perceptron, rows_of, verdict_line
+from dnf.inference.moving import (
+    Moved,
+    Utterance,
+    largest_error,
+    move,
+    shift_between,
+    utterance_of_recording,
+    utterances_of_store,
+    vectors_of,
+)
 from dnf.inference.timeline_figure import draw_spectrum
-from dnf.models.checkpoint import load_model
+from dnf.models.checkpoint import Trained, load_model
 from dnf.plots.style import STYLE, new_figure
 
 log = logging.getLogger(__name__)
@@ -54,7 +63,7 @@ def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, na
     first = int(torch.nonzero(utterance.speech)[0, 0])
     part = slice(max(0, first - 10), max(0, first - 10) + SHOWN)
     before, after = utterance.frames[part].numpy(), moved.after[part].numpy()
-    frequencies, end = mel_frequencies(config.features).tolist(), len(before) * config.features.frame_shift
+    frequencies, end = make_extractor(config.features).frequencies.tolist(), len(before) * config.features.frame_shift
     limits = tuple(np.quantile(before, (0.01, 0.995)))
     with matplotlib.rc_context(STYLE):
         figure = new_figure(title, 4.4)
@@ -71,65 +80,88 @@ def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, na
     return figure
 
 
-def main(argv: list[str] | None = None) -> int:
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = entry.parser(__spec__, __doc__, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp", type=Path, help="folder of an experiment, with config.yaml and best.pt")
     parser.add_argument("what", help="a set that has a frame store, or a recording")
     parser.add_argument("--from", dest="source", required=True, metavar="CLASS", help="class of the speech")
     parser.add_argument("--to", dest="target", required=True, metavar="CLASS", help="class it is moved to")
-    parser.add_argument("--frames", type=Path, help="frame stores (default: frames beside the experiment)")
+    parser.add_argument("--frames", type=Path, help="frame stores (default: those the experiment was made from)")
     parser.add_argument("--utterances", type=int, default=50, help="of a set at most, evenly spaced (%(default)s)")
     parser.add_argument(
         "--by", choices=("means", "latents"), default="means", help="class means of the prior or of training latents"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="how far to move, 1: from mean to mean (%(default)s)")
     parser.add_argument("--plot", action="store_true", help="also a picture of the first utterance")
-    args = parser.parse_args(argv)
-    trained, store_folder = load_model(args.exp / BEST_PT), args.frames or args.exp.parent / "frames"
-    names = args.source, args.target
+    return parser.parse_args(argv)
+
+
+def load_flow(exp: Path, source: str, target: str) -> Trained:
+    """The flow of an experiment in double precision, with a hop of 1, so that every speech frame is moved.
+
+    Raises:
+        ValueError: it has no class means, or not those of two classes of these names.
+    """
+    trained = load_model(exp / BEST_PT)
     if trained.config.prior.cond_dim == 0:
-        raise ValueError(f"{args.exp}: a plain flow has no class means to move between")
-    if unknown := [name for name in names if name not in trained.classes]:
+        raise ValueError(f"{exp}: a plain flow has no class means to move between")
+    if unknown := [label for label in (source, target) if label not in trained.classes]:
         raise ValueError(f"class {unknown[0]} is not one of the model's: {', '.join(trained.classes)}")
-    if names[0] == names[1]:
-        raise ValueError(f"--from and --to are both {names[0]}; name two classes")
-    hop = dataclasses.replace(trained.config.splice, hop=1)  # every speech frame is moved
-    trained = dataclasses.replace(
-        trained, model=trained.model.double(), config=dataclasses.replace(trained.config, splice=hop)
-    )
-    if (store_folder / args.what / META_JSON).is_file():
-        store, label = FrameStore(store_folder / args.what), args.what
-        utterances = list(utterance_of_store(store, trained.config, args.source, args.utterances))
-    elif Path(args.what).is_file():
-        utterances, label = [utterance_of_recording(args.what, trained.config, args.source)], Path(args.what).stem
+    if source == target:
+        raise ValueError(f"--from and --to are both {source}; name two classes")
+    config = dataclasses.replace(trained.config, splice=dataclasses.replace(trained.config.splice, hop=1))
+    return dataclasses.replace(trained, model=trained.model.double(), config=config)
+
+
+def read_utterances(what: str, stores: Path, config: Config, label: str, most: int) -> tuple[list[Utterance], str]:
+    """Utterances of class ``label`` of a set that has a frame store, up to ``most``, or a recording; and a name for both.
+
+    Raises:
+        ValueError: there is neither, or no speech of the class.
+    """
+    if (stores / what / META_JSON).is_file():
+        utterances, name = list(utterances_of_store(FrameStore(stores / what), config, label, most)), what
+    elif Path(what).is_file():
+        utterances, name = [utterance_of_recording(what, config, label)], Path(what).stem
     else:
-        raise ValueError(f"{args.what}: neither a set with a frame store in {store_folder} nor a file")
+        raise ValueError(f"{what}: neither a set with a frame store in {stores} nor a file")
     if not utterances:
-        raise ValueError(f"{args.what}: no speech of class {args.source}")
+        raise ValueError(f"{what}: no speech of class {label}")
+    return utterances, name
+
+
+def check_reconstruction(exp: Path, moved: list[Moved]) -> None:
+    """Raise ``ValueError`` where the flow, without a move, does not give back what went in."""
+    error = largest_error(moved)
+    if not error <= BOUND:  # NaN, too
+        raise ValueError(f"{exp}: without a move the features come back with an error of {error:.2e}, above {BOUND}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    stores, names = args.frames or Layout.read(args.exp).frames, (args.source, args.target)
+    trained = load_flow(args.exp, *names)
     config = trained.config
-    learned = vectors_of(config.data.train, store_folder, config, names, TRAINING)
-    if missing := [name for name in names if name not in learned]:
-        raise ValueError(f"{store_folder}: no training frames of class {missing[0]}")
-    training = [learned[name].x for name in names]
-    shift = args.scale * way(trained, names, training if args.by == "latents" else None)
+    utterances, what = read_utterances(args.what, stores, config, args.source, args.utterances)
+    training = vectors_of(config.data.train, stores, config, names, TRAINING)
+    if missing := [name for name in names if name not in training]:
+        raise ValueError(f"{stores}: no training frames of class {missing[0]}")
+    windows = [training[name].x for name in names]
+    shift = args.scale * shift_between(trained, names, windows if args.by == "latents" else None)
     moved = [move(utterance, trained, shift) for utterance in utterances]
-    held_out = vectors_of(config.data.dev, store_folder, config, names, TRAINING)
-    rows = rows_of(utterances, moved, trained, Judge(training, config.seed), names, held_out)
-    times = "_by_latents" * (args.by == "latents") + ("" if args.scale == 1 else f"_x{args.scale:g}")
-    out = args.exp / "move" / f"{label}_{args.source}_to_{args.target}{times}.tsv"
+    check_reconstruction(args.exp, moved)
+    held_out = vectors_of(config.data.dev, stores, config, names, TRAINING)
+    rows = rows_of(utterances, moved, trained, Perceptron(windows, config.seed), names, held_out)
+    ending = "_by_latents" * (args.by == "latents") + ("" if args.scale == 1 else f"_x{args.scale:g}")
+    out = args.exp / MOVE / f"{what}_{args.source}_to_{args.target}{ending}.tsv"
     out.parent.mkdir(exist_ok=True)
     write_tsv(out, rows)
-    print(out.read_text(encoding="utf-8") + verdict(rows, args.target))
     if args.plot:
         title = f"{args.exp.name}: {utterances[0].name} moved from {args.source} to {args.target}"
         title += f", {args.scale:g} times as far" if args.scale != 1 else ""
-        figure = figure_of(utterances[0], moved[0], trained.config, title, names)
+        figure = figure_of(utterances[0], moved[0], config, title, names)
         figure.savefig(out.with_suffix(".png"), dpi=Config.load(args.exp / CONFIG_YAML).plots.dpi)
-    error = max(m.error for m in moved)
-    if error > BOUND:
-        raise ValueError(
-            f"{args.exp}: without a move the features come back with an error of {error:.2e}, above {BOUND}"
-        )
+    print(out.read_text(encoding="utf-8") + verdict_line(rows, args.target))
     return 0
 
 

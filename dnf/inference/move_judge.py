@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
+from dnf.experiment.config import Config
 from dnf.features.rows import BATCH
-from dnf.inference.moving import Moved, Utterance, Vectors
-from dnf.metrics.bootstrap import interval, share
+from dnf.inference.moving import Moved, Utterance, Vectors, largest_error
+from dnf.metrics.bootstrap import interval, weighted_share
 from dnf.models.checkpoint import Trained
 
 
-class Judge:
+class Perceptron:
     """A perceptron that tells windows of two classes apart, trained on the training frames, without the flow."""
 
     def __init__(self, of_class: list[Tensor], seed: int, hidden: int = 256, rounds: int = 20):
@@ -51,11 +53,22 @@ def has_moved(before: float, after: float, real: float) -> bool:
     return real > before and after >= before + (real - before) / 2
 
 
+def share_with_interval(calls: np.ndarray, speakers: list[str], config: Config) -> dict:
+    """Share of the windows ``(N,)`` taken for the target class, with a 95 % interval over speakers, and counts."""
+    names, index = np.unique(speakers, return_inverse=True)
+    hits, totals = np.bincount(index, calls).astype(float), np.bincount(index).astype(float)
+    ends = interval(weighted_share, list(names), hits, totals, resamples=config.report.bootstrap, seed=config.seed)
+    row = {"value": f"{calls.mean():.6f}"} | dict(
+        zip(("low", "high"), (f"{e:.6f}" for e in ends) if ends else ("", ""))
+    )
+    return row | {"frames": len(calls), "speakers": len(names)}
+
+
 def rows_of(
     utterances: list[Utterance],
     moved: list[Moved],
     trained: Trained,
-    judge: Judge,
+    perceptron: Perceptron,
     names: tuple[str, str],
     held_out: dict[str, Vectors],
 ) -> list[dict]:
@@ -65,55 +78,50 @@ def rows_of(
         utterances: those that were moved.
         moved: what became of them.
         trained: the flow.
-        judge: the perceptron.
+        perceptron: that judges.
         names: class moved from and to.
         held_out: windows of dev by class, to compare; the verdict needs those of the target.
     """
-    by = [u.speaker for u, m in zip(utterances, moved) for _ in range(len(m.before))]
+    speakers = [u.speaker for u, m in zip(utterances, moved) for _ in range(len(m.before))]
+    counts = {"frames": len(speakers), "utterances": len(moved), "speakers": len(set(speakers))}
     windows = {
-        "before": Vectors(torch.cat([m.before for m in moved]), by),
-        "moved": Vectors(torch.cat([m.windows for m in moved]), by),
-        "respliced": Vectors(torch.cat([m.respliced for m in moved]), by),
+        "before": Vectors(torch.cat([m.before for m in moved]), speakers),
+        "moved": Vectors(torch.cat([m.windows for m in moved]), speakers),
+        "respliced": Vectors(torch.cat([m.respliced for m in moved]), speakers),
     }
     change = (windows["moved"].x - windows["before"].x).abs().mean()
-    counts = {"frames": len(by), "utterances": len(moved), "speakers": len(set(by))}
-    figures = {
-        "reconstruction_max_error": f"{max(m.error for m in moved):.3e}",
-        "mean_abs_change": f"{float(change):.6f}",
-    }
+    figures = {"reconstruction_max_error": f"{largest_error(moved):.3e}", "mean_abs_change": f"{float(change):.6f}"}
     rows = [{"figure": name, "value": value, "low": "", "high": ""} | counts for name, value in figures.items()]
     windows |= {f"dev_{name}": vectors for name, vectors in held_out.items()}
-    report, shares = trained.config.report, {}
-    for system in ("mlp", "flow"):
-        for name, (x, speakers) in windows.items():
-            calls = judge.calls(x) if system == "mlp" else calls_of_flow(trained, x, *names)
+    calls_of = {"mlp": perceptron.calls, "flow": partial(calls_of_flow, trained, source=names[0], target=names[1])}
+    shares = {}
+    for system, predict in calls_of.items():
+        for name, vectors in windows.items():
+            calls = predict(vectors.x)
             shares[system, name] = float(calls.mean())
-            who, index = np.unique(speakers, return_inverse=True)
-            hits, totals = np.bincount(index, calls).astype(float), np.bincount(index).astype(float)
-            ends = interval(share, list(who), hits, totals, resamples=report.bootstrap, seed=trained.config.seed)
-            row = {"figure": f"{system}_share_{names[1]}_{name}", "value": f"{calls.mean():.6f}"}
-            row |= dict(zip(("low", "high"), (f"{end:.6f}" for end in ends) if ends else ("", "")))
-            of = "" if name.startswith("dev_") else len(moved)
-            rows.append(row | {"frames": len(x), "utterances": of, "speakers": len(who)})
+            row = share_with_interval(calls, vectors.speakers, trained.config)
+            of_utterances = {} if name.startswith("dev_") else {"utterances": len(moved)}
+            rows.append({"figure": f"{system}_share_{names[1]}_{name}"} | row | of_utterances)
     if names[1] in held_out:
-        three = (shares["mlp", name] for name in ("before", "respliced", f"dev_{names[1]}"))
-        rows.append({"figure": "moved", "value": "yes" if has_moved(*three) else "no", "low": "", "high": ""} | counts)
+        before, after, real = (shares["mlp", name] for name in ("before", "respliced", f"dev_{names[1]}"))
+        value = "yes" if has_moved(before, after, real) else "no"
+        rows.append({"figure": "moved", "value": value, "low": "", "high": ""} | counts)
     return rows
 
 
-def verdict(rows: list[dict], target: str) -> str:
+def verdict_line(rows: list[dict], target: str) -> str:
     """The last line: three shares of the perceptron with their intervals, and whether the class has moved."""
-    found = {row["figure"]: row for row in rows}
-    if "moved" not in found:
+    figures = {row["figure"]: row for row in rows}
+    if "moved" not in figures:
         return f"moved: no verdict, as dev has no frames of class {target}"
 
     def words(name: str) -> str:
-        row = found[f"mlp_share_{target}_{name}"]
+        row = figures[f"mlp_share_{target}_{name}"]
         ends = f"95% {float(row['low']):.3f}-{float(row['high']):.3f}, " if row["low"] else "no interval, "
         return f"{float(row['value']):.3f} ({ends}{row['speakers']} speakers)"
 
     return (
-        f"moved: {found['moved']['value']}; share of frames that the perceptron takes for {target}: before "
+        f"moved: {figures['moved']['value']}; share of frames that the perceptron takes for {target}: before "
         f"{words('before')}, after {words('respliced')}, real {target} of dev {words(f'dev_{target}')}; "
         "yes is half way at least"
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,15 @@ LONGEST = 6000  # frames of a recording; what is longer is cut
 
 
 class Utterance(NamedTuple):
-    """Normalized frames ``(N, F)`` float32 of a recording, which of them are speech ``(N,)``, its speaker and class."""
+    """An utterance to move.
+
+    Attributes:
+        name: of the utterance.
+        speaker: of the utterance.
+        label: name of its class.
+        frames: ``(N, F)`` float32, normalized.
+        speech: ``(N,)`` bool, which frames are speech.
+    """
 
     name: str
     speaker: str
@@ -40,7 +49,7 @@ class Moved(NamedTuple):
         windows: ``(S, D)`` windows moved.
         respliced: ``(S, D)`` windows spliced from ``after``.
         after: ``(N, F)`` frames, those of speech moved.
-        error: largest difference between the windows and their reconstruction without a move.
+        error: largest difference between the windows and their reconstruction without a move; NaN where one is.
     """
 
     before: Tensor
@@ -50,7 +59,7 @@ class Moved(NamedTuple):
     error: float
 
 
-def utterance_of_store(store: FrameStore, config: Config, label: str, most: int) -> Iterator[Utterance]:
+def utterances_of_store(store: FrameStore, config: Config, label: str, most: int) -> Iterator[Utterance]:
     """Up to ``most`` utterances of a class, evenly spaced over the set, normalized as in training."""
     windows = Windows([store], config.splice, config.cmvn, [label], keep_unseen=False, device=torch.device("cpu"))
     (part,) = windows.parts
@@ -62,7 +71,7 @@ def utterance_of_store(store: FrameStore, config: Config, label: str, most: int)
             frames = (frames - source.mean[i]) * source.scale[i]
         speech = torch.zeros(last - first, dtype=torch.bool)
         speech[store.centres[store.spoken[u] : store.spoken[u + 1]] - first] = True
-        yield cut(Utterance(store.utterances[u], store.speakers[u], label, frames, speech))
+        yield Utterance(store.utterances[u], store.speakers[u], label, frames[:LONGEST], speech[:LONGEST])
 
 
 def utterance_of_recording(path: str, config: Config, label: str) -> Utterance:
@@ -73,11 +82,7 @@ def utterance_of_recording(path: str, config: Config, label: str) -> Utterance:
         frames, norm = torch.from_numpy(read.frames(0, last)).float(), of_recording(read.stats, config)
         speech = torch.from_numpy(read.marks(0, last))
     frames = frames if norm is None else (frames - norm[0]) * norm[1]
-    return cut(Utterance(Path(path).stem, Path(path).stem, label, frames, speech))
-
-
-def cut(utterance: Utterance) -> Utterance:
-    return utterance._replace(frames=utterance.frames[:LONGEST], speech=utterance.speech[:LONGEST])
+    return Utterance(Path(path).stem, Path(path).stem, label, frames, speech)
 
 
 def splice(frames: Tensor, centres: Tensor, config: Config) -> Tensor:
@@ -87,7 +92,7 @@ def splice(frames: Tensor, centres: Tensor, config: Config) -> Tensor:
 
 
 @torch.no_grad()
-def way(trained: Trained, names: tuple[str, str], vectors: list[Tensor] | None = None) -> Tensor:
+def shift_between(trained: Trained, names: tuple[str, str], vectors: list[Tensor] | None = None) -> Tensor:
     """What a move adds to z ``(D,)``: the difference of the class means of the prior, or of the latents of ``vectors``.
 
     Args:
@@ -98,7 +103,10 @@ def way(trained: Trained, names: tuple[str, str], vectors: list[Tensor] | None =
     if vectors is None:
         a, b = (prior.class_means()[trained.classes.index(name)] for name in names)
         return b - a
-    a, b = (sum(trained.model(part.to(prior.means))[0].sum(0) for part in of.split(BATCH)) / len(of) for of in vectors)
+    a, b = (
+        sum(trained.model(part.to(prior.means))[0].sum(0) for part in of_class.split(BATCH)) / len(of_class)
+        for of_class in vectors
+    )
     shift = b - a
     if prior.means_r is None:
         shift[prior.cond_dim :] = 0
@@ -111,26 +119,31 @@ def move(utterance: Utterance, trained: Trained, shift: Tensor) -> Moved:
     config, model, dim = trained.config, trained.model, utterance.frames.shape[1]
     kind, device = model.prior.means.dtype, model.prior.means.device
     centres = torch.nonzero(utterance.speech)[:, 0]
-    before, windows, error = splice(utterance.frames, centres, config), [], 0.0
+    before, windows, errors = splice(utterance.frames, centres, config), [], []
     for part in before.split(BATCH):
         x = part.to(device, kind)
         z = model(x)[0]
-        error = max(error, float((model.inverse(z)[0] - x).abs().max()))
+        errors.append(float((model.inverse(z)[0] - x).abs().max()))
         windows.append(model.inverse(z + shift)[0].cpu().float())
     moved, after = torch.cat(windows), utterance.frames.clone()
     after[centres] = moved[:, config.splice.left * dim : (config.splice.left + 1) * dim]
-    return Moved(before, moved, splice(after, centres, config), after, error)
+    return Moved(before, moved, splice(after, centres, config), after, float(np.max(errors)))
+
+
+def largest_error(moved: list[Moved]) -> float:
+    """Of the reconstructions of all utterances without a move; NaN where one is."""
+    return float(np.max([m.error for m in moved]))
 
 
 def vectors_of(sets: list[str], frames: Path, config: Config, names: tuple[str, str], most: int) -> dict[str, Vectors]:
     """Up to ``most`` vectors of each class in some sets, evenly spaced; classes without any are left out."""
-    stores, found = [FrameStore(frames / name) for name in sets], {}
+    stores, vectors = [FrameStore(frames / name) for name in sets], {}
     for name in names:
         windows = Windows(stores, config.splice, config.cmvn, [name], keep_unseen=False, device=torch.device("cpu"))
         if len(windows):
             rows, speakers = evenly_spaced(len(windows), most), [s.speaker for s in windows.segments()]
-            found[name] = Vectors(windows.gather(rows), [speakers[i] for i in windows.segment(rows).tolist()])
-    return found
+            vectors[name] = Vectors(windows.gather(rows), [speakers[i] for i in windows.segment(rows).tolist()])
+    return vectors
 
 
 class Vectors(NamedTuple):

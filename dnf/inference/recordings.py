@@ -30,8 +30,8 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
         channel: the one to take of recordings with several, from 0; None takes their mean.
 
     Raises:
-        ValueError: the directory has no wav.scp, names a command in it, or its segments are not of its recordings or
-            have no times.
+        ValueError: the directory has no wav.scp or no utterance, names a command in it, or its segments are not of its
+            recordings or have no times.
     """
     items = [Item(path, Source(path, channel), f"recording {path}") for path in recordings]
     if data_dir is None:
@@ -39,21 +39,24 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
     if not (data_dir / WAV_SCP).is_file():
         raise ValueError(f"--data-dir {data_dir}: no wav.scp in it; give a Kaldi data directory")
     wavs = read_table(data_dir / WAV_SCP)
-    segments = read_table(data_dir / SEGMENTS) if (data_dir / SEGMENTS).is_file() else {}
+    whole = {utt: f"{utt} 0 -1" for utt in wavs}
+    segments = read_table(data_dir / SEGMENTS) if (data_dir / SEGMENTS).is_file() else whole
+    if not segments:
+        raise ValueError(f"--data-dir {data_dir}: no utterance in it; give a data directory with recordings")
     utt2spk = read_table(data_dir / UTT2SPK) if (data_dir / UTT2SPK).is_file() else {}
-    for utt, text in segments.items() if segments else ((utt, f"{utt} 0 -1") for utt in wavs):
+    for utt, text in segments.items():
         fields = text.split()
         if len(fields) != 3:
             raise ValueError(
-                f"{data_dir / 'segments'}: {utt} {text}: give utterance, recording, start and end in seconds"
+                f"{data_dir / SEGMENTS}: {utt} {text}: give utterance, recording, start and end in seconds"
             )
         recording, *times = fields
-        start, end = (number(text, f"{data_dir / 'segments'}: {utt}") for text in times)
+        start, end = (number(text, f"{data_dir / SEGMENTS}: {utt}") for text in times)
         path = wavs.get(recording)
         if path is None:
-            raise ValueError(f"{data_dir / 'segments'}: recording {recording} of {utt} is not in wav.scp")
+            raise ValueError(f"{data_dir / SEGMENTS}: recording {recording} of {utt} is not in wav.scp")
         if path.rstrip().endswith("|"):
-            raise ValueError(f"{data_dir / 'wav.scp'}: {recording} is a command; write it to a file first")
+            raise ValueError(f"{data_dir / WAV_SCP}: {recording} is a command; write it to a file first")
         source = Source(absolute(path, Path.cwd()), channel, start, None if end == -1 else end)
         items.append(Item(utt, source, f"speaker {utt2spk[utt]}" if utt in utt2spk else f"recording {utt}"))
     return items

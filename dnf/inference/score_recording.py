@@ -51,12 +51,11 @@ def score(
         ValueError: a log density is not finite.
     """
     prior, shifts = trained.model.prior, None
-    if correction and correction.centre != "none":
+    if correction:
         total, count = 0.0, 0
         for _, z, *_ in score(frames, stats, trained, device, every=every):
             total, count = total + z[:, : prior.cond_dim].double().sum(0), count + len(z)
         shifts = correction.shift((total / count).numpy()[None]).to(device)
-    prior = correction.prior(prior) if correction else prior
     hop = trained.config.splice.hop * every
     for centres, vectors in spliced(frames, of_recording(stats, trained.config), hop, device):
         z, logdet = trained.model(vectors)

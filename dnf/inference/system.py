@@ -16,11 +16,10 @@ from dnf.decisions.open_set import OpenSet
 from dnf.decisions.utterance_summary import Summary
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON
+from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON, Layout
 from dnf.metrics.effective_frames import observed
 from dnf.models.checkpoint import Trained, load_model
-from dnf.scoring import channel_compensation
-from dnf.scoring.channel_compensation import Correction
+from dnf.scoring.channel_compensation import Correction, load_correction
 from dnf.scoring.channel_mismatch import ChannelModel, fit_experiment
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class Model(NamedTuple):
     config: Config
     calibration: Calibration | None
     open_set: OpenSet | None
-    channel_compensation: ChannelModel | None
+    channel: ChannelModel | None
     correction: Correction | None
     device: torch.device
     covariance: np.ndarray = np.zeros(0)
@@ -95,17 +94,17 @@ def judge(model: Model, means: Means) -> Judgement:
         weight = observed(np.array([means.rows]), model.covariance, window)[0]
         return Judgement(softmax(weight * means.loglik), False, none_of_these)
     rows = np.array([means.rows])
-    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows, rows.astype(float))
+    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows)
     posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
     return Judgement(posteriors, True, none_of_these)
 
 
-def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
+def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
     """The model of an experiment's folder, with what there is to judge its outputs by.
 
     Args:
         exp: with ``best.pt`` and ``config.yaml``.
-        frames: frame stores of training; None: those beside the folder.
+        frames: frame stores of training; None: those it was made from.
         device: to compute on.
 
     Raises:
@@ -119,25 +118,25 @@ def load(exp: Path, frames: Path | None, device: torch.device) -> Model:
     if (exp / CALIBRATION_JSON).is_file():
         calibration = Calibration.load(exp / CALIBRATION_JSON)
     else:
-        log.warning("%s: no calibration.json: the posteriors are not calibrated", exp)
+        log.warning("%s: no %s: the posteriors are not calibrated", exp, CALIBRATION_JSON)
         covariance = dev_covariance(exp, config.data)
     if (exp / OPEN_SET_JSON).is_file():
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
-    found = load_channel(exp, frames, trained), channel_compensation.load(exp)
-    return Model(trained, config, calibration, open_set, *found, device, covariance)
+    channel, correction = load_channel(exp, frames, trained), load_correction(exp)
+    return Model(trained, config, calibration, open_set, channel, correction, device, covariance)
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
     """``channel.json``, made from the frame stores of training where it is not there; None where there are none."""
-    path, stores = exp / CHANNEL_JSON, frames or exp.parent / "frames"
+    path, stores = exp / CHANNEL_JSON, frames or Layout.read(exp).frames
     if path.is_file():
         return ChannelModel.load(path)
     if not all((stores / name / META_JSON).is_file() for name in trained.config.data.train):
         log.warning("%s: neither it nor frame stores in %s (--frames): channels are not compared", path, stores)
         return None
-    made = fit_experiment(stores, trained.config, trained.classes)
+    channel = fit_experiment(stores, trained.config, trained.classes)
     try:
-        made.save(path)
+        channel.save(path)
     except OSError as error:
         log.warning("%s is not kept: %s", path, entry.describe(error))
-    return made
+    return channel

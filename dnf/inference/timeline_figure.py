@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dnf.inference.timeline import Timeline
-from dnf.plots.style import STYLE, colours_of, new_figure
+from dnf.plots.style import BLACK, REFERENCE, STYLE, colours_of, new_figure
 
 MINUTES = 300.0  # seconds from which the axis is in minutes
 
@@ -47,13 +47,13 @@ def draw(
                 upper.fill_between(
                     time, 0, held, where=~np.isnan(line), color=chosen[name], alpha=0.6, lw=0, label=name
                 )
-            upper.plot(time, line, color="black", lw=0.8)
+            upper.plot(time, line, color=BLACK, lw=0.8)
             upper.set_ylabel(f"log-likelihood ratio\n{reference} : {other}, nats/frame")
         else:
             for name, line in zip(timeline.classes, evidence.T):
                 upper.plot(time, line, color=chosen[name], lw=1.5, label=name)
             upper.set_ylabel("log-likelihood ratio\nto the others, nats/frame")
-        upper.axhline(0, color="gray", lw=1)
+        upper.axhline(0, color=REFERENCE, lw=1)
         upper.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(timeline.classes))
         upper.set_title(f"class evidence, mean over {window:.3g} s; gaps: no speech in them", loc="left")
         spectrum = timeline.spectrum / timeline.count[:, None]

@@ -13,10 +13,10 @@ Pearson for as many independent trials as the bootstrap says that the utterances
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy import stats
 
 CELLS = 2_000_000  # weights held at once
 ENDS = (0.025, 0.975)
@@ -27,7 +27,7 @@ FEW = 10  # speakers of a stratum below which a percentile interval is marked as
 Statistic = Callable[..., np.ndarray]  # (weights (R, U), *arrays) -> (R,)
 
 
-def share(weights: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> np.ndarray:
+def weighted_share(weights: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """sum(hits) / sum(totals) of each resample: an accuracy of utterances, or of frames."""
     return (weights @ hits) / (weights @ totals)
 
@@ -38,7 +38,7 @@ def draws(speakers: Sequence[str], strata: Sequence[str] | None, resamples: int,
     With ``strata`` as many speakers of each stratum are drawn as there are; one who is in several, such as a speaker of
     two languages, is drawn among those who are in the same ones.
     """
-    names, index = np.unique(np.asarray(speakers), return_inverse=True)
+    names, index = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
     groups = np.zeros(len(names), dtype=int)
     if strata is not None:
         labels, label = np.unique(np.asarray(strata), return_inverse=True)
@@ -50,18 +50,16 @@ def draws(speakers: Sequence[str], strata: Sequence[str] | None, resamples: int,
         size = min(block, resamples - first)
         counts = np.zeros((size, len(names)))
         for group in range(groups.max() + 1):
-            own = np.flatnonzero(groups == group)
-            counts[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size)
+            members = np.flatnonzero(groups == group)
+            even = np.full(len(members), 1 / len(members))
+            counts[:, members] = rng.multinomial(len(members), even, size)
         yield counts[:, index]
 
 
 def fewest(speakers: Sequence[str], strata: Sequence[str] | None) -> int:
     """Number of speakers of the stratum that has the fewest."""
     pairs = set(zip(strata, speakers)) if strata is not None else {("", speaker) for speaker in speakers}
-    counts: dict[str, int] = {}
-    for stratum, _ in pairs:
-        counts[stratum] = counts.get(stratum, 0) + 1
-    return min(counts.values(), default=0)
+    return min(Counter(stratum for stratum, _ in pairs).values(), default=0)
 
 
 def quantiles(values: np.ndarray) -> tuple[float, float] | None:
@@ -118,10 +116,10 @@ def gap(
     difference = float((statistic(ones[0], *a[2]) - statistic(ones[1], *b[2]))[0])
     if min(fewest(speakers, strata) for speakers, strata, _ in (a, b)) < LEAST:
         return difference, None, None
-    every, cut = [*a[0], *b[0]], len(a[0])
+    everyone, of_a = [*a[0], *b[0]], len(a[0])
     places = [f"{n} {label}" for n, (who, strata, _) in enumerate((a, b)) for label in strata or [""] * len(who)]
-    drawn = draws(every, places, resamples, seed)
-    values = [statistic(w[:, :cut], *a[2]) - statistic(w[:, cut:], *b[2]) for w in drawn]
+    drawn = draws(everyone, places, resamples, seed)
+    values = [statistic(w[:, :of_a], *a[2]) - statistic(w[:, of_a:], *b[2]) for w in drawn]
     return difference, *(quantiles(np.concatenate(values)) or (None, None))
 
 
@@ -140,19 +138,19 @@ def paired_share(
         resamples, seed: of the interval, and of the signs.
     """
     ones = np.ones(len(speakers))
-    difference, low, high, p = paired(share, speakers, (a_hits, ones), (b_hits, ones), None, resamples, seed)
+    difference, low, high, p = paired(weighted_share, speakers, (a_hits, ones), (b_hits, ones), None, resamples, seed)
     if p is None:
         return difference, None, None, None
-    names, index = np.unique(np.asarray(speakers), return_inverse=True)
-    own = np.bincount(index, np.asarray(a_hits, float) - b_hits, len(names))
-    own = own[own != 0]
-    if len(own) <= EXACT:
-        signs = 1 - 2 * (np.arange(2 ** len(own))[:, None] >> np.arange(len(own)) & 1)
+    names, index = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
+    gains = np.bincount(index, np.asarray(a_hits, float) - b_hits, len(names))
+    gains = gains[gains != 0]
+    if len(gains) <= EXACT:
+        signs = 1 - 2 * (np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains)) & 1)
         extreme, tried = 0, len(signs)
     else:
-        signs = np.random.default_rng(seed).choice((-1, 1), (resamples, len(own)))
+        signs = np.random.default_rng(seed).choice((-1, 1), (resamples, len(gains)))
         extreme, tried = 1, resamples + 1
-    extreme += int((np.abs(signs @ own) >= abs(own.sum()) - 1e-9).sum())
+    extreme += int((np.abs(signs @ gains) >= abs(gains.sum()) - 1e-9).sum())
     return difference, low, high, extreme / tried
 
 
@@ -168,6 +166,8 @@ def share_interval(hits: np.ndarray, totals: np.ndarray, resamples: int, seed: i
         resamples: how many.
         seed: of the draws.
     """
+    from scipy import stats  # slow to import, and reading figures does not need it
+
     speakers = len(totals)
     if speakers < 2:
         return None
@@ -175,7 +175,7 @@ def share_interval(hits: np.ndarray, totals: np.ndarray, resamples: int, seed: i
     p = count / trials
     if 0 < count < trials:
         names = [str(number) for number in range(speakers)]
-        values = np.concatenate([share(w, hits, totals) for w in draws(names, None, resamples, seed)])
+        values = np.concatenate([weighted_share(w, hits, totals) for w in draws(names, None, resamples, seed)])
         variance = values.var() * speakers / (speakers - 1)
         worth = min(trials, p * (1 - p) / variance) if variance > 0 else trials
         worth *= (stats.t.ppf(ENDS[1], trials - 1) / stats.t.ppf(ENDS[1], speakers - 1)) ** 2

@@ -35,16 +35,16 @@ def ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def pearson(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson's r of ``x`` and ``y`` ``(U,)`` in each resample, ``(R,)``; NaN for a constant."""
-    found, usable = np.full(len(weights), np.nan), varies(weights, x) & varies(weights, y)
-    found[usable] = product_moment(weights[usable], x, y)
-    return found
+    coefficients, usable = np.full(len(weights), np.nan), varies(weights, x) & varies(weights, y)
+    coefficients[usable] = product_moment(weights[usable], x, y)
+    return coefficients
 
 
 def spearman(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's rho of ``x`` and ``y`` ``(U,)`` in each resample, ``(R,)``; NaN for a constant."""
-    found, usable = np.full(len(weights), np.nan), varies(weights, x) & varies(weights, y)
-    found[usable] = product_moment(weights[usable], ranks(weights[usable], x), ranks(weights[usable], y))
-    return found
+    coefficients, usable = np.full(len(weights), np.nan), varies(weights, x) & varies(weights, y)
+    coefficients[usable] = product_moment(weights[usable], ranks(weights[usable], x), ranks(weights[usable], y))
+    return coefficients
 
 
 COEFFICIENTS = {"pearson": pearson, "spearman": spearman}

@@ -90,33 +90,34 @@ def min_dcf(
     return float(cost[0]) if single else cost
 
 
-def surprise(loglik: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """-log2 of the true class's posterior under equal priors, ``(U,)`` bits; ``loglik``, ``labels`` as for ``cllr``."""
-    loglik, labels = np.asarray(loglik, dtype=float), np.asarray(labels)
+def surprise(loglik: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """-log2 of the true class's posterior under equal priors, ``(U,)`` bits; ``loglik``, ``columns`` as for ``cllr``."""
+    loglik, columns = np.asarray(loglik, dtype=float), np.asarray(columns)
     if loglik.ndim == 1:
-        return np.logaddexp(0, np.where(labels.astype(bool), -loglik, loglik)) / np.log(2)
-    rows = np.arange(len(labels))
-    return (np.logaddexp.reduce(loglik, axis=1) - loglik[rows, labels]) / np.log(2)
+        return np.logaddexp(0, np.where(columns.astype(bool), -loglik, loglik)) / np.log(2)
+    rows = np.arange(len(columns))
+    return (np.logaddexp.reduce(loglik, axis=1) - loglik[rows, columns]) / np.log(2)
 
 
-def class_mean(values: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
+def class_mean(values: np.ndarray, columns: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     """Mean of ``values`` ``(U,)`` over the utterances of each class, and of those over the classes there are."""
     single, weights = weights is None, np.ones((1, len(values))) if weights is None else weights
-    means = [(weights[:, of] @ values[of]) / weights[:, of].sum(1) for of in (labels == k for k in np.unique(labels))]
+    classes = (columns == k for k in np.unique(columns))
+    means = [(weights[:, rows] @ values[rows]) / weights[:, rows].sum(1) for rows in classes]
     mean = np.mean(means, axis=0)
     return float(mean[0]) if single else mean
 
 
-def cllr(loglik: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
+def cllr(loglik: np.ndarray, columns: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     """Cost of log-likelihood ratios, bits.
 
     Args:
         loglik: ``(U,)`` log-likelihood ratios of two classes, or ``(U, K)`` log-likelihoods up to a constant of the
             utterance, nats.
-        labels: ``(U,)``, whether an utterance is of the target class, or its class as a column of ``loglik``.
+        columns: ``(U,)``, whether an utterance is of the target class, or its class as a column of ``loglik``.
         weights: ``(R, U)`` or None.
     """
-    return class_mean(surprise(loglik, labels), np.asarray(labels), weights)
+    return class_mean(surprise(loglik, columns), np.asarray(columns), weights)
 
 
 def min_cllr(scores: np.ndarray, target: np.ndarray) -> float:
@@ -124,8 +125,8 @@ def min_cllr(scores: np.ndarray, target: np.ndarray) -> float:
     scores, target, _, _ = checked(scores, target, None)
     weights = np.where(target, 0.5 / target.sum(), 0.5 / (~target).sum())
     posterior = IsotonicRegression(y_min=0, y_max=1).fit_transform(scores, target.astype(float), sample_weight=weights)
-    own = np.where(target, posterior, 1 - posterior)
-    return float(weights @ -np.log2(np.clip(own, np.finfo(float).tiny, 1)))
+    of_true = np.where(target, posterior, 1 - posterior)
+    return float(weights @ -np.log2(np.clip(of_true, np.finfo(float).tiny, 1)))
 
 
 def det_points(scores: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -42,12 +42,12 @@ def effective_frames(frames: np.ndarray, covariance: np.ndarray) -> np.ndarray:
         frames: counts.
         covariance: autocovariance from lag 0 on; without further lags frames are independent.
     """
-    n, of = np.unique(np.maximum(np.asarray(frames, dtype=float), 1.0), return_inverse=True)
+    n, place = np.unique(np.maximum(np.asarray(frames, dtype=float), 1.0), return_inverse=True)
     if len(covariance) > 1 and covariance[0] > 0:
         lags = np.arange(1, len(covariance))
         weights = np.clip(1 - lags / n[:, None], 0, None)
         n = np.clip(n / (1 + 2 * weights @ (covariance[1:] / covariance[0])), 1, n)
-    return n[of]
+    return n[place]
 
 
 def observed(frames: np.ndarray, covariance: np.ndarray, window: float) -> np.ndarray:

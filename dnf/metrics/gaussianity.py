@@ -194,18 +194,7 @@ def mardia(z: torch.Tensor, labels: torch.Tensor | None = None) -> Mardia:
     Raises:
         ValueError: too few rows in a class, or dimensions that depend on each other linearly.
     """
-    if z.ndim != 2 or (labels is not None and labels.shape != z.shape[:1]):
-        shape = None if labels is None else tuple(labels.shape)
-        raise ValueError(f"latents of shape {tuple(z.shape)} with labels of shape {shape}: expected (N, D) and (N,)")
-    z = z.to(torch.float64)
-    if not torch.isfinite(z).all():
-        raise ValueError("a latent is NaN or infinite: the flow overflowed on these frames; check the checkpoint")
-    groups = [z] if labels is None else [z[labels == k] for k in labels.unique().tolist()]
-    d, least = z.shape[1], max(z.shape[1] + 2, 4)
-    short = min((len(group) for group in groups), default=0)
-    if d == 0 or short < least:
-        raise ValueError(f"Mardia's test needs at least {least} frames of each class for {d} dims, got {short}")
-
+    groups, d = _groups(z, labels), z.shape[1]
     skew = skew_stat = kurt = excess = variance = 0.0
     freedom = d * (d + 1) * (d + 2) / 6
     for group in groups:
@@ -221,6 +210,22 @@ def mardia(z: torch.Tensor, labels: torch.Tensor | None = None) -> Mardia:
     skew_p = float(stats.chi2.sf(skew_stat, freedom * len(groups)))
     kurt_z = excess / variance**0.5
     return Mardia(skew, skew_stat, skew_p, kurt, kurt_z, float(2 * stats.norm.sf(abs(kurt_z))))
+
+
+def _groups(z: torch.Tensor, labels: torch.Tensor | None) -> list[torch.Tensor]:
+    """Rows ``(N, D)`` of each class, float64; raises ``ValueError`` where they are too few for ``mardia``."""
+    if z.ndim != 2 or (labels is not None and labels.shape != z.shape[:1]):
+        shape = None if labels is None else tuple(labels.shape)
+        raise ValueError(f"latents of shape {tuple(z.shape)} with labels of shape {shape}: expected (N, D) and (N,)")
+    z = z.to(torch.float64)
+    if not torch.isfinite(z).all():
+        raise ValueError("a latent is NaN or infinite: the flow overflowed on these frames; check the checkpoint")
+    groups = [z] if labels is None else [z[labels == k] for k in labels.unique().tolist()]
+    d, least = z.shape[1], max(z.shape[1] + 2, 4)
+    short = min((len(group) for group in groups), default=0)
+    if d == 0 or short < least:
+        raise ValueError(f"Mardia's test needs at least {least} frames of each class for {d} dims, got {short}")
+    return groups
 
 
 def _central(x: torch.Tensor) -> Sums:

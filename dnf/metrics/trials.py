@@ -1,102 +1,114 @@
-"""Trials: utterances of known classes with their log-likelihoods, and pairs of classes."""
+"""Trials: utterances with the speaker, the class and the scores of each, of a set, a pair of classes or a pool."""
 
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-ARRAYS = ("labels", "mean", "frames", "loglik")  # of a value, or row, an utterance
 
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """U utterances with their scores.
 
-class Trials(NamedTuple):
-    """Utterances of classes that a model knows, as it scored them.
+    Scores have names. Those of a system: ``mean``, mean log-likelihoods per frame, nats, which rank utterances with and
+    without a calibration and know nothing of their duration, which tells corpora apart where one has the longer
+    utterances; ``calibrated``, calibrated log-likelihoods up to a constant of the utterance, nats; ``frames``; and, by
+    the name of an accuracy, whether the decision is right. Of a pair of classes both are log-likelihood ratios ``(U,)``.
 
     Attributes:
-        classes: K names, the reference class first.
-        utts: names of the utterances.
-        speakers: of each utterance.
-        labels: ``(U,)`` true classes, as columns of ``loglik``.
-        mean: ``(U, K)`` mean log-likelihoods per frame, nats: what ranks utterances, with and without a calibration. It
-            knows nothing of their duration, which tells corpora apart where one has the longer utterances.
-        frames: ``(U,)`` frames.
-        loglik: ``(U, K)`` calibrated log-likelihoods up to a constant of the utterance, nats; ``mean`` without one.
-        calibrated: whether ``loglik`` is.
+        utts: ``(U,)`` names of the utterances.
+        speakers: ``(U,)`` names.
+        labels: ``(U,)`` names of the true classes.
+        scores: arrays ``(U,)`` or ``(U, K)`` by name.
+        classes: K names, the columns of scores ``(U, K)``; of a set and a pair the reference class first.
         control: classes whose utterances come from a control; None: there is no control.
     """
 
-    classes: list[str]
-    utts: list[str]
-    speakers: list[str]
+    utts: np.ndarray
+    speakers: np.ndarray
     labels: np.ndarray
-    mean: np.ndarray
-    frames: np.ndarray
-    loglik: np.ndarray
-    calibrated: bool
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    classes: Sequence[str] = ()
     control: frozenset[str] | None = None
 
+    def __post_init__(self):
+        for name in ("utts", "speakers", "labels"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=object))
+
+    def __len__(self) -> int:
+        return len(self.utts)
+
+    @property
+    def name(self) -> str:
+        """The classes, joined by +."""
+        return "+".join(self.classes)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there are calibrated log-likelihoods."""
+        return "calibrated" in self.scores
+
+    @property
+    def known(self) -> np.ndarray:
+        """Which utterances ``(U,)`` are of one of ``classes``."""
+        return np.array([label in self.classes for label in self.labels], dtype=bool)
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Column of the true class of each utterance ``(U,)`` in scores ``(U, K)``; all are of known classes."""
+        return np.array([self.classes.index(label) for label in self.labels], dtype=int)
+
+    @property
+    def target(self) -> np.ndarray:
+        """Which utterances ``(U,)`` are of the first class."""
+        return np.array([label == self.classes[0] for label in self.labels], dtype=bool)
+
     def only(self, rows: np.ndarray) -> Trials:
-        """Some utterances, by number."""
-        utts, speakers = ([names[row] for row in rows] for names in (self.utts, self.speakers))
-        arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return self._replace(utts=utts, speakers=speakers, **arrays)
+        """Some utterances, ``(U,)`` bool or by number."""
+        names = self.utts[rows], self.speakers[rows], self.labels[rows]
+        scores = {name: values[rows] for name, values in self.scores.items()}
+        return Trials(*names, scores, self.classes, self.control)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Pairs of classes that both have utterances; with a control, those of which it has one."""
-        present = [name for k, name in enumerate(self.classes) if (self.labels == k).any()]
-        pairs = itertools.combinations(present, 2)
+        present = set(self.labels)
+        pairs = itertools.combinations([name for name in self.classes if name in present], 2)
         return [pair for pair in pairs if self.control is None or self.control & set(pair)]
 
-    def pair(self, first: str, second: str) -> PairTrials:
-        """What tells two classes apart."""
+    def pair(self, first: str, second: str) -> Trials:
+        """Utterances of two classes; scores ``(U, K)`` become differences ``(U,)`` of the first from the second."""
         a, b = self.classes.index(first), self.classes.index(second)
-        rows = np.flatnonzero((self.labels == a) | (self.labels == b))
-        mean, llr = (values[rows, a] - values[rows, b] for values in (self.mean, self.loglik))
-        speakers, target = [self.speakers[row] for row in rows], self.labels[rows] == a
-        return PairTrials(f"{first}+{second}", speakers, mean, llr, self.frames[rows], target, self.calibrated)
+        both = self.only(np.array([label in (first, second) for label in self.labels], dtype=bool))
+        scores = {
+            name: values[:, a] - values[:, b] if values.ndim == 2 else values for name, values in both.scores.items()
+        }
+        return replace(both, scores=scores, classes=(first, second))
+
+    def ranked_by(self, metric: str) -> np.ndarray:
+        """What a figure is of: ``calibrated``, if there is, for the costs of log-likelihood ratios, else ``mean``."""
+        cost = metric.startswith(("cllr", "min_cllr"))
+        return self.scores["calibrated" if cost and self.calibrated else "mean"]
 
 
-class PairTrials(NamedTuple):
-    """Two classes, by utterance.
-
-    Attributes:
-        name: both, joined by +.
-        speakers: of each of U utterances.
-        mean: ``(U,)`` mean log-likelihood ratio per frame of the first class against the second, nats.
-        llr: ``(U,)`` the calibrated one, nats; ``mean`` without a calibration.
-        frames: ``(U,)``.
-        target: ``(U,)`` which are of the first class.
-        calibrated: whether ``llr`` is.
-    """
-
-    name: str
-    speakers: list[str]
-    mean: np.ndarray
-    llr: np.ndarray
-    frames: np.ndarray
-    target: np.ndarray
-    calibrated: bool
-
-    def scores(self, metric: str) -> np.ndarray:
-        """What a figure is of: ``llr`` for the costs of log-likelihood ratios, ``mean`` for those that only rank."""
-        return self.llr if metric.startswith(("cllr", "min_cllr")) else self.mean
+def joined(parts: Sequence[Trials]) -> Trials:
+    """The utterances of all, with the scores that all have and the classes of the first."""
+    names = (np.concatenate([getattr(part, name) for part in parts]) for name in ("utts", "speakers", "labels"))
+    common = [name for name in parts[0].scores if all(name in part.scores for part in parts)]
+    scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in common}
+    return Trials(*names, scores, parts[0].classes)
 
 
-def with_control(judged: Trials, control: Trials) -> Trials | None:
+def with_control(of_set: Trials, control: Trials) -> Trials | None:
     """Utterances of the control, and of the set where it is of classes that the control has none of.
 
     A control of the reference class alone is so held against the other classes of the set, and one of all classes
-    stands for itself. None for a control without classes that the model knows.
+    stands for itself. None for a control without utterances.
     """
-    if not len(control.labels):
+    if not len(control):
         return None
-    rest = judged.only(np.flatnonzero(~np.isin(judged.labels, control.labels)))
-    return Trials(
-        judged.classes,
-        control.utts + rest.utts,
-        control.speakers + rest.speakers,
-        *(np.concatenate([getattr(part, name) for part in (control, rest)]) for name in ARRAYS),
-        judged.calibrated,
-        frozenset(judged.classes[label] for label in control.labels),
-    )
+    present = frozenset(control.labels)
+    rest = of_set.only(np.array([label not in present for label in of_set.labels], dtype=bool))
+    return replace(joined([control, rest]), control=present)

@@ -15,7 +15,7 @@ from dnf.experiment.config import Config, from_saved
 from dnf.experiment.layout import run_again, run_stage
 from dnf.models.dnf import DNF
 
-FORMAT = 3
+FORMAT = 4
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -67,6 +67,19 @@ class Trained:
 
 def load_model(path: Path | str, device: torch.device | str = "cpu", known_classes: list[str] | None = None) -> Trained:
     """The model of a checkpoint, in evaluation mode.
+
+    >>> import tempfile
+    >>> from dnf.experiment.config import resolve
+    >>> config = resolve(["flow.hidden=8"])
+    >>> content = {"model": DNF.from_config(config, 2).state_dict(), "config": config_tree(config), "classes": ["en", "zh"]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "best.pt"
+    ...     save(path, content)
+    ...     trained = load_model(path, known_classes=["ar", "en", "zh"])
+    >>> trained.classes
+    ['en', 'zh']
+    >>> trained.model.log_prob(torch.zeros(3, config.dim)).shape  # of each class
+    torch.Size([3, 2])
 
     Args:
         path: ``best.pt`` or ``last.pt``.

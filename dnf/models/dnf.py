@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from dnf.experiment.config import Config
 from dnf.experiment.settings import Flow, Prior
-from dnf.models.flows import RealNVP, Standardize
+from dnf.models.flows import make_flow
 from dnf.models.prior import ClassPrior
+from dnf.models.standardize import Standardize
 
 
 class DNF(nn.Module):
@@ -31,7 +32,7 @@ class DNF(nn.Module):
     def __init__(self, dim: int, num_classes: int, flow: Flow, prior: Prior):
         super().__init__()
         self.standardize = Standardize(dim)
-        self.flow = RealNVP(dim, flow)
+        self.flow = make_flow(dim, flow)
         self.prior = ClassPrior(dim, num_classes, prior)
 
     @classmethod

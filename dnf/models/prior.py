@@ -86,7 +86,7 @@ class ClassPrior(nn.Module):
     def standardized(self, z: Tensor, labels: Tensor) -> Tensor:
         """Latents ``(N, D)`` less the mean of their class, in standard deviations: N(0, I) where the prior holds."""
         means, log_var = (
-            nn.functional.embedding(labels, of) for of in (self.class_means(), self.class_log_variances())
+            nn.functional.embedding(labels, table) for table in (self.class_means(), self.class_log_variances())
         )
         return (z - means) * (-0.5 * log_var).exp()
 

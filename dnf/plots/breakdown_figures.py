@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,19 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from dnf.experiment.config import Config
 from dnf.experiment.layout import FISHER_TSV
 from dnf.experiment.tables import read_tsv
-from dnf.plots.style import LINES, MARKERS, OKABE_ITO, new_figure
+from dnf.plots.drawing import Drawing
+from dnf.plots.style import BLUE, INPUT_GREY, LINES, MARKERS, OKABE_ITO, ORANGE, NamedFigures, new_figure
 from dnf.scoring.durations import durations, top_share
 
-PARTS = {"c": ("#0072B2", "-"), "r": ("#D55E00", "--"), "x": ("#666666", ":")}
+PARTS = {"c": (BLUE, "-"), "r": (ORANGE, "--"), "x": (INPUT_GREY, ":")}
 MOST_PANELS = 6
 
 
-def information_figures(exp: Path, config: Config, name: str) -> Iterator[tuple[str, Figure]]:
+def draw(drawing: Drawing) -> NamedFigures:
+    return information_figures(drawing.exp, drawing.config, drawing.name)
+
+
+def information_figures(exp: Path, config: Config, name: str) -> NamedFigures:
     """File name and figure; nothing where there is nothing to show."""
     rows = durations(exp, config)
     if rows:
@@ -94,7 +98,8 @@ def fisher_figure(rows: list[dict], exp: str) -> Figure:
         left.set_yscale("log")
         left.set_xlim(0, 1)
         largest = max(float(line.get_ydata().max()) for line in left.lines)
-        left.set_ylim(largest * 1e-5, largest * 30)  # room for the legend
+        # Room for the legend.
+        left.set_ylim(largest * 1e-5, largest * 30)
         left.legend(loc="upper right")
         bars = right.bar(names, means, color=[PARTS[part][0] for part in names], width=0.6)
         right.bar_label(bars, [f"{mean:.2g}" for mean in means], padding=3)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,46 +15,47 @@ from scipy import special
 from dnf.experiment.config import Config
 from dnf.experiment.layout import PLOTS
 from dnf.metrics import detection
-from dnf.metrics.trials import PairTrials, Trials
-from dnf.plots.style import MARKERS, OKABE_ITO, STYLE, new_figure, save
+from dnf.metrics.trials import Trials
+from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, new_figure, write_figures
 
 log = logging.getLogger(__name__)
 
-# of Okabe and Ito, for the colour-blind too
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
 KIND = "detection"  # of the files
 
 
-def det(axes: Axes, pair: PairTrials, colour: str, line: str) -> None:
+def det(axes: Axes, pair: Trials, colour: str, line: str) -> None:
     """A DET curve (Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997)."""
-    false, miss = detection.det_points(pair.mean, pair.target)
-    least = 0.5 / min(pair.target.sum(), (~pair.target).sum())  # half an utterance, where there is no error
+    scores = pair.ranked_by("eer")
+    false, miss = detection.det_points(scores, pair.target)
+    # Half an utterance, where there is no error.
+    least = 0.5 / min(pair.target.sum(), (~pair.target).sum())
     at = np.argsort(miss, kind="stable")
     axes.plot(
         *(special.ndtri(np.clip(rates[at], least, 1 - least)) for rates in (false, miss)), color=colour, ls=line, lw=1.8
     )
-    rate = special.ndtri(np.clip(detection.eer(pair.mean, pair.target), least, 1 - least))
+    rate = special.ndtri(np.clip(detection.eer(scores, pair.target), least, 1 - least))
     axes.plot(rate, rate, color=colour, marker="o", ms=6, mfc="white" if line != "-" else colour)
 
 
-def det_axes(axes: Axes, pairs: list[PairTrials]) -> None:
+def det_axes(axes: Axes, pairs: list[Trials]) -> None:
     """Axes of normal deviates, marked in shares."""
     least = min(0.5 / min(p.target.sum(), (~p.target).sum()) for p in pairs)
     ticks = [t for t in TICKS if t >= least * 0.9]
     low, high = special.ndtri(max(least, 1e-4)) - 0.1, special.ndtri(0.95)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(special.ndtri(ticks), [f"{100 * t:g}" for t in ticks])
-    first, second = pairs[0].name.split("+")
-    axes.plot([low, high], [low, high], color="gray", lw=0.8, zorder=0.5)
+    first, second = pairs[0].classes
+    axes.plot([low, high], [low, high], color=REFERENCE, lw=0.8, zorder=0.5)
     axes.set(xlim=(low, high), ylim=(low, high), xlabel=f"{second} taken for {first}, %", ylabel=f"{first} missed, %")
 
 
-def reliability_bins(pair: PairTrials) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reliability_bins(pair: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean posterior, share that is of the first class, and deviation of that share, ``(B,)``, of bins of like counts.
 
     Classes weigh alike, as in the posterior under equal priors. Equal posteriors are in one bin.
     """
-    posterior = special.expit(pair.llr)
+    posterior = special.expit(pair.ranked_by("cllr"))
     order = np.argsort(posterior, kind="stable")
     ends = np.linspace(0, len(order), int(np.clip(len(order) // 15, 2, 10)) + 1).round().astype(int)[1:-1]
     ends = np.unique(np.searchsorted(posterior[order], posterior[order][ends]))
@@ -68,7 +68,7 @@ def reliability_bins(pair: PairTrials) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return stated, seen, np.sqrt(seen * (1 - seen) / counts)
 
 
-def reliability(axes: Axes, pair: PairTrials, colour: str, marker: str) -> None:
+def reliability(axes: Axes, pair: Trials, colour: str, marker: str) -> None:
     """What posteriors say against what is so; bars: a binomial deviation, as if utterances were independent."""
     stated, seen, deviation = reliability_bins(pair)
     ends = np.array([np.minimum(deviation, seen), np.minimum(deviation, 1 - seen)])
@@ -84,31 +84,33 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
         systems: each system's utterances of the set, and those with its control.
         control: name of the control; may be empty.
     """
-    pairs = sorted({p for both in systems.values() for j in both if j for p in j.pairs()})
+    pairs = sorted({p for both in systems.values() for t in both if t is not None for p in t.pairs()})
     order = next(iter(systems.values()))[0].classes
     pairs.sort(key=lambda pair: [order.index(c) for c in pair])
-    entries = sum(1 for both in systems.values() for judged in both if judged)
+    entries = sum(1 for both in systems.values() for trials in both if trials is not None)
     figure = new_figure(f"{exp}: {name}, one class told from another", 0.6 + len(pairs) * (6.0 + 0.24 * entries))
     for row, (first, second) in zip(figure.subplots(len(pairs), 2, squeeze=False), pairs):
         drawn, handles = [], []
         for n, (system, both) in enumerate(systems.items()):
             colour, marker = OKABE_ITO[n % len(OKABE_ITO)], MARKERS[n % len(MARKERS)]
-            for judged, line, place in zip(both, ("-", "--"), ("", f", control {control}")):
-                if judged is None or (first, second) not in judged.pairs():
+            for trials, line, place in zip(both, ("-", "--"), ("", f", control {control}")):
+                if trials is None or (first, second) not in trials.pairs():
                     continue
-                pair = judged.pair(first, second)
+                pair = trials.pair(first, second)
                 drawn.append(pair)
                 det(row[0], pair, colour, line)
-                label = f"{system}{place}: EER {100 * detection.eer(pair.mean, pair.target):.1f} %"
+                eer = detection.eer(pair.ranked_by("eer"), pair.target)
+                label = f"{system}{place}: EER {100 * eer:.1f} %"
                 handles.append([Line2D([], [], color=colour, ls=line, label=label), None])
                 if pair.calibrated and not place:
                     reliability(row[1], pair, colour, marker)
-                    costs = detection.cllr(pair.llr, pair.target), detection.min_cllr(pair.llr, pair.target)
+                    llr = pair.ranked_by("cllr")
+                    costs = detection.cllr(llr, pair.target), detection.min_cllr(llr, pair.target)
                     label = f"{system}: Cllr {costs[0]:.2f} bits, least {costs[1]:.2f}"
                     handles[-1][1] = Line2D([], [], color=colour, marker=marker, label=label)
         det_axes(row[0], drawn)
         row[0].set_title("DET; a dot where both errors are equal", loc="left")
-        row[1].plot([0, 1], [0, 1], color="gray", lw=0.8, zorder=0.5)
+        row[1].plot([0, 1], [0, 1], color=REFERENCE, lw=0.8, zorder=0.5)
         row[1].set_title("Reliability; on the line is right", loc="left")
         row[1].set(xlabel=f"posterior of {first} against {second}", ylabel=f"share that is {first}")
         row[1].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -122,25 +124,29 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
     return figure
 
 
-def make_plots(
-    exp: Path, judged: Mapping[str, Mapping[str, Trials]], beside: Mapping[str, Mapping[str, Trials]], config: Config
-) -> list[Path]:
+Systems = Mapping[str, Mapping[str, Trials]]  # utterances by system and set
+
+
+def draw(exp: str, judged: Systems, beside: Systems, controls: Mapping[str, str]) -> NamedFigures:
+    """A figure of every set with two classes or a control; arguments as those of ``make_plots``."""
+    for name in sorted({name for sets in judged.values() for name in sets}):
+        of_set = {system: (sets[name], beside[system].get(name)) for system, sets in judged.items() if name in sets}
+        if any(trials.pairs() for both in of_set.values() for trials in both if trials is not None):
+            yield f"{KIND}_{name}", detection_figure(name, exp, of_set, controls.get(name, ""))
+
+
+def make_plots(exp: Path, judged: Systems, beside: Systems, config: Config) -> list[Path]:
     """Write ``plots/detection_<set>.png`` of every set with two classes or a control, and remove those of earlier runs.
 
     Args:
         exp: folder of the experiment.
-        judged: utterances by system and set.
+        trials: utterances by system and set.
         beside: those with the set's control, by system and set.
         config: settings.
     """
-    folder, written = exp / PLOTS, []
-    folder.mkdir(exist_ok=True)
-    with matplotlib.style.context(["default", STYLE]):
-        for name in sorted({name for sets in judged.values() for name in sets}):
-            of_set = {s: (sets[name], beside[s].get(name)) for s, sets in judged.items() if name in sets}
-            if any(j.pairs() for both in of_set.values() for j in both if j):
-                figure = detection_figure(name, exp.resolve().name, of_set, config.data.controls.get(name, ""))
-                written.append(save(figure, folder / f"{KIND}_{name}.png", config.plots.dpi))
+    folder = exp / PLOTS
+    figures = draw(exp.resolve().name, judged, beside, config.data.controls)
+    written = write_figures(figures, folder, config.plots.dpi)
     for path in sorted(set(folder.glob(f"{KIND}_*.png")) - set(written)):
         path.unlink()
     log.info("%d pictures of detection in %s", len(written), folder)

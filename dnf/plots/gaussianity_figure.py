@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dnf.plots.style import BLUE, ORANGE, new_figure
+from dnf.experiment.layout import GAUSSIANITY_DIMS_TSV, run_again
+from dnf.plots.drawing import Drawing, read_table
+from dnf.plots.latent_set import LatentSet
+from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, new_figure
+
+SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
+
+
+def draw(drawing: Drawing) -> NamedFigures:
+    groups = read_shapes(drawing.exp / GAUSSIANITY_DIMS_TSV, drawing.shown)
+    yield "gaussianity", gaussianity(groups, drawing.name)
+
+
+def read_shapes(path: Path, shown: Sequence[LatentSet]) -> list[tuple[str, list[dict]]]:
+    """Rows of gaussianity_dims.tsv of the sets shown, grouped by set and classes, c before r, each with a title."""
+    rows = read_table(path, "latents", ("dim_index", *SHAPES))
+    groups = []
+    for latents in shown:
+        of_set = [row for row in rows if row["set"] == latents.name]
+        for classes in dict.fromkeys(row["classes"] for row in of_set):
+            of_classes = [row for row in of_set if row["classes"] == classes]
+            counts = [latents.counts(name) for name in classes.split("+")]
+            frames, utterances = (sum(column) for column in zip(*counts))
+            title = f"{latents.name}, {classes}: {frames:,} frames, {utterances:,} utterances"
+            groups.append((title, sorted(of_classes, key=lambda row: (row["part"], row["dim_index"]))))
+    if not groups:
+        raise ValueError(f"{path}: no rows for {' '.join(s.name for s in shown)}; {run_again('latents')}")
+    return groups
 
 
 def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figure:
@@ -32,9 +60,9 @@ def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figur
                 parts = (("c", values[:border]), ("r", values[border:]))
                 centres = ((part, float(own.nanmean())) for part, own in parts if len(own))
                 means[label] = ", ".join(f"{part} {mean:+.{3 if abs(mean) < 10 else 1}f}" for part, mean in centres)
-            axes.axhline(0, color="gray", lw=1)
+            axes.axhline(0, color=REFERENCE, lw=1)
             if 0 < border < len(rows):
-                axes.axvspan(border - 0.5, len(rows) - 0.5, color="gray", alpha=0.15, lw=0)
+                axes.axvspan(border - 0.5, len(rows) - 0.5, color=REFERENCE, alpha=0.15, lw=0)
                 axes.text(border, 0.02, " r", transform=axes.get_xaxis_transform(), fontweight="bold")
             mean = "; ".join(f"{label} {parts}" for label, parts in means.items())
             axes.set_title(f"{title}\nmean {mean}", fontsize=11, loc="left")

@@ -1,96 +1,27 @@
-"""Figures of latents and scores of a set, made in memory; ``dnf.plots.draw`` reads and writes the files."""
+"""Figures of latents and scores of a set: scatter, t-SNE and histograms."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.experiment.settings import Plots
+from dnf.plots.drawing import Drawing
+from dnf.plots.latent_set import LatentSet
 from dnf.plots.projections import separating_plane, spread, tsne_map
-from dnf.plots.style import LINES, MARKERS, SET_SHADES, WIDTH, new_figure
+from dnf.plots.style import BLACK, LINES, MARKERS, REFERENCE, WIDTH, NamedFigures, new_figure
 
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
 MOST_BINS = 60
 LONG_TITLE = 28  # letters of a class and set in a legend, beyond which two columns do not fit
-
-NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
-
-
-class LatentSet(NamedTuple):
-    """One set's stage latents output.
-
-    Attributes:
-        name: set.
-        model_classes: the K classes of the model; the set may have others.
-        cond_dim: the first ``cond_dim`` columns of z are c, the rest is r.
-        utterances: rows of utts.tsv, ``first`` and ``rows`` as integers.
-        classes: true classes of the set, sorted.
-        groups: pairs of true class and set that the frames come from, sorted; a set made of others has several sets.
-        z: (M, D) float32 latents of some frames; may lie on disk until indexed.
-        labels: (M,) true class of each row of z, as an index into ``classes``.
-        group: (M,) the same as an index into ``groups``.
-        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats.
-    """
-
-    name: str
-    model_classes: list[str]
-    cond_dim: int
-    utterances: list[dict]
-    classes: list[str]
-    groups: list[tuple[str, str]]
-    z: torch.Tensor
-    labels: torch.Tensor
-    group: torch.Tensor
-    loglik: torch.Tensor
-
-    def parts(self) -> list[tuple[str, str, slice]]:
-        """File suffix, name and columns of each part of z; the latent of a plain flow is all r, and gets no suffix."""
-        c, r = slice(0, self.cond_dim), slice(self.cond_dim, self.z.shape[1])
-        both = [("", "c", c), ("_r" if self.cond_dim else "", "r", r)]
-        return [part for part in both if part[2].start < part[2].stop]
-
-    def counts(self, name: str) -> tuple[int, int]:
-        """Frames and utterances of a true class."""
-        rows = [u["rows"] for u in self.utterances if u["class"] == name]
-        return sum(rows), len(rows)
-
-    def of_group(self, group: tuple[str, str]) -> torch.Tensor:
-        """Which utterances are of a class and set, (U,) bool."""
-        return torch.tensor([(u["class"], u["set"]) == group for u in self.utterances])
-
-    def group_title(self, group: tuple[str, str]) -> str:
-        """The class, and the set if the class comes from several."""
-        several = sum(name == group[0] for name, _ in self.groups) > 1
-        return self.title(group[0]) + (f", {group[1]}" if several else "")
-
-    def group_colours(self, colours: Mapping[str, str]) -> dict[tuple[str, str], tuple[float, float, float]]:
-        """The colour of the class, and darker and lighter ones for more sets of it."""
-        seen, found = Counter(), {}
-        for group in self.groups:
-            colour = colors.to_rgb(colours[group[0]])
-            end, weight = SET_SHADES[seen[group[0]] % len(SET_SHADES)]
-            found[group] = tuple((1 - weight) * c + weight * end for c in colour)
-            seen[group[0]] += 1
-        return found
-
-    @property
-    def decides(self) -> bool:
-        """Whether the model has classes to decide between; a plain flow has none."""
-        return self.cond_dim > 0 and len(self.model_classes) > 1
-
-    def title(self, name: str) -> str:
-        """The class, marked if a model that decides was not trained on it."""
-        return f"{name} (unseen by the model)" if self.decides and name not in self.model_classes else name
 
 
 class Panel(NamedTuple):
@@ -101,6 +32,21 @@ class Panel(NamedTuple):
     x_label: str
     y_label: str
     title: str
+
+
+def draw_scatter(drawing: Drawing) -> NamedFigures:
+    for latents in drawing.shown:
+        yield from scatter(latents, drawing.fit, drawing.colours, drawing.name, drawing.config.plots.max_points)
+
+
+def draw_tsne(drawing: Drawing) -> NamedFigures:
+    for latents in drawing.shown:
+        yield from tsne(latents, drawing.colours, drawing.name, drawing.config.plots, drawing.config.seed)
+
+
+def draw_histograms(drawing: Drawing) -> NamedFigures:
+    for latents in drawing.shown:
+        yield from histograms(latents, drawing.colours, drawing.name)
 
 
 def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: str, limit: int) -> NamedFigures:
@@ -174,7 +120,7 @@ def scatter_figure(
                 x, y = panel.points[own[layer::LAYERS]].T.numpy()
                 axes.scatter(x, y, s=14, alpha=0.5, linewidths=0, color=shades[group], marker=markers[group])
         for name, mark in panel.marks.items():
-            axes.plot(*mark.tolist(), "X", ms=13, mfc=colours[name], mec="black", mew=1.5)
+            axes.plot(*mark.tolist(), "X", ms=13, mfc=colours[name], mec=BLACK, mew=1.5)
         axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
         leave_far_points_out(axes, panel)
     handles = []
@@ -184,7 +130,7 @@ def scatter_figure(
         handles.append(Line2D([], [], ls="", marker=markers[group], ms=8, color=shades[group], label=text))
     for name in dict.fromkeys(name for panel in panels for name in panel.marks):
         text = f"mean of {name} in the training set"
-        handles.append(Line2D([], [], ls="", marker="X", ms=11, mfc=colours[name], mec="black", label=text))
+        handles.append(Line2D([], [], ls="", marker="X", ms=11, mfc=colours[name], mec=BLACK, label=text))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
@@ -244,7 +190,7 @@ def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFi
         if below is None:
             axes.set(xlabel=above)
         else:
-            axes.axvline(0, color="gray", lw=1.5)
+            axes.axvline(0, color=REFERENCE, lw=1.5)
             axes.set(xlabel=f"log p(x|{above}) - log p(x|{below}), mean over frames (nats/frame)")
         axes.set(ylabel="share of the class", xlim=(float(edges[0]), float(edges[-1])))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0))

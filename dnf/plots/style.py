@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import itertools
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import matplotlib.style
 from matplotlib import colors
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dnf.experiment.files import replace_file
+
 # Okabe and Ito's palette, which the colour-blind can tell apart, and a grey.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 BLUE, ORANGE, _, PINK, *_, BLACK, _ = OKABE_ITO
+INPUT_GREY = "#666666"  # the input, beside parts of the latents
+REFERENCE = "gray"  # lines that values are held against
+
+NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
 WIDTH = 12.0  # inches
 STYLE = {
@@ -29,12 +36,7 @@ STYLE = {
 MARKERS = "o^sDvPX*"
 LINES = ("-", "--", "-.", ":")
 # Of further sets of a class: towards black (0) or white (1), and how far.
-SET_SHADES = (
-    (0.0, 0.0),
-    (0.0, 0.55),
-    (1.0, 0.5),
-    (0.0, 0.3),
-)
+SET_SHADES = ((0.0, 0.0), (0.0, 0.55), (1.0, 0.5), (0.0, 0.3))
 
 
 def colours_of(classes: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -53,14 +55,21 @@ def new_figure(title: str, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path, dpi: int) -> Path:
-    """Write under a temporary name, then move into place.
+    """Write as PNG, whole or not at all.
 
     The layout is found once; ``savefig`` would draw the whole figure once more to find it.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     figure.dpi = dpi
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
-    figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
-    os.replace(temporary, path)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
+    replace_file(path, png.getvalue())
     return path
+
+
+def write_figures(figures: NamedFigures, folder: Path, dpi: int) -> list[Path]:
+    """Write each figure, drawn and saved in the common style, as ``<name>.png``; the paths in order."""
+    folder.mkdir(exist_ok=True)
+    with matplotlib.style.context(["default", STYLE]):
+        return [save(figure, folder / f"{name}.png", dpi) for name, figure in figures]

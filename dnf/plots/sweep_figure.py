@@ -5,46 +5,70 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dnf.plots.style import MARKERS, OKABE_ITO, new_figure
+from dnf.metrics.figures import LEFT_OUT, METRICS, shown
+from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, new_figure
 
-PANELS = (  # title, unit, metrics with their line styles
-    ("utterance accuracy", "share of utterances", {"utt_accuracy": "-"}),
-    ("frame accuracy", "share of frames", {"frame_accuracy": "-"}),
-    ("calibration: Cllr (line), min Cllr (dashed)", "bits", {"cllr": "-", "cllr_left_out": "-", "min_cllr": "--"}),
-    ("NLL", "nats/frame", {"nll": "-"}),
-)
+LEAST = "min_"  # of metrics that stand in the panel of another one, as a dashed line
+
+
+def draw(rows: Sequence[dict[str, str]], file: str, name: str, key: str) -> NamedFigures:
+    yield file, picture(rows, name, key)
+
+
+def panels(rows: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+    """Metrics that rows have, by the one whose panel they stand in: Cllr with those left out, and its minimum."""
+    present, grouped = {row["metric"] for row in rows}, {}
+    for metric in shown("sweep"):
+        if metric in present:
+            grouped.setdefault(metric.removeprefix(LEAST).removesuffix(LEFT_OUT), []).append(metric)
+    return grouped
+
+
+def panel_title(metric: str, shown_there: Sequence[str]) -> str:
+    """Title of the metric, and what the lines are where its minimum is there too."""
+    title = METRICS[metric].title
+    if LEAST + metric in shown_there:
+        return f"{title} (line), {METRICS[LEAST + metric].title} (dashed)"
+    return title
 
 
 def picture(rows: Sequence[dict[str, str]], name: str, key: str) -> Figure:
     """Each kind of figure against the value, a line for each set; values stand evenly spaced."""
     values = list(dict.fromkeys(row["value"] for row in rows))
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    shades = {name: OKABE_ITO[n % len(OKABE_ITO)] for n, name in enumerate(sets)}
-    markers = {name: MARKERS[n % len(MARKERS)] for n, name in enumerate(sets)}
-    panels = [panel for panel in PANELS if any(row["metric"] in panel[2] for row in rows)]
-    figure = new_figure(f"{name}: against {key}", 1.6 + 3.6 * math.ceil(len(panels) / 2))
-    grid = figure.subplots(math.ceil(len(panels) / 2), min(2, len(panels)), squeeze=False).flatten()
-    for axes, (title, unit, metrics) in zip(grid, panels):
-        for metric, style in metrics.items():
-            for n, of in enumerate(sets):
-                own = [row for row in rows if (row["metric"], row["set"]) == (metric, of)]
-                places = [values.index(row["value"]) + 0.04 * (n - (len(sets) - 1) / 2) for row in own]
-                heights = [float(row["figure"]) for row in own]
-                axes.plot(places, heights, ls=style, marker=markers[of], ms=6, lw=1.5, color=shades[of])
-                for place, row in zip(places, own):
-                    if row["low"] and style == "-":
-                        axes.plot(
-                            [place] * 2, [float(row["low"]), float(row["high"])], color=shades[of], lw=1, alpha=0.6
-                        )
+    styles = {
+        of_set: {"color": OKABE_ITO[n % len(OKABE_ITO)], "marker": MARKERS[n % len(MARKERS)], "ms": 6}
+        for n, of_set in enumerate(sets)
+    }
+    grouped = panels(rows)
+    figure = new_figure(f"{name}: against {key}", 1.6 + 3.6 * math.ceil(len(grouped) / 2))
+    grid = figure.subplots(math.ceil(len(grouped) / 2), min(2, len(grouped)), squeeze=False).flatten()
+    for axes, (panel, metrics) in zip(grid, grouped.items()):
+        for metric in metrics:
+            for n, of_set in enumerate(sets):
+                points = [row for row in rows if (row["metric"], row["set"]) == (metric, of_set)]
+                places = [values.index(row["value"]) + 0.04 * (n - (len(sets) - 1) / 2) for row in points]
+                draw_line(axes, places, points, styles[of_set], dashed=metric.startswith(LEAST))
         axes.set_xticks(range(len(values)), values)
-        axes.set(title=title, ylabel=unit, xlabel=key, xlim=(-0.5, len(values) - 0.5))
+        axes.set(title=panel_title(panel, metrics), ylabel=METRICS[panel].unit, xlabel=key)
+        axes.set_xlim(-0.5, len(values) - 0.5)
         axes.grid(axis="y", alpha=0.3)
-    for axes in grid[len(panels) :]:
+    for axes in grid[len(grouped) :]:
         axes.set_visible(False)
-    handles = [Line2D([], [], color=shades[of], marker=markers[of], ms=6, label=of) for of in sets]
-    ends = [Line2D([], [], color="gray", lw=1, label="95% interval over speakers")]
+    handles = [Line2D([], [], label=of_set, **style) for of_set, style in styles.items()]
+    ends = [Line2D([], [], color=REFERENCE, lw=1, label="95% interval over speakers")]
     figure.legend(handles=handles + ends, loc="outside lower center", ncols=min(4, len(handles) + 1))
     return figure
+
+
+def draw_line(axes: Axes, places: Sequence[float], points: Sequence[dict], style: dict, *, dashed: bool) -> None:
+    """A figure of a set against the value, with intervals unless dashed."""
+    axes.plot(places, [float(row["figure"]) for row in points], ls="--" if dashed else "-", lw=1.5, **style)
+    for place, row in zip(places, points):
+        if row["low"] and not dashed:
+            ends = [float(row["low"]), float(row["high"])]
+            axes.plot([place] * 2, ends, color=style["color"], lw=1, alpha=0.6)

@@ -1,19 +1,72 @@
-"""Figures of an experiment's tables, made in memory: training curves and the shape of each latent dimension."""
+"""Training curves."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dnf.plots.style import BLACK, BLUE, ORANGE, PINK, new_figure
+from dnf.experiment.layout import HISTORY_TSV
+from dnf.plots.drawing import Drawing, read_table
+from dnf.plots.style import BLACK, BLUE, ORANGE, PINK, NamedFigures, new_figure
+
+# Columns of history.tsv; those of HYBRID where there is a cross-entropy.
+HISTORY = (
+    *("step", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
+    *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
+)
+HYBRID = ("ce", "dev_ce")
 
 
-def curves(history: Mapping[str, torch.Tensor], exp: str, accuracy: bool) -> Figure:
+class Panel(NamedTuple):
+    """Title, unit, columns of train and dev, either of which may be None, and scale of the vertical axis."""
+
+    title: str
+    unit: str
+    train: str | None
+    dev: str | None
+    scale: str = "linear"
+
+    @property
+    def columns(self) -> list[str]:
+        return [column for column in (self.train, self.dev) if column]
+
+
+PANELS = (
+    Panel("LogDet", "nats/frame", "logdet", "dev_logdet"),
+    Panel("LogP", "nats/frame", "logp", "dev_logp"),
+    Panel("LogLL = LogP + LogDet", "nats/frame", "logll", "dev_logll"),
+    Panel("NLL = -LogLL", "nats/frame", "nll", "dev_nll"),
+    Panel("gradient norm", "nats/frame per unit", "grad_norm", None, "log"),
+    Panel("learning rate", "per step", "lr", None),
+)
+ACCURACY = Panel("frame accuracy", "share of frames", None, "dev_accuracy")
+CROSS_ENTROPY = Panel("cross-entropy of the class posteriors", "nats/frame", "ce", "dev_ce")
+SPEED = Panel("speed", "frames/s", "frames_per_s", None)
+EVENTS = {"spikes": ("spike", PINK, ":"), "restores": ("restore", BLACK, "-.")}
+
+
+def draw(drawing: Drawing) -> NamedFigures:
+    history = read_history(drawing.exp / HISTORY_TSV)
+    yield "curves", curves(history, drawing.name, accuracy=drawing.fit.decides)
+
+
+def read_history(path: Path) -> dict[str, torch.Tensor]:
+    """Columns of history.tsv, (rows,) float64; NaN where a row has no evaluation. Cross-entropy if it has one."""
+    rows = read_table(path, "train", HISTORY, gaps=True)
+    if "dev_ce" in rows[0]:
+        rows = read_table(path, "train", (*HISTORY, *HYBRID), gaps=True)
+    columns = [column for column in (*HISTORY, *HYBRID) if column in rows[0]]
+    return {column: torch.tensor([row[column] for row in rows], dtype=torch.float64) for column in columns}
+
+
+def curves(history: Mapping[str, torch.Tensor], exp: str, *, accuracy: bool) -> Figure:
     """Training curves against the step.
 
     Args:
@@ -25,49 +78,43 @@ def curves(history: Mapping[str, torch.Tensor], exp: str, accuracy: bool) -> Fig
     step = history["step"]
     loglik = {f"{prefix}logll": history[f"{prefix}logp"] + history[f"{prefix}logdet"] for prefix in ("", "dev_")}
     columns = {**history, **loglik}
-    panels = [
-        ("LogDet", "nats/frame", "logdet", "dev_logdet", "linear"),
-        ("LogP", "nats/frame", "logp", "dev_logp", "linear"),
-        ("LogLL = LogP + LogDet", "nats/frame", "logll", "dev_logll", "linear"),
-        ("NLL = -LogLL", "nats/frame", "nll", "dev_nll", "linear"),
-        ("gradient norm", "nats/frame per unit", "grad_norm", None, "log"),
-        ("learning rate", "per step", "lr", None, "linear"),
-    ]
-    if accuracy:
-        panels.append(("frame accuracy", "share of frames", None, "dev_accuracy", "linear"))
-    if "dev_ce" in history:
-        panels.append(("cross-entropy of the class posteriors", "nats/frame", "ce", "dev_ce", "linear"))
-    panels.append(("speed", "frames/s", "frames_per_s", None, "linear"))
-    count = {name: int(columns[name].nan_to_num().max()) for name in ("spikes", "restores")}
+    panels = [*PANELS, *([ACCURACY] if accuracy else []), *([CROSS_ENTROPY] if "dev_ce" in history else []), SPEED]
     rows = math.ceil(len(panels) / 2)
     figure = new_figure(f"{exp}: training, {int(step.max()):,} steps", 0.9 + 2.9 * rows)
     grid = figure.subplots(rows, 2, squeeze=False).flatten()
-    for axes, (title, unit, train, dev, scale) in zip(grid, panels):
-        if train:
-            axes.plot(step, columns[train], color=BLUE, lw=1.3)
-        if dev:
-            seen = ~columns[dev].isnan()
-            axes.plot(step[seen], columns[dev][seen], color=ORANGE, ls="--", marker="o", ms=4, lw=1.5)
-        for name, colour, style in (("spikes", PINK, ":"), ("restores", BLACK, "-.")):
-            rise = columns[name].nan_to_num().diff(prepend=torch.zeros(1, dtype=torch.float64)) > 0
-            for x in step[rise].tolist():
-                axes.axvline(x, color=colour, ls=style, lw=1.3, zorder=0.5)
-        axes.set(title=title, ylabel=unit, xlabel="step", yscale=scale)
-        axes.locator_params(axis="x", nbins=5)
-        drawn = torch.cat([columns[c] for c in (train, dev) if c])
-        late = torch.cat([columns[c][len(step) // 20 :] for c in (train, dev) if c])
-        if scale == "linear":
-            leave_start_out(axes, drawn[drawn.isfinite()], late[late.isfinite()])
+    for axes, panel in zip(grid, panels):
+        draw_panel(axes, panel, columns)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     handles = [
         Line2D([], [], color=BLUE, label="train, mean over the steps since the last row"),
         Line2D([], [], color=ORANGE, ls="--", marker="o", ms=4, label="dev"),
-        Line2D([], [], color=PINK, ls=":", lw=2, label=f"spike ({count['spikes']:,} in all)"),
-        Line2D([], [], color=BLACK, ls="-.", lw=2, label=f"restore ({count['restores']:,} in all)"),
     ]
+    for name, (event, colour, style) in EVENTS.items():
+        label = f"{event} ({int(columns[name].nan_to_num().max()):,} in all)"
+        handles.append(Line2D([], [], color=colour, ls=style, lw=2, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
+
+
+def draw_panel(axes: Axes, panel: Panel, columns: Mapping[str, torch.Tensor]) -> None:
+    """One quantity of train and dev against the step, with the events of training."""
+    step = columns["step"]
+    if panel.train:
+        axes.plot(step, columns[panel.train], color=BLUE, lw=1.3)
+    if panel.dev:
+        seen = ~columns[panel.dev].isnan()
+        axes.plot(step[seen], columns[panel.dev][seen], color=ORANGE, ls="--", marker="o", ms=4, lw=1.5)
+    for name, (_, colour, style) in EVENTS.items():
+        rise = columns[name].nan_to_num().diff(prepend=torch.zeros(1, dtype=torch.float64)) > 0
+        for x in step[rise].tolist():
+            axes.axvline(x, color=colour, ls=style, lw=1.3, zorder=0.5)
+    axes.set(title=panel.title, ylabel=panel.unit, xlabel="step", yscale=panel.scale)
+    axes.locator_params(axis="x", nbins=5)
+    if panel.scale == "linear":
+        drawn = torch.cat([columns[column] for column in panel.columns])
+        late = torch.cat([columns[column][len(step) // 20 :] for column in panel.columns])
+        leave_start_out(axes, drawn[drawn.isfinite()], late[late.isfinite()])
 
 
 def leave_start_out(axes: Axes, values: torch.Tensor, late: torch.Tensor) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dnf.metrics.bootstrap import FEW
-
-GAP = "_control_gap"  # ending of a metric: the figure of a set minus that of its control
+from dnf.metrics.figures import DIFFERENCE, GAP
 
 
 def ends(row: dict) -> str:
     """The interval of a row; ``to`` between ends of which one may be, or is, negative."""
     if not row.get("low"):
         return "no interval"
-    between = " to " if row["metric"].endswith(("_difference", GAP)) or float(row["low"]) < 0 else "-"
+    between = " to " if row["metric"].endswith((DIFFERENCE, GAP)) or float(row["low"]) < 0 else "-"
     return f"95% {float(row['low']):.4f}{between}{float(row['high']):.4f}"
 
 
@@ -47,12 +46,12 @@ class Rows:
 
     def pivot(self, rows: Iterable[dict], key: Sequence[str], column: str = "metric") -> dict[tuple, dict[str, dict]]:
         """Take rows out and arrange them as ``[key][column]``; a second row for the same place stays."""
-        found: dict[tuple, dict[str, dict]] = {}
+        table: dict[tuple, dict[str, dict]] = {}
         for row in rows:
-            found.setdefault(tuple(row[name] for name in key), {}).setdefault(row[column], row)
-        taken = {id(row) for cells in found.values() for row in cells.values()}
+            table.setdefault(tuple(row[name] for name in key), {}).setdefault(row[column], row)
+        taken = {id(row) for cells in table.values() for row in cells.values()}
         self.left = [row for row in self.left if id(row) not in taken]
-        return found
+        return table
 
 
 def number(text: str, digits: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Systems against each other: side by side in results.txt, and any two of them utterance by utterance.
+"""Two systems against each other, utterance by utterance.
 
 ``python3 -m dnf compare exp/a exp/b`` holds two systems, experiments or their ``baselines/<name>``, against each other
 on the sets that both decided: differences of accuracy, AUC and Cllr with paired intervals by bootstrap over speakers.
@@ -6,191 +6,81 @@ on the sets that both decided: differences of accuracy, AUC and Cllr with paired
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from dnf.decisions.detection_rows import ACCURACY, weighted
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CONFIG_YAML, DECISIONS, FLOW, RESULTS_TSV, run_stage
+from dnf.experiment.layout import BASELINES, CONFIG_YAML, DECISIONS, run_stage
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv
 from dnf.metrics import bootstrap, detection, figure_rows
-
-CLLR = ("cllr", "cllr_left_out", "cllr_in_sample", "min_cllr")
-METRICS = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy", "auc", "eer", "min_dcf", *CLLR)
-SIDE_BY_SIDE = tuple(metric + ending for ending in ("", "_control") for metric in METRICS)
-SHORT = {"auc": "AUC", "cllr": "Cllr", "cllr_left_out": "Cllr left out"}
-
-
-# ---- lines of results.txt, from rows of results.tsv -----------------------------------------------
-
-
-def system_lines(rows: list[dict]) -> list[str]:
-    """A table of the figures that several systems have: a line each, by set; systems side by side, the flow first."""
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
-    for r in rows:
-        if r["metric"] in SIDE_BY_SIDE:
-            found.setdefault((r["set"], r["metric"], r["class"]), {})[r["system"]] = cell(r)
-    whole = {key[:2] for key in found if key[2] == "all"}
-    names = sorted({name for cells in found.values() for name in cells}, key=lambda name: (name != FLOW, name))
-    sets = list(dict.fromkeys(name for name, _, _ in found))
-    shown = [
-        key
-        for key in sorted(found, key=lambda key: (sets.index(key[0]), SIDE_BY_SIDE.index(key[1])))
-        if len(found[key]) > 1 and (key[2] == "all" or key[:2] not in whole)
-    ]
-    if not shown:
-        return []
-    lines = [["systems", "set", "metric", "class", *names]]
-    lines += [["systems", *key, *(found[key].get(name, "-") for name in names)] for key in shown]
-    return aligned(lines, 7)
-
-
-def cell(row: dict) -> str:
-    """A figure as ``0.9431 (0.9012-0.9720)``, with its interval if it has one."""
-    return f"{float(row['value']):.4f}" + (f" ({float(row['low']):.4f}-{float(row['high']):.4f})" if row["low"] else "")
-
-
-# ---- all experiments of a folder -----------------------------------------------------------------
-
-
-def experiments(folder: Path) -> str:
-    """A table of all experiments below a folder that have results, a line for each of their systems.
-
-    Utterance accuracy of each set, AUC and Cllr of each set of several classes that was not trained on and of its
-    control, NLL of dev and number of parameters; what a system does not have is a dash.
-
-    Raises:
-        ValueError: no experiment below the folder has results.
-    """
-    table: dict[str, dict[str, str]] = {}
-    for path in sorted(folder.glob(f"*/{RESULTS_TSV}")):
-        data, rows = Config.load(path.parent / CONFIG_YAML).data, read_tsv(path)
-        train, dev = name_of(data, "train"), name_of(data, "dev")
-        several = len({r["class"] for r in rows if r["metric"] == "auc"}) > 1
-        for r in rows:
-            system = r.get("system") or FLOW
-            cells = table.setdefault(path.parent.name + (f" {system}" if system != FLOW else ""), {})
-            metric = r["metric"].removesuffix("_control")
-            place = r["set"] + (" control" if metric != r["metric"] else "")
-            if metric == "utt_accuracy" and r["class"] == "all":
-                cells[f"utt {place}"] = f"{float(r['value']):.4f}"
-            elif metric in SHORT and r["set"] != train:
-                of = f" {r['class']}" if several else ""
-                cells[f"{SHORT[metric]} {place}{of}"] = f"{float(r['value']):.4f}"
-            elif metric == "nll" and (r["set"], r["class"]) == (dev, "all"):
-                cells[f"NLL {dev}"] = f"{float(r['value']):.2f}"
-            elif metric == "parameters":
-                cells["parameters"] = r["value"]
-    if not table:
-        raise ValueError(
-            f"{folder}: no results.tsv one folder below it; run the stages up to 8, or name another folder"
-        )
-    columns = sorted({name for cells in table.values() for name in cells})
-    lines = [["experiment", *columns]] + [
-        [name, *(cells.get(c, "-") for c in columns)] for name, cells in table.items()
-    ]
-    return "\n".join(aligned(lines, 7))
-
-
-# ---- two systems, utterance by utterance ---------------------------------------------------------
-
-
-class Decided(NamedTuple):
-    """What a system decided on the utterances of a set whose classes it knows.
-
-    Attributes:
-        utts, speakers, labels: of each of U utterances.
-        hits: ``(U,)`` 1 where the decision is right.
-        llr: ``(U,)`` log-likelihood ratio of the reference class against the others, mean over frames: what the AUC
-            ranks by. The calibrated one knows the duration, which tells corpora apart where one has the longer
-            utterances.
-        calibrated: ``(U,)`` the same after calibration, for Cllr; None where there is none.
-    """
-
-    utts: list[str]
-    speakers: list[str]
-    labels: list[str]
-    hits: np.ndarray
-    llr: np.ndarray
-    calibrated: np.ndarray | None
-
-    def part(self, rows: Sequence[int]) -> Decided:
-        """Some utterances, by number."""
-        lists = ([names[row] for row in rows] for names in (self.utts, self.speakers, self.labels))
-        calibrated = None if self.calibrated is None else self.calibrated[rows]
-        return Decided(*lists, self.hits[rows], self.llr[rows], calibrated)
-
-    def and_rest(self, other: Decided) -> Decided:
-        """Utterances of this set, and of another one those of classes that this one has none of."""
-        rest = other.part([i for i, label in enumerate(other.labels) if label not in self.labels])
-        names = (mine + more for mine, more in zip(self[:3], rest[:3]))
-        arrays = (
-            None if mine is None or more is None else np.concatenate([mine, more])
-            for mine, more in zip(self[3:], rest[3:])
-        )
-        return Decided(*names, *arrays)
+from dnf.metrics.trials import Trials, with_control
 
 
 def experiment_of(folder: Path) -> Path:
     """The experiment that a system belongs to."""
-    return folder.parent.parent if folder.parent.name == "baselines" else folder
+    return folder.parent.parent if folder.parent.name == BASELINES else folder
 
 
-def read_decided(path: Path) -> tuple[Decided, list[str]]:
-    """A set's table of decisions of stage decide, and the classes of the model."""
+def read_decided(path: Path) -> Trials:
+    """Utterances of known classes from a set's table of decisions of stage decide.
+
+    Scores are whether the decision is right, and the log-likelihood ratio ``(U,)`` of the reference class against the
+    others: the mean over frames, and the calibrated one where there is a calibration.
+    """
     rows = read_tsv(path)
     classes = [name.removeprefix("logp_") for name in rows[0] if name.startswith("logp_")]
     known = [row for row in rows if row["class"] in classes]
-    llr = np.array([float(row["llr"]) for row in known])
-    calibrated = None
+    utts, speakers, labels = ([row[column] for row in known] for column in ("utt", "speaker", "class"))
+    scores = {
+        ACCURACY: np.array([float(row["decision"] == row["class"]) for row in known]),
+        "mean": np.array([float(row["llr"]) for row in known]),
+    }
     if known and all(row.get("llr_calibrated") for row in known):
-        calibrated = np.array([float(row["llr_calibrated"]) for row in known])
-    hits = np.array([float(row["decision"] == row["class"]) for row in known])
-    names = ([row[column] for row in known] for column in ("utt", "speaker", "class"))
-    return Decided(*names, hits, llr, calibrated), classes
+        scores["calibrated"] = np.array([float(row["llr_calibrated"]) for row in known])
+    return Trials(utts, speakers, labels, scores, classes)
 
 
 def paired_rows(
-    a: Decided, b: Decided, reference: str, two_classes: bool, resamples: int, seed: int
+    a: Trials, b: Trials, reference: str, resamples: int, seed: int
 ) -> Iterator[tuple[str, float, float, tuple, int]]:
     """Metric, figure of a, of b, their difference with interval and p, and number of speakers.
 
+    The ratio has a Cllr where the model knows but two classes.
+
     Args:
-        a, b: of the same utterances.
+        a, b: of the same utterances, as ``read_decided`` gives them.
         reference: class of the log-likelihood ratio.
-        two_classes: whether the model knows but two, so that the ratio has a Cllr.
+        resamples, seed: of the intervals over speakers.
 
     Raises:
         ValueError: the utterances are not the same.
     """
     place = {utt: i for i, utt in enumerate(b.utts)}
-    if sorted(a.utts) != sorted(b.utts) or len(place) < len(b.utts):
+    if sorted(a.utts) != sorted(b.utts) or len(place) < len(b):
         raise ValueError("the utterances of the two systems are not the same; score both on the same data")
-    if not a.utts:
+    if not len(a):
         return
-    b = b.part([place[utt] for utt in a.utts])
-    target, once, draw = (
-        np.array([label == reference for label in a.labels]),
-        np.ones((1, len(a.utts))),
-        (resamples, seed),
-    )
-    found = bootstrap.paired_share(a.speakers, a.hits, b.hits, *draw)
-    yield "utt_accuracy", float(a.hits.mean()), float(b.hits.mean()), found, len(set(a.speakers))
-    statistics = {}
+    b = b.only(np.array([place[utt] for utt in a.utts]))
+    speakers, target, draw = a.speakers, a.labels == reference, (resamples, seed)
+    hits = [trials.scores[ACCURACY] for trials in (a, b)]
+    difference = bootstrap.paired_share(speakers, *hits, *draw)
+    yield ACCURACY, *(float(values.mean()) for values in hits), difference, len(set(speakers))
+    measures = {}
     if target.any() and not target.all():
-        strata = target.tolist()
-        statistics["auc"] = (lambda w, x, t: detection.auc(x, t, w), lambda s: (s.llr, target), strata)
-        if two_classes and a.calibrated is not None and b.calibrated is not None:
-            statistics["cllr"] = (lambda w, x, t: detection.cllr(x, t, w), lambda s: (s.calibrated, target), strata)
-    for metric, (statistic, arrays, strata) in statistics.items():
-        values = [float(statistic(once, *arrays(s))[0]) for s in (a, b)]
-        found = bootstrap.paired(statistic, a.speakers, arrays(a), arrays(b), strata, *draw)
-        yield metric, *values, found, len(set(a.speakers))
+        measures["auc"] = detection.auc
+        if len(a.classes) == 2 and a.calibrated and b.calibrated:
+            measures["cllr"] = detection.cllr
+    for metric, measure in measures.items():
+        arrays = [(trials.ranked_by(metric), target) for trials in (a, b)]
+        difference = bootstrap.paired(partial(weighted, measure), speakers, *arrays, target.tolist(), *draw)
+        yield metric, *(measure(*side) for side in arrays), difference, len(set(speakers))
 
 
 def two_systems(a: Path, b: Path) -> str:
@@ -206,31 +96,35 @@ def two_systems(a: Path, b: Path) -> str:
     if not both:
         raise ValueError(f"{a} and {b}: no set that both decided; {run_stage('decide')} of both")
     config, other_config = (Config.load(experiment_of(system) / CONFIG_YAML) for system in (a, b))
-    fitted = {name_of(config.data, role) for role in ("train", "dev")}
-    read = {name: [read_decided(system / DECISIONS / f"{name}.txt") for system in (a, b)] for name in both}
+    sets = {name: [read_decided(system / DECISIONS / f"{name}.txt") for system in (a, b)] for name in both}
     lines = [["set", "metric", "a", "b", "a - b", "95% interval", "p", "utterances", "speakers"]]
-    for name, ((ours, classes), (theirs, other)) in read.items():
-        if classes != other:
-            raise ValueError(f"{name}: {a} decides between {', '.join(classes)}, but {b} between {', '.join(other)}")
-        reference, of_b = (reference_first(classes, c.data.classes)[0] for c in (config, other_config))
-        if reference != of_b:
+    for name, (ours, theirs) in sets.items():
+        if ours.classes != theirs.classes:
+            of_a, of_b = (", ".join(trials.classes) for trials in (ours, theirs))
+            raise ValueError(f"{name}: {a} decides between {of_a}, but {b} between {of_b}")
+        reference, other = (reference_first(ours.classes, c.data.classes)[0] for c in (config, other_config))
+        if reference != other:
             raise ValueError(
-                f"{name}: the log-likelihood ratios of {a} are of {reference}, those of {b} of {of_b}; "
+                f"{name}: the log-likelihood ratios of {a} are of {reference}, those of {b} of {other}; "
                 f"give both the same first class of data.classes"
             )
-        pairs, control = {name: (ours, theirs)}, config.data.controls.get(name)
-        if control in read:
-            (of_ours, _), (of_theirs, _) = read[control]
-            pairs[f"{name}|{control}"] = of_ours.and_rest(ours), of_theirs.and_rest(theirs)
-        for shown, (one, two) in pairs.items():
-            draw = (len(classes) == 2, config.report.bootstrap, config.seed)
-            for metric, x, y, (value, low, high, p), speakers in paired_rows(one, two, reference, *draw):
-                ends = ["-", "-"] if low is None else [f"{low:+.4f} to {high:+.4f}", "-"]
-                if p is not None and name not in fitted:
-                    ends[1] = figure_rows.p_text(p, metric, config.report.bootstrap).removeprefix("p ")
-                counts = str(len(one.utts)), str(speakers)
-                lines.append([shown, metric, f"{x:.4f}", f"{y:.4f}", f"{value:+.4f}", *ends, *counts])
+        lines += difference_lines(name, ours, theirs, reference, config)
+        control = config.data.controls.get(name)
+        if control in sets and all(map(len, sets[control])):
+            of_both = (with_control(*sides) for sides in zip((ours, theirs), sets[control]))
+            lines += difference_lines(f"{name}|{control}", *of_both, reference, config)
     return "\n".join([f"a: {a}", f"b: {b}", *aligned(lines, 7)])
+
+
+def difference_lines(name: str, a: Trials, b: Trials, reference: str, config: Config) -> Iterator[list[str]]:
+    """Lines of the table of ``two_systems`` for one set; those a model is fitted on have no p-value."""
+    resamples, fitted = config.report.bootstrap, {name_of(config.data, role) for role in ("train", "dev")}
+    for metric, of_a, of_b, (value, low, high, p), speakers in paired_rows(a, b, reference, resamples, config.seed):
+        ends = "-" if low is None else f"{low:+.4f} to {high:+.4f}"
+        shown = p is not None and name.split("|")[0] not in fitted
+        p_value = figure_rows.p_text(p, metric, resamples).removeprefix("p ") if shown else "-"
+        figures = f"{of_a:.4f}", f"{of_b:.4f}", f"{value:+.4f}"
+        yield [name, metric, *figures, ends, p_value, str(len(a)), str(speakers)]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,9 +9,8 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import CALIBRATION_JSON, FLOW, systems
 from dnf.experiment.sets import name_of
 from dnf.metrics.figure_rows import p_text
-from dnf.report.cells import GAP, cell, gap_text, share_cell
-
-MEASURES = ("auc", "auc_duration", "cllr", "cllr_left_out", "cllr_in_sample", "min_cllr", "eer", "min_dcf")
+from dnf.metrics.figures import CONTROL, GAP, is_difference, shown
+from dnf.report.cells import cell, gap_text, share_cell
 
 
 def calibration_lines(exp: Path, config: Config) -> list[str]:
@@ -37,46 +36,75 @@ def calibration_lines(exp: Path, config: Config) -> list[str]:
 def detection_lines(exp: Path, rows: list[dict], config: Config) -> list[str]:
     """Figures of the flow on each set and pair of classes, with those of the control; then its differences from others.
 
-    Those of the other systems stand side by side with the flow's in ``dnf.report.compare.system_lines``.
+    Those of the other systems stand side by side with the flow's in ``dnf.report.side_by_side.system_lines``.
     """
-    found = {(r["metric"], r["set"], r["class"], r["system"]): r for r in rows}
-    if not any(r["metric"] in MEASURES for r in rows):
+    measures = shown("detection")
+    if not any(row["metric"] in measures for row in rows):
         return []
-    lines = calibration_lines(exp, config)
-    places = dict.fromkeys((r["set"], r["class"]) for r in rows if r["metric"].removesuffix("_control") in MEASURES)
-    for metric in MEASURES:
+    controls = config.data.controls
+    return [
+        *calibration_lines(exp, config),
+        *measure_lines(rows, measures, controls),
+        *calibrated_accuracy_lines(rows, controls),
+        *difference_lines(rows, config),
+    ]
+
+
+def measure_lines(rows: list[dict], measures: list[str], controls: dict[str, str]) -> list[str]:
+    """A line for each measure, set and pair of classes; behind it the same with the control, and the difference."""
+    by_place = {(row["metric"], row["set"], row["class"]): row for row in rows if row["system"] == FLOW}
+    places = dict.fromkeys(
+        (row["set"], row["class"]) for row in rows if row["metric"].removesuffix(CONTROL) in measures
+    )
+    lines = []
+    for metric in measures:
         for name, classes in places:
-            row = found.get((metric, name, classes, FLOW))
-            beside = found.get((f"{metric}_control", name, classes, FLOW))
+            row, beside, gap = (by_place.get((metric + ending, name, classes)) for ending in ("", CONTROL, GAP))
             parts = [cell(row)] if row else []
-            parts += [f"control {config.data.controls.get(name, '')} {cell(beside)}"] if beside else []
-            parts += filter(None, [gap_text(found.get((metric + GAP, name, classes, FLOW)))])
+            parts += [f"control {controls.get(name, '')} {cell(beside)}"] if beside else []
+            parts += [gap_text(gap)] if gap else []
             lines += [f"{metric} {name} {classes} {FLOW} {' | '.join(parts)}"] if parts else []
-    for r in rows:
-        if r["metric"] == "utt_accuracy_calibrated" and r["system"] == FLOW:
-            row = found.get((r["metric"], config.data.controls.get(r["set"], ""), r["class"], r["system"]))
-            beside = f" | control {row['set']} {share_cell(row)}" if row and r["class"] != "all" else ""
-            apart = gap_text(found.get((r["metric"] + GAP, r["set"], r["class"], FLOW)))
-            beside += f" | {apart}" if apart else ""
-            lines.append(f"{r['metric']} {r['set']} {r['class']} {r['system']} {share_cell(r)}{beside}")
-    for r in rows:
-        if r["metric"].endswith("_difference") and r["system"] and r["set"] != name_of(config.data, "train"):
-            p = "" if r["set"] == name_of(config.data, "dev") else p_text(r["p"], r["metric"], config.report.bootstrap)
-            lines.append(f"{r['metric']} {r['set']} {r['class']} flow minus {r['system']} {cell(r)} {p}".rstrip())
+    return lines
+
+
+def calibrated_accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
+    """Accuracy of calibrated decisions; behind it that of the control, and the difference."""
+    metric = "utt_accuracy_calibrated"
+    by_place = {(row["metric"], row["set"], row["class"]): row for row in rows if row["system"] == FLOW}
+    lines = []
+    for (of_metric, name, true), row in by_place.items():
+        if of_metric == metric:
+            parts = [f"{metric} {name} {true} {FLOW} {share_cell(row)}"]
+            beside, gap = by_place.get((metric, controls.get(name, ""), true)), by_place.get((metric + GAP, name, true))
+            parts += [f"control {beside['set']} {share_cell(beside)}"] if beside and true != "all" else []
+            parts += [gap_text(gap)] if gap else []
+            lines.append(" | ".join(parts))
+    return lines
+
+
+def difference_lines(rows: list[dict], config: Config) -> list[str]:
+    """The flow minus each other system on the same utterances; without a p-value on dev, which is fitted on."""
+    train, dev = (name_of(config.data, role) for role in ("train", "dev"))
+    lines = []
+    for row in rows:
+        if is_difference(row["metric"]) and row["set"] != train:
+            p = "" if row["set"] == dev else p_text(row["p"], row["metric"], config.report.bootstrap)
+            place = f"{row['metric']} {row['set']} {row['class']} flow minus {row['system']}"
+            lines.append(f"{place} {cell(row)} {p}".rstrip())
     return lines
 
 
 def warning_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
     """Where the interval of the difference between a figure of a set and that of its control leaves 0 out."""
-    found = {(r["metric"], r["set"], r["class"], r.get("system", "")): r for r in rows}
+    by_place = {(r["metric"], r["set"], r["class"], r.get("system", "")): r for r in rows}
     lines = []
-    for (metric, name, classes, system), row in found.items():
+    for (metric, name, classes, system), row in by_place.items():
         if not metric.endswith(GAP) or not row["low"] or float(row["low"]) <= 0 <= float(row["high"]):
             continue
         metric, control = metric.removesuffix(GAP), controls.get(name, "")
-        figure = found.get((metric, name, classes, system))
-        beside = found.get((f"{metric}_control", name, classes, system))
-        beside = beside or found.get((metric, control, classes, system))
+        figure = by_place.get((metric, name, classes, system))
+        beside = by_place.get((metric + CONTROL, name, classes, system))
+        beside = beside or by_place.get((metric, control, classes, system))
         if figure and beside:
             figures = f"{float(figure['value']):.4f}, with control {control} {float(beside['value']):.4f}"
             lines.append(

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from html import escape
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+from markupsafe import Markup
 
 from dnf.experiment import entry
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import CONFIG_YAML, ENV_JSON, FLOW, PLOTS, REPORT_HTML, RESULTS_TSV, run_again, run_stage
 from dnf.experiment.stage import read_marker
 from dnf.experiment.tables import read_tsv
+from dnf.plots.kinds import KINDS, kind_of
 from dnf.report import html_breakdowns
 from dnf.report.cells import Rows
 from dnf.report.detection_lines import warning_lines
-from dnf.report.html_page import Html, Section, document, picture, table
+from dnf.report.html_page import Section, document, fill, picture, table
 from dnf.report.html_tables import (
     accuracy,
     baseline,
@@ -38,32 +40,8 @@ from dnf.report.html_tables import (
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("metric", "set", "class", "value")
-CAPTIONS = {
-    "curves": "Training curves. LogLL should rise and level off; dev should follow train, and the gap between them "
-    "is overfitting. Vertical lines are spikes and restores: there should be none.",
-    "gaussianity": "Shape of each latent dimension. Within-class values should lie on 0; pooled kurtosis of c goes "
-    "towards -2 where classes lie far apart, which is separation, not a fault.",
-    "scatter": "Latent frames. Left: two dimensions as they come, where classes may overlap although they separate "
-    "in others. Right: the plane that separates the training classes most. A class should lie around its training "
-    "mean; held-out frames that lie elsewhere show overfitting or another channel.",
-    "scatter_r": "The residual part r. Its prior does not know the class, so classes should overlap; a shift is "
-    "class (or channel) information that c has not taken up.",
-    "tsne": "t-SNE keeps neighbours together and says nothing about distances or sizes. Clusters within a class are "
-    "often speakers or recordings.",
-    "llr_hist": "Log-likelihood ratios of utterances. Well separated classes lie on both sides of 0; an unseen "
-    "class lies where the model puts it.",
-    "durations": "Accuracy against the length of a recording, normalized by itself: it should rise and level off. Where it "
-    "levels off below 1, more speech of the same speaker does not help: what is wrong is the speaker or the channel, "
-    "not the noise of frames.",
-    "fisher": "Which dimensions carry class, most first: c should hold it, r none. A steep curve is class in few dims; "
-    "the input's curve (x) says what a single dim had before the flow.",
-    "detection": "Left, errors of each system at every threshold: lower is better, and a dashed line, the control, "
-    "that lies far above its solid one says that channels are told apart. Right, whether posteriors mean what they "
-    "say: above the line they are too low, below it too high.",
-    "loglik_hist": "Log-likelihood of utterances under a flow that knows no classes. Speech unlike the training "
-    "data should lie further left, but a flow may also give it more.",
-}
+# Columns that results.tsv must have.
+NEEDED = ("metric", "set", "class", "value")
 READING = (
     "Accuracy is the share of utterances (or frames) decided as their true class. Intervals are 95 % over "
     "speakers: utterances of a speaker are not independent. Those of shares are of Korn & Graubard, the others by bootstrap, "
@@ -86,17 +64,123 @@ READING = (
 )
 
 
-def pictures(folder: Path) -> Section:
+class Sheet:
+    """What the sections are made from; each takes the rows that it shows.
+
+    Attributes:
+        exp: folder of the experiment.
+        read: rows of results.tsv.
+        rows: those of the flow, without those of ``detection``.
+        detection: rows that hold all systems against each other.
+        others: rows of each other system.
+        config_text: config.yaml; empty where it is missing.
+        facts: of the run, by name.
+        controls: the control of each set that has one.
+        resamples: of the intervals.
+
+    Raises:
+        ValueError: no results.tsv, or a file that is not what it should be.
+    """
+
+    def __init__(self, exp: Path):
+        self.exp, self.read = exp, read_results(exp / RESULTS_TSV)
+        self.config_text, config, self.facts = read_settings(exp)
+        self.controls = (config.get("data") or {}).get("controls") or {}
+        self.resamples = (config.get("report") or {}).get("bootstrap", 1000)
+        by_system: dict[str, list[dict]] = {FLOW: []}
+        for row in self.read:
+            by_system.setdefault(row.get("system") or FLOW, []).append(row)
+        self.rows = Rows([row for row in by_system.pop(FLOW) if not is_detection(row["metric"])])
+        self.detection = Rows([row for row in self.read if is_detection(row["metric"])])
+        self.others = by_system
+
+
+def read_results(path: Path) -> list[dict]:
+    """Rows of results.tsv.
+
+    Raises:
+        ValueError: not there, or damaged.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: not there; {run_stage('report')}, which writes it first")
+    rows = read_tsv(path)
+    for line, row in enumerate(rows, start=2):
+        if None in row or any(row.get(column) is None for column in (*NEEDED, *row)):
+            raise ValueError(f"{path}: line {line}: not one value for each column of the header; {run_again('report')}")
+    return rows
+
+
+def read_settings(exp: Path) -> tuple[str, dict, dict]:
+    """config.yaml as text and read, and facts of the run; empty where a file is missing.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    settings, environment = exp / CONFIG_YAML, exp / ENV_JSON
+    text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
+    try:
+        config = yaml.safe_load(text) or {}
+        facts = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise ValueError(f"{exp}: {CONFIG_YAML} or {ENV_JSON} is damaged ({error}); {run_again('train')}") from None
+    trained = read_marker(exp / ".done.train")
+    seed = {"seed": config["seed"]} if "seed" in config else {}
+    return text, config, seed | ({"data": trained["source"]} if trained else {}) | facts
+
+
+def baseline_sections(sheet: Sheet) -> list[Section]:
+    return [section for name, rows in sheet.others.items() for section in baseline(name, rows, sheet.controls)]
+
+
+def pictures(sheet: Sheet) -> list[Section]:
     """All plots, by kind, each with what to look for."""
-    html, kinds = Html(""), list(CAPTIONS)
+    order = list(KINDS)
+    html = Markup()
 
-    def kind_of(path: Path) -> str:
-        return max((k for k in kinds if path.stem == k or path.stem.startswith(f"{k}_")), key=len, default="")
+    def place(path: Path) -> tuple[int, str]:
+        kind = kind_of(path.stem)
+        return (order.index(kind) if kind else len(order)), path.name
 
-    paths = sorted(folder.glob("*.png"), key=lambda p: (kinds.index(kind_of(p)) if kind_of(p) else len(kinds), p.name))
-    for path in paths:
-        html += picture(path.stem, path.read_bytes(), CAPTIONS.get(kind_of(path), path.stem))
-    return Section("Plots", html)
+    for path in sorted((sheet.exp / PLOTS).glob("*.png"), key=place):
+        kind = kind_of(path.stem)
+        html += picture(path.stem, path.read_bytes(), KINDS[kind].caption if kind else path.stem)
+    return [Section("Plots", html)]
+
+
+def reading_section(sheet: Sheet) -> list[Section]:
+    return [Section("How to read this", fill("list.html", lines=READING))]
+
+
+def settings_section(sheet: Sheet) -> list[Section]:
+    return [Section("Settings", Markup("<pre>{}</pre>").format(sheet.config_text) if sheet.config_text else Markup())]
+
+
+def run_section(sheet: Sheet) -> list[Section]:
+    """Facts of the run, of which lists and numbers stand as in JSON."""
+    lines = [[name, fact if isinstance(fact, str) else json.dumps(fact)] for name, fact in sheet.facts.items()]
+    return [Section("Run", table(["", ""], lines, keys=1))]
+
+
+def detection_sections(sheet: Sheet) -> list[Section]:
+    warnings = warning_lines(sheet.read, sheet.controls)
+    return detection(sheet.detection, sheet.controls, warnings, sheet.resamples)
+
+
+# In the order of the page; what no table before it has shown is left for ``other``.
+SECTIONS: list[Callable[[Sheet], list[Section]]] = [
+    lambda sheet: [accuracy(sheet.rows, sheet.controls)],
+    detection_sections,
+    lambda sheet: [certainty(sheet.rows), html_breakdowns.open_set_section(sheet.rows)],
+    lambda sheet: html_breakdowns.breakdown_sections(sheet.rows, sheet.exp),
+    lambda sheet: [correlations(sheet.rows), *confusions(sheet.rows)],
+    lambda sheet: [densities(sheet.rows), gaussianity(sheet.rows), training(sheet.rows)],
+    baseline_sections,
+    lambda sheet: [other(Rows([*sheet.rows.left, *sheet.detection.left]))],
+    pictures,
+    reading_section,
+    settings_section,
+    run_section,
+]
 
 
 def page(exp: Path) -> str:
@@ -105,53 +189,9 @@ def page(exp: Path) -> str:
     Raises:
         ValueError: no results.tsv, or a file that is not what it should be.
     """
-    path = exp / RESULTS_TSV
-    if not path.is_file():
-        raise ValueError(f"{path}: not there; {run_stage('report')}, which writes it first")
-    read = read_tsv(path)
-    for line, row in enumerate(read, start=2):
-        if None in row or any(row.get(column) is None for column in (*COLUMNS, *row)):
-            raise ValueError(f"{path}: line {line}: not one value for each column of the header; {run_again('report')}")
-    settings, environment = exp / CONFIG_YAML, exp / ENV_JSON
-    config_text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
-    try:
-        config = yaml.safe_load(config_text) or {}
-        facts = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise ValueError(f"{exp}: config.yaml or env.json is damaged ({error}); {run_again('train')}") from None
-    trained = read_marker(exp / ".done.train")
-    facts = {"data": trained["source"], **facts} if trained else facts
-    rows = Rows([row for row in read if row.get("system", "") in ("", FLOW)])
-    others = {row["system"]: [] for row in read if row.get("system", "") not in ("", FLOW)}
-    for row in read:
-        others.get(row.get("system", ""), []).append(row)
-    all_detection = Rows([row for row in read if is_detection(row["metric"])])
-    rows.left = [row for row in rows.left if not is_detection(row["metric"])]
-    seed = {"seed": config["seed"]} if "seed" in config else {}
-    head = [
-        [str(key), value if isinstance(value, str) else json.dumps(value)] for key, value in {**seed, **facts}.items()
-    ]
-    controls = (config.get("data") or {}).get("controls") or {}
-    resamples = (config.get("report") or {}).get("bootstrap", 1000)
-    sections = [
-        accuracy(rows, controls),
-        *detection(all_detection, controls, warning_lines(read, controls), resamples),
-        certainty(rows),
-        html_breakdowns.open_set_section(rows),
-        *html_breakdowns.breakdown_sections(rows, exp),
-        correlations(rows),
-        *confusions(rows),
-        densities(rows),
-        gaussianity(rows),
-        training(rows),
-        *(section for name, own in others.items() for section in baseline(name, own, controls)),
-        other(Rows([*rows.left, *all_detection.left])),
-        pictures(exp / PLOTS),
-        Section("How to read this", Html("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in READING) + "</ul>")),
-        Section("Settings", Html(f"<pre>{escape(config_text)}</pre>") if config_text else Html("")),
-        Section("Run", table(["", ""], head, keys=1) if head else Html("")),
-    ]
-    return document(exp.resolve().name, facts_line({**seed, **facts}), [s for s in sections if s.html])
+    sheet = Sheet(exp)
+    sections = [section for sections_of in SECTIONS for section in sections_of(sheet)]
+    return document(exp.resolve().name, facts_line(sheet.facts), sections)
 
 
 def facts_line(facts: dict) -> str:
@@ -165,9 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("exp", type=Path, help="experiment folder with results.tsv")
     args = parser.parse_args(argv)
     path = args.exp / REPORT_HTML
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(page(args.exp), encoding="utf-8")
-    os.replace(temporary, path)
+    replace_file(path, page(args.exp).encode())
     logger.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
     return 0
 

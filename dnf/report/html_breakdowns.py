@@ -4,46 +4,65 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dnf.decisions.open_set_rows import KNOWN, METRICS
+from dnf.experiment.layout import BY_SCORE_TSV, SPEAKERS_TSV
 from dnf.experiment.tables import read_tsv
-from dnf.report.html_page import Html, Section, table
+from dnf.metrics.figures import KNOWN, METRICS, PARTS, shown
+from dnf.report.cells import Rows, html_share
+from dnf.report.html_page import Section, paragraph, table
 
 
-def breakdown_sections(rows, exp: Path) -> list[Section]:
-    """Tables of ``report.html``; ``rows`` are ``dnf.report.cells.Rows``."""
-    found = rows.pivot((r for r in rows.left if r["metric"] == "duration_accuracy"), ("set", "class"), "decided")
-    heads = sorted({head for cells in found.values() for head in cells}, key=lambda head: float(head.removesuffix("s")))
+def breakdown_sections(rows: Rows, exp: Path) -> list[Section]:
+    """Where accuracy and class information are, from rows and from tables beside results.tsv."""
+    return [
+        duration_section(rows),
+        fisher_section(rows),
+        table_section(exp / SPEAKERS_TSV, "By speaker"),
+        table_section(exp / BY_SCORE_TSV, "By expert score"),
+    ]
 
-    def cell(row: dict | None) -> str:
-        if row is None:
-            return ""
-        ends = f" ({float(row['low']):.2f} to {float(row['high']):.2f})" if row["low"] else ""
-        return f"{float(row['value']):.3f}{ends}, {row['speakers']} speakers"
 
-    body = [[*key, *(cell(cells.get(head)) for head in heads)] for key, cells in found.items()]
-    words = (
-        "<p>Recordings cut to pieces of that length, pauses and all, each normalized by itself and decided by "
-        "likelihood. Long pieces may have other speakers than short ones; fewer than 5 of a class are not shown.</p>"
+def duration_section(rows: Rows) -> Section:
+    """Accuracy of pieces of recordings, a column for each length."""
+    of_pieces = (row for row in rows.left if row["metric"] == "duration_accuracy")
+    lengths = rows.pivot(of_pieces, ("set", "class"), "decided")
+    heads = {head for cells in lengths.values() for head in cells}
+    heads = sorted(heads, key=lambda head: float(head.removesuffix("s")))
+    body = [[*key, *(duration_cell(cells.get(head)) for head in heads)] for key, cells in lengths.items()]
+    words = paragraph(
+        "Recordings cut to pieces of that length, pauses and all, each normalized by itself and decided by "
+        "likelihood. Long pieces may have other speakers than short ones; fewer than 5 of a class are not shown."
     )
-    named = ["set", "class", *(head.replace("s", " s") for head in heads)]
-    shown = Html(words) + table(named, body, keys=2) if body else Html("")
-    made = [Section("Accuracy against the length of a recording", shown)]
-    ratios = rows.pivot((r for r in rows.left if r["metric"].startswith("fisher_")), ("set", "class"))
+    shown_table = table(["set", "class", *(head.replace("s", " s") for head in heads)], body, keys=2)
+    return Section("Accuracy against the length of a recording", shown_table and words + shown_table)
+
+
+def duration_cell(row: dict | None) -> str:
+    """Accuracy with its interval and number of speakers."""
+    if row is None:
+        return ""
+    ends = f" ({float(row['low']):.2f} to {float(row['high']):.2f})" if row["low"] else ""
+    return f"{float(row['value']):.3f}{ends}, {row['speakers']} speakers"
+
+
+def fisher_section(rows: Rows) -> Section:
+    """Mean Fisher ratio of each part, and what its top dimensions have of the sum."""
     body = []
-    for key, cells in ratios.items():
-        for part in (p for p in "crx" if f"fisher_{p}" in cells):
+    of_dims = (row for row in rows.left if row["metric"].startswith("fisher_"))
+    for key, cells in rows.pivot(of_dims, ("set", "class")).items():
+        for part in (part for part in PARTS if f"fisher_{part}" in cells):
             row, top = cells[f"fisher_{part}"], cells[f"fisher_top_{part}"]
             body.append([*key, part, row["total"], f"{float(row['value']):.3g}", f"{float(top['value']):.3f}"])
-    heads = ["set", "classes", "part", "dims", "mean Fisher ratio", "share of the top tenth"]
-    words = "<p>Fisher ratio of a dimension: class variance over variance within class. Part x is the input.</p>"
-    made.append(Section("Which dimensions carry class", Html(words) + table(heads, body, keys=3) if body else Html("")))
-    for name, title, keys in (("speakers", "By speaker", 3), ("by_score", "By expert score", 3)):
-        path = exp / f"{name}.tsv"
-        of = read_tsv(path) if path.is_file() else []
-        heads = list(of[0]) if of else []
-        body = [[short(row[head]) for head in heads] for row in of]
-        made.append(Section(title, table([h.replace("_", " ") for h in heads], body, keys=keys) if body else Html("")))
-    return made
+    titles = (METRICS[metric].title for metric in ("fisher", "fisher_top"))
+    words = paragraph("Fisher ratio of a dimension: class variance over variance within class. Part x is the input.")
+    shown_table = table(["set", "classes", "part", "dims", *titles], body, keys=3)
+    return Section("Which dimensions carry class", shown_table and words + shown_table)
+
+
+def table_section(path: Path, title: str) -> Section:
+    """A table of stage decide as it is, decimals cut to four; nothing where the file is missing."""
+    rows = read_tsv(path) if path.is_file() else []
+    body = [[short(text) for text in row.values()] for row in rows]
+    return Section(title, table([head.replace("_", " ") for head in rows[0]] if rows else [], body, keys=3))
 
 
 def short(text: str) -> str:
@@ -52,33 +71,21 @@ def short(text: str) -> str:
     return f"{float(text):.4f}" if point and whole.lstrip("-").isdigit() and decimals.isdigit() else text
 
 
-def open_set_section(rows) -> Section:
-    """The table of ``report.html``; ``rows`` are ``dnf.report.cells.Rows``."""
-    found = rows.pivot((r for r in rows.left if r["metric"] in METRICS), ("metric", "set", "class", "decided"))
-    names = {
-        "open_set_auc": "AUC",
-        "open_set_detected": "flagged, unseen class",
-        "open_set_false": "flagged, known class",
-    }
+def open_set_section(rows: Rows) -> Section:
+    """Whether utterances of unseen classes are told from those of known ones."""
+    metrics = shown("open set")
+    of_open_set = (row for row in rows.left if row["metric"] in metrics)
+    by_place = rows.pivot(of_open_set, ("metric", "set", "class", "decided"))
     body = []
-    for (metric, name, true, against), cells in sorted(found.items(), key=lambda item: METRICS.index(item[0][0])):
+    for (metric, name, true, pool), cells in sorted(by_place.items(), key=lambda item: metrics.index(item[0][0])):
         row = cells[metric]
-        interval = f" ({float(row['low']):.4f} to {float(row['high']):.4f})" if row.get("low") else ""
-        against = "all test sets" if against == KNOWN else against
-        body.append(
-            [
-                names[metric],
-                name,
-                true,
-                against,
-                f"{float(row['value']):.4f}{interval}",
-                f"{row['count']} / {row['total']}",
-                row["speakers"],
-            ]
-        )
+        counts = f"{row['count']} / {row['total']}", row["speakers"]
+        against = "all test sets" if pool == KNOWN else pool
+        body.append([METRICS[metric].title, name, true, against, html_share(row)[0], *counts])
     heads = ["figure", "set", "class", "against the known classes of", "value (95 %)", "utterances", "speakers"]
-    words = (
-        "<p>None of these: utterances flagged as of no class the model knows. The score and its threshold were fitted "
-        "on training and dev utterances of known classes alone. An AUC of 0.5 is chance.</p>"
+    words = paragraph(
+        "None of these: utterances flagged as of no class the model knows. The score and its threshold were fitted "
+        "on training and dev utterances of known classes alone. An AUC of 0.5 is chance."
     )
-    return Section("Open set", Html(words) + table(heads, body, keys=4) if body else Html(""))
+    shown_table = table(heads, body, keys=4)
+    return Section("Open set", shown_table and words + shown_table)

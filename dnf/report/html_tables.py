@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from dnf.metrics.figure_rows import p_text
-from dnf.report.cells import GAP, Rows, html_share, number, speakers
-from dnf.report.html_page import Html, Section, table
-
-DENSITIES = {"loglik": "LogLL", "logp": "LogP", "logdet": "LogDet", "nll": "NLL"}
-SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
-TRAINING = {
-    "training_nll": "nats per frame, of a sample of training frames, scored when best.pt was written, in training mode",
-    "training_logp": "its LogP",
-    "training_logdet": "its LogDet",
-    "train_eval_difference": "nats per frame by which stage latents differs from that; 0 but for rounding, or model, features or "
-    "code are not those of training",
-    "spikes": "steps whose loss stood far above the recent ones",
-    "restores": "times that training went back to the last good checkpoint because a loss or gradient was not finite",
-    "steps": "updates of the weights",
-    "best_step": "the step whose weights were kept, chosen on dev",
-    "parameters": "trainable numbers of the model",
-    "frames": "training frames",
-}
-DETECTION = {
-    "auc": "AUC",
-    "auc_duration": "AUC of duration alone",
-    "eer": "EER",
-    "min_dcf": "minDCF",
-    "cllr": "Cllr, bits",
-    "cllr_left_out": "Cllr, speaker left out",
-    "min_cllr": "minCllr, bits",
-}
-DIFFERENCES = {
-    "auc_difference": "AUC",
-    "cllr_difference": "Cllr, bits",
-    "utt_accuracy_calibrated_difference": "utterance accuracy",
-}
+from dnf.metrics.figures import CONTROL, DIFFERENCE, GAP, METRICS, costs_last, is_difference, of_part, shown
+from dnf.report.cells import Rows, html_share, number, speakers
+from dnf.report.html_page import Section, paragraph, table
 
 
 def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
     """Accuracy of utterances and frames per set and class, with the control's beside it."""
     metrics = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy")
-    found = rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class"))
+    by_place = rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class"))
     body = []
-    for (name, true), cells in found.items():
-        control = found.get((controls.get(name, ""), true), {}).get("utt_accuracy") if true != "all" else None
+    for (name, true), cells in by_place.items():
+        control = by_place.get((controls.get(name, ""), true), {}).get("utt_accuracy") if true != "all" else None
         beside = f"{control['set']}: {number(control['value'], 4)}" if control else ""
         calibrated = html_share(cells.get("utt_accuracy_calibrated"))[0]
         ends = [*html_share(cells.get("utt_accuracy")), beside, calibrated, *html_share(cells.get("frame_accuracy"))]
@@ -57,22 +29,22 @@ def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
     if not controlled:
         heads, body = [h for h in heads if h != "control"], [row[:4] + row[5:] for row in body]
     html = table(heads, body, keys=2)
-    if not controlled:
-        html += Html(
-            "<p>No control set has figures: nothing here shows that classes are told by more than channels.</p>"
-        )
-    return Section("Accuracy", html if body else Html(""))
+    if body and not controlled:
+        html += paragraph("No control set has figures: nothing here shows that classes are told by more than channels.")
+    return Section("Accuracy", html)
 
 
 def certainty(rows: Rows) -> Section:
     """How many decisions are near-ties, and the accuracy without them."""
-    found = rows.pivot((r for r in rows.left if r["metric"] in ("near_ties", "utt_accuracy_clear")), ("set", "class"))
+    by_place = rows.pivot(
+        (r for r in rows.left if r["metric"] in ("near_ties", "utt_accuracy_clear")), ("set", "class")
+    )
     body = [
         [*key, *html_share(cells.get("near_ties")), *html_share(cells.get("utt_accuracy_clear")), speakers(cells)]
-        for key, cells in found.items()
+        for key, cells in by_place.items()
     ]
     heads = ["set", "class", "near-ties (95 %)", "so / all", "accuracy of the others (95 %)", "right / all", "speakers"]
-    return Section("Near-ties", table(heads, body, keys=2) if body else Html(""))
+    return Section("Near-ties", table(heads, body, keys=2))
 
 
 def correlations(rows: Rows) -> Section:
@@ -80,27 +52,26 @@ def correlations(rows: Rows) -> Section:
     body = []
     for level, points in (("utt", "utterances"), ("speaker", "speakers")):
         names = (f"{level}_pearson", f"{level}_spearman")
-        found = rows.pivot((r for r in rows.left if r["metric"] in names), ("set", "class"))
-        for key, cells in found.items():
+        by_place = rows.pivot((r for r in rows.left if r["metric"] in names), ("set", "class"))
+        for key, cells in by_place.items():
             first = next(iter(cells.values()))
             ends = [html_share(cells.get(name))[0] for name in names]
             body.append([*key, f"{number(first['total'])} {points}", *ends, number(first["speakers"])])
     heads = ["set", "class", "of", "Pearson (95 %)", "Spearman (95 %)", "speakers"]
-    return Section("Correlation with expert scores", table(heads, body, keys=2) if body else Html(""))
+    return Section("Correlation with expert scores", table(heads, body, keys=2))
 
 
 def confusions(rows: Rows) -> list[Section]:
     """Confusion matrices of the classes the model knows, and shares of those it does not."""
     shares = [r for r in rows.left if r["metric"] in ("utt_share", "frame_share") and r.get("decided")]
     known = list(dict.fromkeys(r["decided"] for r in shares))
-    matrices, unseen = Html(""), []
+    matrices, unseen = Markup(), []
     for metric, unit in (("utt_share", "Utterances"), ("frame_share", "Frames")):
         of_known = (r for r in shares if r["metric"] == metric and r["class"] in known)
-        found = rows.pivot(of_known, ("set", "class"), "decided")
-        body = [[*key, *(matrix_cell(cells.get(c)) for c in known)] for key, cells in found.items()]
-        if body:
-            heads = ["set", "true class", *(f"decided {c}" for c in known)]
-            matrices += table(heads, body, keys=2, caption=f"{unit}: count (share of the true class)")
+        by_place = rows.pivot(of_known, ("set", "class"), "decided")
+        body = [[*key, *(matrix_cell(cells.get(c)) for c in known)] for key, cells in by_place.items()]
+        heads = ["set", "true class", *(f"decided {c}" for c in known)]
+        matrices += table(heads, body, keys=2, caption=f"{unit}: count (share of the true class)")
     of_unseen = [r for r in shares if r["class"] not in known]
     for (name, true, decided), cells in rows.pivot(of_unseen, ("set", "class", "decided")).items():
         ends = [*html_share(cells.get("utt_share")), *html_share(cells.get("frame_share")), speakers(cells)]
@@ -114,11 +85,11 @@ def confusions(rows: Rows) -> list[Section]:
         "frames (95 %)",
         "so decided / all",
     ]
-    unseen_table = table([*heads, "speakers"], unseen, keys=3) if unseen else Html("")
+    unseen_table = table([*heads, "speakers"], unseen, keys=3)
     return [Section("Confusions", matrices), Section("Classes the model has not seen", unseen_table)]
 
 
-def matrix_cell(row: dict | None) -> str | Html:
+def matrix_cell(row: dict | None) -> str:
     """Count and share, on a background as strong as the share."""
     if row is None:
         return ""
@@ -128,103 +99,123 @@ def matrix_cell(row: dict | None) -> str | Html:
         strength = min(1.0, max(0.0, float(value)))
     except ValueError:
         return text
-    return Html(f'<span class="heat" style="background:rgba(0,114,178,{0.45 * strength:.3f})">{escape(text)}</span>')
+    return Markup('<span class="heat" style="--share: {:.3f}">{}</span>').format(strength, text)
 
 
 def densities(rows: Rows) -> Section:
     """Mean log densities per set and class."""
-    found = rows.pivot((r for r in rows.left if r["metric"] in DENSITIES), ("set", "class"))
+    metrics = shown("likelihood")
     body = []
-    for (name, true), cells in found.items():
-        frames = next((r.get("count") or r.get("total") or "" for r in cells.values()), "")
-        body.append(
-            [name, true, number(frames), *(number(cells[m]["value"], 3) if m in cells else "" for m in DENSITIES)]
-        )
-    html = table(["set", "class", "frames", *DENSITIES.values()], body, keys=2) if body else Html("")
-    return Section("Likelihood (nats per frame)", html)
+    for (name, true), cells in rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class")).items():
+        body.append([name, true, frames(cells), *(value(cells.get(metric), metric) for metric in metrics)])
+    heads = ["set", "class", "frames", *(METRICS[metric].title for metric in metrics)]
+    return Section("Likelihood (nats per frame)", table(heads, body, keys=2))
+
+
+def frames(cells: dict[str, dict]) -> str:
+    """How many frames the figures of a table row come from."""
+    return number(next((row.get("count") or row.get("total") or "" for row in cells.values()), ""))
+
+
+def value(row: dict | None, metric: str) -> str:
+    """The figure with the decimals of its metric; nothing where there is none."""
+    return number(row["value"], METRICS[metric].digits) if row else ""
 
 
 def gaussianity(rows: Rows) -> Section:
-    """Moments and Mardia's test per set, classes and part of the latent."""
-    own = [r for r in rows.left if shape_name(r["metric"])]
-    others = [m for m in dict.fromkeys(shape_name(r["metric"]) for r in own) if m not in SHAPES]
+    """Moments and Mardia's test, where there is one, per set, classes and part of the latent."""
+    of_latents = [row for row in rows.left if of_part(row["metric"])[0] in shown("gaussianity")]
+    present = {of_part(row["metric"])[0] for row in of_latents}
+    metrics = [metric for metric in shown("gaussianity") if metric in present or not metric.startswith("mardia_")]
     lines = []
-    for (name, classes), cells in rows.pivot(own, ("set", "class")).items():
-        for part in dict.fromkeys(metric[-1] for metric in cells):
-            of_part = {shape_name(metric): row for metric, row in cells.items() if metric.endswith(f"_{part}")}
-            frames = next((r.get("count") or r.get("total") or "" for r in of_part.values()), "")
-            shapes = (number(of_part[m]["value"], 4) if m in of_part else "" for m in SHAPES)
-            tests = (number(of_part[m]["value"]) if m in of_part else "" for m in others)
-            lines.append([name, classes, part, number(frames), *shapes, *tests])
-    heads = ["set", "classes", "part", "frames", "skewness", "kurtosis", "skewness within", "kurtosis within"]
-    html = table([*heads, *(m.replace("_", " ") for m in others)], lines, keys=3) if lines else Html("")
-    return Section("Gaussianity (means over dimensions)", html)
-
-
-def shape_name(metric: str) -> str:
-    """``kurt_within`` of ``kurt_within_c``; empty for a metric that is not about Gaussianity."""
-    stem, _, part = metric.rpartition("_")
-    return stem if part in ("c", "r", "x") and (stem in SHAPES or stem.startswith("mardia_")) else ""
+    for (name, classes), cells in rows.pivot(of_latents, ("set", "class")).items():
+        by_part: dict[str, dict[str, dict]] = {}
+        for metric, row in cells.items():
+            stem, part = of_part(metric)
+            by_part.setdefault(part, {})[stem] = row
+        for part, figures in by_part.items():
+            values = (value(figures.get(metric), metric) for metric in metrics)
+            lines.append([name, classes, part, frames(figures), *values])
+    heads = ["set", "classes", "part", "frames", *(METRICS[metric].title for metric in metrics)]
+    return Section("Gaussianity (means over dimensions)", table(heads, lines, keys=3))
 
 
 def training(rows: Rows) -> Section:
     """What says whether training went well."""
     body = []
-    for metric, meaning in TRAINING.items():
+    for metric in shown("training"):
         for row in rows.pivot((r for r in rows.left if r["metric"] == metric), ("set", "class")).values():
             place = " ".join(filter(None, (row[metric]["set"], row[metric]["class"])))
-            body.append([f"{metric} {place}".strip(), number(row[metric]["value"]), Html(escape(meaning))])
-    return Section("Training", table(["figure", "value", "meaning"], body, keys=1) if body else Html(""))
+            body.append([f"{metric} {place}".strip(), number(row[metric]["value"]), METRICS[metric].meaning])
+    return Section("Training", table(["figure", "value", "meaning"], body, keys=1))
 
 
 def is_detection(metric: str) -> bool:
     """Whether a metric is of the tables that hold all systems together."""
-    return metric.removesuffix("_control") in DETECTION or metric in DIFFERENCES or metric.endswith(GAP)
+    return metric.removesuffix(CONTROL) in shown("tells apart") or metric.endswith(GAP) or is_paired(metric)
+
+
+def is_paired(metric: str) -> bool:
+    """Whether a metric is the flow minus another system, on sets without their controls."""
+    return is_difference(metric) and metric.removesuffix(DIFFERENCE) in METRICS
 
 
 def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str], resamples: int) -> list[Section]:
     """How well each system tells classes apart on each set, and on its control; what separates systems."""
-    body, gaps = [], []
-    found = rows.pivot((r for r in rows.left if r["metric"].endswith(GAP)), ("set", "class", "system", "metric"))
-    for (name, classes, system, metric), cells in found.items():
-        title = metric.removesuffix(GAP).replace("_", " ")
-        gaps.append([name, controls.get(name, ""), classes, system, title, html_share(cells[metric])[0]])
-    found = rows.pivot((r for r in rows.left if r["metric"] not in DIFFERENCES), ("set", "class", "system"))
-    for (name, classes, system), cells in found.items():
-        for ending, place in (("", name), ("_control", f"{name}, control {controls.get(name, '')}")):
-            own = {metric: cells.get(metric + ending) for metric in DETECTION}
-            if any(own.values()):
-                ends = (html_share(own[metric])[0] for metric in DETECTION)
-                body.append([place, classes, system, *ends, speakers({m: r for m, r in own.items() if r})])
-    heads = ["set", "classes", "system", *(f"{title} (95 %)" for title in DETECTION.values()), "speakers"]
+    apart = gaps(rows, controls)
+    return [measures(rows, controls, warnings), apart, paired_differences(rows, resamples)]
+
+
+def measures(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> Section:
+    """Figures of each system, set and pair of classes, those with the control below."""
+    metrics = costs_last(shown("tells apart"))
+    of_measures = (row for row in rows.left if row["metric"].removesuffix(CONTROL) in metrics)
+    body = []
+    for (name, classes, system), cells in rows.pivot(of_measures, ("set", "class", "system")).items():
+        for ending, place in (("", name), (CONTROL, f"{name}, control {controls.get(name, '')}")):
+            figures = {metric: cells[metric + ending] for metric in metrics if metric + ending in cells}
+            if figures:
+                ends = (html_share(figures.get(metric))[0] for metric in metrics)
+                body.append([place, classes, system, *ends, speakers(figures)])
     body.sort(key=lambda line: line[:2])
-    html = table(heads, body, keys=3) if body else Html("")
+    heads = ["set", "classes", "system", *(f"{METRICS[metric].head} (95 %)" for metric in metrics), "speakers"]
+    html = table(heads, body, keys=3)
     for line in warnings:
-        html += Html(f"<p><b>{escape(line)}</b></p>")
+        html += Markup("<p><b>{}</b></p>").format(line)
+    return Section("Detection and calibration", html)
+
+
+def gaps(rows: Rows, controls: dict[str, str]) -> Section:
+    """Each figure of a set minus that of its control."""
+    body, key = [], ("set", "class", "system", "metric")
+    of_gaps = (row for row in rows.left if row["metric"].endswith(GAP))
+    for (name, classes, system, metric), cells in rows.pivot(of_gaps, key).items():
+        title = METRICS[metric.removesuffix(GAP)].title
+        body.append([name, controls.get(name, ""), classes, system, title, html_share(cells[metric])[0]])
     heads = ["set", "control", "classes", "system", "of", "difference (95 %)"]
-    apart = Section("Each set minus its control", table(heads, gaps, keys=5) if gaps else Html(""))
-    sections = [Section("Detection and calibration", html), apart]
-    lines = []
-    found = rows.pivot((r for r in rows.left if r["metric"] in DIFFERENCES), ("set", "class", "system", "metric"))
-    for (name, classes, system, metric), cells in found.items():
-        row = cells[metric]
-        p = p_text(row.get("p"), metric, resamples).removeprefix("p ")
-        lines.append([name, classes, system, DIFFERENCES[metric], html_share(row)[0], p])
+    return Section("Each set minus its control", table(heads, body, keys=5))
+
+
+def paired_differences(rows: Rows, resamples: int) -> Section:
+    """The flow minus each other system, with p-values."""
+    body, key = [], ("set", "class", "system", "metric")
+    of_pairs = (row for row in rows.left if is_paired(row["metric"]))
+    for (name, classes, system, metric), cells in rows.pivot(of_pairs, key).items():
+        p = p_text(cells[metric].get("p"), metric, resamples).removeprefix("p ")
+        title = METRICS[metric.removesuffix(DIFFERENCE)].head
+        body.append([name, classes, system, title, html_share(cells[metric])[0], p])
     heads = ["set", "classes", "against", "of", "difference (95 %)", "p"]
-    html = table(heads, lines, keys=4) if lines else Html("")
-    return [*sections, Section("The flow minus each baseline (paired)", html)]
+    return Section("The flow minus each baseline (paired)", table(heads, body, keys=4))
 
 
-def baseline(name: str, own: list[dict], controls: dict[str, str]) -> list[Section]:
+def baseline(name: str, rows_of_system: list[dict], controls: dict[str, str]) -> list[Section]:
     """The tables of another system, those of detection left out."""
-    rows = Rows([row for row in own if not is_detection(row["metric"])])
+    rows = Rows([row for row in rows_of_system if not is_detection(row["metric"])])
     made = [accuracy(rows, controls), certainty(rows), correlations(rows), *confusions(rows), other(rows)]
     return [Section(f"{name}: {section.title}", section.html) for section in made]
 
 
 def other(rows: Rows) -> Section:
     """What no table above has shown, as it stands in results.tsv."""
-    if not rows.left:
-        return Section("Other figures", Html(""))
-    columns = [c for c in rows.left[0] if any(row[c] for row in rows.left)]
+    columns = [c for c in rows.left[0] if any(row[c] for row in rows.left)] if rows.left else []
     return Section("Other figures", table(columns, [[row[c] for c in columns] for row in rows.left], keys=3))

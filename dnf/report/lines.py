@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dnf.decisions.open_set_rows import KNOWN, METRICS
 from dnf.experiment.layout import BY_SCORE_TSV, GAUSSIANITY_TSV, SPEAKERS_TSV
-from dnf.experiment.settings import Data
+from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import read_tsv
-from dnf.report.cells import GAP, ends, few, gap_text, share_cell
+from dnf.metrics.figures import GAP, KNOWN, METRICS, shown
+from dnf.report.cells import ends, few, gap_text, share_cell
 
 
 def seconds_lines(rows: list[dict]) -> list[str]:
     """Accuracy of recordings of so many seconds, decided by likelihood, a line for each set and class."""
-    found: dict[tuple[str, str], list[str]] = {}
+    by_place: dict[tuple[str, str], list[str]] = {}
     for r in (r for r in rows if r["metric"] == "duration_accuracy"):
         ends = f"{float(r['low']):.4f}-{float(r['high']):.4f}" if r["low"] else "no interval"
         counts = f"[ {r['total']} of {r['speakers']} speakers ]"
         cell = f"{r['decided'].removesuffix('s')} s {float(r['value']):.4f} ({ends}) {counts}"
-        found.setdefault((r["set"], r["class"]), []).append(cell)
-    return [f"seconds {name} {true} {' | '.join(cells)}" for (name, true), cells in found.items()]
+        by_place.setdefault((r["set"], r["class"]), []).append(cell)
+    return [f"seconds {name} {true} {' | '.join(cells)}" for (name, true), cells in by_place.items()]
 
 
 def table_lines(exp: Path) -> list[str]:
@@ -28,68 +28,74 @@ def table_lines(exp: Path) -> list[str]:
     for row in read_tsv(exp / SPEAKERS_TSV) if (exp / SPEAKERS_TSV).is_file() else ():
         if row["accuracy"]:
             groups.setdefault((row["set"], row["class"]), []).append(row)
-    found = []
-    for (name, true), of in groups.items():
-        of = sorted(of, key=lambda row: (float(row["accuracy"]), row["speaker"]))
+    lines = []
+    for (name, true), speakers in groups.items():
+        speakers = sorted(speakers, key=lambda row: (float(row["accuracy"]), row["speaker"]))
         cells = (
             f"{word} {float(row['accuracy']):.4f} ({row['speaker']}, llr {float(row['llr_mean']):.3f})"
-            for word, row in (("lowest", of[0]), ("median", of[len(of) // 2]), ("highest", of[-1]))
+            for word, row in (
+                ("lowest", speakers[0]),
+                ("median", speakers[len(speakers) // 2]),
+                ("highest", speakers[-1]),
+            )
         )
-        found.append(f"speakers {name} {true} {' | '.join(cells)} [ {len(of)} speakers ]")
+        lines.append(f"speakers {name} {true} {' | '.join(cells)} [ {len(speakers)} speakers ]")
     for row in read_tsv(exp / BY_SCORE_TSV) if (exp / BY_SCORE_TSV).is_file() else ():
         accuracy = f"accuracy {float(row['accuracy']):.4f} " if row["accuracy"] else ""
         counts = f"{row['utterances']} utterances, {row['speakers']} speakers"
-        found.append(
+        lines.append(
             f"score {row['set']} {row['class']} {row['score']} {accuracy}llr {float(row['llr_mean']):.4f} [ {counts} ]"
         )
-    return found
+    return lines
 
 
 def fisher_lines(rows: list[dict]) -> list[str]:
     """Mean Fisher ratio of each part and what the top tenth of its dims has of the sum."""
     top = {(r["set"], r["class"], r["metric"]): r["value"] for r in rows if r["metric"].startswith("fisher_top_")}
-    found = []
+    lines = []
     for r in rows:
         part = r["metric"].removeprefix("fisher_")
         if r["metric"].startswith("fisher_") and not part.startswith("top_"):
             share = float(top[r["set"], r["class"], f"fisher_top_{part}"])
-            found.append(
+            lines.append(
                 f"fisher {r['set']} {r['class']} {part}{r['total']} mean {float(r['value']):.3g} "
                 f"| top tenth of the dims {share:.3f} of the sum"
             )
-    return found
+    return lines
 
 
 def open_set_lines(rows: list[dict]) -> list[str]:
     """Rows of ``results.tsv`` as lines of ``results.txt``."""
-    found = []
+    lines = []
     for r in rows:
         if r["metric"] == "open_set_auc":
             against = f"known classes of {r['decided']}" if r["decided"] != KNOWN else "known classes of all test sets"
             counts = f"{r['count']} against {int(r['total']) - int(r['count'])}"
             mark = few(r)
             name = f"open_set_auc {r['set']} {r['class']} (unseen) against {against}"
-        elif r["metric"] in METRICS:
+        elif r["metric"] in shown("open set"):
             name = f"{r['metric']} {r['set']} {r['class']}" + (
                 " (unseen)" if r["metric"] == "open_set_detected" else ""
             )
             counts, mark = f"{r['count']} / {r['total']}", ""
         else:
             continue
-        found.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends(r)}, {r['speakers']} speakers{mark} ]")
-    return found
+        lines.append(f"{name} {float(r['value']):.4f} [ {counts}, {ends(r)}, {r['speakers']} speakers{mark} ]")
+    return lines
 
 
 def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
     """One accuracy a line; where a set has a control, the same class of the control stands on the same line."""
-    found = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"] in ("frame_accuracy", "utt_accuracy")}
+    by_place = {
+        (r["metric"], r["set"], r["class"]): r for r in rows if r["metric"] in ("frame_accuracy", "utt_accuracy")
+    }
     gaps = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"].endswith(GAP)}
     lines = []
-    for (metric, name, true), row in found.items():
-        if true == "all" and sum(key[:2] == (metric, name) for key in found) == 2:
+    for (metric, name, true), row in by_place.items():
+        if true == "all" and sum(key[:2] == (metric, name) for key in by_place) == 2:
             continue
         line = f"{metric} {name} {true} {share_cell(row)}"
-        control = found.get((metric, controls.get(name), true))
+        control = by_place.get((metric, controls.get(name), true))
         if control and true != "all":
             line += f" | control {control['set']} {share_cell(control)}"
             apart = gap_text(gaps.get((metric + GAP, name, true)))
@@ -107,9 +113,9 @@ def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:
     ]
 
 
-def duration_lines(rows: list[dict], data: Data) -> list[str]:
+def duration_lines(rows: list[dict], data: DataSettings) -> list[str]:
     """For every set that views cut to pieces: accuracy of the pieces, shortest first, and of whole utterances."""
-    found = {(r["set"], r["class"]): r for r in rows if r["metric"] == "utt_accuracy"}
+    by_place = {(r["set"], r["class"]): r for r in rows if r["metric"] == "utt_accuracy"}
     cuts: dict[tuple[str, ...], list[tuple[float, str]]] = {}
     for name, view in data.views.items():
         if view.seconds:
@@ -121,13 +127,13 @@ def duration_lines(rows: list[dict], data: Data) -> list[str]:
             if len(sets) == 1
             else next((n for n, v in data.views.items() if tuple(v.sets) == sets and not v.seconds), "")
         )
-        for true in dict.fromkeys(c for name, c in found if name in [view for _, view in views] and c != "all"):
+        for true in dict.fromkeys(c for name, c in by_place if name in [view for _, view in views] and c != "all"):
             cells = [
-                f"{seconds:g} s {share_cell(found[name, true])}"
+                f"{seconds:g} s {share_cell(by_place[name, true])}"
                 for seconds, name in sorted(views)
-                if (name, true) in found
+                if (name, true) in by_place
             ]
-            cells += [f"whole {share_cell(found[whole, true])}"] if (whole, true) in found else []
+            cells += [f"whole {share_cell(by_place[whole, true])}"] if (whole, true) in by_place else []
             lines.append(f"duration {'+'.join(sets)} {true} {' | '.join(cells)}")
     return lines
 
@@ -187,28 +193,43 @@ def confusion_lines(rows: list[dict], model_classes: list[str]) -> list[str]:
 
 
 def density_lines(rows: list[dict]) -> list[str]:
+    """Mean log densities of each set and class, a line each."""
+    metrics = shown("likelihood")
     table: dict[tuple[str, str], dict[str, dict]] = {}
-    for r in rows:
-        if r["metric"] in ("loglik", "logp", "logdet", "nll"):
-            table.setdefault((r["set"], r["class"]), {})[r["metric"]] = r
-    return [
-        f"density {name} {true} LogLL {float(m['loglik']['value']):.3f} LogP {float(m['logp']['value']):.3f} "
-        f"LogDet {float(m['logdet']['value']):.3f} NLL {float(m['nll']['value']):.3f} [ {m['loglik']['total']} frames ]"
-        for (name, true), m in table.items()
-        if true != "all" or sum(key[0] == name for key in table) > 2
-    ]
+    for row in rows:
+        if row["metric"] in metrics:
+            table.setdefault((row["set"], row["class"]), {})[row["metric"]] = row
+    lines = []
+    for (name, true), by_metric in table.items():
+        if true != "all" or sum(key[0] == name for key in table) > 2:
+            figures = " ".join(
+                f"{METRICS[m].title} {float(by_metric[m]['value']):.{METRICS[m].digits}f}" for m in metrics
+            )
+            lines.append(f"density {name} {true} {figures} [ {by_metric['loglik']['total']} frames ]")
+    return lines
 
 
 def gaussianity_lines(exp: Path) -> list[str]:
+    """Skewness and kurtosis of the latents, and Mardia's test, a line for each set, classes and part."""
     lines = []
     for r in read_tsv(exp / GAUSSIANITY_TSV):
-        test = (
-            f"Mardia kurtosis z {float(r['mardia_kurt_z']):.1f} p {r['mardia_kurt_p']} skewness p {r['mardia_skew_p']} [ {r['mardia_frames']} frames ]"
-            if r["mardia_kurt_z"]
-            else "Mardia not tested: too few frames for the dims"
+        test = "Mardia not tested: too few frames for the dims"
+        if r["mardia_kurt_z"]:
+            p_values = f"p {r['mardia_kurt_p']} skewness p {r['mardia_skew_p']}"
+            test = f"Mardia kurtosis z {float(r['mardia_kurt_z']):.1f} {p_values} [ {r['mardia_frames']} frames ]"
+        pooled, within = (
+            f"skew {float(r['skew' + ending]):.5f} kurt {float(r['kurt' + ending]):.5f}" for ending in ("", "_within")
         )
         lines.append(
-            f"gaussianity {r['set']} {r['classes']} {r['part']}{r['dim']} skew {float(r['skew']):.5f} kurt {float(r['kurt']):.5f} "
-            f"within-class skew {float(r['skew_within']):.5f} kurt {float(r['kurt_within']):.5f} | {test}"
+            f"gaussianity {r['set']} {r['classes']} {r['part']}{r['dim']} {pooled} within-class {within} | {test}"
         )
     return lines
+
+
+def training_lines(rows: list[dict]) -> list[str]:
+    """How far training and evaluation agree, then what training did, as training.json has it."""
+    of_run = {row["metric"]: row for row in rows if row["metric"] in shown("training") and not row["set"]}
+    agreement = of_run.pop("train_eval_difference")
+    counts = [f"{name} {row['value']}" for name, row in of_run.items() if not name.startswith("training_")]
+    difference = f"{float(agreement['value']):.6f} nats per frame"
+    return [f"train_eval_difference {difference} [ {agreement['total']} frames ]", *counts]

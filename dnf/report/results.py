@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from dnf.decisions import breakdowns
+from dnf.decisions.breakdowns import fisher_summary
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import (
     ACCURACY_TSV,
     AGREEMENT_JSON,
@@ -24,79 +27,192 @@ from dnf.experiment.layout import (
     LEFT_OUT_TSV,
     RESULTS_TSV,
     RESULTS_TXT,
+    SCORES,
     STAGES,
     TRAINING_JSON,
+    run_stage,
 )
 from dnf.experiment.sets import name_of
 from dnf.experiment.stage import read_marker
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.figure_rows import COLUMNS
-from dnf.report.compare import experiments, system_lines
+from dnf.metrics.figures import shown
+from dnf.report import lines
 from dnf.report.detection_lines import detection_lines, warning_lines
-from dnf.report.lines import (
-    accuracy_lines,
-    confusion_lines,
-    correlation_lines,
-    density_lines,
-    duration_lines,
-    fisher_lines,
-    gaussianity_lines,
-    near_tie_lines,
-    open_set_lines,
-    seconds_lines,
-    share_lines,
-    table_lines,
-    training_line,
-)
+from dnf.report.side_by_side import experiments, system_lines
 
 log = logging.getLogger(__name__)
 
-GAUSSIANITY = ("skew", "kurt", "skew_within", "kurt_within", "mardia_kurt_z", "mardia_skew_p", "mardia_kurt_p")
+# ---- results.tsv ---------------------------------------------------------------------------------
+
+WRITTEN_BY = {ACCURACY_TSV: "decide", GAUSSIANITY_TSV: "latents", AGREEMENT_JSON: "latents", TRAINING_JSON: "train"}
+
+
+def accuracy_rows(exp: Path) -> list[dict]:
+    """What stage decide found, of all systems."""
+    return read_tsv(exp / ACCURACY_TSV)
+
+
+def density_rows(exp: Path) -> list[dict]:
+    """Mean log densities of the flow on each set and class."""
+    rows = []
+    for path in sorted(exp.glob(f"{SCORES}/*/{DENSITIES_TSV}")):
+        for densities in read_tsv(path):
+            place = {"system": FLOW, "set": path.parent.name, "class": densities["class"], "total": densities["frames"]}
+            values = densities | {"nll": f"{-float(densities['loglik']):.6f}"}
+            rows += [place | {"metric": metric, "value": values[metric]} for metric in shown("likelihood")]
+    return rows
+
+
+def gaussianity_rows(exp: Path) -> list[dict]:
+    """Moments of the latents, and Mardia's test where there were frames enough."""
+    rows = []
+    for shapes in read_tsv(exp / GAUSSIANITY_TSV):
+        place = {"system": FLOW, "set": shapes["set"], "class": shapes["classes"], "total": shapes["frames"]}
+        for metric in shown("gaussianity"):
+            if shapes[metric]:
+                rows.append(place | {"metric": f"{metric}_{shapes['part']}", "value": shapes[metric]})
+    return rows
+
+
+def agreement_rows(exp: Path) -> list[dict]:
+    """Densities of a sample of training frames in training mode, and how far evaluation is from them."""
+    agreement = json.loads((exp / AGREEMENT_JSON).read_text(encoding="utf-8"))
+    values = {f"training_{name}": agreement[f"training_{name}"] for name in ("nll", "logp", "logdet")}
+    values["train_eval_difference"] = agreement["difference"]
+    return [{"metric": name, "value": f"{value:.6f}", "total": agreement["frames"]} for name, value in values.items()]
+
+
+def training_rows(exp: Path) -> list[dict]:
+    """Counts of training."""
+    counts = json.loads((exp / TRAINING_JSON).read_text(encoding="utf-8"))
+    return [{"metric": name, "value": value} for name, value in counts.items()]
+
+
+SOURCES = (accuracy_rows, density_rows, gaussianity_rows, fisher_summary, agreement_rows, training_rows)
 
 
 def collect(exp: Path) -> list[dict]:
-    """All figures of an experiment as rows of ``results.tsv``; none depends on the clock or the load of the machine."""
-    for name, number in ((ACCURACY_TSV, 7), (GAUSSIANITY_TSV, 4), (AGREEMENT_JSON, 4), (TRAINING_JSON, 3)):
+    """All figures of an experiment as rows of ``results.tsv``; none depends on the clock or the load of the machine.
+
+    Raises:
+        ValueError: a stage that some figures are from has not run.
+    """
+    for name, stage in WRITTEN_BY.items():
         if not (exp / name).is_file():
-            raise ValueError(f"{exp / name}: not there; run stage {number}")
-    rows = read_tsv(exp / ACCURACY_TSV)
-    for path in sorted(exp.glob(f"scores/*/{DENSITIES_TSV}")):
-        for row in read_tsv(path):
-            figures = {name: row[name] for name in ("loglik", "logp", "logdet")} | {
-                "nll": f"{-float(row['loglik']):.6f}"
-            }
-            rows += [
-                {"system": FLOW, "metric": name, "set": path.parent.name, "class": row["class"]}
-                | {"value": value, "total": row["frames"]}
-                for name, value in figures.items()
-            ]
-    for row in read_tsv(exp / GAUSSIANITY_TSV):
-        rows += [
-            {
-                "system": FLOW,
-                "metric": f"{name}_{row['part']}",
-                "set": row["set"],
-                "class": row["classes"],
-                "value": row[name],
-                "total": row["frames"],
-            }
-            for name in GAUSSIANITY
-            if row[name]
-        ]
-    rows += breakdowns.fisher_summary(exp)
-    agreement = json.loads((exp / AGREEMENT_JSON).read_text(encoding="utf-8"))
-    rows += [
-        {"metric": f"training_{name}", "value": f"{agreement[f'training_{name}']:.6f}", "total": agreement["frames"]}
-        for name in ("nll", "logp", "logdet")
-    ]
-    rows.append(
-        {"metric": "train_eval_difference", "value": f"{agreement['difference']:.6f}", "total": agreement["frames"]}
-    )
-    rows += [
-        {"metric": name, "value": value}
-        for name, value in json.loads((exp / TRAINING_JSON).read_text(encoding="utf-8")).items()
-    ]
+            raise ValueError(f"{exp / name}: not there; {run_stage(stage)}")
+    rows = [row for rows_of in SOURCES for row in rows_of(exp)]
     return [{column: str(row.get(column, "")) for column in COLUMNS} for row in rows]
+
+
+# ---- results.txt ---------------------------------------------------------------------------------
+
+
+class Figures(NamedTuple):
+    """What the blocks of results.txt are made from.
+
+    Attributes:
+        exp: folder of the experiment.
+        config: its settings.
+        all_systems: rows of results.tsv.
+        rows: those of the flow.
+        classes: those that the flow decides between; none for a flow that knows no classes.
+    """
+
+    exp: Path
+    config: Config
+    all_systems: list[dict]
+    rows: list[dict]
+    classes: list[str]
+
+    @property
+    def controls(self) -> dict[str, str]:
+        return self.config.data.controls
+
+
+def accuracy_block(figures: Figures) -> list[str]:
+    if not figures.classes:
+        return ["# this flow knows no classes: it gives densities and decides nothing"]
+    return lines.accuracy_lines(figures.rows, figures.controls)
+
+
+def detection_block(figures: Figures) -> list[str]:
+    measured = detection_lines(figures.exp, figures.all_systems, figures.config)
+    return measured + warning_lines(figures.all_systems, figures.controls)
+
+
+def unseen_block(figures: Figures) -> list[str]:
+    return lines.share_lines(figures.rows, set(figures.classes)) if figures.classes else []
+
+
+def confusion_block(figures: Figures) -> list[str]:
+    return lines.confusion_lines(figures.rows, figures.classes) if figures.classes else []
+
+
+def density_block(figures: Figures) -> list[str]:
+    train = name_of(figures.config.data, "train")
+    return lines.training_line(figures.rows, train) + lines.density_lines(figures.rows)
+
+
+# Title, which may name settings, and lines; a block without lines is left out.
+BLOCKS: list[tuple[str, Callable[[Figures], list[str]]]] = [
+    (
+        "accuracy: share decided as the true class by likelihood, as in the notes; 95% interval over speakers "
+        "(Korn & Graubard)",
+        accuracy_block,
+    ),
+    (
+        "all systems side by side, on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as "
+        "in the notes, utt_accuracy_calibrated by posterior under calibrate.priors",
+        lambda figures: system_lines(figures.all_systems),
+    ),
+    (
+        "calibration and detection: Cllr in bits, lower is better (two classes: 1 says nothing), on dev with each "
+        "speaker left out of the fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration of "
+        "the number of frames alone; utt_accuracy_calibrated: by posterior under calibrate.priors",
+        detection_block,
+    ),
+    ("shares decided for classes the model has not seen", unseen_block),
+    (
+        "accuracy of utterances against their duration",
+        lambda figures: lines.duration_lines(figures.rows, figures.config.data),
+    ),
+    (
+        "open set: none of the model's classes; AUC of unseen classes, and shares flagged",
+        lambda figures: lines.open_set_lines(figures.rows),
+    ),
+    (
+        "accuracy of recordings of so many seconds, normalized by themselves, by likelihood (durations.tsv)",
+        lambda figures: lines.seconds_lines(figures.rows),
+    ),
+    (
+        "by speaker (all of them in speakers.tsv) and by expert score",
+        lambda figures: lines.table_lines(figures.exp),
+    ),
+    (
+        "near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances",
+        lambda figures: lines.near_tie_lines(figures.rows),
+    ),
+    (
+        "correlation of the utterances' log-likelihood ratio with expert scores, 95% interval by bootstrap over "
+        "speakers",
+        lambda figures: lines.correlation_lines(figures.rows),
+    ),
+    ("confusion: true class -> decided", confusion_block),
+    (
+        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)",
+        density_block,
+    ),
+    (
+        "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class",
+        lambda figures: lines.gaussianity_lines(figures.exp),
+    ),
+    (
+        "Fisher ratio: variance of the class means over variance within class, mean over dims; x is the input",
+        lambda figures: lines.fisher_lines(figures.rows),
+    ),
+    ("training", lambda figures: lines.training_lines(figures.rows)),
+]
 
 
 def header(exp: Path, config: Config) -> list[str]:
@@ -117,74 +233,21 @@ def header(exp: Path, config: Config) -> list[str]:
 
 def text(exp: Path, rows: list[dict], config: Config) -> str:
     """``results.txt``: one figure a line, each with its counts, so that ``grep`` and ``sort`` can read it."""
-    every_system, rows = rows, [row for row in rows if row["system"] in ("", FLOW)]
-    model_classes = sorted({r["decided"] for r in rows if r["metric"] == "utt_share"})
-    single = {r["metric"]: r["value"] for r in rows if not r["set"]}
-    count = next(r["total"] for r in rows if r["metric"] == "train_eval_difference")
-    accuracy = (
-        accuracy_lines(rows, config.data.controls)
-        if model_classes
-        else ["# this flow knows no classes: it gives densities and decides nothing"]
-    )
-    blocks = {
-        "accuracy: share decided as the true class by likelihood, as in the notes; 95% interval over speakers "
-        "(Korn & Graubard)": accuracy,
-        "all systems side by side, on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as in "
-        "the notes, utt_accuracy_calibrated by posterior under calibrate.priors": system_lines(every_system),
-        "calibration and detection: Cllr in bits, lower is better (two classes: 1 says nothing), on dev with each speaker left out of the "
-        "fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration of the number of frames alone; "
-        "utt_accuracy_calibrated: by posterior under calibrate.priors": [
-            *detection_lines(exp, every_system, config),
-            *warning_lines(every_system, config.data.controls),
-        ],
-        "shares decided for classes the model has not seen": share_lines(rows, set(model_classes))
-        if model_classes
-        else [],
-        "accuracy of utterances against their duration": duration_lines(rows, config.data),
-        "open set: none of the model's classes; AUC of unseen classes, and shares flagged": open_set_lines(rows),
-        "accuracy of recordings of so many seconds, normalized by themselves, by likelihood (durations.tsv)": seconds_lines(
-            rows
-        ),
-        "by speaker (all of them in speakers.tsv) and by expert score": table_lines(exp),
-        f"near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances": near_tie_lines(
-            rows
-        ),
-        "correlation of the utterances' log-likelihood ratio with expert scores, 95% interval by bootstrap over speakers": correlation_lines(
-            rows
-        ),
-        "confusion: true class -> decided": confusion_lines(rows, model_classes) if model_classes else [],
-        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)": [
-            *training_line(rows, name_of(config.data, "train")),
-            *density_lines(rows),
-        ],
-        "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class": gaussianity_lines(
-            exp
-        ),
-        "Fisher ratio: variance of the class means over variance within class, mean over dims; x is the input": fisher_lines(
-            rows
-        ),
-        "training": [
-            f"train_eval_difference {float(single['train_eval_difference']):.6f} nats per frame [ {count} frames ]",
-            *(
-                f"{name} {single[name]}"
-                for name in ("parameters", "frames", "steps", "best_step", "spikes", "restores")
-            ),
-        ],
-    }
-    lines = header(exp, config)
-    for title, body in blocks.items():
-        if body:
-            lines += ["", f"# {title}", *body]
-    return "\n".join(lines) + "\n"
+    of_flow = [row for row in rows if row["system"] in ("", FLOW)]
+    classes = sorted({row["decided"] for row in of_flow if row["metric"] == "utt_share"})
+    figures = Figures(exp, config, rows, of_flow, classes)
+    page = header(exp, config)
+    for title, lines_of in BLOCKS:
+        if block := lines_of(figures):
+            page += ["", f"# {title.format(config=config)}", *block]
+    return "\n".join(page) + "\n"
 
 
 def write(exp: Path) -> None:
     """Write results.tsv and results.txt of an experiment, whole."""
     config, rows = Config.load(exp / CONFIG_YAML), collect(exp)
     write_tsv(exp / RESULTS_TSV, rows, COLUMNS)
-    temporary = exp / "results.txt.tmp"
-    temporary.write_text(text(exp, rows, config), encoding="utf-8")
-    temporary.replace(exp / RESULTS_TXT)
+    replace_file(exp / RESULTS_TXT, text(exp, rows, config).encode())
     log.info("%s", exp / RESULTS_TXT)
 
 

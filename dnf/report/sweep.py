@@ -1,7 +1,7 @@
 """What a sweep over a setting found: figures of its experiments against the value, as a table and as one picture.
 
-``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_beta=0`` and so on. ``python3 -m dnf sweep exp train.beta``
-prints the table and writes ``exp/sweeps/<name>_beta.tsv`` and ``.png``, for every <name> that has such experiments with
+``./run.sh --sweep train.beta=0,1,10`` leaves ``exp/<name>_train.beta=0`` and so on. ``python3 -m dnf sweep exp train.beta``
+prints the table and writes ``exp/sweeps/<name>_train.beta.tsv`` and ``.png``, for every <name> that has such experiments with
 results.
 """
 
@@ -13,20 +13,18 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CONFIG_YAML, RESULTS_TSV, SWEEPS, run_again
+from dnf.experiment.layout import CONFIG_YAML, FLOW, RESULTS_TSV, SWEEPS, run_again
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv, write_tsv
-from dnf.plots.style import STYLE, save
-from dnf.plots.sweep_figure import PANELS, picture
+from dnf.metrics.figures import shown
+from dnf.plots.kinds import drawers
+from dnf.plots.style import write_figures
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("value", "metric", "set", "class", "figure", "low", "high")
-METRICS = tuple(metric for _, _, metrics in PANELS for metric in metrics)
 
 
 def setting(config: Config, key: str) -> str:
@@ -59,12 +57,11 @@ def finished(folder: Path, key: str) -> dict[str, dict[str, Path]]:
         ValueError: no experiment of such a sweep has results.
     """
     found: dict[str, dict[str, Path]] = {}
-    last = key.rsplit(".", 1)[-1]
-    for path in sorted(folder.glob(f"*_{last}=*/results.tsv")):
-        name = path.parent.name.rpartition(f"_{last}=")[0]
+    for path in sorted(folder.glob(f"*_{key}=*/{RESULTS_TSV}")):
+        name = path.parent.name.rpartition(f"_{key}=")[0]
         found.setdefault(name, {})[setting(Config.load(path.parent / CONFIG_YAML), key)] = path.parent
     if not found:
-        raise ValueError(f"{folder}: no experiment *_{last}=* has a results.tsv; run ./run.sh --sweep {key}=V1,V2,...")
+        raise ValueError(f"{folder}: no experiment *_{key}=* has a results.tsv; run ./run.sh --sweep {key}=V1,V2,...")
     return {name: dict(sorted(values.items(), key=lambda item: order(item[0]))) for name, values in found.items()}
 
 
@@ -74,7 +71,7 @@ def rows_of(exp: Path) -> list[dict[str, str]]:
     training = {*config.data.train, name_of(config.data, "train")}
     for row in read_tsv(exp / RESULTS_TSV):
         metric, name, classes = row["metric"], row["set"], row["class"]
-        if metric not in METRICS or name in training or row.get("system") not in (None, "", "dnf"):
+        if metric not in shown("sweep") or name in training or row.get("system") not in (None, "", FLOW):
             continue
         if (
             (metric, name) not in found
@@ -91,7 +88,7 @@ def table(rows: Sequence[dict[str, str]]) -> str:
     values = list(dict.fromkeys(row["value"] for row in rows))
     cells = {(row["metric"], row["set"], row["value"]): f"{float(row['figure']):.4f}" for row in rows}
     lines = [["metric", "set", *values]]
-    for metric in METRICS:
+    for metric in shown("sweep"):
         for name in dict.fromkeys(row["set"] for row in rows if row["metric"] == metric):
             lines.append([metric, name, *(cells.get((metric, name, value), "-") for value in values)])
     return "\n".join(aligned(lines))
@@ -103,20 +100,19 @@ def summarize(folder: Path, key: str) -> list[str]:
     Raises:
         ValueError: an experiment has no figures to compare, or there is none.
     """
-    texts, last = [], key.rsplit(".", 1)[-1]
-    out = folder / SWEEPS
+    texts, out = [], folder / SWEEPS
     for name, values in finished(folder, key).items():
         rows = [{"value": value, **row} for value, exp in values.items() for row in rows_of(exp)]
         dpi = Config.load(next(iter(values.values())) / CONFIG_YAML).plots.dpi
         if not rows:
             raise ValueError(
-                f"{folder}: the experiments {name}_{last}=* have no figures to compare; {run_again('report')}"
+                f"{folder}: the experiments {name}_{key}=* have no figures to compare; {run_again('report')}"
             )
         out.mkdir(exist_ok=True)
-        write_tsv(out / f"{name}_{last}.tsv", rows, COLUMNS)
-        with matplotlib.style.context(["default", STYLE]):
-            path = save(picture(rows, name, key), out / f"{name}_{last}.png", dpi)
-        log.info("%s and .tsv: %d values", path, len(values))
+        write_tsv(out / f"{name}_{key}.tsv", rows, COLUMNS)
+        for draw in drawers("sweep"):
+            write_figures(draw(rows, f"{name}_{key}", name, key), out, dpi)
+        log.info("%s and .png: %d values", out / f"{name}_{key}.tsv", len(values))
         texts.append(f"# {name} against {key}\n{table(rows)}")
     return texts
 

@@ -1,8 +1,8 @@
-"""Stage latents, after the latents: LDA, diagonal GMMs and an MLP on the frames of the flow, scored on the same sets.
+"""Stage latents, after the latents: the baselines on the frames of the flow, scored on the same sets.
 
 Each leaves ``exp/<exp>/baselines/<name>/latents/<set>/`` as the flow leaves ``latents/<set>/``, with log-likelihoods of
-the classes in ``logp`` and 0 in ``logdet``, so that every later stage treats all systems alike. LDA and GMM give
-densities of the vectors as the flow does; the MLP gives them up to a constant common to the classes.
+the classes in ``logp`` and 0 in ``logdet``, so that every later stage treats all systems alike. Their
+log-likelihoods may lack a constant that is common to the classes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from dnf.experiment import entry
 from dnf.experiment.classes import choose_classes, read_classes
@@ -22,27 +21,36 @@ from dnf.experiment.environment import choose_device
 from dnf.experiment.layout import BASELINES, CONFIG_YAML, LATENTS, MODEL_PT
 from dnf.features.windows import Windows
 from dnf.models import checkpoint
-from dnf.models.gaussians import GMM, LDA
-from dnf.models.mlp import MLP
 from dnf.scoring.latent_writer import write_scored, written_whole
 from dnf.scoring.open_sets import each_set, open_sets
-from dnf.training.baselines import FIT, LEAST
+from dnf.training.baselines import fit_baseline, make_baseline
+from dnf.training.baselines.baseline import FEWEST_FRAMES, Baseline
 
 log = logging.getLogger(__name__)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, Config, list[str]]:
+def load_baseline(path: Path, device: torch.device | str = "cpu") -> tuple[Baseline, Config, list[str]]:
     """A baseline in evaluation mode, the settings it was made with and its classes, from its ``model.pt``."""
     content = checkpoint.load(path, device)
     config, classes = from_saved(content["config"]), content["classes"]
-    make = {
-        "lda": lambda: LDA(config.dim, len(classes)),
-        "gmm": lambda: GMM(config.dim, len(classes), config.baselines.gmm_components),
-        "mlp": lambda: MLP(config.dim, len(classes), config.baselines),
-    }
-    model = make[content["system"]]().to(device)
+    model = make_baseline(content["system"], config, len(classes)).to(device)
     model.load_state_dict(content["model"], strict=True)
     return model.eval(), config, classes
+
+
+def fit_systems(exp: Path, train: Windows, dev: Windows, classes: list[str], config: Config) -> dict[str, Baseline]:
+    """Every system of ``baselines.systems``, kept in ``exp/baselines/<name>/model.pt``."""
+    models = {}
+    for name in config.baselines.systems:
+        start = time.monotonic()
+        models[name] = fit_baseline(name, train, dev, classes, config)
+        size = sum(t.numel() for t in models[name].state_dict().values())
+        log.info("%s: %s of %d numbers, made in %.1f s", exp, name, size, time.monotonic() - start)
+        folder = exp / BASELINES / name
+        folder.mkdir(parents=True)
+        content = {"system": name, "model": models[name].state_dict(), "classes": classes}
+        checkpoint.save(folder / MODEL_PT, content | {"config": checkpoint.config_tree(config)})
+    return models
 
 
 def why_none(config: Config, classes: list[str]) -> str | None:
@@ -70,20 +78,12 @@ def main(argv: list[str] | None = None) -> int:
         stores = [opened.stores[name] for name in getattr(config.data, role)]
         roles[role] = Windows(stores, config.splice, config.cmvn, classes, keep_unseen=False, device=device)
         for name, count in roles[role].class_counts(classes).items():
-            if count < LEAST:
+            if count < FEWEST_FRAMES:
                 raise ValueError(
                     f"{args.frames}: class {name} has {count} frames in {role}, too few for baselines; "
                     "add recordings of it, or set baselines.enabled=false"
                 )
-    models = {}
-    for name in config.baselines.systems:
-        start = time.monotonic()
-        models[name] = FIT[name](roles["train"], roles["dev"], classes, config).eval()
-        size = sum(t.numel() for t in models[name].state_dict().values())
-        log.info("%s: %s of %d numbers, made in %.1f s", args.exp, name, size, time.monotonic() - start)
-        (root / name).mkdir(parents=True)
-        content = {"system": name, "model": models[name].state_dict(), "classes": classes}
-        checkpoint.save(root / name / MODEL_PT, content | {"config": checkpoint.config_tree(config)})
+    models = fit_systems(args.exp, roles["train"], roles["dev"], classes, config)
     meta = {"classes": classes, "cond_dim": config.dim}
     with torch.no_grad():
         for set_name, windows, _ in each_set(opened, config, classes, device):

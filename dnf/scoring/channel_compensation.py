@@ -1,5 +1,4 @@
-r"""Channel correction of latents when scoring: centring of each utterance, speaker or set, and nuisance attribute
-projection.
+r"""Channel correction of latents when scoring: centring of each utterance, speaker or set.
 
 **What a shift can do.** With one isotropic variance v for all classes,
 
@@ -35,28 +34,18 @@ a recording is unlike training. S comes from training: of utterances for ``centr
 shrinkage, without which a hundred dims need thousands of speakers. Units are taken as they come; for ``speaker`` and
 ``set`` a decision therefore depends on the other recordings in the set.
 
-**NAP** (nuisance attribute projection: Solomonoff, Campbell & Boardman, "Advances in channel compensation for SVM
-speaker recognition", ICASSP 2005). In the ``nap`` directions N in which speakers of a class differ most in training,
-classes are made not to differ:
-
-    mu_k' = mean + (I - N N^T) (mu_k - mean),
-
-that is, z stays, and the density of those directions becomes that of a class-independent part, like r. Speakers
-differ by voice as well as by microphone, and both are nuisances here.
-
-**What neither can do.** Where each class has one corpus, mu_a - mu_b *contains* the difference of the corpora's
+**What it cannot do.** Where each class has one corpus, mu_a - mu_b *contains* the difference of the corpora's
 channels, and nothing within classes tells that part from the accent. For the same reason there is no adversarial
 training against the corpus here (gradient reversal, Ganin et al., JMLR 2016): a classifier of corpora is a classifier
-of classes, and to fool it is to unlearn them. Against speakers *within* classes it would be sound; NAP is the linear
-case of that, and needs no training.
+of classes, and to fool it is to unlearn them. Against speakers *within* classes it would be sound.
 
-With variances that are not the same for all classes, directions outside W hold evidence too, and both corrections are
-then approximations. Both correct c alone: with ``prior.cond_r``, where r has class means too, the settings are refused.
+With variances that are not the same for all classes, directions outside W hold evidence too, and centring is then an
+approximation. It corrects c alone: with ``prior.cond_r``, where r has class means too, it is refused.
 """
 
 from __future__ import annotations
 
-import copy
+import io
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -66,17 +55,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import CORRECTION_NPZ
-from dnf.experiment.settings import Channel
+from dnf.experiment.settings import ChannelSettings
 from dnf.features.rows import batch_for
 from dnf.features.segments import Segment
 from dnf.features.windows import Windows
 from dnf.models.dnf import DNF
-from dnf.models.prior import ClassPrior
 
 log = logging.getLogger(__name__)
 
-FILE = CORRECTION_NPZ
 SPANNED = 1e-6  # share of the largest difference of class means below which a direction is not one of them
 
 
@@ -130,23 +118,21 @@ class Correction:
     """What ``channel`` does to the latents of one model.
 
     Attributes:
-        centre: unit of centring, or none.
+        centre: unit of centring.
         reference: ``(C,)`` mean latent of a unit, classes weighted alike.
         offset: ``(C,)``, by what the reference differs, between the classes, from the middle of the class means.
         predict: ``(C, C)``, takes the distance of a unit's mean from it to its shift.
-        nuisance: ``(C, nap)`` orthonormal directions.
     """
 
     centre: str
     reference: np.ndarray
     offset: np.ndarray
     predict: np.ndarray
-    nuisance: np.ndarray
 
     @classmethod
     def fit(
         cls,
-        settings: Channel,
+        settings: ChannelSettings,
         prior_means: np.ndarray,
         sums: np.ndarray,
         counts: np.ndarray,
@@ -164,75 +150,45 @@ class Correction:
         Raises:
             ValueError: too few training units to see how those of a class differ.
         """
-        dim = prior_means.shape[1]
-
-        def units(unit: str) -> tuple[np.ndarray, np.ndarray]:
-            names = [(*name, int(k)) for name, k in zip(unit_names(segments, unit), labels)]
-            means, of = unit_means(sums, counts, names)
-            classes = np.empty(len(means), dtype=np.int64)
-            classes[of] = labels
-            if len(means) < len(np.unique(classes)) + 2:
-                raise ValueError(
-                    f"channel: {len(means)} training {unit}s are too few to see how those of a class differ"
-                )
-            return means, classes
-
-        nuisance = np.zeros((dim, 0))
-        if settings.nap:
-            nuisance = np.linalg.eigh(within_covariance(*units("speaker")))[1][:, ::-1][:, : settings.nap].copy()
-        reference, offset, predict = np.zeros(dim), np.zeros(dim), np.zeros((dim, dim))
-        if settings.centre != "none":
-            means, classes = units("utterance" if settings.centre == "utterance" else "speaker")
-            reference = np.mean([means[classes == k].mean(0) for k in np.unique(classes)], 0)
-            covariance = within_covariance(means, classes)
-            inside, outside = class_span(project(prior_means, nuisance))
-            gain = np.linalg.solve(outside.T @ covariance @ outside, outside.T @ covariance @ inside)
-            predict = inside @ gain.T @ outside.T
-            offset = inside @ inside.T @ (reference - prior_means.mean(0))
-        return cls(settings.centre, reference, offset, predict, nuisance)
+        unit = "utterance" if settings.centre == "utterance" else "speaker"
+        names = [(*name, int(k)) for name, k in zip(unit_names(segments, unit), labels)]
+        means, unit_of_segment = unit_means(sums, counts, names)
+        classes = np.empty(len(means), dtype=np.int64)
+        classes[unit_of_segment] = labels
+        if len(means) < len(np.unique(classes)) + 2:
+            raise ValueError(f"channel: {len(means)} training {unit}s are too few to see how those of a class differ")
+        reference = np.mean([means[classes == k].mean(0) for k in np.unique(classes)], 0)
+        covariance = within_covariance(means, classes)
+        inside, outside = class_span(prior_means)
+        gain = np.linalg.solve(outside.T @ covariance @ outside, outside.T @ covariance @ inside)
+        predict = inside @ gain.T @ outside.T
+        offset = inside @ inside.T @ (reference - prior_means.mean(0))
+        return cls(settings.centre, reference, offset, predict)
 
     def save(self, path: Path) -> None:
-        temporary = path.with_name("tmp." + path.name)
-        np.savez(temporary, **vars(self))
-        temporary.replace(path)
+        arrays = io.BytesIO()
+        np.savez(arrays, **vars(self))
+        replace_file(path, arrays.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Correction:
         with np.load(path) as file:
-            return cls(str(file["centre"]), *(file[name] for name in ("reference", "offset", "predict", "nuisance")))
+            return cls(str(file["centre"]), *(file[name] for name in ("reference", "offset", "predict")))
 
-    def prior(self, prior: ClassPrior) -> ClassPrior:
-        """A copy of ``prior`` whose classes do not differ in the nuisance directions."""
-        changed = copy.deepcopy(prior)
-        if self.nuisance.shape[1]:
-            means = project(prior.means.detach().double().cpu().numpy(), self.nuisance)
-            changed.means.data.copy_(torch.from_numpy(means))
-        return changed
-
-    def shifts(self, model: DNF, windows: Windows) -> Tensor | None:
-        """What centring takes from c of each segment ``(G, C)``, on the device; None without centring."""
-        if self.centre == "none":
-            return None
+    def shifts(self, model: DNF, windows: Windows) -> Tensor:
+        """What centring takes from c of each segment ``(G, C)``, on the device."""
         return self.shifts_of(*segment_sums(model, windows), windows.segments(), windows.device)
 
     def shifts_of(
         self, sums: np.ndarray, counts: np.ndarray, segments: Iterable[Segment], device: torch.device
-    ) -> Tensor | None:
+    ) -> Tensor:
         """The same from sums of c ``(G, C)`` and numbers of vectors ``(G,)`` of G segments."""
-        if self.centre == "none":
-            return None
         means, unit = unit_means(sums, counts, unit_names(segments, self.centre))
         return self.shift(means)[torch.from_numpy(unit)].to(device)
 
     def shift(self, means: np.ndarray) -> Tensor:
         """Shift between the classes ``(U, C)`` float32 of units with mean latents ``(U, C)``."""
         return torch.from_numpy(self.offset + (means - self.reference) @ self.predict.T).float()
-
-
-def project(means: np.ndarray, nuisance: np.ndarray) -> np.ndarray:
-    """Class means ``(K, C)`` with the same component along each nuisance direction ``(C, n)``."""
-    apart = means - means.mean(0)
-    return means - apart @ nuisance @ nuisance.T
 
 
 def centred(z: Tensor, shifts: Tensor | None, segment: Tensor) -> Tensor:
@@ -243,15 +199,15 @@ def centred(z: Tensor, shifts: Tensor | None, segment: Tensor) -> Tensor:
     return torch.cat([z[:, : taken.shape[1]] - taken, z[:, taken.shape[1] :]], 1)
 
 
-def load(exp: Path) -> Correction | None:
+def load_correction(exp: Path) -> Correction | None:
     """The correction of an experiment, if it has one."""
-    return Correction.load(exp / FILE) if (exp / FILE).is_file() else None
+    return Correction.load(exp / CORRECTION_NPZ) if (exp / CORRECTION_NPZ).is_file() else None
 
 
-def fit(settings: Channel, model: DNF, train: Windows, exp: Path) -> Correction | None:
+def fit_correction(settings: ChannelSettings, model: DNF, train: Windows, exp: Path) -> Correction | None:
     """The correction that the settings ask for, kept in ``exp/correction.npz``; without any, None and no file."""
-    path = exp / FILE
-    if settings.centre == "none" and not settings.nap:
+    path = exp / CORRECTION_NPZ
+    if settings.centre == "none":
         path.unlink(missing_ok=True)
         return None
     segments = list(train.segments())
@@ -259,13 +215,6 @@ def fit(settings: Channel, model: DNF, train: Windows, exp: Path) -> Correction 
     labels = train.labels(first).cpu().numpy()
     means = model.prior.means.detach().double().cpu().numpy()
     correction = Correction.fit(settings, means, *segment_sums(model, train), segments, labels)
-    before, after = (np.linalg.norm(m - m.mean(0)) for m in (means, project(means, correction.nuisance)))
-    log.info(
-        "%s: centring by %s; %.0f %% of the class means' distance left by %d nuisance directions",
-        path,
-        settings.centre,
-        100 * after / max(before, 1e-12),
-        settings.nap,
-    )
+    log.info("%s: centring by %s", path, settings.centre)
     correction.save(path)
     return correction

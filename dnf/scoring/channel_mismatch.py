@@ -23,8 +23,9 @@ import numpy as np
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import BEST_PT, CHANNEL_JSON
-from dnf.features.fbank import mel_frequencies
+from dnf.features.extractor import make_extractor
 from dnf.features.frame_store import FrameStore
 from dnf.features.rows import evenly_spaced
 
@@ -75,14 +76,20 @@ def statistics(blocks: Iterable[tuple[np.ndarray, np.ndarray]], frequencies: np.
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Attributes: ``distance`` Mahalanobis distance to the nearest set, ``limit`` that of QUANTILE of the training
-    utterances, ``set`` the nearest, ``off`` what is unlike training, in words."""
+class Mismatch:
+    """A recording's channel against those of training.
+
+    Attributes:
+        distance: Mahalanobis distance to the nearest set.
+        limit: that of QUANTILE of the training utterances.
+        set: the nearest.
+        unlike: what is unlike training, in words.
+    """
 
     distance: float
     limit: float
     set: str
-    off: list[str]
+    unlike: list[str]
 
 
 @dataclass(frozen=True)
@@ -112,13 +119,13 @@ class ChannelModel:
     def fit(cls, vectors: np.ndarray, of_set: list[str], speakers: list[str], frequencies: np.ndarray) -> ChannelModel:
         """Fit ``(U, F + 3)`` statistics of utterances with the set and the speaker of each."""
         sets, held_out = sorted(set(of_set)), []
-        names, own = sorted(set(speakers)), np.array(of_set)
+        names, set_of = sorted(set(speakers)), np.array(of_set)
         part = np.array([names.index(s) % FOLDS for s in speakers])
         for fold in range(FOLDS):
             rest = part != fold
-            if set(own[rest]) == set(sets) and not rest.all():
-                held_out.append(distances(vectors[~rest], *gaussian(vectors[rest], own[rest], sets)).min(1))
-        means, precision = gaussian(vectors, own, sets)
+            if set(set_of[rest]) == set(sets) and not rest.all():
+                held_out.append(distances(vectors[~rest], *gaussian(vectors[rest], set_of[rest], sets)).min(1))
+        means, precision = gaussian(vectors, set_of, sets)
         if not held_out:  # a speaker a set: no others to hold against
             held_out.append(distances(vectors, means, precision).min(1))
         low, high = np.quantile(vectors, [TAIL, 1 - TAIL], axis=0)
@@ -126,37 +133,35 @@ class ChannelModel:
         arrays = (array.tolist() for array in (means, precision, low, high))
         return cls(frequencies.tolist(), sets, *arrays, limit, len(vectors))
 
-    def judge(self, vector: np.ndarray) -> Verdict:
+    def compare(self, vector: np.ndarray) -> Mismatch:
         """Hold the statistics ``(F + 3,)`` of a recording against training."""
         gaps = distances(vector[None], np.array(self.means), np.array(self.precision))[0]
         nearest, distance = self.sets[int(gaps.argmin())], float(gaps.min())
-        off = self.named(vector, np.array(self.means)[gaps.argmin()])
-        if distance > self.limit and not off:
-            off = ["long-term spectrum of another shape"]
-        return Verdict(distance, self.limit, nearest, off)
+        unlike = self.named(vector, np.array(self.means)[gaps.argmin()])
+        if distance > self.limit and not unlike:
+            unlike = ["long-term spectrum of another shape"]
+        return Mismatch(distance, self.limit, nearest, unlike)
 
     def named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
         """Which statistics lie outside the range of training, in words; ``mean`` is that of the nearest set."""
         dim, low, high = len(self.frequencies), np.array(self.low), np.array(self.high)
-        lost, below, found = vector[:dim] < low[:dim] - LOST, vector[:dim] < mean[:dim] - EDGE, []
+        lost, below, unlike = vector[:dim] < low[:dim] - LOST, vector[:dim] < mean[:dim] - EDGE, []
         gap, octaves = vector[:dim] - mean[:dim], np.log2(self.frequencies)
         if lost[-1] and below[-1] and not below.all() and steep(gap[::-1], -octaves[::-1], run(below[::-1])):
-            found.append(f"band limited to about {self.frequencies[dim - 1 - run(below[::-1])] / 1000:.1f} kHz")
+            unlike.append(f"band limited to about {self.frequencies[dim - 1 - run(below[::-1])] / 1000:.1f} kHz")
         if lost[0] and below[0] and not below.all() and steep(gap, octaves, run(below)):
-            found.append(f"nothing below about {self.frequencies[run(below)]:.0f} Hz")
+            unlike.append(f"nothing below about {self.frequencies[run(below)]:.0f} Hz")
         for i, name in enumerate(SCALARS, dim):
-            if name == "tilt" and found:  # follows from the missing band
+            if name == "tilt" and unlike:  # follows from the missing band
                 continue
             gap = min(0.0, vector[i] - low[i]) + max(0.0, vector[i] - high[i])
             if abs(gap) > (GAP if name != "tilt" else GAP / 3):
                 title, less, more = NAMES[name]
-                found.append(f"{title} {abs(gap) * DB:.1f} dB {less if gap < 0 else more} than in training")
-        return found
+                unlike.append(f"{title} {abs(gap) * DB:.1f} dB {less if gap < 0 else more} than in training")
+        return unlike
 
     def save(self, path: Path) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        replace_file(path, (json.dumps(asdict(self)) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> ChannelModel:
@@ -177,9 +182,8 @@ def gaussian(vectors: np.ndarray, of_set: np.ndarray, sets: list[str]) -> tuple[
 
     means = np.stack([vectors[of_set == name].mean(0) for name in sets])
     rest = vectors - means[[sets.index(name) for name in of_set]]
-    scale = (
-        rest.std(0) + 1e-3
-    )  # shrinkage is towards equal variances, so nepers and nepers per octave are brought together
+    # Shrinkage is towards equal variances, so nepers and nepers per octave are brought together.
+    scale = rest.std(0) + 1e-3
     precision = LedoitWolf(assume_centered=True).fit(rest / scale).precision_
     return means, precision / np.outer(scale, scale)
 
@@ -222,7 +226,7 @@ def store_vectors(store: FrameStore, classes: list[str], frequencies: np.ndarray
 
 def fit_experiment(frames: Path, config: Config, classes: list[str]) -> ChannelModel:
     """The channels of an experiment's training sets, from their frame stores below ``frames``."""
-    frequencies, vectors, of_set, speakers = mel_frequencies(config.features), [], [], []
+    frequencies, vectors, of_set, speakers = make_extractor(config.features).frequencies, [], [], []
     for name in config.data.train:
         for vector, speaker in store_vectors(FrameStore(frames / name), classes, frequencies):
             vectors.append(vector)

@@ -106,8 +106,8 @@ def fisher_rows(name: str, moments: Moments, of_input: Moments, all_classes: lis
         if len(group) < 2:
             continue
         names, of_z = "+".join(all_classes[k] for k in group), moments.fisher(group)
-        found = {part: of_z[columns] for part, columns in parts(moments.dim, cond_dim).items()}
-        for part, values in (found | {"x": of_input.fisher(group)}).items():
+        of_parts = {part: of_z[columns] for part, columns in parts(moments.dim, cond_dim).items()}
+        for part, values in (of_parts | {"x": of_input.fisher(group)}).items():
             rows += [
                 {"set": name, "classes": names, "part": part, "dim_index": i, "fisher": f"{value:.6g}"}
                 for i, value in enumerate(values.tolist())

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnf.experiment.layout import LATENTS, META_JSON, UTTS_TSV, run_stage
+from dnf.experiment.layout import LATENTS, LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV, run_stage
 
 COUNTS = ("first", "rows")  # columns of utts.tsv that are numbers
 
 
-class Utterances(Sequence):
+class UtteranceRows(Sequence):
     """The rows of ``utts.tsv`` as dicts, made as they are asked for: a dict takes several times what it says."""
 
     def __init__(self, path: Path):
@@ -60,8 +60,8 @@ class Latents(NamedTuple):
         if not (directory / META_JSON).is_file():
             raise ValueError(f"{directory}: no latents; {run_stage('latents')}")
         meta = json.loads((directory / META_JSON).read_text(encoding="utf-8"))
-        arrays = (mapped(directory / f"{name}.npy") for name in ("logp", "logdet"))
-        return cls(meta["classes"], meta["cond_dim"], Utterances(directory / UTTS_TSV), *arrays)
+        arrays = (mapped(directory / name) for name in (LOGP_NPY, LOGDET_NPY))
+        return cls(meta["classes"], meta["cond_dim"], UtteranceRows(directory / UTTS_TSV), *arrays)
 
     def loglik(self, utt: dict) -> np.ndarray:
         """log p(x | k) ``(rows, K)`` float64 of the frames of an utterance, nats."""
@@ -76,15 +76,15 @@ def mapped(path: Path) -> np.ndarray:
 
 def latent_sets(exp: Path) -> list[Path]:
     """``latents/<set>`` of every set that stage latents left, in byte order."""
-    found = sorted(path.parent for path in (exp / LATENTS).glob(f"*/{META_JSON}"))
-    if not found:
-        raise ValueError(f"{exp / 'latents'}: no latents; {run_stage('latents')}")
-    return found
+    directories = sorted(path.parent for path in (exp / LATENTS).glob(f"*/{META_JSON}"))
+    if not directories:
+        raise ValueError(f"{exp / LATENTS}: no latents; {run_stage('latents')}")
+    return directories
 
 
 def utterance_loglik(latents: Latents) -> np.ndarray:
     """Sums over frames of log p(x | k), ``(U, K)`` float64, nats."""
     sums = np.empty((len(latents.utts), len(latents.classes)))
-    for own, utt in zip(sums, latents.utts):
-        own[:] = latents.loglik(utt).sum(0)
+    for row, utt in zip(sums, latents.utts):
+        row[:] = latents.loglik(utt).sum(0)
     return sums

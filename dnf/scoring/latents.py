@@ -5,7 +5,6 @@ The flow runs once over each set; the scores of stage score are sums over what t
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -19,6 +18,7 @@ from dnf.experiment import entry
 from dnf.experiment.classes import read_classes
 from dnf.experiment.config import Config
 from dnf.experiment.environment import choose_device
+from dnf.experiment.files import write_json
 from dnf.experiment.layout import (
     AGREEMENT_JSON,
     BEST_PT,
@@ -65,13 +65,13 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
     figures |= {f"training_{name}": before[name] for name in ("nll", "logp", "logdet")}
     training, evaluation = before["nll"], after["nll"]
     figures |= {"evaluation_nll": evaluation, "difference": evaluation - training}
-    (out / AGREEMENT_JSON).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_json(out / AGREEMENT_JSON, figures)
     log.info(
         "%s: the same %d training frames have NLL %.4f in training and %.4f now", out, len(rows), training, evaluation
     )
     if not abs(evaluation - training) <= limit:
         raise ValueError(
-            f"{out / 'best.pt'}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, "
+            f"{out / BEST_PT}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, "
             f"more than latents.max_difference {limit} nats apart; the features or the code are not those of training: "
             f"{run_again('train')}"
         )
@@ -102,7 +102,6 @@ def write_latents(
         correction: against the channel; what is written are corrected latents and their densities.
     """
     model = trained.model
-    prior = correction.prior(model.prior) if correction else model.prior
     shifts = correction.shifts(model, windows) if correction else None
     true = true_classes(windows, all_classes)
     kept = evenly_spaced(len(windows), save_frames)
@@ -123,7 +122,7 @@ def write_latents(
             means.update(z, segments)
             first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
             z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
-            return prior.of_all(z), change
+            return model.prior.of_all(z), change
 
         write_scored(folder, windows, meta, density, f"latents {out}")
         z_kept.flush()
@@ -148,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
     fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / CHANNEL_JSON)
-    correction = channel_compensation.fit(config.channel, trained.model, train, args.exp)
+    correction = channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)
     del train  # its frames are read again below, and a GPU need not hold them twice
     for path in (args.exp / LATENTS).glob("*"):
         if path.name not in dict(opened.sets):
@@ -161,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
             shutil.rmtree(out, ignore_errors=True)
             continue
         moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames, correction)
-        z, places = (torch.from_numpy(np.load(out / f"{file}.npy", mmap_mode="c")) for file in ("z", "z_rows"))
+        z, places = (torch.from_numpy(np.load(out / file, mmap_mode="c")) for file in (Z_NPY, Z_ROWS_NPY))
         true = true_classes(windows, all_classes)[windows.segment(places)]
         columns, names = parts(moments.dim, trained.config.prior.cond_dim), (all_classes, trained.classes)
         of_z = Kept(true, z.__getitem__, config.latents.mardia_frames)

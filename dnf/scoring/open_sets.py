@@ -53,5 +53,14 @@ def each_set(
             yield name, None, "its sets have no expert scores"
             continue
         pieces = max(1, round(view.seconds / settings.features.frame_shift)) if view.seconds else None
-        windows = Windows(stores, settings.splice, settings.cmvn, classes, True, device, view.scores, pieces)
+        windows = Windows(
+            stores,
+            settings.splice,
+            settings.cmvn,
+            classes,
+            keep_unseen=True,
+            device=device,
+            scores=view.scores,
+            piece_frames=pieces,
+        )
         yield name, windows if len(windows) else None, "" if len(windows) else "no utterance of it is left"

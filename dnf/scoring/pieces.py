@@ -62,7 +62,6 @@ def decide_pieces(
     z = torch.cat([model(windows.gather(part).to(device))[0] for part in rows.split(batch_for(device))])
     prior = model.prior
     if correction:
-        prior = correction.prior(prior)
         dim = prior.cond_dim
         sums = torch.zeros(len(segments), dim, dtype=torch.float64).index_add_(0, piece, z[:, :dim].double().cpu())
         alone = [s._replace(speaker=s.utt) for s in segments]
@@ -81,9 +80,9 @@ def piece_rows(
 
     Frames are read from disk whatever the device, since a duration takes a few utterances of a set.
     """
-    found = []
+    rows = []
     if not trained.config.prior.cond_dim or len(trained.classes) < 2 or not config.latents.duration_frames:
-        return found
+        return rows
     trained.model.eval()
     splice, cmvn, shift = trained.config.splice, trained.config.cmvn, trained.config.features.frame_shift
     if cmvn.scope == "speaker":
@@ -94,8 +93,17 @@ def piece_rows(
         for seconds in config.latents.durations:
             frames = max(1, round(seconds / shift))
             stores = [with_few_utterances(opened.stores[s], frames) for s in view.sets]
-            windows = Windows(stores, splice, cmvn, trained.classes, False, torch.device("cpu"), view.scores, frames)
+            windows = Windows(
+                stores,
+                splice,
+                cmvn,
+                trained.classes,
+                keep_unseen=False,
+                device=torch.device("cpu"),
+                scores=view.scores,
+                piece_frames=frames,
+            )
             if len(windows):
                 for row in decide_pieces(trained, windows, correction, config.latents.duration_frames):
-                    found.append(dict(zip(COLUMNS, (name, f"{seconds:g}", *row))))
-    return found
+                    rows.append(dict(zip(COLUMNS, (name, f"{seconds:g}", *row))))
+    return rows

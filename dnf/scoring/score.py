@@ -30,10 +30,10 @@ def mean_densities(latents: Latents) -> list[dict]:
         rows = slice(utt["first"], utt["first"] + utt["rows"])
         logp = latents.logp[rows].astype(np.float64)
         if utt["class"] in latents.classes:
-            own = logp[:, latents.classes.index(utt["class"])]
+            of_frames = logp[:, latents.classes.index(utt["class"])]
         else:
-            own = np.logaddexp.reduce(logp, axis=1) - np.log(logp.shape[1])
-        figures = np.array([utt["rows"], own.sum(), latents.logdet[rows].astype(np.float64).sum()])
+            of_frames = np.logaddexp.reduce(logp, axis=1) - np.log(logp.shape[1])
+        figures = np.array([utt["rows"], of_frames.sum(), latents.logdet[rows].astype(np.float64).sum()])
         for name in (utt["class"], "all"):
             sums[name] = sums.get(name, 0) + figures
     return [
@@ -57,7 +57,7 @@ def score_rows(latents: Latents) -> Iterator[dict]:
         yield row | {f"mean_{name}": f"{value / utt['rows']:.6f}" for name, value in zip(latents.classes, sums)}
 
 
-def write_scores(latents: Latents, out: Path, frame_scores: bool) -> None:
+def write_scores(latents: Latents, out: Path, *, frame_scores: bool) -> None:
     """Write ``utt_scores.txt``, ``densities.tsv`` and, if asked, ``frame_scores.{ark,scp}`` of one set below ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     write_tsv(out / UTT_SCORES_TXT, score_rows(latents))
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     for directory in latent_sets(args.exp):
         latents = Latents.open(directory)
         out = args.exp / SCORES / directory.name
-        write_scores(latents, out, config.score.frame_scores)
+        write_scores(latents, out, frame_scores=config.score.frame_scores)
         log.info("%s: %d utterances, %d frames", out, len(latents.utts), len(latents.logdet))
     return 0
 

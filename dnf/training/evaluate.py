@@ -18,6 +18,7 @@ def evaluate(
     model: DNF,
     windows: Windows,
     rows: torch.Tensor | None = None,
+    *,
     training: bool = False,
     ranks: Ranks = ALONE,
     log_priors: torch.Tensor | None = None,

@@ -94,8 +94,8 @@ class Watch(threading.Thread):
         try:
             self.store.add(f"beat/{self.meeting.node}", 1)
             for node in self.others:
-                if self.store.check([f"causes/{node}"]) and self.told(node).first_hand:
-                    return self.told(node)
+                if self.store.check([f"causes/{node}"]) and self.cause_of(node).first_hand:
+                    return self.cause_of(node)
                 beat, now = self.store.add(f"beat/{node}", 0), time.monotonic()
                 if beat != self.seen[node][0]:
                     self.seen[node] = beat, now
@@ -105,7 +105,8 @@ class Watch(threading.Thread):
             return Cause(KILLED, sys.maxsize, HOST_GONE)
         return None
 
-    def told(self, node: int) -> Cause:
+    def cause_of(self, node: int) -> Cause:
+        """What a node gives as the cause of the failure."""
         return min(Cause(*cause) for cause in json.loads(self.store.get(f"causes/{node}")))
 
     def stop(self) -> None:
@@ -122,7 +123,7 @@ class Watch(threading.Thread):
             while waiting and time.monotonic() < end and not (self.meeting.node > 1 and min(causes).first_hand):
                 for node in [node for node in waiting if self.store.check([f"causes/{node}"])]:
                     waiting.remove(node)
-                    causes.append(self.told(node))
+                    causes.append(self.cause_of(node))
                 time.sleep(0.1)
             if waiting and not min(causes).first_hand:
                 nodes = " ".join(map(str, sorted(waiting)))
@@ -146,10 +147,10 @@ class Watch(threading.Thread):
 def launch(command: list[str], gpus: int, meeting: Meeting | None, watch: Watch | None) -> list[Cause]:
     """Run ``python3 -m COMMAND`` as ``gpus`` ranks of this node, to the end; why they failed, if they did."""
     nodes = meeting.nodes if meeting else 1
-    own = meeting.own if meeting else LOOPBACK
+    address = meeting.address if meeting else LOOPBACK
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")  # seconds from TERM to KILL
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // gpus)))
-    interface = interface_of(own)
+    interface = interface_of(address)
     if interface:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     settings = LaunchConfig(
@@ -161,7 +162,7 @@ def launch(command: list[str], gpus: int, meeting: Meeting | None, watch: Watch 
         rdzv_endpoint=f"{meeting.host}:{meeting.port}" if meeting else f"{LOOPBACK}:0",
         rdzv_configs={"is_host": not meeting, "timeout": 60, "read_timeout": 60},
         max_restarts=0,
-        local_addr=own,
+        local_addr=address,
     )
     try:
         elastic_launch(settings, sys.executable)("-m", *command)
@@ -204,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
         cause = min(causes) if causes else None
     else:
         with meet(args.exp, args.node, settings.num_nodes, args.patience) as meeting:
-            log.info("node %d of %d is %s", args.node, settings.num_nodes, meeting.own)
+            log.info("node %d of %d is %s", args.node, settings.num_nodes, meeting.address)
             cause = launch_among(args.command, settings.num_gpus, meeting)
     if cause:
         print(file=sys.stderr)  # ends the line of a progress bar

@@ -58,15 +58,15 @@ def backward(
             fraction, the mean over the ranks is the mean over the batch, however unequal their shares.
     """
     count = count or len(rows)
-    own = loss if isinstance(loss, Loss) else loss.module
+    inner = loss if isinstance(loss, Loss) else loss.module
     parts, sums, of_batch = rows.split(micro_batch), {}, None
-    with tf32(own.precision):
-        if own.objective and own.objective.looks:
+    with tf32(inner.precision):
+        if inner.objective and inner.objective.looks:
             with torch.no_grad():
-                each = ((own.latents(windows.gather(part))[0], windows.labels(part)) for part in parts)
-                of_batch = own.objective.look(own.model.prior, each)
+                each = ((inner.latents(windows.gather(part))[0], windows.labels(part)) for part in parts)
+                of_batch = inner.objective.look(inner.model.prior, each)
         for n, part in enumerate(parts, 1):
-            with contextlib.nullcontext() if loss is own or n == len(parts) else loss.no_sync():
+            with contextlib.nullcontext() if loss is inner or n == len(parts) else loss.no_sync():
                 value, figures = loss(windows.gather(part), windows.labels(part), of_batch)
                 (value / count).backward()
             sums = {name: sums.get(name, 0.0) + figure for name, figure in figures.items()}

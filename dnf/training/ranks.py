@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dnf.experiment import entry
+from dnf.experiment.files import replace_file
 
 TIMEOUT = timedelta(minutes=5)  # of one exchange; dead ranks are seen at once, this is for ranks that stand still
 PR_SET_PDEATHSIG = 1
@@ -89,7 +90,7 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join(device: torch.device) -> Ranks:
+def join_ranks(device: torch.device) -> Ranks:
     """The rank that ``dnf.training.launch`` started this process as, its process group open; else the only one.
 
     A rank ends when its launcher does: nobody else would end it, and it would go on writing checkpoints.
@@ -150,9 +151,7 @@ def recorded(main: Callable[[], int]) -> Callable[[], int]:
                 traceback.print_exc()
             text = entry.describe(error) if users else f"{type(error).__name__}: {entry.describe(error)}"
             extra = {"timestamp": str(int(time.time())), "lost": lost}
-            temporary = Path(file + ".tmp")
-            temporary.write_text(json.dumps({"message": {"message": text, "extraInfo": extra}}), encoding="utf-8")
-            temporary.replace(file)
+            replace_file(Path(file), json.dumps({"message": {"message": text, "extraInfo": extra}}))
             os._exit(1)  # an orderly end would wait for the other ranks
 
     return rank_main

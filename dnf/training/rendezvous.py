@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import os
 import socket
 import struct
 import time
@@ -25,6 +24,7 @@ from typing import NamedTuple
 
 from torch.distributed import DistError, TCPStore
 
+from dnf.experiment.files import replace_file
 from dnf.experiment.layout import RENDEZVOUS_JSON
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Meeting(NamedTuple):
         run: number of the meeting.
         node, nodes: which of how many this is, from 1.
         host, port: where the store is.
-        own: this node's address for the others.
+        address: this node's, for the others.
         store: this node's connection to the store, the store itself on node 1.
     """
 
@@ -53,7 +53,7 @@ class Meeting(NamedTuple):
     nodes: int
     host: str
     port: int
-    own: str
+    address: str
     store: TCPStore
 
     def connect(self) -> TCPStore:
@@ -71,20 +71,20 @@ def machine() -> str:
 
 def interfaces() -> dict[str, str]:
     """IPv4 address of every interface that has one, by its name."""
-    found = {}
+    addresses = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         for _, name in socket.if_nameindex():
             try:
                 answer = fcntl.ioctl(asking.fileno(), SIOCGIFADDR, struct.pack("256s", name.encode()))
             except OSError:  # it has none
                 continue
-            found[name] = socket.inet_ntoa(answer[20:24])
-    return found
+            addresses[name] = socket.inet_ntoa(answer[20:24])
+    return addresses
 
 
 def interface_of(address: str) -> str | None:
     """Name of the interface with an address."""
-    return next((name for name, of in interfaces().items() if of == address), None)
+    return next((name for name, known in interfaces().items() if known == address), None)
 
 
 def address_towards(host: str) -> str:
@@ -121,10 +121,8 @@ def receive(store: TCPStore, file: Path, nodes: int, patience: float) -> Meeting
     run = uuid.uuid4().hex
     store.set(f"run/{run}", "")
     outside = sorted(address for address in set(interfaces().values()) if not address.startswith("127."))
-    temporary = file.with_name(file.name + ".tmp")
     call = {"run": run, "addresses": outside, "port": store.port, "machine": machine()}
-    temporary.write_text(json.dumps(call) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
+    replace_file(file, json.dumps(call) + "\n")
     missing = set(range(2, nodes + 1))
 
     def all_came() -> bool:
@@ -133,30 +131,32 @@ def receive(store: TCPStore, file: Path, nodes: int, patience: float) -> Meeting
 
     wait(all_came, patience, lambda: f"nodes {' '.join(map(str, sorted(missing)))} of {nodes} have not come")
     came = [json.loads(store.get(f"node/{node}")) for node in range(2, nodes + 1)]
-    far = [of["reached"] for of in came if of["machine"] != machine()]
-    own = far[0] if far else LOOPBACK
-    store.set("go", own)
-    return Meeting(run, 1, nodes, LOOPBACK, store.port, own, store)
+    far = [answer["reached"] for answer in came if answer["machine"] != machine()]
+    address = far[0] if far else LOOPBACK
+    store.set("go", address)
+    return Meeting(run, 1, nodes, LOOPBACK, store.port, address, store)
 
 
 def visit(file: Path, node: int, nodes: int, patience: float) -> Meeting:
     """The part of the other nodes: find the store of node 1, say that they are there, wait for its word."""
-    found: list[tuple[str, str, TCPStore]] = []
+    meetings: list[tuple[str, str, TCPStore]] = []
 
     def told_to_go() -> bool:
         try:
-            if found and found[0][2].check(["go"]):
+            if meetings and meetings[0][2].check(["go"]):
                 return True
-            if not found or not found[0][2].check([f"node/{node}"]):
-                found[:] = find(file, node)
+            if not meetings or not meetings[0][2].check([f"node/{node}"]):
+                meetings[:] = find(file, node)
         except DistError:  # node 1 went away; it may come back with another number
-            found.clear()
+            meetings.clear()
         return False
 
     wait(
-        told_to_go, patience, lambda: f"node 1 of {nodes} {'waits for others' if found else f'is not found by {file}'}"
+        told_to_go,
+        patience,
+        lambda: f"node 1 of {nodes} {'waits for others' if meetings else f'is not found by {file}'}",
     )
-    run, host, store = found[0]
+    run, host, store = meetings[0]
     first = store.get("go").decode()
     return Meeting(run, node, nodes, host, store.port, LOOPBACK if first == LOOPBACK else address_towards(first), store)
 
@@ -184,12 +184,12 @@ def find(file: Path, node: int) -> list[tuple[str, str, TCPStore]]:
 
 def wait(done: Callable[[], bool], patience: float, what: Callable[[], str]) -> None:
     """Until ``done``; says once a minute what it waits for, and raises ``ValueError`` with it when patience ends."""
-    began = told = time.monotonic()
+    began = last_said = time.monotonic()
     while not done():
         now = time.monotonic()
         if now - began > patience:
             raise ValueError(f"gave up after {patience:.0f} s: {what()}; see their logs, or lower train.num_nodes")
-        if now - told > 60:
+        if now - last_said > 60:
             log.info("waiting since %.0f s: %s", now - began, what())
-            told = now
+            last_said = now
         time.sleep(PAUSE)

@@ -20,9 +20,9 @@ class Sampler:
         counts: training vectors of each class; there are N in all.
         rows_of_class: the n-th vectors of a class, ``(class id, (B,)) -> (B,)``, as rows 0 .. N - 1.
         batch_size: vectors a batch; what is left over at the end of an epoch is left out of it.
+        seed: of the whole sequence.
         balanced: each class fills the same share of an epoch. Within one, a vector of a class comes k or k + 1 times, or
             not at all where the class has more than its share.
-        seed: of the whole sequence.
         device: where the rows are worked out and left.
     """
 
@@ -31,8 +31,9 @@ class Sampler:
         counts: Sequence[int],
         rows_of_class: Callable[[int, Tensor], Tensor],
         batch_size: int,
-        balanced: bool,
         seed: int,
+        *,
+        balanced: bool,
         device: torch.device = torch.device("cpu"),
     ):
         self.total, self.counts, self.rows_of_class = sum(counts), list(counts), rows_of_class
@@ -40,7 +41,7 @@ class Sampler:
         self.batch_size = min(batch_size, self.total)
         self.steps_per_epoch = self.total // self.batch_size
         self.present = [k for k, count in enumerate(counts) if count]
-        self.share = -(-self.total // len(self.present))
+        self.class_vectors = -(-self.total // len(self.present))
         self._block: tuple[tuple, tuple[Tensor, ...]] = (), ()
 
     def batch(self, step: int, ranks: Ranks = ALONE) -> Tensor:
@@ -61,16 +62,18 @@ class Sampler:
         seed = self.seed * 1_000_003 + epoch
         if not self.balanced:
             return permute(index, self.total, seed)
-        drawn = permute(index, self.share * len(self.present), seed)
+        drawn = permute(index, self.class_vectors * len(self.present), seed)
         rows = torch.empty_like(drawn)
         for place, label in enumerate(self.present):
-            mine = drawn // self.share == place
-            nth = permute(drawn[mine] % self.share % self.counts[label], self.counts[label], seed * 1_000_003 + label)
+            mine = drawn // self.class_vectors == place
+            nth = permute(
+                drawn[mine] % self.class_vectors % self.counts[label], self.counts[label], seed * 1_000_003 + label
+            )
             rows[mine] = self.rows_of_class(label, nth)
         return rows
 
 
-def class_shares(counts: Sequence[int], balanced: bool) -> Tensor:
+def class_shares(counts: Sequence[int], *, balanced: bool) -> Tensor:
     """Shares ``(K,)`` float64 that classes of ``counts`` vectors have in training batches; 0 for a class without any."""
     of_each = torch.tensor(counts, dtype=torch.float64)
     of_each = (of_each > 0).double() if balanced else of_each

@@ -23,7 +23,7 @@ from dnf.features.frame_store import FrameStore, check_speakers
 from dnf.features.windows import Windows
 from dnf.models import checkpoint
 from dnf.training.history import History, NoHistory
-from dnf.training.ranks import Ranks, join, leave, recorded
+from dnf.training.ranks import Ranks, join_ranks, leave, recorded
 from dnf.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = entry.model_parser(__spec__, __doc__)
     parser.add_argument("--restart", action="store_true", help="train from scratch although there is a last.pt")
     args = parser.parse_args(argv)
-    config, ranks = Config.load(args.exp / CONFIG_YAML), join(choose_device(args.device))
+    config, ranks = Config.load(args.exp / CONFIG_YAML), join_ranks(choose_device(args.device))
     classes = choose_classes(read_classes(args.classes), config.data.classes, args.classes)
     trainer = make_trainer(args.frames, args.exp, config, classes, ranks)
     last = args.exp / LAST_PT

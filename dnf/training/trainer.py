@@ -50,8 +50,8 @@ def learning_rate(step: int, total: int, settings: Train) -> float:
 def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
     """About ``count`` rows of ``windows``, evenly spaced within each class and as many of each."""
     present = [k for k, n in enumerate(counts) if n]
-    share = -(-count // len(present))
-    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], share)) for k in present])
+    per_class = -(-count // len(present))
+    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], per_class)) for k in present])
 
 
 class Trainer:
@@ -69,52 +69,72 @@ class Trainer:
         self, train: Windows, dev: Windows, config: Config, classes: list[str], out: Path, ranks: Ranks = ALONE
     ):
         self.train, self.dev, self.config, self.classes, self.out = train, dev, config, classes, out
-        self.device, self.ranks = train.device, ranks
-        settings = config.train
+        self.device, self.ranks, settings = train.device, ranks, config.train
         counts = list(train.class_counts(classes).values())
-        balanced = settings.sampling == "balanced"
-        self.sampler = Sampler(counts, train.rows_of_class, settings.batch_size, balanced, config.seed, train.home)
-        if self.sampler.batch_size < settings.batch_size:
-            log.warning(
-                "train.batch_size %d is more than the %d training frames; using all of them",
-                settings.batch_size,
-                len(train),
-            )
-        if self.sampler.batch_size < ranks.size:
-            raise ValueError(
-                f"{out}: a batch of {self.sampler.batch_size} frames leaves some of {ranks.size} processes without "
-                "any; lower train.num_gpus or train.num_nodes"
-            )
+        self.sampler = self._make_sampler(counts)
         self.total_steps = settings.steps or settings.epochs * self.sampler.steps_per_epoch
         self.eval_steps = settings.eval_steps or self.sampler.steps_per_epoch
-        self.micro_batch = settings.micro_batch or (
-            CPU_MICRO_BATCH if self.device.type == "cpu" else settings.batch_size
-        )
-        torch.manual_seed(config.seed)
-        self.model = DNF.from_config(config, len(classes)).to(self.device)
-        self.model.standardize.set(*train.global_normalization())
+        at_once = CPU_MICRO_BATCH if self.device.type == "cpu" else settings.batch_size
+        self.micro_batch = settings.micro_batch or at_once
+        self.model = self._make_model(counts)
         self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
-        first = of_each_class(train, counts, AGREEMENT_FRAMES)
-        self.model.init_means(train.gather(first), train.labels(first))
         self.objective = Objective(config, counts, ranks)
         self.precision = acceleration.choose(settings.precision, self.device)
         self.loss = Loss(self.model, self.objective, self.precision)
-        frames = self.total_steps * self.sampler.batch_size // ranks.size
-        self.compiled = compiles(settings.compile, self.device, self.objective, self.model, frames)
-        if self.compiled:
-            captured = self.device.type == "cuda" and ranks.size == 1 and self.micro_batch >= self.sampler.batch_size
-            self.loss.compile(mode="reduce-overhead" if captured else None)
+        self.compiled = self._compile()
         self.parallel = ranks.wrap(self.loss)
-        # 0 is no likelier place for a mean than any other
-        of_prior = {"params": list(self.model.prior.parameters()), "weight_decay": 0.0}
-        of_flow = {"params": list(self.model.flow.parameters()), "weight_decay": settings.weight_decay}
-        self.optimizer = torch.optim.AdamW([of_flow, of_prior], lr=settings.lr, fused=True)
+        self.optimizer = self._make_optimizer()
         self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
         self.monitor = SpikeMonitor(settings.spike_factor)
         self.step, self.restores, self.lr_scale = 0, 0, 1.0
         self.pending: list[tuple[float, dict[str, Tensor]]] = []  # learning rate and figures of steps nobody looked at
         self.best, self.best_step = math.inf, 0
         self.last_good = self.state()
+
+    def _make_sampler(self, counts: list[int]) -> Sampler:
+        """Batches of training vectors, of which the classes have ``counts``."""
+        settings, train = self.config.train, self.train
+        balanced = settings.sampling == "balanced"
+        sampler = Sampler(
+            counts, train.rows_of_class, settings.batch_size, self.config.seed, balanced=balanced, device=train.home
+        )
+        if sampler.batch_size < settings.batch_size:
+            log.warning(
+                "train.batch_size %d is more than the %d training frames; using all of them",
+                settings.batch_size,
+                len(train),
+            )
+        if sampler.batch_size < self.ranks.size:
+            raise ValueError(
+                f"{self.out}: a batch of {sampler.batch_size} frames leaves some of {self.ranks.size} processes without "
+                "any; lower train.num_gpus or train.num_nodes"
+            )
+        return sampler
+
+    def _make_model(self, counts: list[int]) -> DNF:
+        """A new model, its first layer and class means those of training vectors."""
+        torch.manual_seed(self.config.seed)
+        model = DNF.from_config(self.config, len(self.classes)).to(self.device)
+        model.standardize.set(*self.train.global_normalization())
+        rows = of_each_class(self.train, counts, AGREEMENT_FRAMES)
+        model.init_means(self.train.gather(rows), self.train.labels(rows))
+        return model
+
+    def _compile(self) -> bool:
+        """Compile the loss where it is worth it, and say whether it is."""
+        frames = self.total_steps * self.sampler.batch_size // self.ranks.size
+        wanted = compiles(self.config.train.compile, self.device, self.objective, self.model, frames)
+        if wanted:
+            whole = self.ranks.size == 1 and self.micro_batch >= self.sampler.batch_size
+            self.loss.compile(mode="reduce-overhead" if whole and self.device.type == "cuda" else None)
+        return wanted
+
+    def _make_optimizer(self) -> torch.optim.AdamW:
+        """AdamW without weight decay of the prior: 0 is no likelier place for a mean than any other."""
+        settings = self.config.train
+        of_prior = {"params": list(self.model.prior.parameters()), "weight_decay": 0.0}
+        of_flow = {"params": list(self.model.flow.parameters()), "weight_decay": settings.weight_decay}
+        return torch.optim.AdamW([of_flow, of_prior], lr=settings.lr, fused=True)
 
     def state(self) -> dict:
         """All that the rest of the run depends on, as tensors and plain values."""
@@ -155,6 +175,7 @@ class Trainer:
         windows = at_step(self.train, self.config, self.step)
         mean = backward(self.parallel, windows, rows, self.micro_batch, count)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.grad_clip)
+        # a protocol of torch's fused optimizers: without a word to the processor, no step where it is 1
         self.optimizer.found_inf = (~norm.isfinite()).float()
         self.optimizer.step()
         self.pending.append((rate, mean | {"grad_norm": norm.double()}))

@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from recipe_runs import environment
+from recipe_runs import ROOT, environment
 
-from benchmarks import parts, peers, profiling, rows, table
+from benchmarks import ours, parts, peers, profiling, rows, table
 from benchmarks.masked import MaskedRealNVP
 from benchmarks.timing import Watch, multiply_adds, passes, spread
 from dnf.experiment.settings import Flow
-from dnf.models.flows import RealNVP
+from dnf.models.flows.realnvp import RealNVP
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 
 
 def flow_settings(mask: str = "halves", nets: str = "two", blocks: int = 4) -> Flow:
-    return Flow(blocks, 7, 2, "relu", mask, nets, 1.5)
+    return Flow("realnvp", blocks, 7, 2, "relu", mask, nets, 1.5)
 
 
 def randomize(module: torch.nn.Module, seed: int) -> None:
@@ -51,14 +50,24 @@ def test_the_notes_way_computes_what_split_halves_do(mask, dim):
     x = torch.randn(50, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     assert (masked(x)[0] - split(x)[0]).abs().max() > 0.1
     embed(split, masked)
-    for ours, theirs in zip(split(x), masked(x)):
-        torch.testing.assert_close(theirs, ours, rtol=1e-12, atol=1e-12)
+    for of_split, of_masked in zip(split(x), masked(x)):
+        torch.testing.assert_close(of_masked, of_split, rtol=1e-12, atol=1e-12)
     assert (split(x)[0] - x).abs().max() > 0.5
 
 
 def test_the_notes_way_is_one_of_two_networks():
     with pytest.raises(ValueError, match="flow.nets: two, not one"):
         MaskedRealNVP(4, flow_settings(nets="one"))
+
+
+def test_the_notes_way_is_what_its_row_trains(tmp_path):
+    store, config = (
+        ours.make_store(tmp_path / "train", 3000, 40),
+        ours.settings(0, 8, 100, "prior.cond_dim=40", "flow.nets=two"),
+    )
+    windows = ours.open_windows(store, config, CPU)
+    for masked, family in ((True, MaskedRealNVP), (False, RealNVP)):
+        assert type(ours.make_trainer(windows, config, masked=masked).model.flow) is family
 
 
 def test_multiply_adds_are_those_of_the_weights():
@@ -77,11 +86,11 @@ def test_peers_have_our_sizes(name):
     if package not in peers.available()[0]:
         pytest.skip(f"{package} is not there; benchmarks/run.sh installs it")
     settings, x = flow_settings(nets="one"), torch.randn(10, 6)
-    ours = RealNVP(6, settings)
+    reference = RealNVP(6, settings)
     flow, density = peers.PEERS[name][1](6, settings)
     randomize(flow, 1)
     permutations = settings.blocks * 6 * 6 if "AllInOne" in name else 0  # FrEIA's are matrix products
-    expected, forward = passes(ours, lambda x: ours(x)[1], x)[0], passes(flow, density, x)[0]
+    expected, forward = passes(reference, lambda x: reference(x)[1], x)[0], passes(flow, density, x)[0]
     assert forward == expected + permutations
     density(x).mean().backward()
     assert all(p.grad is not None for p in flow.parameters() if p.requires_grad)

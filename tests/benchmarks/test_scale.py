@@ -1,11 +1,10 @@
 """The scale benchmark: what it takes for stage 1's work is what stage 2 reads, and its table has a row a stage."""
 
 import importlib.util
-from pathlib import Path
+
+from recipe_runs import ROOT
 
 from dnf.features.frame_store import FrameStore
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_simulated_features_are_taken_by_stage_2(tmp_path, capsys):
@@ -17,7 +16,7 @@ def test_simulated_features_are_taken_by_stage_2(tmp_path, capsys):
     head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in rows] == [["29600", "frames"], ["100000", "frames"]]
     assert float(rows[0][head.index("relative")]) == 1 and float(rows[1][head.index("relative")]) < 1
-    store = FrameStore(work / "100000" / "exp" / "frames" / "corpus" / "train")
+    store = FrameStore(work / "100000" / "exp" / "frames" / "own" / "corpus" / "train")
     assert store.frames.shape == (90000, 40) and len(store.centres) == 900 * 80
     assert len(store.utterances) == 900 and len(set(store.speakers)) == 46 and set(store.classes) == {"high", "low"}
     assert (store.frames[:100] == store.frames[8400:8500]).all()  # copies of the same source

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from recipe_runs import ROOT
 
 from dnf.data.datadir import main
-from dnf.data.edit import combine, cut, fix, split, subset
+from dnf.data.fix import fix
 from dnf.data.kaldi_files import read_table, write_table
-from dnf.data.validate import check_disjoint, validate
+from dnf.data.validate import validate
 
-ROOT = Path(__file__).resolve().parents[2]
 # Utterances by speaker; sorted, and the second speaker's id begins with the first's.
 SPEAKERS = {"a01": ["a01-1", "a01-2", "a01-3"], "a011": ["a011-1"], "b02": ["b02-1", "b02-2"], "c03": ["c03-1"]}
 CLASSES = {"a01": "en", "a011": "en", "b02": "zh_cn", "c03": "zh_cn"}
@@ -281,7 +281,7 @@ def test_violations_end_the_command(whole, number):
     violate(whole, name, old, new)
     done = command("validate", whole)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("datadir.py: ") and done.stderr.count("\n") == 1 and message in done.stderr
+    assert done.stderr.startswith("dnf datadir: ") and done.stderr.count("\n") == 1 and message in done.stderr
 
 
 @pytest.mark.parametrize("name", ["utt2spk", "spk2utt", "text"])
@@ -572,220 +572,14 @@ def test_fix_does_not_guess(whole, name, old, new, message):
         fix(whole)
 
 
-def parts_of(folder):
-    return [folder / str(n) for n in range(1, len([p for p in folder.iterdir() if p.is_dir()]) + 1)]
-
-
-@pytest.mark.parametrize("count, sizes", [(1, [7]), (2, [3, 4]), (3, [3, 1, 3]), (4, [3, 1, 2, 1])])
-def test_split_by_speaker(data, count, sizes):
-    folder = split(data, count)
-    assert folder == data / f"split{count}"
-    parts = parts_of(folder)
-    assert [validate(part).utterances for part in parts] == sizes
-    assert all(kaldi_accepts(part) for part in parts)
-    check_disjoint(parts)
-    for name in ("utt2spk", "feats.scp", "utt2score", "cmvn.scp", "spk2utt", "utt2class"):
-        pieces = [(part / name).read_text() for part in parts if (part / name).exists()]
-        assert "".join(pieces) == (data / name).read_text()
-    ids = [record["id"] for part in parts for record in load(part / "supervisions.jsonl.gz")]
-    assert ids == [u for u, _ in UTTERANCES]
-
-
-def test_split_by_utterance(data):
-    parts = parts_of(split(data, 7, per_utt=True))
-    assert parts[0].parent == data / "split7utt"
-    assert [list(read_table(part / "utt2spk")) for part in parts] == [[u] for u, _ in UTTERANCES]
-    assert all(validate(part).recordings == 1 for part in parts)
-
-
-def test_split_is_made_once(whole):
-    def times():
-        return {path: path.stat().st_mtime_ns for path in (whole / "split2").rglob("*")}
-
-    assert command("split", whole, 2).returncode == 0
-    before = times()
-    assert command("split", whole, 2).returncode == 0
-    assert times() == before
-    edit(whole, "utt2dur", "a01-1 1.5", "a01-1 1.6")
-    split(whole, 2)
-    assert times() != before
-    assert read_table(whole / "split2/1/utt2dur")["a01-1"] == "1.6"
-    (whole / "cmvn.scp").unlink()
-    split(whole, 2)
-    assert not (whole / "split2/1/cmvn.scp").exists()
-    assert sorted(path.name for path in whole.iterdir() if path.is_dir()) == ["split2"]
-
-
-@pytest.mark.parametrize("arguments", [[5], [0], [8, "--per-utt"]])
-def test_split_into_too_many(whole, arguments):
-    done = command("split", whole, *arguments)
-    assert done.returncode == 1 and "ask for 1 to" in done.stderr
-    assert not [path for path in whole.iterdir() if path.is_dir()]
-
-
-def test_cut_is_even_and_never_empty():
-    for sizes, parts in (([1] * 10, 3), ([100, 1, 1, 1], 3), ([1, 1, 1, 100], 3), ([5, 1, 5, 1, 5, 1], 3)):
-        runs = cut(sizes, parts)
-        assert [at for run in runs for at in run] == list(range(len(sizes))) and all(len(run) for run in runs)
-    assert [len(run) for run in cut([1] * 10, 3)] == [3, 4, 3]
-    assert [len(run) for run in cut([5, 1, 5, 1, 5, 1], 3)] == [2, 2, 2]
-
-
-def test_subset_of_a_set_that_has_recordings_only_in_its_manifest(segmented):
-    for name in ("wav.scp", "segments", "reco2dur"):
-        (segmented / name).unlink()
-    subset(segmented, segmented.parent / "part", spk_list=["b02"])
-    assert [record["id"] for record in load(segmented.parent / "part/recordings.jsonl.gz")] == ["b02-rec"]
-
-
-def files(folder, **lists):
-    """Writes lists of ids; paths by name."""
-    for name, ids in lists.items():
-        (folder / name).write_text("".join(i + "\n" for i in ids))
-    return {name: str(folder / name) for name in lists}
-
-
-@pytest.mark.parametrize(
-    "options, chosen",
-    [
-        (["--speakers", "2"], ["a01-1", "a01-2", "a01-3", "b02-1", "b02-2"]),
-        (["--utterances", "3"], ["a01-1", "a01-3", "b02-1"]),
-        (["--utt-list", "utts"], ["a011-1", "c03-1"]),
-        (["--spk-list", "spks"], ["b02-1", "b02-2", "c03-1"]),
-        (["--classes", "en"], ["a01-1", "a01-2", "a01-3", "a011-1"]),
-        (["--classes", "zh_cn,en", "--speakers", "4", "--utterances", "7"], [u for u, _ in UTTERANCES]),
-        (["--classes", "zh_cn", "--utterances", "1"], ["b02-1"]),
-    ],
-)
-def test_subset(data, options, chosen):
-    lists = files(data.parent, utts=["c03-1 x", "", "a011-1"], spks=["c03", "b02"])
-    target = data.parent / "new/part"
-    assert main(["subset", *(lists.get(word, word) for word in options), str(data), str(target)]) == 0
-    assert list(read_table(target / "utt2spk")) == chosen
-    assert kaldi_accepts(target)
-    assert validate(target).utterances == len(chosen)
-    assert [record["id"] for record in load(target / "supervisions.jsonl.gz")] == chosen
-    assert (target / "frame_shift").read_text() == "0.01\n"
-    assert [path.name for path in target.parent.iterdir()] == ["part"]
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (["--speakers", "5"], "cannot choose 5 of 4 speakers"),
-        (["--utterances", "0"], "cannot choose 0 of 7 utterances"),
-        (["--utt-list", "utts"], "lacks 1 of the utterances asked for (zzz)"),
-        (["--spk-list", "spks"], "lacks 2 of the speakers asked for (x, y)"),
-        (["--spk-list", "none"], "none: no ids in it"),
-        (["--classes", "fr"], "lacks 1 of the classes asked for (fr)"),
-    ],
-)
-def test_subset_that_is_not_there(whole, options, message):
-    lists = files(whole.parent, utts=["a01-1", "zzz"], spks=["y", "a01", "x"], none=[])
-    with pytest.raises(ValueError) as error:
-        main(["subset", *(lists.get(word, word) for word in options), str(whole), str(whole.parent / "part")])
-    assert message in str(error.value) and not (whole.parent / "part").exists()
-
-
-def test_subset_does_not_overwrite(whole):
-    target = whole.parent / "part"
-    subset(whole, target, classes=["en"])
-    (target / "notes").touch()
-    before = snapshot(target)
-    done = command("subset", "--speakers", 1, whole, target)
-    assert done.returncode == 1 and "is there already; delete it, or replace it with --force" in done.stderr
-    assert snapshot(target) == before
-    (whole / "text").unlink()
-    assert command("subset", "--speakers", 1, "--force", whole, target).returncode == 0
-    assert validate(target).utterances == 3
-    assert (target / "notes").exists() and not (target / "text").exists()
-
-
-def test_combine_undoes_split(data):
-    parts = parts_of(split(data, 3))
-    target = data.parent / "all"
-    done = command("combine", target, *parts[::-1])
-    assert (done.returncode, "left out" in done.stderr) == (0, False)
-    for name, content in snapshot(target).items():
-        if name.suffix != ".gz":
-            assert content == (data / name).read_bytes()
-    for name in ("recordings.jsonl.gz", "supervisions.jsonl.gz"):
-        assert load(target / name) == sorted(load(data / name), key=lambda record: record["id"])
-
-
-def test_combine_equal_records(whole):
-    subset(whole, whole.parent / "en", classes=["en"])
-    assert combine(whole.parent / "all", [whole, whole.parent / "en"]).utterances == 7
-
-
-@pytest.mark.parametrize(
-    "name, old, new, message",
-    [
-        ("text", "a01-1 w", "a01-1 v", "text: 'a01-1' is other than in"),
-        ("spk2gender", "a01 f", "a01 m", "spk2gender: 'a01' is other than in"),
-        ("frame_shift", "0.01", "0.02", "frame_shift: is 0.02, but"),
-    ],
-)
-def test_combine_contradiction(whole, name, old, new, message):
-    other = whole.parent / "en"
-    subset(whole, other, classes=["en"])
-    edit(other, name, old, new)
-    with pytest.raises(ValueError) as error:
-        combine(whole.parent / "all", [whole, other])
-    assert message in str(error.value) and not (whole.parent / "all").exists()
-
-
-def test_combine_gives_a_speaker_two_classes(whole):
-    first, second = whole.parent / "first", whole.parent / "second"
-    subset(whole, first, utt_list=["a01-1"])
-    subset(whole, second, utt_list=["a01-2"])
-    edit(second, "utt2class", "a01-2 en", "a01-2 ce")
-    (second / "supervisions.jsonl.gz").unlink()
-    with pytest.raises(ValueError, match="all/utt2class line 2: speaker 'a01' has class 'ce'"):
-        combine(whole.parent / "all", [first, second])
-    assert sorted(path.name for path in whole.parent.iterdir()) == ["audio", "data", "first", "second"]
-
-
-def test_combine_drops_what_only_some_have(whole, caplog):
-    first, second = whole.parent / "first", whole.parent / "second"
-    subset(whole, first, classes=["en"])
-    subset(whole, second, classes=["zh_cn"])
-    (second / "feats.scp").unlink()
-    combine(whole.parent / "all", [first, second])
-    assert not (whole.parent / "all/feats.scp").exists()
-    assert f"left out feats.scp, which {second} does not have" in caplog.text
-    assert len(read_table(whole.parent / "all/utt2score")) == 3  # of the second set only
-
-
-def test_combine_makes_segments(tmp_path):
-    first = make(tmp_path / "x/data", segments=True)
-    second = make(tmp_path / "y/data")
-    subset(first, tmp_path / "first", classes=["en"])
-    subset(second, tmp_path / "second", classes=["zh_cn"])
-    combine(tmp_path / "all", [tmp_path / "first", tmp_path / "second"])
-    assert read_table(tmp_path / "all/segments")["c03-1"] == "c03-1 0 7.5"
-    assert validate(tmp_path / "all").recordings == 5 and kaldi_accepts(tmp_path / "all")
-
-
-def test_disjoint(whole):
-    first, second = whole.parent / "first", whole.parent / "second"
-    subset(whole, first, classes=["en"])
-    subset(whole, second, classes=["zh_cn"])
-    assert main(["disjoint", str(first), str(second)]) == 0
-    subset(whole, whole.parent / "third", utt_list=["b02-2"])
-    done = command("disjoint", first, second, whole.parent / "third")
-    assert done.returncode == 1
-    assert f"speaker 'b02' is in {second} and in {whole.parent}/third" in done.stderr
-
-
-@pytest.mark.parametrize("verb", ["", "validate", "fix", "split", "subset", "combine", "disjoint"])
+@pytest.mark.parametrize("verb", ["", "validate", "fix"])
 def test_help(verb, capsys):
     with pytest.raises(SystemExit) as error:
         main([word for word in (verb, "--help") if word])
-    assert error.value.code == 0 and "usage: python3 -m dnf datadir" in capsys.readouterr().out
+    assert error.value.code == 0 and "usage: python3 -m dnf.data.datadir" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["validate"], ["split", "x"], ["subset", "x"], ["nonsense"]])
+@pytest.mark.parametrize("arguments", [[], ["validate"], ["fix"], ["nonsense"]])
 def test_bad_usage(arguments, capsys):
     with pytest.raises(SystemExit) as error:
         main(arguments)

@@ -147,13 +147,20 @@ def test_other_formats_that_are_cut_off_are_rejected_by_both_with_both_numbers(t
         assert reason.startswith(f"{path}: shorter than its header says: ") and reason.count(str(path)) == 1
 
 
-def test_a_streamed_au_has_all_samples(tmp_path):
-    soundfile.write(tmp_path / "a.au", SAMPLES, 16000)
-    content = bytearray((tmp_path / "a.au").read_bytes())
-    content[8:12] = b"\xff\xff\xff\xff"
-    (tmp_path / "a.au").write_bytes(content)
-    for read in of_both(tmp_path / "a.au"):
-        assert np.array_equal(read * 32768, SAMPLES)
+@pytest.mark.parametrize("kind", ("AU", "AIFF"))
+@pytest.mark.parametrize("said", (0, SIZE // 2, SIZE, SIZE + 44, 1 << 30, 0x7FFFFFFF, 0xFFFFFFFF))
+def test_the_rule_is_that_of_other_formats_too(tmp_path, kind, said):
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, SAMPLES, 16000, format=kind)
+    content = bytearray(path.read_bytes())
+    at, extra = (8, 0) if kind == "AU" else (content.index(b"SSND") + 4, 8 if said < 0x7FFFFFFF and said else 0)
+    content[at : at + 4] = struct.pack(">I", said + extra)
+    path.write_bytes(content)
+    for read in of_both(path):
+        if said == SIZE // 2:
+            assert "says 8000 bytes of samples, but 16000 bytes" in read
+        else:
+            assert np.array_equal(read * 32768, SAMPLES), read
 
 
 def test_a_part_of_a_file_whose_length_is_open(tmp_path):

@@ -1,6 +1,7 @@
 """Evidence of correlated frames, and calibration on dev, against formulas and simulated utterances of known truth."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import signal, special
 from sklearn.linear_model import LogisticRegression
 
 from dnf.decisions import calibration, decide
-from dnf.decisions.calibration import Calibration, labels_of, prior_of, usual_half
+from dnf.decisions.calibration import Calibration, columns_of, prior_of, usual_half
 from dnf.decisions.detection_rows import detection_rows, trials_of
 from dnf.decisions.evidence import Evidence, dev_covariance, evidence
 from dnf.experiment import tables
@@ -17,13 +18,17 @@ from dnf.experiment.config import resolve
 from dnf.experiment.layout import systems
 from dnf.metrics import detection
 from dnf.metrics.effective_frames import autocovariance, effective_frames, observed
-from dnf.metrics.trials import PairTrials, with_control
+from dnf.metrics.trials import Trials, with_control
 from dnf.plots.detection_figures import reliability_bins
 from dnf.report import detection_lines
 from dnf.report.detection_lines import calibration_lines, warning_lines
 from dnf.scoring.latent_store import Latents
 
 SETTINGS = resolve([]).calibrate
+
+
+def effective_of(evidence: Evidence) -> np.ndarray:
+    return effective_frames(evidence.frames, evidence.covariance)
 
 
 def ar1(rng, frames: int, rho: float) -> np.ndarray:
@@ -79,9 +84,9 @@ def targets(found: Evidence) -> np.ndarray:
 def test_correlated_frames_count_as_the_formula_of_ar1_says(rho):
     found = evidence(latents(utterances(1, [300] * 60, rho=rho)))
     wanted = 300 / (1 + 2 * ((1 - np.arange(1, 300) / 300) * rho ** np.arange(1, 300)).sum())
-    np.testing.assert_allclose(found.effective, wanted, rtol=0.15)
+    np.testing.assert_allclose(effective_of(found), wanted, rtol=0.15)
     assert found.covariance[0] == pytest.approx(1, rel=0.1)
-    assert (found.effective <= 300).all()
+    assert (effective_of(found) <= 300).all()
 
 
 def test_the_mean_of_effective_frames_varies_as_it_should():
@@ -107,7 +112,7 @@ def test_autocovariance_by_hand_with_pairs_of_classes():
 
 def test_what_an_utterance_has_for_good_is_no_correlation_of_frames():
     found = evidence(latents(utterances(4, [200] * 40, rho=0.0, spread=30)))
-    np.testing.assert_allclose(found.effective, 200, rtol=0.15)
+    np.testing.assert_allclose(effective_of(found), 200, rtol=0.15)
 
 
 @pytest.mark.parametrize("covariance", ([], [1.0], [0.0], [1.0, -0.4]))
@@ -118,15 +123,15 @@ def test_frames_that_are_not_correlated_count_each(covariance):
 def test_evidence_of_an_utterance_of_one_frame_and_of_one_class():
     found = evidence(latents([("en", "a", np.array([[1.0, 2.0]])), ("ce", "b", np.array([[3.0, 5.0]]))]))
     np.testing.assert_allclose(found.mean, [[1, 2], [3, 5]], atol=1e-5)
-    assert found.effective.tolist() == [1, 1] and found.frames.tolist() == [1, 1]
+    assert effective_of(found).tolist() == [1, 1] and found.frames.tolist() == [1, 1]
     plain = evidence(latents([("en", "a", np.ones((4, 1)))], classes=("en",)))
-    assert plain.mean.shape == (1, 1) and plain.effective.tolist() == [4]
+    assert plain.mean.shape == (1, 1) and effective_of(plain).tolist() == [4]
 
 
 def test_the_autocovariance_of_dev_serves_other_sets():
     dev = evidence(latents(utterances(5, [300] * 40, rho=0.8)))
     one = evidence(latents(utterances(6, [50], rho=0.0)), dev.covariance)
-    assert one.effective[0] == effective_frames(np.array([50]), dev.covariance)[0] < 12
+    assert effective_of(one)[0] == effective_frames(np.array([50]), dev.covariance)[0] < 12
 
 
 def test_utterances_of_unseen_classes_are_no_evidence_of_correlation():
@@ -265,11 +270,11 @@ def test_the_length_of_utterances_does_not_tell_their_class(seed):
 def test_a_blind_system_ranks_no_better_for_longer_utterances_of_one_class(calibrated):
     """Every utterance scores 1 on the average, whatever its class; those of en are longer."""
     found = evidence(latents(utterances(3, [(300, 40)[n % 2] for n in range(300)], shift=0.0, spread=0.1, bias=1.0)))
-    judged = trials_of(found, Calibration.fit(found, SETTINGS).loglik(found) if calibrated else None, ["en", "ce"])
-    rows = {r["metric"]: float(r["value"]) for r in detection_rows(judged, SETTINGS, 20, 1, duration=True, set="a")}
+    trials = trials_of(found, Calibration.fit(found, SETTINGS).loglik(found) if calibrated else None, ["en", "ce"], {})
+    rows = {r["metric"]: float(r["value"]) for r in detection_rows(trials, SETTINGS, 20, 1, duration=True, set="a")}
     assert rows["auc"] == pytest.approx(0.5, abs=0.08) and rows["eer"] > 0.35 and rows["min_dcf"] > 0.5
     assert rows["auc_duration"] == 1 and ("cllr" in rows) == calibrated
-    summed = found.effective * (found.mean[:, 0] - found.mean[:, 1])
+    summed = effective_of(found) * (found.mean[:, 0] - found.mean[:, 1])
     assert detection.auc(summed, targets(found)) > 0.95
 
 
@@ -283,7 +288,7 @@ def test_a_left_out_speaker_is_scored_by_a_fit_without_him(monkeypatch, folds):
         beside = {f"s{m:02}" for m in range(8) if m % folds == n % folds}
         kept = np.array([u for u, utt in enumerate(dev.utts) if utt["speaker"] not in beside])
         np.testing.assert_allclose(found[out], Calibration.fit(dev.only(kept), SETTINGS).loglik(dev.only(out)))
-    labels, all_in = labels_of(dev, np.arange(24)), Calibration.fit(dev, SETTINGS).loglik(dev)
+    labels, all_in = columns_of(dev, np.arange(24)), Calibration.fit(dev, SETTINGS).loglik(dev)
     assert detection.cllr(found[:24], labels) > detection.cllr(all_in[:24], labels)
     np.testing.assert_array_equal(found[24], all_in[24])
 
@@ -302,8 +307,8 @@ def test_three_classes_and_their_posteriors_under_priors(tmp_path):
     made = Calibration.fit(dev, SETTINGS)
     labels = np.array([names.index(utt["class"]) for utt in dev.utts])
     assert detection.cllr(made.loglik(dev), labels) < 0.8 * np.log2(3)
-    judged = trials_of(dev, made.loglik(dev), ["en", "ce", "je"])
-    rows = detection_rows(judged, SETTINGS, 20, 1, cllr="cllr_of_dev", set="a")
+    trials = trials_of(dev, made.loglik(dev), ["en", "ce", "je"], {})
+    rows = detection_rows(trials, SETTINGS, 20, 1, cllr="cllr_of_dev", set="a")
     costs = {r["class"]: float(r["value"]) for r in rows if r["metric"] == "cllr_of_dev"}
     assert list(costs) == ["en+ce", "en+je", "ce+je", "en+ce+je"]
     assert costs["en+ce+je"] == pytest.approx(detection.cllr(made.loglik(dev), labels), abs=1e-6)
@@ -327,10 +332,10 @@ def test_fits_and_reads_that_cannot_be_are_refused_in_a_line(tmp_path):
         Calibration.fit(dev, SETTINGS).loglik(dev._replace(classes=["ce", "en"]))
     with pytest.raises(ValueError, match="calibrate.priors: no prior for class ce"):
         prior_of(["en", "ce"], {"en": 0.5})
-    with pytest.raises(ValueError, match="run stage 7"):
+    with pytest.raises(ValueError, match="run stage decide"):
         Calibration.load(tmp_path / "calibration.json")
     (tmp_path / "calibration.json").write_text("{}")
-    with pytest.raises(ValueError, match="not a calibration; run stage 7 again"):
+    with pytest.raises(ValueError, match="not a calibration; run stage decide again"):
         Calibration.load(tmp_path / "calibration.json")
     for word in ("calibrate.dcf_prior=1.5", "calibrate.pseudo_speakers=0", "calibrate.priors={en: -1}"):
         with pytest.raises(ValueError, match="calibrate"):
@@ -348,7 +353,7 @@ def test_unseen_classes_of_dev_do_not_count():
 def test_variance_components_give_the_usual_half_weight():
     found = evidence(latents(utterances(3, [200] * 400, spread=0.5, rho=0.5)))
     labels = (~targets(found)).astype(int)
-    half = usual_half(found.mean - found.mean.mean(1, keepdims=True), labels, found.effective, found.covariance)
+    half = usual_half(found.mean - found.mean.mean(1, keepdims=True), labels, effective_of(found), found.covariance)
     assert half == pytest.approx(1 / 0.5**2, rel=0.25)
 
 
@@ -476,14 +481,17 @@ def test_differences_from_the_control_are_rows_with_intervals(two_systems):
 
 def test_bins_of_a_reliability_curve_are_alike_and_hold_equal_posteriors_together():
     target = np.arange(60) % 2 == 0
-    pair = PairTrials("en+ce", [""] * 60, np.zeros(60), np.zeros(60), np.ones(60), target, True)
-    stated, seen, _ = reliability_bins(pair)
+    names = ["u"] * 60, ["s"] * 60, np.where(target, "en", "ce")
+
+    def pair(llr: np.ndarray) -> Trials:
+        return Trials(*names, {"mean": np.ones(60), "calibrated": llr}, ("en", "ce"))
+
+    stated, seen, _ = reliability_bins(pair(np.zeros(60)))
     assert stated == pytest.approx([0.5]) and seen == pytest.approx([0.5])
-    stated, seen, deviation = reliability_bins(pair._replace(llr=np.where(target, 2.0, -2.0)))
+    stated, seen, deviation = reliability_bins(pair(np.where(target, 2.0, -2.0)))
     assert stated == pytest.approx(1 / (1 + np.exp([2.0, -2.0]))) and seen == pytest.approx([0, 1])
     assert deviation == pytest.approx([0, 0], abs=1e-6)
-    ranked = pair._replace(llr=np.arange(60) / 10)
-    assert len(reliability_bins(ranked)[0]) == 4
+    assert len(reliability_bins(pair(np.arange(60) / 10))[0]) == 4
 
 
 def test_pictures_are_there(two_systems):
@@ -493,7 +501,7 @@ def test_pictures_are_there(two_systems):
 
 def test_a_control_of_both_classes_stands_for_itself():
     of_set, one, both, none = (
-        trials_of(evidence(latents(rows)), None, ["en", "ce"])
+        trials_of(evidence(latents(rows)), None, ["en", "ce"], {})
         for rows in (
             utterances(1, [10] * 8),
             [row for row in utterances(2, [10] * 6) if row[0] == "en"],
@@ -501,11 +509,11 @@ def test_a_control_of_both_classes_stands_for_itself():
             [("je", "x", np.ones((3, 2)))],
         )
     )
-    assert with_control(of_set, one).labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
-    assert with_control(of_set, both).utts == both.utts
+    assert with_control(of_set, one).labels.tolist() == ["en"] * 3 + ["ce"] * 4
+    assert with_control(of_set, both).utts.tolist() == both.utts.tolist()
     assert with_control(of_set, one).pairs() == [("en", "ce")]
-    third = with_control(of_set._replace(classes=["en", "ce", "je"]), both._replace(classes=["en", "ce", "je"]))
-    assert third._replace(control=frozenset(["je"])).pairs() == []
+    third = with_control(*(replace(trials, classes=["en", "ce", "je"]) for trials in (of_set, both)))
+    assert replace(third, control=frozenset(["je"])).pairs() == []
     assert with_control(of_set, none) is None
 
 

@@ -9,6 +9,7 @@ from dnf.decisions.decide import decide
 from dnf.experiment.config import resolve
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.correlation import COEFFICIENTS, by_speaker, pearson
+from dnf.metrics.trials import Trials
 from dnf.report import cells
 from dnf.report.lines import correlation_lines, duration_lines
 from dnf.scoring.latent_store import Latents
@@ -85,7 +86,10 @@ def test_the_listing_has_the_mean_log_prior_density_of_each_class():
 def test_accuracy_of_the_clear_leaves_near_ties_out():
     clear = {"decision": "en", "near_tie": "no", "frames": 2, "frames_en": 2, "frames_ce": 0}
     wrong = {"decision": "ce", "near_tie": "yes", "frames": 2, "frames_en": 0, "frames_ce": 2}
-    rows = [{"utt": f"s{n}-1", "speaker": f"s{n}", "class": "en"} | (clear if n < 3 else wrong) for n in range(4)]
+    rows = [
+        {"utt": f"s{n}-1", "speaker": f"s{n}", "class": "en", "llr": "0.5", "score": ""} | (clear if n < 3 else wrong)
+        for n in range(4)
+    ]
     tally = Tally(["ce", "en"])
     assert [tally.add(row) for row in rows] == rows
     found = {(r["metric"], r["class"]): r for r in accuracy_rows("a", tally, 50, 1)}
@@ -102,11 +106,15 @@ def scored(seed: int, slope: float, speakers: int = 12, each: int = 6):
     return slope * level + 0.3 * rng.normal(size=len(who)), scores, who
 
 
+def trials_of_scores(ratios, scores, speakers) -> Trials:
+    return Trials(speakers, speakers, speakers, {"llr": np.array(ratios), "score": np.array(scores)})
+
+
 def test_correlations_are_scipys_at_both_levels():
     ratios, scores, who = scored(1, 1.0)
     rows = {
         r["metric"]: r
-        for r in correlation_rows(list(ratios), list(scores), list(who), 200, 1, **{"set": "a", "class": "ce"})
+        for r in correlation_rows(trials_of_scores(ratios, scores, who), 200, 1, **{"set": "a", "class": "ce"})
     }
     assert float(rows["utt_pearson"]["value"]) == pytest.approx(stats.pearsonr(ratios, scores).statistic, abs=1e-5)
     assert float(rows["utt_spearman"]["value"]) == pytest.approx(stats.spearmanr(ratios, scores).statistic, abs=1e-5)
@@ -142,9 +150,9 @@ def test_interval_resamples_speakers_not_utterances():
 
 def test_no_correlation_of_constants_or_of_two_points():
     names = {"set": "a", "class": "ce"}
-    assert correlation_rows([1.0, 2.0, 3.0], [4.0, 4.0, 4.0], ["a", "b", "c"], 20, 1, **names) == []
-    assert correlation_rows([1.0, 2.0], [4.0, 5.0], ["a", "b"], 20, 1, **names) == []
-    few = correlation_rows([1.0, 2.0, 4.0], [4.0, 5.0, 5.0], ["a", "b", "b"], 20, 1, **names)
+    assert correlation_rows(trials_of_scores([1.0, 2.0, 3.0], [4.0, 4.0, 4.0], ["a", "b", "c"]), 20, 1, **names) == []
+    assert correlation_rows(trials_of_scores([1.0, 2.0], [4.0, 5.0], ["a", "b"]), 20, 1, **names) == []
+    few = correlation_rows(trials_of_scores([1.0, 2.0, 4.0], [4.0, 5.0, 5.0], ["a", "b", "b"]), 20, 1, **names)
     assert [(row["metric"], row["low"]) for row in few] == [("utt_pearson", ""), ("utt_spearman", "")]
 
 

@@ -126,7 +126,12 @@ def test_mean_latents_and_moments_of_the_input_are_those_of_the_frames(experimen
 
     root, config = experiment
     windows = Windows(
-        [FrameStore(root / "frames" / "test")], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu")
+        [FrameStore(root / "frames" / "test")],
+        config.splice,
+        config.cmvn,
+        ["en", "zh"],
+        keep_unseen=True,
+        device=torch.device("cpu"),
     )
     rows = torch.arange(len(windows))
     x, segment = windows.gather(rows), windows.segment(rows)
@@ -180,7 +185,9 @@ def test_a_piece_is_decided_as_a_recording_of_that_length_would_be(experiment, s
     root, config = experiment
     store, trained, cpu = FrameStore(root / "frames" / "dev"), load_model(root / "exp" / "best.pt"), torch.device("cpu")
     alone = small_config("cmvn.scope=utterance").cmvn
-    windows = Windows([store], config.splice, alone, ["en", "zh"], False, cpu, (), 50)
+    windows = Windows(
+        [store], config.splice, alone, ["en", "zh"], keep_unseen=False, device=cpu, scores=(), piece_frames=50
+    )
     rows = decide_pieces(trained, windows, None, 10**6)
     assert len(rows) == len(list(windows.segments())) == 24  # 12 utterances of 130 frames
     for n, (speaker, true, decision, count) in enumerate(rows):

@@ -3,6 +3,7 @@
 import csv
 import json
 from types import SimpleNamespace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from scipy import stats
 
 from dnf.decisions import decide, open_set_rows
 from dnf.decisions.open_set import SCORES, OpenSet, Scale, against_frames, mean_of, nearest, threshold, weights_of
-from dnf.decisions.open_set_rows import Pool, auc_row
+from dnf.decisions.open_set_rows import auc_row
 from dnf.decisions.utterance_summary import read, summary_of
 from dnf.experiment.config import resolve
-from dnf.experiment.settings import OpenSet as Settings
+from dnf.experiment.settings import OpenSetSettings
 from dnf.metrics import figure_rows
+from dnf.metrics.trials import Trials
 from dnf.report import html_breakdowns
 from dnf.report.lines import open_set_lines
 from dnf.scoring.latent_store import Latents
@@ -45,7 +47,7 @@ def summaries(seed: int, per_class: int, rows=(40, 200), **how):
 
 def fitted(score: str = "combined", false_alarm: float = 0.05, dev: int = 300) -> OpenSet:
     train, labels = summaries(1, 100)
-    return OpenSet.fit(train, labels, summaries(2, dev)[0], list(MEANS), Settings(score, false_alarm))
+    return OpenSet.fit(train, labels, summaries(2, dev)[0], list(MEANS), OpenSetSettings(score, false_alarm))
 
 
 def area(unseen, known, resamples: int) -> tuple[float, float | None, float | None]:
@@ -53,9 +55,9 @@ def area(unseen, known, resamples: int) -> tuple[float, float | None, float | No
     sides = []
     for kind, speakers in (("unseen", unseen), ("known", known)):
         names = [f"{kind}{n}" for n, scores in enumerate(speakers) for _ in scores]
-        sides.append(Pool(np.array(names), np.concatenate(speakers)))
+        sides.append(Trials(names, names, names, {"open_set": np.concatenate(speakers)}))
     row = auc_row(*sides, resamples, 1)
-    assert row["speakers"] == len(unseen) + len(known) and row["count"] == len(sides[0].score)
+    assert row["speakers"] == len(unseen) + len(known) and row["count"] == len(sides[0])
     return tuple(float(row[name]) if row[name] else None for name in ("value", "low", "high"))
 
 
@@ -130,15 +132,32 @@ def test_what_lies_between_the_classes_has_a_small_gap():
     assert np.mean([model.is_none_of_these(one)[0] for one in between]) > 0.9
 
 
-def test_a_saved_score_is_the_same(tmp_path):
-    model, some = fitted(), summaries(10, 20)[0]
+def test_the_setting_names_the_scores():
+    assert get_args(get_type_hints(OpenSetSettings)["score"]) == tuple(SCORES)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_every_score_is_finite_is_kept_and_is_higher_far_away(tmp_path, score):
+    """Far away in log density, in the mean latent and between the classes, each of which some score looks at."""
+    model, known, (far, _) = fitted(score), summaries(10, 20)[0], summaries(11, 20, scale=3.0, shift=6.0)
+    second, best = np.sort(known.logp, axis=1).T
+    far = far._replace(logp=far.logp.min(1, keepdims=True) + np.array([[0.0, (best - second).min() / 2]]))
     model.save(tmp_path / "open_set.json")
-    again = OpenSet.load(tmp_path / "open_set.json")
-    for name in SCORES:
-        np.testing.assert_allclose(again.score(some, name), model.score(some, name), rtol=1e-12)
-    assert (again.threshold, again.classes, again.score_name) == (model.threshold, model.classes, "combined")
-    (tmp_path / "open_set.npz").unlink()
-    with pytest.raises(ValueError, match="run stage 7"):
+    loaded = OpenSet.load(tmp_path / "open_set.json")
+    assert (loaded.threshold, loaded.classes, loaded.score_name) == (model.threshold, model.classes, score)
+    assert loaded.score_names == list(SCORES)
+    for summary in (known, far):
+        assert np.isfinite(model.score(summary)).all() and len(model.score(summary)) == len(summary.frames)
+        np.testing.assert_array_equal(loaded.score(summary), model.score(summary))
+        np.testing.assert_array_equal(loaded.is_none_of_these(summary), model.score(summary) > model.threshold)
+    assert model.score(far).min() > model.score(known).max()
+
+
+@pytest.mark.parametrize("name", ("open_set.json", "open_set.npz"))
+def test_a_score_without_one_of_its_files_is_refused(tmp_path, name):
+    fitted().save(tmp_path / "open_set.json")
+    (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match="run stage decide"):
         OpenSet.load(tmp_path / "open_set.json")
 
 
@@ -146,12 +165,13 @@ def test_one_class_has_no_gap():
     train, labels = summaries(1, 50)
     one = np.array(labels) == "en"
     alone = train.rows(one)._replace(logp=train.logp[one][:, 1:])
-    model = OpenSet.fit(alone, ["en"] * 50, alone, ["en"], Settings("combined", 0.05))
-    assert set(model.scales) == {"density", "typicality", "distance"}
+    model = OpenSet.fit(alone, ["en"] * 50, alone, ["en"], OpenSetSettings("combined", 0.05))
+    assert model.score_names == ["combined", "density", "typicality", "distance"]
+    assert all(np.isfinite(model.score(alone, name)).all() for name in model.score_names)
     with pytest.raises(ValueError, match="no gap"):
         model.score(alone, "gap")
     with pytest.raises(ValueError, match="no gap"):
-        OpenSet.fit(alone, ["en"] * 50, alone, ["en"], Settings("gap", 0.05))
+        OpenSet.fit(alone, ["en"] * 50, alone, ["en"], OpenSetSettings("gap", 0.05))
 
 
 def test_scales_follow_the_frames():
@@ -184,9 +204,9 @@ def test_figures_do_not_depend_on_how_mean_latents_are_read(monkeypatch):
 def test_too_little_to_fit_on_is_an_error():
     train, labels = summaries(1, 10)
     with pytest.raises(ValueError, match="class en"):
-        OpenSet.fit(train, ["ce"] * 20, train, ["ce", "en"], Settings("combined", 0.05))
+        OpenSet.fit(train, ["ce"] * 20, train, ["ce", "en"], OpenSetSettings("combined", 0.05))
     with pytest.raises(ValueError, match="3 dev utterances"):
-        OpenSet.fit(train, labels, train.rows(np.arange(3)), ["ce", "en"], Settings("combined", 0.05))
+        OpenSet.fit(train, labels, train.rows(np.arange(3)), ["ce", "en"], OpenSetSettings("combined", 0.05))
 
 
 @pytest.mark.parametrize("word", ["open_set.false_alarm=0", "open_set.false_alarm=1", "open_set.score=best"])
@@ -280,7 +300,8 @@ def test_unseen_classes_have_no_part_in_the_fit(experiment):
 
 
 def test_without_mean_latents_there_is_no_score_and_none_is_left_behind(experiment):
-    open_set_rows.fit(experiment.exp, experiment.config)
+    open_set_rows.open_set_rows(experiment.exp, experiment.config)
+    assert len(list(experiment.exp.glob("open_set.*"))) == 3
     (experiment.exp / "latents" / "dev" / "z_mean.npy").unlink()
     assert open_set_rows.open_set_rows(experiment.exp, experiment.config) == []
     assert not list(experiment.exp.glob("open_set.*"))

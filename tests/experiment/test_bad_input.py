@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from recipe_runs import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+from dnf.data import own_data, splits
+from dnf.experiment import entry
+from dnf.features import extract, frames
+
 TINY = (
     "splice.left=1", "splice.right=1", "prior.cond_dim=120", "flow.blocks=2", "flow.hidden=8", "train.steps=4",
-    "train.batch_size=100", "plots.tsne_points=40", "plots.tsne_perplexity=5", "report.bootstrap=20",
+    "train.batch_size=100", "plots.tsne_points=40", "plots.tsne_perplexity=5", "plots.dpi=40", "report.bootstrap=20", "baselines.enabled=false", "latents.durations=[]",
 )  # fmt: skip
 SPEAKERS = {"train": ("a1", "a2", "b1", "b2"), "dev": ("a3", "b3"), "test": ("a4", "b4")}
 CLASS = {"a": "en", "b": "ce"}
@@ -131,7 +135,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("what", ("truncated", "speaker in two splits"))
 def test_bad_corpus_is_one_line_and_costs_no_results(copy, what):
     damage, message = BAD[what]
     before = {
@@ -146,13 +150,34 @@ def test_bad_corpus_is_one_line_and_costs_no_results(copy, what):
     assert len(before) == 2 and all(path.read_bytes() == content for path, content in before.items())
 
 
+COMMANDS = (  # of stages data to frames, as run.sh gives them
+    (own_data, "corpus data/corpus"),
+    (splits, "data/corpus"),
+    (extract, "compute data/corpus exp/feats/corpus --job 1 --jobs 1 --work again"),
+    (extract, "collect data/corpus exp/feats/corpus --jobs 1"),
+    (frames, "build data/corpus exp/frames/corpus"),
+)
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_corpus_is_the_users_to_mend(copy, what, monkeypatch):
+    damage, message = BAD[what]
+    damage(copy / "corpus")
+    monkeypatch.chdir(copy)
+    with pytest.raises((ValueError, OSError)) as error:
+        for module, words in COMMANDS:
+            module.main(words.split())
+    assert message in entry.describe(error.value)
+
+
 def test_a_bad_recording_below_the_limit_is_listed_and_counted(copy):
     shorten(copy / "corpus/wav/a1-0.wav")
     done = run(copy, "--force", "true", "--stop-stage", "2", "--max-rejected", "20%")
     assert done.returncode == 0, done.stderr
-    assert (copy / "data/corpus/train/rejected.txt").read_text().startswith("a1-0 ")
+    assert (copy / "data/own/corpus/train/rejected.txt").read_text().startswith("a1-0 ")
     assert (
-        len((copy / "data/corpus/train/feats.scp").read_text().splitlines()) == len(SPEAKERS["train"]) * UTTERANCES - 1
+        len((copy / "data/own/corpus/train/feats.scp").read_text().splitlines())
+        == len(SPEAKERS["train"]) * UTTERANCES - 1
     )
     assert "1 rejected" in done.stderr
     again = run(copy, "--stop-stage", "2", "--max-rejected", "20%")
@@ -160,7 +185,7 @@ def test_a_bad_recording_below_the_limit_is_listed_and_counted(copy):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for verb in ("fix", "validate"):
         subprocess.run(
-            [sys.executable, "-m", "dnf", "datadir", verb, copy / "data/corpus/train"], env=environment, check=True
+            [sys.executable, "-m", "dnf", "datadir", verb, copy / "data/own/corpus/train"], env=environment, check=True
         )
 
 
@@ -183,7 +208,7 @@ def test_a_class_without_data_is_named(copy):
     [
         ("data.views={test: {sets: [train]}}", "data.views: test is the name of a set already"),
         ("data.views={v: {set: [test]}}", "data.views.v: {'set': ['test']} is not a view such as"),
-        ("data.train=[train, more]", "experiment dnf120 cannot run: no set more in data/corpus"),
+        ("data.train=[train, more]", "experiment dnf120 cannot run: no set more in data/own/corpus"),
     ],
 )
 def test_bad_settings_of_sets_are_one_line_before_training(copy, setting, message):

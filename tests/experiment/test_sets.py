@@ -145,7 +145,7 @@ def folder(tmp_path):
 def test_check_says_whether_an_experiment_can_run(folder, capsys, words, reason):
     wanted = reason and reason.format(folder)
     assert lacking(data(*words), folder) == wanted
-    argv = ["check", str(folder), *(word for setting in words for word in ("--set", f"data.{setting}"))]
+    argv = [str(folder), *(word for setting in words for word in ("--set", f"data.{setting}"))]
     assert check_sets.main(argv) == (4 if reason else 0)
     assert capsys.readouterr().out == (f"{wanted}\n" if reason else "")
 
@@ -153,18 +153,18 @@ def test_check_says_whether_an_experiment_can_run(folder, capsys, words, reason)
 def test_check_leaves_bad_settings_to_status_1(folder):
     """Not 4, at which --exp all goes on with other experiments."""
     with pytest.raises(SystemExit) as caught:
-        entry.run(lambda: check_sets.main(["check", str(folder), "--set", "data.trian=a"]))
+        entry.run(lambda: check_sets.main([str(folder), "--set", "data.trian=a"]))
     assert caught.value.code != 4 and "nearest known one is data.train" in str(caught.value.code)
 
 
 def test_check_refuses_what_stage_4_would_after_training(folder):
     with pytest.raises(ValueError, match="data.views: a is the name of a set already"):
-        check_sets.main(["check", str(folder), "--set", "data.views={a: {sets: [dev]}}"])
+        check_sets.main([str(folder), "--set", "data.views={a: {sets: [dev]}}"])
     (folder / "a" / "utt2spk").write_text("s_train-9 s_train\n")
     with pytest.raises(ValueError, match="speaker s_train and 0 more are in both train and a"):
-        check_sets.main(["check", str(folder)])
-    assert check_sets.main(["check", str(folder), "--set", "data.test=[dev]"]) == 0
-    assert check_sets.main(["check", str(folder), "--set", "data.shared_speakers=true"]) == 0
+        check_sets.main([str(folder)])
+    assert check_sets.main([str(folder), "--set", "data.test=[dev]"]) == 0
+    assert check_sets.main([str(folder), "--set", "data.shared_speakers=true"]) == 0
 
 
 # ---- speakers of training in other sets ----------------------------------------------------------

@@ -89,6 +89,30 @@ def test_a_stage_that_is_done_is_skipped(done):
     assert {name: done.marker(name).read_bytes() for name in NAMES} == markers
 
 
+def test_what_follows_and_is_up_to_date_is_named(done, capsys):
+    def named(*words):
+        capsys.readouterr()
+        assert not done.begin("data", *words)
+        return capsys.readouterr().out.split()
+
+    assert named() == NAMES
+    assert named("flow.hidden=5") == NAMES[:3]
+    assert named("plots.dpi=50") == NAMES[:5]
+
+
+def test_spliced_vectors_are_made_when_frames_or_splicing_changed(done):
+    def spliced(*words):
+        ran = done.begin("spliced", *words)
+        assert not ran or done.main("finish", "spliced", *done.options(words)) == 0
+        return ran
+
+    assert spliced() and not spliced() and not spliced("flow.hidden=5")
+    assert spliced("splice.hop=3") and not spliced("splice.hop=3")
+    assert Config.load(done.folder / "exp/one/config.yaml").splice.hop != 3  # that of the model
+    assert done.go() == "" and spliced()
+    assert done.go("frames.dtype=float32") and spliced("frames.dtype=float32")
+
+
 def test_begin_removes_the_marker_and_finish_writes_it(done):
     assert done.begin("frames", "frames.dtype=float32")
     assert not done.marker("frames").exists()

@@ -13,7 +13,7 @@ from recipe_runs import environment
 
 from dnf.experiment import status
 from dnf.experiment.config import resolve
-from dnf.experiment.layout import STAGES
+from dnf.experiment.layout import STAGES, Layout
 from dnf.experiment.lock import Holder
 from dnf.experiment.stage import begin, finish
 from dnf.experiment.status import Progress, Seen, Task
@@ -115,9 +115,9 @@ def folder(tmp_path):
     """``exp/`` with stages 0 to 2 and an experiment ``nf`` that was trained; ``layout`` and ``config`` beside it."""
     (tmp_path / "exp").mkdir()
     config = resolve(["train.steps=200"])
-    layout = status.layout_of(tmp_path / "exp", "", "nf")
+    layout = Layout.make(tmp_path / "exp", "nf")
     for name in ("data", "features", "frames", "train"):
-        assert begin(name, config, layout, "", [], False)
+        assert begin(name, config, layout, "", [], force=False)
         finish(name, config, layout, "", [])
     text = "\t".join(COLUMNS) + "\n100\t1.000\t20.00\t250.5\t1\t1\t1\t1\t2000\t260.25\t1\t1\t1\t0\t0\n"
     (layout.exp / "history.tsv").write_text(text)
@@ -151,7 +151,7 @@ def test_nothing_runs(folder):
 def test_training_runs(folder):
     exp, layout, config = folder
     since = time.time() - 1
-    begin("train", config, layout, "", [], True)
+    begin("train", config, layout, "", [], force=True)
     log = layout.exp / "log/train.log"
     write_log(log, "50%")
     writer = subprocess.Popen(["sleep", "60"], stdout=log.open("a"))
@@ -174,7 +174,7 @@ def test_an_array_runs_on_nodes(folder):
     old = layout.feats / "log/fbank.9.log"  # of a run with more tasks
     write_log(old, FOOTER.format(0))
     os.utime(old, (since - 100, since - 100))
-    begin("features", config, layout, "", [], True)
+    begin("features", config, layout, "", [], force=True)
     for n, text in enumerate(("x\n" + FOOTER.format(0), "x\n", "bad wav\n" + FOOTER.format(1)), 1):
         write_log(layout.feats / f"log/fbank.{n}.log", text, f"# Running on n{n}\n")
     call = {"status": "running", "submissions": [{"job": "41", "lost": True}, {"job": "42"}, {"job": None}]}
@@ -193,7 +193,7 @@ def test_an_array_runs_on_nodes(folder):
 )
 def test_a_stage_that_came_to_no_end(folder, end, state):
     exp, layout, config = folder
-    begin("latents", config, layout, "", [], False)
+    begin("latents", config, layout, "", [], force=False)
     write_log(
         layout.exp / "log/latents.log", "best.pt: no checkpoint\n" + (FOOTER.format(end) if end else ""), words=""
     )
@@ -211,19 +211,19 @@ def test_a_marker_that_is_not_of_the_settings_as_they_are(folder):
 
 def test_own_recordings_have_a_line_of_their_own(folder):
     exp, _, config = folder
-    layout = status.layout_of(exp, "my_corpus", "my_corpus_nf")
-    for name in ("data", "features"):
-        begin(name, config, layout, "", [], False)
+    layout = Layout.make(exp, "nf", "my_corpus")
+    for name in ("data", "features", "frames"):
+        begin(name, config, layout, "", [], force=False)
         finish(name, config, layout, "", [])
-    begin("train", config, status.layout_of(exp, "", "my_corpus_nf"), "", [], False)
+    begin("train", config, layout, "", [], force=False)
     lines = status.show(exp).splitlines()
-    assert [line.split()[0] for line in lines[3:7]] == ["data/", "nf", "data/my_corpus/", "my_corpus_nf"]
-    assert lines[5].split()[1:] == ["done", "done", "-"]
+    assert [line.split()[0] for line in lines[3:7]] == ["data/", "nf", "data/own/my_corpus/", "my_corpus_nf"]
+    assert lines[5].split()[1:] == ["done", "done", "done"] and lines[6].split()[1] == "stopped"
 
 
 def test_a_stage_killed_while_it_was_begun(folder):
     exp, layout, config = folder
-    begin("latents", config, layout, "", [], False)
+    begin("latents", config, layout, "", [], force=False)
     (layout.exp / ".started.latents").write_text("")
     assert "nf latents: stopped" in status.show(exp)
 
@@ -245,7 +245,7 @@ def test_command_line(folder):
     done = run("nosuch")
     assert (
         done.returncode == 1
-        and done.stderr == "status.py: nosuch: no such folder; give the exp/ of a recipe that was run\n"
+        and done.stderr == "dnf status: nosuch: no such folder; give the exp/ of a recipe that was run\n"
     )
     heavy = "import dnf.experiment.status, sys; print({'torch', 'lhotse', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, env=environment())

@@ -42,7 +42,7 @@ def windows(write_store, small_config, tmp_path):
 
     def make(*words: str):
         config = small_config("features.num_filters=12", *words)
-        return Windows([store], config.splice, config.cmvn, ["en", "zh"], False, CPU), config
+        return Windows([store], config.splice, config.cmvn, ["en", "zh"], keep_unseen=False, device=CPU), config
 
     return make
 

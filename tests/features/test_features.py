@@ -13,7 +13,7 @@ import soundfile
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from dnf.data.audio import Rejected, load_samples
-from dnf.data.edit import fix
+from dnf.data.fix import fix
 from dnf.data.kaldi_files import read_table, write_table
 from dnf.data.validate import validate
 from dnf.data.write_set import write_set
@@ -22,7 +22,7 @@ from dnf.experiment.config import Config, resolve
 from dnf.experiment.settings import Features, Vad
 from dnf.features import extract
 from dnf.features.cmvn import cmvn_stats
-from dnf.features.fbank import fbank_and_energy, make_extractor
+from dnf.features.extractor import extract_whole
 from dnf.features.vad import energy_vad
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]  # Lhotse's
@@ -79,7 +79,7 @@ def test_every_window_the_settings_offer_is_kaldis(speech_like, window):
 
 
 def assert_equals_kaldi(samples: np.ndarray, settings: Features) -> None:
-    frames, energy = fbank_and_energy(samples, make_extractor(settings))
+    frames, energy = extract_whole(samples, settings)
     wanted = kaldi_fbank(samples, settings)
     assert frames.shape == (len(wanted), settings.num_filters) and frames.dtype == energy.dtype == np.float32
     np.testing.assert_allclose(frames, wanted[:, 1:], rtol=0, atol=1e-3)
@@ -214,11 +214,10 @@ def computed(write_corpus, small_config, tmp_path_factory):
 
 def test_features_of_a_set_are_those_of_its_recordings(computed, small_config):
     config, directory = small_config(), computed / "data" / "train"
-    extractor = make_extractor(config.features)
     feats, vad = read_scp(directory / "feats.scp"), read_scp(directory / "vad.scp")
     assert list(feats) == list(vad) == list(read_table(directory / "utt2spk")) and len(feats) == 6
     for utt, path in read_table(directory / "wav.scp").items():
-        frames, energy = fbank_and_energy(soundfile.read(path, dtype="float32")[0], extractor)
+        frames, energy = extract_whole(soundfile.read(path, dtype="float32")[0], config.features)
         np.testing.assert_array_equal(feats[utt], frames)
         np.testing.assert_array_equal(vad[utt], energy_vad(energy, config.vad))
         assert 0 < vad[utt].sum() < len(frames)
@@ -262,7 +261,7 @@ def test_any_number_of_tasks_gives_the_same_tables(computed, small_config, tmp_p
 def test_tasks_share_the_utterances(computed):
     directory = computed / "data" / "train"
     for jobs in (1, 2, 4, 9):
-        taken = [u.id for job in range(1, jobs + 1) for _, u in extract.share(directory, job, jobs)[1]]
+        taken = [u.id for job in range(1, jobs + 1) for _, u in extract.task_utterances(directory, job, jobs)[1]]
         assert taken == list(read_table(directory / "utt2spk"))
 
 

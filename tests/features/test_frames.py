@@ -56,7 +56,7 @@ def random_store(write_store, tmp_path_factory) -> FrameStore:
 
 
 def windows(store, left=0, right=0) -> Windows:
-    return Windows([store], Splice(left, right, 1), Cmvn("none", False), ["en", "zh"], True, CPU)
+    return Windows([store], Splice(left, right, 1), Cmvn("none", False), ["en", "zh"], keep_unseen=True, device=CPU)
 
 
 def gathered(of: Windows) -> np.ndarray:
@@ -134,7 +134,7 @@ def test_spliced_arks_equal_the_gathered_vectors(random_store, tmp_path, cmvn):
     splice = Splice(2, 1, 2)
     write_spliced(random_store, splice, cmvn, tmp_path / "spliced")
     read = kaldiio.load_scp(str(tmp_path / "spliced" / "spliced.scp"))
-    of = Windows([random_store], splice, cmvn, [], True, CPU)
+    of = Windows([random_store], splice, cmvn, [], keep_unseen=True, device=CPU)
     assert list(read) == random_store.utterances
     for segment in of.segments():
         rows = torch.arange(segment.first, segment.first + segment.rows)

@@ -8,8 +8,10 @@ import torch
 from dnf.data.audio import load_samples
 from dnf.data.audio_blocks import Source, read_blocks, resampled
 from dnf.experiment.config import resolve
+from dnf.experiment.settings import Features
 from dnf.features import extract, frame_store, frames, recording_frames
-from dnf.features.fbank import BLOCK_SECONDS, fbank, fbank_and_energy, fbank_blocks, make_extractor
+from dnf.features.extractor import BLOCK_SECONDS, extract_blocks, extract_whole
+from dnf.features.fbank import FULL_SCALE, lhotse_fbank
 from dnf.features.recording_frames import RecordingFrames
 from dnf.features.windows import Windows
 from dnf.inference.score_recording import score
@@ -21,6 +23,12 @@ from dnf.scoring.latent_store import Latents
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
 CPU = torch.device("cpu")
 WORDS = ("features.resample=true", "frames.dtype=float32")
+
+
+def by_lhotse(samples: np.ndarray, settings: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Log-mel and log-energy of a whole recording, its ends mirrored by Lhotse where they are."""
+    both = lhotse_fbank(settings).extract(samples * FULL_SCALE, settings.sampling_rate)
+    return both[:, 1:], both[:, 0]
 
 
 def pieces(samples: np.ndarray, size: int) -> list[np.ndarray]:
@@ -49,8 +57,8 @@ def test_resampling_in_blocks_is_that_of_the_whole(tmp_path, speech_like, small_
 def test_filter_banks_in_blocks_are_those_of_the_whole(speech_like, small_config, snip_edges, size, samples):
     settings = small_config(f"features.snip_edges={snip_edges}").features
     sound = speech_like(2.0, 5)[:samples]
-    whole = fbank_and_energy(sound, make_extractor(settings))
-    parts = [np.concatenate(part) for part in zip(*fbank_blocks(pieces(sound, size), settings))]
+    whole = by_lhotse(sound, settings)
+    parts = [np.concatenate(part) for part in zip(*extract_blocks(pieces(sound, size), settings))]
     for made, wanted in zip(parts, whole):
         assert made.shape == wanted.shape
         np.testing.assert_allclose(made, wanted, atol=2e-4)
@@ -64,7 +72,7 @@ def test_filter_banks_of_stage_1_are_lhotses_whatever_the_length(speech_like, sn
     """Bit for bit up to one block; beyond, matrix products of other sizes round otherwise."""
     settings = resolve([f"features.snip_edges={snip_edges}"]).features
     sound = np.tile(speech_like(1.7, 5), 30)[: round(seconds * 16000)]
-    for made, wanted in zip(fbank(sound, settings), fbank_and_energy(sound, make_extractor(settings))):
+    for made, wanted in zip(extract_whole(sound, settings), by_lhotse(sound, settings)):
         np.testing.assert_allclose(made, wanted, rtol=0, atol=0 if seconds <= BLOCK_SECONDS else 1e-4)
 
 

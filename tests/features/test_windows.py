@@ -12,7 +12,7 @@ import torch
 
 from dnf.experiment.settings import Cmvn, Splice
 from dnf.features.frame_store import FrameStore
-from dnf.features.segments import Segment, join
+from dnf.features.segments import Segment, concatenate
 from dnf.features.windows import Windows
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def open_windows(
     stores, left=0, right=0, hop=1, cmvn=NO_CMVN, classes=("en", "zh"), keep_unseen=True, **more
 ) -> Windows:
     stores = [stores] if isinstance(stores, FrameStore) else stores
-    return Windows(stores, Splice(left, right, hop), cmvn, list(classes), keep_unseen, CPU, **more)
+    return Windows(stores, Splice(left, right, hop), cmvn, list(classes), keep_unseen=keep_unseen, device=CPU, **more)
 
 
 def gathered(of: Windows) -> np.ndarray:
@@ -130,7 +130,16 @@ def test_vectors_equal_a_plain_loop(stores, cmvn, splice, piece_frames):
         (("two",), False, (1.0, 1.0), ("zh",)),
         (("three", "two"), True, (7.0, 9.0), ("en",)),
     ):
-        of = Windows([stores[n] for n in names], splice, cmvn, classes, keep_unseen, CPU, scores, piece_frames)
+        of = Windows(
+            [stores[n] for n in names],
+            splice,
+            cmvn,
+            classes,
+            keep_unseen=keep_unseen,
+            device=CPU,
+            scores=scores,
+            piece_frames=piece_frames,
+        )
         wanted = slow(names, splice, cmvn, classes, keep_unseen, scores, piece_frames)
         vectors = np.concatenate([x for _, x in wanted])
         assert list(of.segments()) == [segment for segment, _ in wanted]
@@ -150,7 +159,7 @@ def test_stores_joined_in_memory_give_what_they_give_on_disk(stores, cmvn, piece
     of = open_windows(list(stores.values()), **options)
     assert len(of._sources) == len(stores) > 1
     wanted, rows = gathered(of), torch.randperm(len(of))
-    of._sources, of._segments = [join([part.source for part in of.parts], CPU)], [0, of._segments[-1]]
+    of._sources, of._segments = [concatenate([part.source for part in of.parts], CPU)], [0, of._segments[-1]]
     np.testing.assert_array_equal(gathered(of), wanted)
     np.testing.assert_array_equal(of.gather(rows).numpy(), wanted[rows])
 

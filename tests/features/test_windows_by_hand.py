@@ -18,7 +18,15 @@ def row(speaker: str, name: str, values, speech, score=None) -> tuple:
 def open_windows(
     *stores, left=0, right=0, hop=1, cmvn=NO_CMVN, classes=("en", "zh"), keep_unseen=True, **more
 ) -> Windows:
-    return Windows(stores, Splice(left, right, hop), cmvn, list(classes), keep_unseen, torch.device("cpu"), **more)
+    return Windows(
+        stores,
+        Splice(left, right, hop),
+        cmvn,
+        list(classes),
+        keep_unseen=keep_unseen,
+        device=torch.device("cpu"),
+        **more,
+    )
 
 
 def gathered(of: Windows) -> np.ndarray:

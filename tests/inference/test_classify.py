@@ -18,7 +18,7 @@ from recipe_runs import ROOT, environment
 
 from dnf.experiment.config import Config
 from dnf.experiment.tables import read_tsv
-from dnf.features.fbank import mel_frequencies
+from dnf.features.extractor import extract_whole, make_extractor
 from dnf.inference import classify, score_recording, system
 from dnf.inference.recordings import read_items
 from dnf.inference.timeline import MOST, Timeline
@@ -199,6 +199,8 @@ def test_a_segment_that_cannot_be_cut_is_an_error_of_its_own(make_exp, tmp_path,
         ("segments", "a-1 rec 0 x\n", "a-1: 'x' is not a number"),
         ("segments", "a-1 other 0 1\n", "recording other of a-1 is not in wav.scp"),
         ("wav.scp", "rec cat a.wav |\n", "rec is a command"),
+        ("wav.scp", "", "no utterance in it"),
+        ("segments", "", "no utterance in it"),
     ),
 )
 def test_a_data_directory_that_cannot_be_read_is_refused(tmp_path, name, text, said):
@@ -280,17 +282,16 @@ def test_a_long_recordings_timeline_is_no_larger():
 def channel(speech_like):
     """Frames of recordings over a channel that ``change`` makes of them, and the channels of forty plain ones."""
     from dnf.experiment.config import resolve
-    from dnf.features.fbank import fbank_and_energy, make_extractor
     from dnf.features.vad import energy_vad
 
     config = resolve([])
-    extractor, frequencies = make_extractor(config.features), mel_frequencies(config.features)
+    frequencies = make_extractor(config.features).frequencies
     rng = np.random.default_rng(0)
 
     def vector(seed, change=lambda samples: samples):
         samples = 0.5 * speech_like(3.0, 0) + rng.normal(0, 0.004) * speech_like(3.0, seed)
         samples = samples + 1e-4 * np.random.default_rng(seed).standard_normal(len(samples))
-        frames, energy = fbank_and_energy(change(samples).astype(np.float32), extractor)
+        frames, energy = extract_whole(change(samples).astype(np.float32), config.features)
         speech = energy_vad(energy, config.vad) > 0
         return statistics([(frames[:90], speech[:90]), (frames[90:], speech[90:])], frequencies)
 
@@ -307,7 +308,7 @@ def low_pass(samples):
 
 def test_channels_unlike_training_are_named(channel):
     vector, model = channel
-    assert [o for seed in range(100, 110) for o in model.judge(vector(seed)).off] == []
+    assert [o for seed in range(100, 110) for o in model.compare(vector(seed)).unlike] == []
     cases = (
         (low_pass, "band limited to about (3|4)"),
         (lambda x: 0.01 * x, r"level 3\d\.\d dB quieter"),
@@ -318,7 +319,7 @@ def test_channels_unlike_training_are_named(channel):
         (lambda x: 0.4 * np.convolve(x, 0.8 ** np.arange(40))[: len(x)], "tilt .* steeper"),
     )
     for change, wanted in cases:
-        off = ", ".join(model.judge(vector(100, change)).off)
+        off = ", ".join(model.compare(vector(100, change)).unlike)
         assert re.search(wanted, off), (wanted, off)
 
 
@@ -364,10 +365,11 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
 @pytest.mark.slow
 def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypatch):
     """Calibration, open set and corrections against the channel are those of stages 4 and 7."""
-    words = ("channel.centre=utterance", "channel.nap=1", "cmvn.scope=utterance")
+    words = ("channel.centre=utterance", "cmvn.scope=utterance")
     words += ("baselines.enabled=true", "latents.durations=[0.5, 1]")
     counts = recipe_runs.counts(4, 4, 2, 2, 4)
-    recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)))
+    recipe_runs.run(tmp_path, *counts, *(word for setting in words for word in ("--set", setting)), "--stop-stage", "2")
+    recipe_runs.run_here(tmp_path, "mini", "dnf120", counts, *words)
     monkeypatch.chdir(tmp_path)
     status, said = run(capsys, "exp/dnf120", "--data-dir", "data/test")
     assert status == 0

@@ -1,10 +1,13 @@
 """Speech moved from one class to another: exact without a move, and seen by a perceptron that knows no flow."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from dnf.experiment.layout import Layout
 from dnf.experiment.tables import read_tsv
 from dnf.features.windows import Windows
 from dnf.inference import move, moving
@@ -55,12 +58,23 @@ def test_a_perceptron_sees_the_class_change(exp, capsys, by, suffix):
     assert (exp / "move" / f"test_en_to_zh{suffix}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_frames_are_those_the_experiment_was_made_from(exp, tmp_path, capsys):
+    layout = Layout.make(tmp_path / "exp", "nf", "my_corpus")
+    shutil.copytree(exp.parent / "frames", layout.frames)
+    shutil.copytree(exp, layout.exp)
+    layout.save()
+    assert move.main([str(layout.exp), "test", "--from", "en", "--to", "zh"]) == 0
+    (layout.exp / "layout.json").unlink()
+    with pytest.raises(ValueError, match=f"test: neither a set with a frame store in {tmp_path}/exp/frames nor a file"):
+        move.main([str(layout.exp), "test", "--from", "en", "--to", "zh"])
+
+
 def test_half_a_move_changes_less_and_none_nothing(exp):
     trained = load_model(exp / "best.pt")
     trained.model.double()
     frames = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     utterance = moving.Utterance("u", "s", "en", frames, torch.arange(60) % 3 > 0)
-    shift = moving.way(trained, ("en", "zh"))
+    shift = moving.shift_between(trained, ("en", "zh"))
     none, half, whole = (moving.move(utterance, trained, scale * shift) for scale in (0.0, 0.5, 1.0))
     assert none.error < 1e-12
     torch.testing.assert_close(none.after, frames, atol=1e-6, rtol=0)
@@ -89,13 +103,13 @@ def test_r_moves_where_it_has_class_means(small_config):
     trained = Trained(model, config, ["en", "zh"], {})
     prior = model.prior
     expected = torch.cat([prior.means[1] - prior.means[0], prior.means_r[1] - prior.means_r[0]])
-    torch.testing.assert_close(moving.way(trained, ("en", "zh")), expected.detach())
+    torch.testing.assert_close(moving.shift_between(trained, ("en", "zh")), expected.detach())
     x = [torch.randn(20, config.dim, generator=torch.Generator().manual_seed(k)) + k for k in (0, 1)]
     with torch.no_grad():
         difference = model(x[1])[0].mean(0) - model(x[0])[0].mean(0)
-    torch.testing.assert_close(moving.way(trained, ("en", "zh"), x), difference, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(moving.shift_between(trained, ("en", "zh"), x), difference, atol=1e-5, rtol=1e-5)
     prior.means_r = None
-    kept = moving.way(trained, ("en", "zh"), x)
+    kept = moving.shift_between(trained, ("en", "zh"), x)
     torch.testing.assert_close(kept[:4], difference[:4], atol=1e-5, rtol=1e-5)
     assert not kept[4:].any()
 
@@ -119,11 +133,13 @@ def test_what_cannot_be_moved_is_said(exp, words, message):
         move.main([str(exp), *words])
 
 
-def test_an_inexact_reconstruction_is_an_error(exp, monkeypatch):
+@pytest.mark.parametrize("error", [0.01, float("nan")])
+def test_an_inexact_reconstruction_is_an_error_before_any_verdict(exp, monkeypatch, capsys, error):
     inverse = DNF.inverse
-    monkeypatch.setattr(DNF, "inverse", lambda self, z: (inverse(self, z)[0] + 0.01, inverse(self, z)[1]))
+    monkeypatch.setattr(DNF, "inverse", lambda self, z: (inverse(self, z)[0] + error, inverse(self, z)[1]))
     with pytest.raises(ValueError, match="without a move"):
-        move.main([str(exp), "test", "--from", "en", "--to", "zh"])
+        move.main([str(exp), "test", "--from", "en", "--to", "zh", "--scale", "2", "--plot"])
+    assert not capsys.readouterr().out and not list(exp.glob("move/*_x2*"))
 
 
 def test_utterances_are_normalized_as_in_training(exp, small_config):
@@ -131,7 +147,7 @@ def test_utterances_are_normalized_as_in_training(exp, small_config):
 
     store = FrameStore(exp.parent / "frames" / "test")
     config = small_config("cmvn.scope=utterance", "cmvn.variance=true")
-    (first, *_) = moving.utterance_of_store(store, config, "zh", 50)
+    (first, *_) = moving.utterances_of_store(store, config, "zh", 50)
     assert (
         first.label == "zh"
         and np.allclose(first.frames.mean(0), 0, atol=1e-4)

@@ -9,12 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from recipe_runs import ROOT
 
 from utils import jobs
 from utils.jobs import queue_conf
 from utils.jobs.scheduler import Scheduler
 
-ROOT = Path(__file__).resolve().parents[2]
 for module in pkgutil.iter_modules(jobs.__path__, "utils.jobs."):
     importlib.import_module(module.name)
 SCHEDULERS = Scheduler.__subclasses__()

@@ -1,48 +1,52 @@
-"""Properties a normalizing flow must have, in float64, with weights that are nowhere zero."""
+"""Properties that a flow of every family must have, in float64, with weights that are nowhere zero."""
 
 import itertools
+import math
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
-from torch.func import jacrev, vmap
+from flow_checks import jacobian_logdet, randomized, vectors
 
-from dnf.experiment.settings import Flow
-from dnf.models.flows import Coupling, RealNVP, Standardize
+from dnf.experiment.settings import Flow, Prior
+from dnf.models import checkpoint
+from dnf.models.dnf import DNF
+from dnf.models.flows import FLOWS, make_flow
 
-MASKS, NETS, ACTIVATIONS, DIMS = ("halves", "evenodd"), ("one", "two"), ("relu", "tanh", "silu"), (2, 5, 6)
-every_kind = pytest.mark.parametrize(
-    ("mask", "nets", "activation", "dim"),
-    list(itertools.product(MASKS, NETS, ACTIVATIONS, DIMS)),
-)
-every_net = pytest.mark.parametrize(("nets", "activation"), list(itertools.product(NETS, ACTIVATIONS)))
-
-
-def settings(mask="halves", nets="one", activation="tanh", blocks=3, hidden=7, layers=2, bound=1.5) -> Flow:
-    return Flow(blocks, hidden, layers, activation, mask, nets, bound)
+SIZE = ("flow.blocks=3", "flow.hidden=7", "flow.layers=2", "flow.log_scale_bound=1.5")
+CHOICES = {
+    "realnvp": {"mask": ("halves", "evenodd"), "nets": ("one", "two")}
+}  # a family's settings that change what it does
 
 
-def randomized(module: torch.nn.Module, seed: int = 1, scale: float = 0.6) -> torch.nn.Module:
-    """The module in float64, every weight and bias drawn anew, those of the last layers too."""
-    generator = torch.Generator().manual_seed(seed)
-    module.double()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    return module
+def variants(kind: str) -> list[tuple[str, ...]]:
+    """``section.key=value`` words of every choice of a family, with every activation."""
+    choices = {"kind": (kind,), "activation": ("relu", "tanh", "silu")} | CHOICES.get(kind, {})
+    return [
+        tuple(f"flow.{name}={value}" for name, value in zip(choices, values))
+        for values in itertools.product(*choices.values())
+    ]
 
 
-def vectors(n: int, dim: int, seed: int = 2, scale: float = 2.0) -> torch.Tensor:
-    return scale * torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+ALL = [words for kind in FLOWS for words in variants(kind)]
+every_variant = pytest.mark.parametrize("words", ALL, ids=lambda words: ",".join(w.split("=")[1] for w in words))
+every_dim = pytest.mark.parametrize("dim", (2, 5, 6))
 
 
-def jacobian_logdet(function, points: torch.Tensor) -> torch.Tensor:
-    """log|det| of the Jacobian at each point, by automatic differentiation."""
-    return torch.linalg.slogdet(vmap(jacrev(lambda x: function(x[None])[0][0]))(points)).logabsdet
+@pytest.fixture
+def make(small_config):
+    """A flow of some dims with random weights."""
+    return lambda words, dim: randomized(make_flow(dim, small_config(*SIZE, *words).flow))
 
 
-@every_kind
-def test_inverse_undoes_forward_both_ways(mask, nets, activation, dim):
-    flow, x = randomized(RealNVP(dim, settings(mask, nets, activation))), vectors(20, dim)
+def test_the_settings_offer_the_families_there_are():
+    assert get_args(get_type_hints(Flow)["kind"]) == tuple(FLOWS)
+
+
+@every_variant
+@every_dim
+def test_inverse_undoes_forward_both_ways(make, words, dim):
+    flow, x = make(words, dim), vectors(20, dim)
     z, forward = flow(x)
     back, inverse = flow.inverse(z)
     assert (z - x).abs().max() > 0.5  # it does something
@@ -51,9 +55,10 @@ def test_inverse_undoes_forward_both_ways(mask, nets, activation, dim):
     torch.testing.assert_close(flow(flow.inverse(x)[0])[0], x, rtol=1e-9, atol=1e-9)
 
 
-@every_kind
-def test_reported_logdets_are_those_of_the_jacobians(mask, nets, activation, dim):
-    flow, x = randomized(RealNVP(dim, settings(mask, nets, activation))), vectors(6, dim)
+@every_variant
+@every_dim
+def test_reported_logdets_are_those_of_the_jacobians(make, words, dim):
+    flow, x = make(words, dim), vectors(6, dim)
     forward, inverse = flow(x)[1], flow.inverse(x)[1]
     assert forward.shape == inverse.shape == (6,)
     assert forward.std() > 0.01  # it depends on the point
@@ -61,20 +66,22 @@ def test_reported_logdets_are_those_of_the_jacobians(mask, nets, activation, dim
     torch.testing.assert_close(inverse, jacobian_logdet(flow.inverse, x), rtol=1e-8, atol=1e-8)
 
 
-@every_kind
-def test_gradient_reaches_every_parameter(mask, nets, activation, dim):
-    flow = randomized(RealNVP(dim, settings(mask, nets, activation)))
+@every_variant
+@every_dim
+def test_gradient_reaches_every_parameter(make, words, dim):
+    flow = make(words, dim)
     z, logdet = flow(vectors(200, dim))
     (z.square().sum() - logdet.sum()).backward()
     for name, parameter in flow.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
         reached = parameter.grad != 0
-        assert reached.any() if activation == "relu" else reached.all(), name  # a rectifier may be off for all vectors
+        assert reached.any() if "flow.activation=relu" in words else reached.all(), name  # a rectifier may be off
 
 
-@every_kind
-def test_evaluation_equals_training(mask, nets, activation, dim):
-    flow, x = randomized(RealNVP(dim, settings(mask, nets, activation))), vectors(20, dim)
+@every_variant
+@every_dim
+def test_evaluation_equals_training(make, words, dim):
+    flow, x = make(words, dim), vectors(20, dim)
     training = flow.train()(x)
     again = flow(x)  # no layer keeps a running figure
     evaluation = flow.eval()(x)
@@ -82,94 +89,36 @@ def test_evaluation_equals_training(mask, nets, activation, dim):
         assert torch.equal(training[0], got[0]) and torch.equal(training[1], got[1])
 
 
-@every_kind
-def test_a_new_flow_is_the_identity_and_can_leave_it(mask, nets, activation, dim):
-    flow, x = RealNVP(dim, settings(mask, nets, activation)).double(), vectors(20, dim)
-    z, logdet = flow(x)
-    assert torch.equal(z, x) and torch.equal(logdet, torch.zeros(20, dtype=torch.float64))
-    (z.square().sum() - logdet.sum()).backward()
-    assert all(block_has_gradient(block) for block in flow.blocks)
+@every_variant
+def test_a_vector_is_mapped_by_itself(make, words):
+    """Gradients are exact over micro-batches because of it."""
+    flow, x = make(words, 5), vectors(20, 5)
+    for whole, parts in zip(flow(x), zip(*(flow(part) for part in x.split(7)))):
+        torch.testing.assert_close(whole, torch.cat(parts), rtol=1e-12, atol=1e-12)
 
 
-def block_has_gradient(block: Coupling) -> bool:
-    return any(parameter.grad.abs().max() > 0 for parameter in block.parameters())
+@every_variant
+def test_density_integrates_to_one(small_config, words):
+    model = DNF(2, 1, small_config(*SIZE, *words, "flow.log_scale_bound=0.8").flow, Prior(0, 1.0, 1.0))
+    randomized(model.flow, scale=0.5)
+    with torch.no_grad():
+        x = model.double().sample(torch.zeros(6000, dtype=torch.long), torch.Generator().manual_seed(3))
+        centre = x.quantile(0.5, 0)
+        low, high = centre - 2.5 * (centre - x.min(0)[0]), centre + 2.5 * (x.max(0)[0] - centre)
+        axes = [torch.linspace(a, b, 400, dtype=torch.float64) for a, b in zip(low, high)]
+        cell = math.prod((axis[1] - axis[0]).item() for axis in axes)
+        assert abs(model.log_prob(torch.cartesian_prod(*axes)).exp().sum().item() * cell - 1) < 2e-3
 
 
-@pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize(("mask", "blocks"), list(itertools.product(MASKS, (1, 2))))
-def test_each_block_changes_one_half_and_latents_keep_the_order_of_the_data(mask, blocks, dim):
-    order = torch.arange(dim) if mask == "halves" else torch.cat([torch.arange(0, dim, 2), torch.arange(1, dim, 2)])
-    first, second = order[: (dim + 1) // 2], order[(dim + 1) // 2 :]
-    flow, x = randomized(RealNVP(dim, settings(mask, blocks=blocks))), vectors(20, dim)
-    z = flow(x)[0]
-    if blocks == 1:
-        assert torch.equal(z[:, first], x[:, first])
-        jacobian = vmap(jacrev(lambda v: flow(v[None])[0][0]))(x)[:, second][:, :, second]
-        assert torch.equal(jacobian, torch.diag_embed(jacobian.diagonal(dim1=1, dim2=2)))  # each from its own place
-    else:
-        assert (z[:, first] != x[:, first]).all()
-    assert (z[:, second] != x[:, second]).all()
-
-
-@every_net
-def test_log_scale_never_exceeds_its_bound_and_comes_close_to_it(nets, activation):
-    coupling = randomized(Coupling(3, 4, settings(nets=nets, activation=activation, bound=0.75)), scale=30.0)
-    kept, changed = vectors(500, 3, scale=1e3), vectors(500, 4)
-    log_scale, _ = coupling.scale_and_shift(kept)
-    assert log_scale.abs().max() <= 0.75
-    assert log_scale.abs().max() > 0.74 and log_scale.max() > 0 > log_scale.min()
-    y, logdet = coupling(kept, changed)
-    assert y.isfinite().all() and logdet.abs().max() <= 4 * 0.75
-
-
-@every_net
-def test_one_hidden_layer_is_not_affine(nets, activation):
-    coupling = randomized(Coupling(3, 4, settings(nets=nets, activation=activation, layers=1, bound=1e4)), scale=1.0)
-    a, b = vectors(50, 3, seed=3), vectors(50, 3, seed=4)
-    for at, left, right in zip(*(coupling.scale_and_shift(kept) for kept in ((a + b) / 2, a, b))):
-        assert (at - (left + right) / 2).abs().max() > 0.1
-
-
-def test_size_of_the_networks_follows_the_settings():
-    flow = RealNVP(6, settings(nets="two", blocks=5, hidden=11, layers=3))
-    assert len(flow.blocks) == 5
-    widths = [m.out_features for m in flow.blocks[0].scale_net if isinstance(m, torch.nn.Linear)]
-    assert widths == [11, 11, 11, 3]
-    one = RealNVP(6, settings(nets="one", blocks=1, hidden=11, layers=1)).blocks[0].net
-    assert [m.out_features for m in one if isinstance(m, torch.nn.Linear)] == [11, 6]
-
-
-def test_every_block_steers_by_the_dims_the_one_before_changed():
-    """After three blocks every latent depends on every dim of the data."""
-    flow, x = randomized(RealNVP(5, settings(blocks=3))), vectors(5, 5)
-    jacobian = vmap(jacrev(lambda v: flow(v[None])[0][0]))(x)
-    assert (jacobian[:, 3:] != 0).all()
-    assert (jacobian[:, :3, 3:] != 0).all()
-
-
-def test_scales_and_shifts_stay_wide_under_bfloat16():
-    coupling = Coupling(3, 4, settings())
-    kept, changed = torch.randn(9, 3), torch.randn(9, 4)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y, logdet = coupling(kept, changed)
-    assert y.dtype == logdet.dtype == torch.float32
-    assert torch.equal(y, changed)  # the identity, not rounded
-
-
-def test_one_dim_is_refused():
-    with pytest.raises(ValueError, match="at least 2 dims, not 1"):
-        RealNVP(1, settings())
-
-
-@pytest.mark.parametrize("frames", (1, 3))
-def test_standardize_is_affine_with_its_logdet(frames):
-    mean, std = torch.tensor([1.0, -2.0, 5.0]).double(), torch.tensor([0.5, 3.0, 2.0]).double()
-    layer, x = Standardize(3 * frames).double(), vectors(7, 3 * frames)
-    layer.set(mean, std)
-    z, logdet = layer(x)
-    torch.testing.assert_close(z.view(7, frames, 3), (x.view(7, frames, 3) - mean) / std)
-    torch.testing.assert_close(logdet, jacobian_logdet(layer, x))
-    back, inverse = layer.inverse(z)
-    torch.testing.assert_close(back, x)
-    torch.testing.assert_close(inverse, jacobian_logdet(layer.inverse, z))
-    assert not list(layer.parameters()) and set(layer.state_dict()) == {"mean", "std"}
+@every_variant
+def test_a_saved_model_gives_the_same_log_prob(small_config, tmp_path, words):
+    config = small_config(*words, "prior.cond_dim=4", "prior.var_r=1000.0")
+    model = DNF.from_config(config, 2)
+    randomized(model, scale=0.3).float()
+    content = {"model": model.state_dict(), "config": checkpoint.config_tree(config), "classes": ["en", "zh"]}
+    checkpoint.save(tmp_path / "best.pt", content)
+    loaded = checkpoint.load_model(tmp_path / "best.pt", known_classes=["en", "zh"])
+    x = vectors(20, 12).float()
+    assert torch.equal(loaded.model.log_prob(x), model.log_prob(x))
+    assert loaded.classes == ["en", "zh"] and loaded.config == config and not loaded.model.training
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]

@@ -2,82 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from drawn_experiment import write_experiment, write_set
 from matplotlib.colors import to_rgb
 from PIL import Image
 
 from dnf.experiment import entry
 from dnf.plots import draw, gaussianity_figure, latent_figures, training_curves
+from dnf.plots.latent_set import read_latents
 from dnf.plots.projections import separating_plane, spread, tsne_map
 from dnf.plots.style import colours_of
-
-HEADER = (
-    *("step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
-    *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
-)
-
-
-def write_set(
-    directory: Path,
-    classes: list[str],
-    cond_dim: int,
-    found: dict[str, int],
-    dim: int = 5,
-    rows: int = 12,
-    made_of=None,
-) -> None:
-    """A set of ``found[class]`` utterances of ``rows`` frames; a class lies at its first letter in every dim.
-
-    ``made_of`` are the sets that the utterances of a class come from, in turns; the set itself where it does not say.
-    """
-    g = torch.Generator().manual_seed(len(directory.name))
-    utts, z, logp = [], [], []
-    for name in sorted(found):
-        for i in range(found[name]):
-            of_class = (made_of or {}).get(name, [directory.name])
-            of = of_class[i % len(of_class)]
-            utts.append((f"{name}{i % 3}-u{i:02d}", f"{name}{i % 3}", name, of, "", len(utts) * rows, rows))
-            z.append(torch.randn(rows, dim, generator=g) + 2 * (ord(name[0]) - ord("c")))
-            means = [2.0 * (ord(c[0]) - ord("c")) for c in classes]
-            logp.append(torch.stack([-0.5 * (z[-1] - mean).pow(2).sum(1) for mean in means], 1))
-    directory.mkdir(parents=True)
-    total = len(utts) * rows
-    np.save(directory / "logp.npy", torch.cat(logp).numpy())
-    np.save(directory / "logdet.npy", np.full(total, 3.0, dtype=np.float32))
-    np.save(directory / "z.npy", torch.cat(z)[::2].numpy())
-    np.save(directory / "z_rows.npy", np.arange(0, total, 2))
-    meta = {"classes": classes, "dim": dim, "cond_dim": cond_dim, "var_c": 1.0, "var_r": 1.0, "frames": total}
-    (directory / "meta.json").write_text(json.dumps(meta))
-    (directory / "utts.tsv").write_text(
-        "\n".join("\t".join(map(str, u)) for u in [("utt", "speaker", "class", "set", "score", "first", "rows"), *utts])
-    )
-
-
-def write_experiment(
-    exp: Path, classes: list[str], cond_dim: int, sets: dict[str, dict[str, int]], dim: int = 5
-) -> Path:
-    exp.mkdir()
-    (exp / "config.yaml").write_text(
-        "seed: 3\nplots: {colours: {en: 'tab:blue', ce: 'tab:red'}, max_points: 60, tsne_points: 24}\n"
-    )
-    history = [HEADER]
-    for i in range(1, 41):
-        dev = (-i, i, 1, 0.5 + i / 100) if i % 10 == 0 else ("", "", "", "")
-        history.append((10 * i, i, i, -i if i != 20 else 900, i, 1, 5, 0.1, 1000, *dev, int(i >= 20), int(i >= 30)))
-    (exp / "history.tsv").write_text("\n".join("\t".join(map(str, row)) for row in history) + "\n")
-    shapes = ["set\tclasses\tpart\tdim_index\tskew\tkurt\tskew_within\tkurt_within"]
-    for name, found in sets.items():
-        write_set(exp / "latents" / name, classes, cond_dim, found, dim)
-        for part, dims in (("c", cond_dim), ("r", dim - cond_dim)):
-            shapes += [f"{name}\t{'+'.join(sorted(found))}\t{part}\t{i}\t0.1\t-1.5\t0.01\t0.{i}" for i in range(dims)]
-    (exp / "gaussianity_dims.tsv").write_text("\n".join(shapes) + "\n")
-    return exp
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +80,7 @@ def texts(figure) -> str:
 
 def test_legends_count_and_histograms_show_the_ratio_of_each_pair(tmp_path):
     write_set(tmp_path / "test", ["ce", "en", "je"], 3, {"ce": 4, "en": 3, "xx": 2})
-    latents = draw.read_latents(tmp_path / "test")
+    latents = read_latents(tmp_path / "test")
     _, figure = next(latent_figures.histograms(latents, colours_of(latents.classes, {}), "exp"))
     said = texts(figure)
     assert len(figure.axes) == 3
@@ -165,7 +104,7 @@ def test_legends_count_and_histograms_show_the_ratio_of_each_pair(tmp_path):
 
 def test_utterance_scores_and_labels_belong_to_their_utterance(tmp_path):
     write_set(tmp_path / "test", ["ce", "en"], 3, {"ce": 2, "en": 1})
-    latents = draw.read_latents(tmp_path / "test")
+    latents = read_latents(tmp_path / "test")
     logp = torch.from_numpy(np.load(tmp_path / "test" / "logp.npy")).double() + 3.0
     torch.testing.assert_close(latents.loglik, logp.reshape(3, 12, 2).mean(1))
     assert latents.labels.tolist() == [0] * 12 + [1] * 6
@@ -175,7 +114,7 @@ def test_utterance_scores_and_labels_belong_to_their_utterance(tmp_path):
 def test_a_class_from_several_sets_is_shown_by_set(tmp_path):
     made_of = {"ce": ("one", "two"), "je": ("two",)}
     write_set(tmp_path / "both", ["ce", "en"], 3, {"ce": 5, "en": 2, "je": 1}, made_of=made_of)
-    latents = draw.read_latents(tmp_path / "both")
+    latents = read_latents(tmp_path / "both")
     assert latents.groups == [("ce", "one"), ("ce", "two"), ("en", "both"), ("je", "two")]
     assert latents.group.tolist() == ([0] * 6 + [1] * 6) * 2 + [0] * 6 + [2] * 12 + [3] * 6
     assert latents.of_group(("ce", "two")).tolist() == [False, True, False, True, False, False, False, False]
@@ -199,12 +138,12 @@ def test_several_training_sets_fit_the_plane_as_one(tmp_path):
     (exp / "config.yaml").write_text((exp / "config.yaml").read_text() + "data: {train: [a, b]}\n")
     assert {path.name for path in draw.make_plots(exp)} > {"scatter_train.png", "scatter_test.png"}
     (exp / "config.yaml").write_text((exp / "config.yaml").read_text().replace("[a, b]", "[a]"))
-    with pytest.raises(ValueError, match="latents/a: no latents; run stage 4"):
+    with pytest.raises(ValueError, match=r"latents/a: no latents; run stage latents \(--stage 4\)"):
         draw.make_plots(exp)
 
 
 def test_curves_mark_spikes_and_restores_and_hide_no_value_in_silence(experiment):
-    history = draw.read_history(experiment[0] / "history.tsv")
+    history = training_curves.read_history(experiment[0] / "history.tsv")
     figure = training_curves.curves(history, "exp", accuracy=True)
     by_title = {axes.get_title().split(" (")[0]: axes for axes in figure.axes if axes.get_visible()}
     assert {"LogDet", "LogP", "LogLL = LogP + LogDet", "NLL = -LogLL", "gradient norm", "learning rate"} < set(by_title)

@@ -51,7 +51,7 @@ def test_a_marker_reaches_the_disk_after_what_it_vouches_for(tmp_path, monkeypat
     seen = []
     monkeypatch.setattr(os, "sync", lambda: seen.append(layout.marker("data").exists()))
     for force in (False, True):
-        begin("data", resolve([]), layout, "", [], force)
+        begin("data", resolve([]), layout, "", [], force=force)
         finish("data", resolve([]), layout, "", [])
     assert seen == [False] * 4  # gone before the stage writes anew, and there only after all of it
     assert layout.marker("data").exists()

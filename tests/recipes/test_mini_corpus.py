@@ -18,11 +18,12 @@ import pytest
 import soundfile
 import torch
 from lhotse import Fbank, FbankConfig, RecordingSet, SupervisionSet
+from recipe_runs import ROOT
 from scipy import stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from threadpoolctl import threadpool_limits
 
-LOCAL = Path(__file__).parents[2] / "egs" / "mini" / "local"
+LOCAL = ROOT / "egs" / "mini" / "local"
 sys.path.insert(0, str(LOCAL))
 
 import accents  # noqa: E402
@@ -345,7 +346,7 @@ def test_command_line_shows_its_defaults(capsys):
 
 def test_command_line_errors_are_one_line(tmp_path):
     command = [sys.executable, LOCAL / "prepare_data.py", tmp_path, "--nj", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(LOCAL.parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (1, "prepare_data.py: nj is 0, it has to be at least 1\n")
 

@@ -5,14 +5,13 @@ import logging
 import math
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 import soundfile
 import tree_cnceleb
 import tree_voxceleb
 import tree_wsj
-from recipe_runs import results, run_recipe
+from recipe_runs import ROOT, results, run_recipe
 
 from dnf.data import check_sets
 from dnf.data.kaldi_files import read_table
@@ -20,7 +19,7 @@ from dnf.experiment.config import resolve
 from egs.corpora import cnceleb, voxceleb
 from egs.voxceleb_cnceleb.local import prepare_data
 
-RECIPE = Path(prepare_data.__file__).parent.parent
+RECIPE = ROOT / "egs" / "voxceleb_cnceleb"
 
 
 @pytest.fixture
@@ -298,7 +297,9 @@ def test_files_that_a_mac_leaves_are_no_recordings(vox, cn):
 def test_a_speaker_of_two_lines_of_the_meta_file_is_named(vox):
     meta = vox[0] / "vox1_meta.csv"
     lines = meta.read_text().splitlines()
-    meta.write_text("\n".join([*lines, lines[1].replace("\tm\t", "\tx\t").replace("\tf\t", "\tm\t").replace("x", "f")]) + "\n")
+    meta.write_text(
+        "\n".join([*lines, lines[1].replace("\tm\t", "\tx\t").replace("\tf\t", "\tm\t").replace("x", "f")]) + "\n"
+    )
     with pytest.raises(ValueError, match=rf"vox1_meta.csv: line {len(lines) + 1}: .* is not what line 2 says"):
         voxceleb.read(vox[0])
     meta.write_bytes(lines[0].encode() + b"\nAndr\xe9\n")

@@ -1,14 +1,17 @@
 """Systems side by side, and two of them utterance by utterance, against figures by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from dnf.experiment.tables import write_tsv
+from dnf.metrics.figure_rows import COLUMNS
+from dnf.metrics.trials import Trials
 from dnf.report import compare
-from dnf.report.compare import Decided, experiments, paired_rows, read_decided, system_lines, two_systems
-
-COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
+from dnf.report.compare import paired_rows, read_decided, two_systems
+from dnf.report.side_by_side import experiments, system_lines
 
 
 def row(metric: str, name: str, true: str, value: float, system: str = "dnf", ends=(None, None)) -> dict:
@@ -95,7 +98,7 @@ def test_a_folder_without_results_is_an_error(tmp_path):
 # ---- two systems ---------------------------------------------------------------------------------
 
 
-def decided(shift: float, noise: float, speakers: int = 20, utterances: int = 4, seed: int = 1) -> Decided:
+def decided(shift: float, noise: float, speakers: int = 20, utterances: int = 4, seed: int = 1) -> Trials:
     """A system whose ratios of class en are ``shift`` higher than those of ce, with noise of each speaker and utterance."""
     rng, common = np.random.default_rng(seed), np.random.default_rng(0)
     n = speakers * utterances
@@ -105,17 +108,18 @@ def decided(shift: float, noise: float, speakers: int = 20, utterances: int = 4,
     labels = [("en", "ce")[k] for k in label]
     hits = (llr > 0) == (label == 0)
     names = [f"s{i // utterances}" for i in range(n)]
-    return Decided([f"{s}-{i}" for i, s in enumerate(names)], names, labels, hits.astype(float), llr, 2 * llr)
+    scores = {"utt_accuracy": hits.astype(float), "mean": llr, "calibrated": 2 * llr}
+    return Trials([f"{s}-{i}" for i, s in enumerate(names)], names, labels, scores, ["ce", "en"])
 
 
 def test_figures_and_differences_are_those_of_each_system():
     a, b = decided(3.0, 0.3), decided(1.0, 0.3, seed=2)
-    rows = {r[0]: r[1:] for r in paired_rows(a, b, "en", True, 300, 1)}
+    rows = {r[0]: r[1:] for r in paired_rows(a, b, "en", 300, 1)}
     assert list(rows) == ["utt_accuracy", "auc", "cllr"]
     target = [label == "en" for label in a.labels]
     for metric, wanted in (
-        ("utt_accuracy", [s.hits.mean() for s in (a, b)]),
-        ("auc", [roc_auc_score(target, s.llr) for s in (a, b)]),
+        ("utt_accuracy", [s.scores["utt_accuracy"].mean() for s in (a, b)]),
+        ("auc", [roc_auc_score(target, s.scores["mean"]) for s in (a, b)]),
     ):
         one, two, (difference, low, high, p), speakers = rows[metric]
         assert [one, two] == pytest.approx(wanted) and difference == pytest.approx(wanted[0] - wanted[1])
@@ -124,31 +128,34 @@ def test_figures_and_differences_are_those_of_each_system():
 
 def test_a_system_is_no_better_than_itself_and_chance_is_not_significant():
     a, b = decided(1.0, 0.5), decided(1.0, 0.5, seed=2)
-    for _, one, two, (difference, low, high, p), _ in paired_rows(a, a, "en", True, 200, 1):
+    for _, one, two, (difference, low, high, p), _ in paired_rows(a, a, "en", 200, 1):
         assert one == two and difference == low == high == 0 and p == 1
-    for metric, _, _, (_, low, high, p), _ in paired_rows(a, b, "en", True, 200, 1):
+    for metric, _, _, (_, low, high, p), _ in paired_rows(a, b, "en", 200, 1):
         assert low < 0 < high and p > 0.05, metric
 
 
 def test_utterances_are_matched_by_name_and_others_are_an_error():
     a, b = decided(3.0, 0.3), decided(1.0, 0.3, seed=2)
-    backwards = b.part(range(len(b.utts))[::-1])
-    assert list(paired_rows(a, backwards, "en", True, 50, 1)) == list(paired_rows(a, b, "en", True, 50, 1))
+    backwards = b.only(np.arange(len(b))[::-1])
+    assert list(paired_rows(a, backwards, "en", 50, 1)) == list(paired_rows(a, b, "en", 50, 1))
     with pytest.raises(ValueError, match="not the same"):
-        list(paired_rows(a, b.part(range(5)), "en", True, 50, 1))
+        list(paired_rows(a, b.only(np.arange(5)), "en", 50, 1))
 
 
 def test_ratios_without_calibration_have_no_cllr_and_one_class_has_no_auc():
     a = decided(1.0, 0.3)
-    assert [r[0] for r in paired_rows(a, a._replace(calibrated=None), "en", True, 50, 1)] == ["utt_accuracy", "auc"]
-    english = a.part([i for i, label in enumerate(a.labels) if label == "en"])
-    assert [r[0] for r in paired_rows(english, english, "en", True, 50, 1)] == ["utt_accuracy"]
+    plain = replace(a, scores={"utt_accuracy": a.scores["utt_accuracy"], "mean": a.scores["mean"]})
+    assert [r[0] for r in paired_rows(a, plain, "en", 50, 1)] == ["utt_accuracy", "auc"]
+    english = a.only(a.labels == "en")
+    assert [r[0] for r in paired_rows(english, english, "en", 50, 1)] == ["utt_accuracy"]
 
 
-def table(decided: Decided, calibrated: bool = True) -> list[dict]:
+def table(decided: Trials, calibrated: bool = True) -> list[dict]:
     """Rows of ``decisions/<set>.txt``; one utterance is of a class the model does not know."""
     rows = []
-    for utt, speaker, label, hit, llr in zip(*decided[:5]):
+    for utt, speaker, label, hit, llr in zip(
+        decided.utts, decided.speakers, decided.labels, decided.scores["utt_accuracy"], decided.scores["mean"]
+    ):
         other = "ce" if label == "en" else "en"
         made = {
             "utt": utt,
@@ -167,12 +174,13 @@ def table(decided: Decided, calibrated: bool = True) -> list[dict]:
 def test_decisions_are_read_without_utterances_of_unknown_classes(tmp_path, calibrated):
     a = decided(1.0, 0.3)
     write_tsv(tmp_path / "test.txt", table(a, calibrated))
-    found, classes = read_decided(tmp_path / "test.txt")
-    assert classes == ["ce", "en"] and (found.calibrated is not None) == calibrated and found[:3] == a[:3]
-    np.testing.assert_array_equal(found.hits, a.hits)
-    np.testing.assert_allclose(found.llr, a.llr)
-    if calibrated:
-        np.testing.assert_allclose(found.calibrated, 2 * a.llr)
+    found = read_decided(tmp_path / "test.txt")
+    assert found.classes == ["ce", "en"] and found.calibrated == calibrated
+    for name in ("utts", "speakers", "labels"):
+        assert getattr(found, name).tolist() == getattr(a, name).tolist()
+    assert found.scores.keys() == a.scores.keys() - (set() if calibrated else {"calibrated"})
+    for name, values in found.scores.items():
+        np.testing.assert_allclose(values, a.scores[name])
 
 
 @pytest.fixture
@@ -184,10 +192,9 @@ def exp(small_config, tmp_path):
         (place / "decisions").mkdir(parents=True)
         whole = decided(shift, 0.3, seed=seed)
         write_tsv(place / "decisions" / "test.txt", table(whole))
-        english = whole.part([i for i, label in enumerate(whole.labels) if label == "en"])
-        far = english._replace(
-            utts=[f"far-{utt}" for utt in english.utts], llr=english.llr - 1, calibrated=english.calibrated - 2
-        )
+        english = whole.only(whole.labels == "en")
+        scores = english.scores | {"mean": english.scores["mean"] - 1, "calibrated": english.scores["calibrated"] - 2}
+        far = replace(english, utts=[f"far-{utt}" for utt in english.utts], scores=scores)
         write_tsv(place / "decisions" / "far.txt", table(far))
     write_tsv(tmp_path / "decisions" / "dev.txt", table(decided(1.0, 0.3)))
     return tmp_path
@@ -200,10 +207,10 @@ def test_two_systems_are_compared_on_the_sets_both_decided_and_on_controls(exp, 
     places = [(line[0], line[1]) for line in lines[3:]]
     both = ["utt_accuracy", "auc", "cllr"]
     assert places == [("far", "utt_accuracy"), *(("test", m) for m in both), *(("test|far", m) for m in both)]
-    flow, _ = read_decided(exp / "decisions" / "test.txt")
-    far, _ = read_decided(exp / "decisions" / "far.txt")
-    ce = [x for x, label in zip(flow.llr, flow.labels) if label == "ce"]
-    wanted = roc_auc_score([True] * len(far.llr) + [False] * len(ce), [*far.llr, *ce])
+    flow = read_decided(exp / "decisions" / "test.txt")
+    far = read_decided(exp / "decisions" / "far.txt")
+    ce = flow.scores["mean"][flow.labels == "ce"]
+    wanted = roc_auc_score([True] * len(far) + [False] * len(ce), [*far.scores["mean"], *ce])
     (line,) = (line for line in lines if line[:2] == ["test|far", "auc"])
     assert float(line[2]) == pytest.approx(wanted, abs=1e-4) and float(line[4]) < 0 and line[-2:] == ["80", "20"]
 

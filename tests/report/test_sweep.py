@@ -8,20 +8,20 @@ import recipe_runs
 from recipe_runs import command, counts, environment
 
 from dnf.experiment.tables import read_tsv, write_tsv
+from dnf.metrics.figure_rows import COLUMNS
 from dnf.plots.sweep_figure import picture
 from dnf.report.sweep import finished, main, rows_of, setting
 
-RESULTS = ("metric", "set", "class", "decided", "value", "low", "high", "count", "total", "speakers")
 COUNTS = counts(2, 2, 2, 2, 3)
 
 
 @pytest.fixture
 def experiments(small_config, tmp_path):
-    """Folder of made-up experiments ``name_beta=V``, with and without calibration."""
+    """Folder of made-up experiments ``name_train.beta=V``, with and without calibration."""
 
     def make(values: dict[str, float], name: str = "hybrid", calibrated: bool = False, system: bool = False) -> Path:
         for text, beta in values.items():
-            exp = tmp_path / "exp" / f"{name}_beta={text}"
+            exp = tmp_path / "exp" / f"{name}_train.beta={text}"
             small_config(f"train.beta={beta}").save(exp / "config.yaml")
             rows = []
             for of in ("train", "dev", "test"):
@@ -42,7 +42,8 @@ def experiments(small_config, tmp_path):
                 rows = [
                     {"system": s} | r | ({"value": "0.1"} if s == "lda" else {}) for s in ("dnf", "lda") for r in rows
                 ]
-            write_tsv(exp / "results.tsv", rows, (*(("system",) if system else ()), *RESULTS))
+            columns = COLUMNS if system else [name for name in COLUMNS if name != "system"]
+            write_tsv(exp / "results.tsv", rows, columns)
         return tmp_path / "exp"
 
     return make
@@ -50,7 +51,7 @@ def experiments(small_config, tmp_path):
 
 def test_values_are_in_order_and_unfinished_experiments_left_out(experiments):
     folder = experiments({"10": 10, "0": 0, "1": 1, "0.5": 0.5})
-    (folder / "hybrid_beta=3").mkdir()
+    (folder / "hybrid_train.beta=3").mkdir()
     assert list(finished(folder, "train.beta")["hybrid"]) == ["0", "0.5", "1", "10"]
 
 
@@ -63,8 +64,8 @@ def test_table_and_picture_of_every_sweep(experiments, capsys):
     assert "metric          set    0       10\n" in out
     assert "utt_accuracy    dev    0.5000  0.6000\n" in out and "utt_accuracy    other  0.9000  0.9000\n" in out
     for name in ("a_b", "hybrid"):
-        assert (folder / "sweeps" / f"{name}_beta.png").read_bytes().startswith(b"\x89PNG")
-    rows = read_tsv(folder / "sweeps" / "hybrid_beta.tsv")
+        assert (folder / "sweeps" / f"{name}_train.beta.png").read_bytes().startswith(b"\x89PNG")
+    rows = read_tsv(folder / "sweeps" / "hybrid_train.beta.tsv")
     assert rows[0] == {
         "value": "0",
         "metric": "utt_accuracy",
@@ -82,12 +83,12 @@ def test_the_calibration_panel_is_there_when_its_figures_are(experiments, calibr
     folder = experiments({"0": 0, "3": 3}, calibrated=calibrated)
     rows = [{"value": v} | row for v, exp in finished(folder, "train.beta")["hybrid"].items() for row in rows_of(exp)]
     titles = [axes.get_title() for axes in picture(rows, "hybrid", "train.beta").axes if axes.get_visible()]
-    assert ("calibration: Cllr (line), min Cllr (dashed)" in titles) == calibrated and len(titles) == 3 + calibrated
+    assert ("Cllr (line), minCllr (dashed)" in titles) == calibrated and len(titles) == 3 + calibrated
 
 
 def test_figures_are_those_of_the_flow_not_of_a_baseline(experiments):
     folder = experiments({"0": 0}, system=True)
-    assert {row["figure"] for row in rows_of(folder / "hybrid_beta=0") if row["set"] == "dev"} == {"0.5"}
+    assert {row["figure"] for row in rows_of(folder / "hybrid_train.beta=0") if row["set"] == "dev"} == {"0.5"}
 
 
 def test_settings_by_name(small_config):
@@ -105,7 +106,7 @@ def test_settings_by_name(small_config):
 
 def test_a_folder_without_a_sweep_is_told(tmp_path):
     with pytest.raises(
-        ValueError, match=r"no experiment \*_beta=\* has a results.tsv; run ./run.sh --sweep train.beta="
+        ValueError, match=r"no experiment \*_train.beta=\* has a results.tsv; run ./run.sh --sweep train.beta="
     ):
         finished(tmp_path, "train.beta")
 
@@ -113,16 +114,17 @@ def test_a_folder_without_a_sweep_is_told(tmp_path):
 # ---- the driver ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_driver_runs_each_value_into_a_folder_of_its_own(tmp_path):
     folder = tmp_path / "run"
     words = ("--exp", "dnf120", "--sweep", "train.beta=0,2.5", "--set", "train.steps=4")
     recipe_runs.run(folder, *COUNTS, *words)
     for value in ("0", "2.5"):
-        exp = folder / "exp" / f"dnf120_beta={value}"
+        exp = folder / "exp" / f"dnf120_train.beta={value}"
         assert (exp / "results.txt").is_file() and f"\n  beta: {float(value)}\n" in (exp / "config.yaml").read_text()
     assert not (folder / "exp" / "dnf120").exists()
-    assert (folder / "exp/sweeps/dnf120_beta.png").is_file()
-    assert {row["value"] for row in read_tsv(folder / "exp/sweeps/dnf120_beta.tsv")} == {"0", "2.5"}
+    assert (folder / "exp/sweeps/dnf120_train.beta.png").is_file()
+    assert {row["value"] for row in read_tsv(folder / "exp/sweeps/dnf120_train.beta.tsv")} == {"0", "2.5"}
 
 
 @pytest.mark.parametrize(

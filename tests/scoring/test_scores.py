@@ -19,7 +19,7 @@ from dnf.metrics.bootstrap import LEAST
 from dnf.metrics.figure_rows import share_row
 from dnf.models import checkpoint
 from dnf.scoring import score
-from dnf.scoring.latent_store import Latents, Utterances, utterance_loglik
+from dnf.scoring.latent_store import Latents, UtteranceRows, utterance_loglik
 from dnf.scoring.latent_writer import SegmentMeans
 from dnf.scoring.score import mean_densities, write_scores
 
@@ -56,7 +56,7 @@ def direct(scored, name: str):
     """Store and utterance of each vector, z, logdet and log p(x | k) ``(S, K)`` of a set, computed here."""
     trained = checkpoint.load_model(scored.exp / "best.pt")
     store, config = FrameStore(scored.root / "frames" / name), scored.config
-    windows = Windows([store], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu"))
+    windows = Windows([store], config.splice, config.cmvn, ["en", "zh"], keep_unseen=True, device=torch.device("cpu"))
     x = windows.gather(torch.arange(len(windows)))
     made = SimpleNamespace(store=store, utterance=windows.segment(torch.arange(len(windows))))
     with torch.no_grad():
@@ -256,7 +256,7 @@ def test_a_plain_flow_has_densities_and_decides_nothing(write_store, two_classes
 
 
 def test_scores_without_latents_say_which_stage_makes_them(small_config, tmp_path):
-    with pytest.raises(ValueError, match="no latents; run stage 4"):
+    with pytest.raises(ValueError, match="no latents; run stage latents"):
         Latents.open(tmp_path)
     small_config().save(tmp_path / "config.yaml")
     for main in (score.main, decide.main):
@@ -309,10 +309,13 @@ def test_densities_by_hand(toy):
 
 
 def test_accuracy_by_hand(toy):
-    tally = Tally(toy.classes, keep_hits=True)
+    tally = Tally(toy.classes)
     for row in decide.decide(toy, "de", 1.0, 2.0):
         tally.add(row)
-    assert tally.hits == [("a", "de", False), ("b", "fr", True)]
+    trials = tally.trials()
+    known = trials.only(trials.known)
+    columns = known.speakers.tolist(), known.labels.tolist(), known.scores["utt_accuracy"].tolist()
+    assert columns == (["a", "b"], ["de", "fr"], [0, 1])
     rows = accuracy_rows("test", tally, 50, 1)
     found = {
         (row["metric"], row["class"], row.get("decided", "")): (row["count"], row["total"], row["speakers"])
@@ -360,7 +363,7 @@ def test_utterances_are_the_rows_of_their_table(tmp_path):
     ]
     lines = ["\t".join(rows[0]), *("\t".join(map(str, row.values())) for row in rows)]
     (tmp_path / "utts.tsv").write_text("\n".join(lines) + "\n")
-    utts = Utterances(tmp_path / "utts.tsv")
+    utts = UtteranceRows(tmp_path / "utts.tsv")
     assert list(utts) == rows and len(utts) == 2 and utts[-1] == rows[1]
 
 

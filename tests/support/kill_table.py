@@ -248,6 +248,7 @@ def outputs(folder: Path, stage: str) -> dict[str, str]:
                 and "log" not in name.parts
                 and name.name not in other
                 and not name.name.startswith(later)
+                and name.suffix != ".tmp"  # what a write that was killed leaves beside the file
             ):
                 found[str(name)] = hashlib.sha256(content(path, folder)).hexdigest()
     return found

@@ -46,14 +46,12 @@ def attempt(frames: str, classes: str, exp: str, faults: dict) -> None:
 
 
 def main() -> int:
-    ranks, leave = process_group.join(torch.device("cpu")), process_group.leave
-    process_group.join, process_group.leave = (
-        lambda device: ranks,
-        lambda: None,
-    )  # one process group for all experiments
+    ranks = process_group.join_ranks(torch.device("cpu"))
+    # one process group for all experiments
+    train.join_ranks, train.leave = lambda device: ranks, lambda: None
     for exp, faults in json.loads(sys.argv[3]):
         attempt(sys.argv[1], sys.argv[2], exp, faults)
-    leave()
+    process_group.leave()
     return 0
 
 

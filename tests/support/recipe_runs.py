@@ -1,11 +1,18 @@
-"""Running a recipe as a user does, with tiny settings, and single stages in this process."""
+"""Running a recipe with tiny settings: as a user does, and the stages after the frames in this process."""
 
+import base64
+import contextlib
 import csv
+import importlib
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import pytest
+
+SUPPORT = Path(__file__).resolve().parent
+ROOT = SUPPORT.parents[1]
 TINY = (
     "flow.blocks=2", "flow.hidden=16", "train.steps=24", "train.eval_steps=8", "train.batch_size=200", "train.warmup_steps=2",
     "train.precision=float32", "latents.save_frames=600", "latents.mardia_frames=600", "plots.tsne_points=60", "plots.tsne_perplexity=5", "plots.dpi=40", "report.bootstrap=50",
@@ -37,9 +44,10 @@ def run_stages(root: Path) -> None:
 
 
 def command(*options: str, tiny: bool = True) -> list[str]:
-    """The command line of ``run.sh``."""
+    """The command line of ``run.sh``; a ``--recipe`` stands first."""
     settings = [word for setting in TINY for word in ("--set", setting)] if tiny else []
-    return [str(ROOT / "run.sh"), "--nj", "2", "--device", "cpu", *settings, *map(str, options)]
+    recipe, options = (options[:2], options[2:]) if options[:1] == ("--recipe",) else ((), options)
+    return [str(ROOT / "run.sh"), *recipe, "--nj", "2", "--device", "cpu", *settings, *map(str, options)]
 
 
 def run(folder: Path, *options: str, tiny: bool = True, status: int = 0) -> str:
@@ -57,15 +65,102 @@ def run_recipe(folder: Path, recipe: str, *options: str, tiny: bool = True, stat
     return run(folder, "--recipe", recipe, *options, tiny=tiny, status=status)
 
 
+DOT = base64.b64decode(  # a PNG file of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+STAGES = {  # after the frames: what run.sh starts, with {frames}, {exp} and {data} for the folders
+    "train": ("dnf.training.train {frames} {exp} --classes {data}/classes.txt --device cpu",),
+    "latents": (
+        "dnf.scoring.latents {frames} {exp} --classes {data}/classes.txt --device cpu",
+        "dnf.scoring.baselines {frames} {exp} --classes {data}/classes.txt --device cpu",
+    ),
+    "plots": ("dnf.plots.draw {exp}",),
+    "score": ("dnf.scoring.score {exp}",),
+    "decide": ("dnf.decisions.decide {exp}",),
+    "report": ("dnf.report.results {exp}", "dnf.report.html {exp}"),
+}
+
+
+def recipe_words(recipe: str) -> dict[str, list[str]]:
+    """The arrays of a recipe's recipe.conf, and each of its options with its default, as lists of words."""
+    source = r"""RECIPE_MEANS=(); . "$0"
+        for name in RECIPE_SETTINGS RECIPE_MEANS RECIPE_OPTIONS "${RECIPE_OPTIONS[@]}"; do
+          declare -n words=$name; printf '%s\0' "$name" "${words[@]}"; printf '\036'
+        done"""
+    conf = ROOT / "egs" / recipe / "recipe.conf"
+    said = subprocess.run(["bash", "-c", source, conf], capture_output=True, text=True, check=True).stdout
+    records = (record.removesuffix("\0").split("\0") for record in said.removesuffix("\036").split("\036"))
+    return {name: words for name, *words in records}
+
+
+def stage_options(recipe: str, exp: str, options: Sequence[object], *settings: str) -> list[str]:
+    """What run.sh gives ``dnf.experiment.stage`` of an experiment with tiny settings.
+
+    Args:
+        recipe: folder below egs/.
+        exp: an experiment of its conf/.
+        options: of the recipe, in turn the name, as ``--wsj``, and the value.
+        settings: more of them, as ``section.key=value``.
+    """
+    words_of = recipe_words(recipe)
+    values = {name: "".join(words_of.get(name, [])) for name in words_of["RECIPE_OPTIONS"]}
+    values |= {
+        name.removeprefix("--").replace("-", "_"): str(value) for name, value in zip(options[::2], options[1::2])
+    }
+    given = {name: value for name, value in values.items() if value}
+    means = words_of["RECIPE_MEANS"]
+    source = [f"--{name.replace('_', '-')} {value}" for name, value in given.items() if name not in means]
+    words = [word for setting in words_of["RECIPE_SETTINGS"] for word in ("--set", setting)]
+    words += ["--config", str(ROOT / "egs" / recipe / "conf" / f"{exp}.yaml")]
+    words += [word for setting in (*TINY, *settings) for word in ("--set", setting)]
+    words += ["--data", "data", "--feats", "exp/feats", "--frames", "exp/frames", "--exp", f"exp/{exp}"]
+    words += ["--source", " ".join(["recipe", recipe, *source])]
+    tables = [value for value in given.values() if "/" in value or Path(value).exists()]
+    return [*words, *(word for table in tables for word in ("--source-tables", table))]
+
+
+def run_here(
+    folder: Path, recipe: str, exp: str, options: Sequence[object], *settings: str, last: str = "report"
+) -> None:
+    """Stages train to ``last`` of an experiment, as run.sh runs them, but in this process, and without painting pictures.
+
+    run.sh has made data and frames in ``folder`` with the same options. Every picture is composed, but neither laid out
+    nor drawn: its file is that of a dot; t-SNE gives the first two dims. The arguments are those of ``stage_options``.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from sklearn.manifold import TSNE
+
+    from dnf.experiment import stage
+
+    given = stage_options(recipe, exp, options, *settings)
+    places = {"data": "data", "frames": "exp/frames", "exp": f"exp/{exp}"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
+        patch.setattr(TSNE, "fit_transform", lambda tsne, x: x[:, :2])
+        patch.setattr(Figure, "savefig", lambda figure, file, **given: file.write(DOT))
+        stage.hash_tables.cache_clear()
+        for name, commands in STAGES.items():
+            with contextlib.redirect_stdout(None):
+                assert stage.main(["begin", name, *given]) == 0
+            for line in commands:
+                module, *words = line.split()
+                assert importlib.import_module(module).main([word.format(**places) for word in words]) == 0
+            assert stage.main(["finish", name, *given]) == 0
+            if name == last:
+                break
+
+
 def results(folder: Path, exp: str) -> list[dict[str, str]]:
     """Rows of an experiment's results.tsv."""
     with (folder / "exp" / exp / "results.tsv").open(newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def environment() -> dict[str, str]:
-    """For running modules of the project directly."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
+def environment(*folders: Path) -> dict[str, str]:
+    """For running modules of the project, and those in ``folders``, directly."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *folders)))}
 
 
 def until_it_ends(terminal: int) -> bytes:

@@ -1,7 +1,10 @@
 """The baselines of stage 4, against scikit-learn, and the folders they leave and take away."""
 
+import dataclasses
+import functools
 import json
 import math
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -12,16 +15,18 @@ from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 from dnf.decisions import decide
+from dnf.experiment.settings import Baselines
 from dnf.features.frame_store import FrameStore
 from dnf.features.windows import Windows
-from dnf.models.gaussians import GMM, LDA
-from dnf.models.mlp import MLP
 from dnf.scoring import baselines, score
 from dnf.scoring.latent_store import Latents
-from dnf.training import baselines as fits
-from dnf.training.baselines import shares_of
+from dnf.training.baselines import SYSTEMS, fit_baseline
+from dnf.training.baselines.baseline import shares_in_batches, vectors_of_class
+from dnf.training.baselines.gmm import GMM
+from dnf.training.baselines.lda import LDA
+from dnf.training.baselines.mlp import MLP
 
-SYSTEMS = ("gmm", "lda", "mlp")
+CPU = torch.device("cpu")
 SMALL = ("data.classes=[en, zh]", "baselines.gmm_components=3", "baselines.mlp_hidden=16", "baselines.mlp_epochs=40")
 
 
@@ -79,9 +84,14 @@ def test_a_baseline_has_the_sets_views_and_rows_of_the_flow(done, root, name, sm
         assert latents.logp.shape == (meta["frames"], 2) and not latents.logdet.any()
     assert [u["score"] for u in Latents.open(folder / "low").utts] == ["0.0", "1.0"]
     windows = Windows(
-        [FrameStore(root / "frames" / "other")], config.splice, config.cmvn, ["en", "zh"], True, torch.device("cpu")
+        [FrameStore(root / "frames" / "other")],
+        config.splice,
+        config.cmvn,
+        ["en", "zh"],
+        keep_unseen=True,
+        device=torch.device("cpu"),
     )
-    model, _, classes = baselines.load(done / "baselines" / name / "model.pt")
+    model, _, classes = baselines.load_baseline(done / "baselines" / name / "model.pt")
     with torch.no_grad():
         expected = model(windows.gather(torch.arange(len(windows))))
     other = Latents.open(folder / "other")
@@ -106,10 +116,10 @@ def blobs(counts, dim: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("counts", [(300, 100), (200, 300, 100)])
-def test_lda_densities_and_priors_give_the_posteriors_of_sklearn(counts):
+def test_lda_densities_and_priors_give_the_posteriors_of_sklearn(small_config, counts):
     x, labels = blobs(counts, 5)
     fitted = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x, labels)
-    model = LDA(5, len(counts))
+    model = LDA(5, len(counts), small_config().baselines)
     model.set(fitted)
     joint = model(torch.from_numpy(x)) + torch.from_numpy(fitted.priors_).log()
     np.testing.assert_allclose(torch.softmax(joint, 1), fitted.predict_proba(x), atol=1e-9)
@@ -119,18 +129,19 @@ def test_lda_densities_and_priors_give_the_posteriors_of_sklearn(counts):
     np.testing.assert_allclose(model(torch.from_numpy(x))[:, 1], wanted.log_prob(torch.from_numpy(x)), rtol=1e-9)
 
 
-def test_gmm_densities_are_those_of_sklearn_whatever_the_number_of_components():
+def test_gmm_densities_are_those_of_sklearn_whatever_the_number_of_components(small_config):
     x, labels = blobs((200, 100), 4)
-    model = GMM(4, 2, 3)
+    model = GMM(4, 2, small_config("baselines.gmm_components=3").baselines)
     for label, components in enumerate((3, 2)):
         fitted = GaussianMixture(components, covariance_type="diag", random_state=0).fit(x[labels == label])
         model.set(label, fitted)
         np.testing.assert_allclose(model(torch.from_numpy(x))[:, label], fitted.score_samples(x), rtol=1e-8)
 
 
-def test_densities_are_those_of_the_features_not_of_the_standardized_ones():
+def test_densities_are_those_of_the_features_not_of_the_standardized_ones(small_config):
     x = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 4 + 10
-    for model in (LDA(3, 2), GMM(3, 2, 1)):
+    settings = small_config("baselines.gmm_components=1").baselines
+    for model in (LDA(3, 2, settings), GMM(3, 2, settings)):
         model.standardize.set(torch.full((3,), 10.0), torch.full((3,), 4.0))
         if isinstance(model, GMM):
             model.log_weights.zero_()
@@ -152,9 +163,11 @@ def test_shares_are_those_of_the_batches(root, small_config, balanced):
     config = small_config(f"train.sampling={'balanced' if balanced else 'natural'}")
     frames = FrameStore(root / "frames" / "other")
     stores = [FrameStore(root / "frames" / "train"), frames]
-    windows = Windows(stores, config.splice, config.cmvn, ["en", "ja", "zh"], False, torch.device("cpu"))
+    windows = Windows(
+        stores, config.splice, config.cmvn, ["en", "ja", "zh"], keep_unseen=False, device=torch.device("cpu")
+    )
     shares = np.array([1, 1, 1]) / 3 if balanced else np.array([200, 120, 200]) / 520
-    np.testing.assert_allclose(shares_of(windows, ["en", "ja", "zh"], config), shares)
+    np.testing.assert_allclose(shares_in_batches(windows, ["en", "ja", "zh"], config), shares)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(done, run, tmp_path):
@@ -169,13 +182,13 @@ def test_few_frames_are_enough_and_they_are_evenly_spaced(root, run, small_confi
     exp = run(tmp_path, "baselines.max_frames=20", "baselines.gmm_components=30", "baselines.systems=[lda, gmm]")
     true, llr = ratios(Latents.open(exp / "baselines" / "lda" / "latents" / "test"))
     assert roc_auc_score(true, llr) == 1.0
-    gmm, _, _ = baselines.load(exp / "baselines" / "gmm" / "model.pt")
+    gmm, _, _ = baselines.load_baseline(exp / "baselines" / "gmm" / "model.pt")
     assert torch.isfinite(gmm.log_weights).sum().tolist() == 40  # 20 of 30 components for each class
     config = small_config()
     windows = Windows(
-        [FrameStore(root / "frames" / "train")], config.splice, config.cmvn, ["en", "zh"], False, torch.device("cpu")
+        [FrameStore(root / "frames" / "train")], config.splice, config.cmvn, ["en", "zh"], keep_unseen=False, device=CPU
     )
-    taken = fits.of_class(windows, 1, 200, 20, lambda x: (x, None))
+    taken = vectors_of_class(windows, 1, 200, 20, lambda x: (x, None))
     np.testing.assert_array_equal(taken, windows.gather(windows.rows_of_class(1, torch.arange(0, 200, 10))))
 
 
@@ -212,6 +225,58 @@ def test_a_class_with_hardly_a_frame_is_an_error_that_names_it(write_store, two_
     small_config().save(tmp_path / "exp" / "config.yaml")
     with pytest.raises(ValueError, match="class ja has 1 frames in train, too few for baselines"):
         baselines.main(stage_arguments(tmp_path))
+
+
+OTHER = {  # another value of each setting
+    "max_frames": 20,
+    "gmm_components": 2,
+    "mlp_hidden": 8,
+    "mlp_layers": 1,
+    "mlp_dropout": 0.0,
+    "mlp_epochs": 3,
+    "mlp_lr": 0.01,
+    "mlp_weight_decay": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def fitted(root, small_config):
+    """The state of a system fitted with ``section.key=value`` words."""
+
+    @functools.cache
+    def state(name: str, *words: str) -> dict[str, torch.Tensor]:
+        config = small_config(*SMALL, "baselines.mlp_epochs=5", *words)
+        train, dev = (
+            Windows(
+                [FrameStore(root / "frames" / role)],
+                config.splice,
+                config.cmvn,
+                ["en", "zh"],
+                keep_unseen=False,
+                device=CPU,
+            )
+            for role in ("train", "dev")
+        )
+        return fit_baseline(name, train, dev, ["en", "zh"], config).state_dict()
+
+    return state
+
+
+def test_the_settings_offer_the_systems_there_are():
+    offered = get_args(get_args(get_type_hints(Baselines)["systems"])[0])
+    assert offered == tuple(SYSTEMS)
+    assert {field.name for field in dataclasses.fields(Baselines)} == {"enabled", "systems"} | OTHER.keys()
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_a_setting_changes_the_system_it_names_and_no_other(fitted, key):
+    def changed(name: str) -> bool:
+        before, after = fitted(name), fitted(name, f"baselines.{key}={OTHER[key]}")
+        return any(b.shape != after[k].shape or not torch.equal(b, after[k]) for k, b in before.items() if k in after)
+
+    found = {name for name in SYSTEMS if changed(name)}
+    owner = key.split("_")[0]
+    assert found == {owner} if owner in SYSTEMS else found
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import rank_program
 import recipe_runs
 import torch
-from recipe_runs import ROOT, environment
+from recipe_runs import SUPPORT, environment
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from dnf.experiment.tables import read_tsv
@@ -24,7 +24,7 @@ from dnf.training import launch, rendezvous
 from dnf.training.evaluate import evaluate
 from dnf.training.launch import ABORTED, ENDED, KILLED, LOST, OWN, Cause, cause_of, main
 from dnf.training.loss import backward
-from dnf.training.ranks import ALONE, Ranks, dist, is_lost, join, leave, own_gpu
+from dnf.training.ranks import ALONE, Ranks, dist, is_lost, join_ranks, leave, own_gpu
 from dnf.training.sampler import Sampler
 from dnf.training.train import make_trainer
 
@@ -69,7 +69,7 @@ def new_exp(small_config, tmp_path_factory):
 def launched(exp: Path, frames: Path, plan: list, node: int = 1) -> subprocess.Popen:
     """A launcher whose ranks run a plan of rank_program; what it and they say goes to ``log.NODE``."""
     words = ["--node", node, exp, "rank_program", frames, frames.parent / "classes.txt", json.dumps(plan)]
-    path = environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    path = environment(SUPPORT) | {"OMP_NUM_THREADS": "1"}
     with (exp / f"log.{node}").open("w") as log:
         argv = [sys.executable, "-m", "dnf.training.launch", *map(str, words)]
         return subprocess.Popen(argv, env=path, stdout=log, stderr=log)
@@ -189,7 +189,7 @@ def test_shares_of_all_ranks_are_the_whole(size):
         assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:]))
         assert max(b - a for a, b in bounds) - min(b - a for a, b in bounds) <= 1
     for balanced in (False, True):
-        sampler = Sampler((30, 77), lambda k, nth: nth + 1000 * k, 23, balanced, 1)
+        sampler = Sampler((30, 77), lambda k, nth: nth + 1000 * k, 23, 1, balanced=balanced)
         for step in (0, 3, 9):
             assert torch.equal(torch.cat([sampler.batch(step, of) for of in ranks]), sampler.batch(step))
 
@@ -232,7 +232,7 @@ def test_more_processes_than_frames_in_a_batch_are_refused(frames, small_config,
 def test_a_process_that_was_not_launched_has_no_process_group(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: pytest.fail("opened"))
-    ranks = join(torch.device("cpu"))
+    ranks = join_ranks(torch.device("cpu"))
     model = torch.nn.Linear(1, 1)
     assert ranks == ALONE and ranks.wrap(model) is model and ranks.sum([0.1, math.inf]) == [0.1, math.inf]
     leave()
@@ -421,7 +421,7 @@ def test_nodes_of_other_machines_use_the_address_that_answered(tmp_path, monkeyp
                 store.add("left", 1)
             while node == 1 and store.add("left", 0) < 1:  # the store is its, and goes with it
                 time.sleep(0.05)
-            return meeting.own, meeting.run
+            return meeting.address, meeting.run
 
     with ThreadPoolExecutor(2) as pool:
         (one, run), (two, again) = pool.map(come, (1, 2))
@@ -451,6 +451,7 @@ def test_a_node_that_falls_silent_is_noticed_and_one_that_is_done_is_not(tmp_pat
 COUNTS = recipe_runs.counts(2, 2, 2, 2, 3)
 
 
+@pytest.mark.slow
 def test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes(tmp_path):
     said = recipe_runs.run(tmp_path, *COUNTS, "--set", "train.num_gpus=2")
     out = tmp_path / "exp/dnf120"

@@ -2,19 +2,17 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
 from one_step import one_step
-from recipe_runs import ROOT, environment
+from recipe_runs import SUPPORT, environment
 
 from dnf.experiment.tables import read_tsv
 from dnf.models import checkpoint
 from dnf.plots import training_curves
-from dnf.plots.draw import read_history
 from dnf.training import train
 from dnf.training.evaluate import evaluate
 from dnf.training.loss import Loss, backward
@@ -165,8 +163,10 @@ def test_history_and_checkpoints_hold_the_cross_entropy(new_trainer):
     wanted = evaluate(trainer.model, trainer.dev, log_priors=trainer.objective.log_priors)["ce"]
     assert best["step"] == 12 and best["dev"]["ce"] == pytest.approx(wanted)
     assert float(looks[-1]["dev_ce"]) == pytest.approx(wanted, rel=1e-5)
-    columns = read_history(trainer.out / "history.tsv")
-    titles = [axes.get_title() for axes in training_curves.curves(columns, "exp", True).axes if axes.get_visible()]
+    columns = training_curves.read_history(trainer.out / "history.tsv")
+    titles = [
+        axes.get_title() for axes in training_curves.curves(columns, "exp", accuracy=True).axes if axes.get_visible()
+    ]
     assert any(title.startswith("cross-entropy") for title in titles)
 
 
@@ -356,7 +356,7 @@ def test_two_processes_learn_what_one_learns(problem, small_config, tmp_path):
         classes = str(problem.parent / "classes.txt")
         train.main([str(problem), str(tmp_path / f"{kind} 1"), "--classes", classes, "--device", "cpu"])
         plan.append([str(tmp_path / f"{kind} 2"), {}])
-    path = environment() | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))), "OMP_NUM_THREADS": "1"}
+    path = environment(SUPPORT) | {"OMP_NUM_THREADS": "1"}
     exp = tmp_path / "hybrid 2"
     argv = [sys.executable, "-m", "dnf.training.launch", exp, "rank_program", problem, classes, json.dumps(plan)]
     done = subprocess.run([*map(str, argv)], env=path, capture_output=True, text=True, timeout=120)

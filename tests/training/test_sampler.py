@@ -87,7 +87,7 @@ def sampler(counts=(30, 70), batch_size=10, balanced=False, seed=1) -> Sampler:
     """Of vectors whose classes are shuffled over the rows by ``labels_of``."""
     labels = labels_of(counts)
     rows = {k: torch.from_numpy(np.flatnonzero(labels == k)) for k in range(len(counts))}
-    return Sampler(counts, lambda k, nth: rows[k][nth], batch_size, balanced, seed)
+    return Sampler(counts, lambda k, nth: rows[k][nth], batch_size, seed, balanced=balanced)
 
 
 def labels_of(counts) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Training: steps, checkpoints, what happens when it breaks off or blows up, and whether evaluation agrees."""
 
+import copy
 import csv
 import itertools
 import json
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from one_step import one_step
+from recipe_runs import ROOT
 
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
@@ -400,7 +402,7 @@ def test_best_is_chosen_on_dev(new_trainer, monkeypatch, select, best):
 
 
 def test_a_run_that_never_was_finite_on_dev_is_an_error(new_trainer, monkeypatch):
-    """There is no best.pt then, and stage 4 would say to run stage 3."""
+    """There is no best.pt then, and stage 4 would say to run stage train."""
     trainer = new_trainer("train.steps=4", "train.eval_steps=2")
     nan = {"nll": math.nan, "logp": math.nan, "logdet": 0.0, "accuracy": 0.5}
     monkeypatch.setattr(trainer_module, "evaluate", lambda *_, **__: nan)
@@ -441,6 +443,20 @@ def test_a_broken_step_goes_back_to_the_last_good_state_with_half_the_rate(new_t
     assert one_step(trainer) is None
     assert torch.equal(weights(trainer.model), good) and trainer.restores == 2
     assert one_step(trainer)["lr"] == pytest.approx(trainer.config.train.lr / 4)
+
+
+def test_a_broken_step_moves_nothing_before_anyone_looks(new_trainer, broken_batches):
+    """Weights and the optimizer's state stay: torch's fused optimizers still honour ``found_inf``."""
+    trainer = new_trainer("train.warmup_steps=0")
+    trainer.advance()
+    before, moments = weights(trainer.model).clone(), copy.deepcopy(trainer.optimizer.state_dict()["state"])
+    broken_batches.add(1)
+    trainer.advance()
+    assert torch.equal(weights(trainer.model), before)
+    for one, other in zip(moments.values(), trainer.optimizer.state_dict()["state"].values()):
+        assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    trainer.advance()
+    assert weights(trainer.model).isfinite().all() and not torch.equal(weights(trainer.model), before)
 
 
 def test_a_run_counts_what_it_restored_and_ends_well(new_trainer, broken_batches):
@@ -576,7 +592,7 @@ def killed(problem, small_config, tmp_path_factory):
         config.save(root / str(n) / "config.yaml")
         plan.append((str(root / str(n)), BROKEN if "broken" in name else [], deaths))
     argv = [sys.executable, "-c", KILLER, str(problem), str(problem.parent / "classes.txt"), json.dumps(plan)]
-    done = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: root / str(n) for n, name in enumerate(DEATHS)}
 
@@ -729,7 +745,7 @@ def test_frames_under_other_names_are_trained_from_scratch(run_main, write_store
 def test_a_damaged_last_checkpoint_is_named(run_main, tmp_path):
     run_main()
     (tmp_path / "exp" / "last.pt").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"last.pt: not a readable checkpoint; delete it and run stage 3 again"):
+    with pytest.raises(ValueError, match=r"last.pt: not a readable checkpoint; delete it and run stage train again"):
         run_main()
 
 
@@ -826,7 +842,7 @@ def test_a_changed_weight_fails_stage_4_in_one_line(run_main, run_latents, tmp_p
         match=r"best.pt: training frames score NLL \S+ now but \S+ in training, more than latents.max_difference 0.1",
     ) as caught:
         run_latents()
-    assert "\n" not in str(caught.value) and "run stage 3 again" in str(caught.value)
+    assert "\n" not in str(caught.value) and "run stage train again" in str(caught.value)
 
 
 def test_other_training_frames_fail_stage_4(run_main, run_latents, write_store, two_classes, tmp_path):
@@ -855,7 +871,7 @@ def test_stage_4_refuses_a_model_of_other_classes(run_main, run_latents, tmp_pat
 def test_stage_4_without_stage_3_says_so(run_main, run_latents, tmp_path):
     run_main()
     (tmp_path / "exp" / "best.pt").unlink()
-    with pytest.raises(ValueError, match="best.pt: no checkpoint; run stage 3"):
+    with pytest.raises(ValueError, match="best.pt: no checkpoint; run stage train"):
         run_latents()
 
 

@@ -1,0 +1,109 @@
+"""The experiments of a run: their names, folders and settings, as ``run.sh`` takes them, all checked before anything runs.
+
+Prints a line for each: shell assignments of ``name``, ``data_dir``, ``feats_dir``, ``frames_dir``, ``exp_dir``,
+``spliced_dir``, of the settings that ``run.sh`` itself needs, and of the arrays ``config`` and ``folders``, which are options of
+``dnf.experiment.stage``.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dnf.experiment import entry
+from dnf.experiment.config import Config, add_arguments, resolve
+from dnf.experiment.layout import CONFIG_YAML, Layout
+from dnf.experiment.stage import read_marker
+
+
+class Experiment(NamedTuple):
+    """What run.sh is to do once; ``layers`` are settings, the later the stronger, as ``config.resolve`` takes them."""
+
+    name: str
+    layers: list[Path | str]
+
+
+def experiments(
+    yamls: Iterable[Path], weaker: Sequence[str], stronger: Sequence[Path | str], sweep: str
+) -> list[Experiment]:
+    """One for each YAML file or, with ``sweep`` (``KEY=V1,V2,...``), for each file and value."""
+    key, _, values = sweep.partition("=")
+    words = [f"{key}={value}" for value in values.split(",")] if sweep else []
+    return [
+        Experiment("_".join((path.stem, *word)), [*weaker, path, *stronger, *word])
+        for path in yamls
+        for word in ([[word] for word in words] or [[]])
+    ]
+
+
+def check_unshared(layout: Layout) -> None:
+    """Raise ``ValueError`` where the experiment's folder is of other data."""
+    if (layout.exp / CONFIG_YAML).is_file():
+        data = Layout.read(layout.exp).data
+        if data != layout.data:
+            raise ValueError(
+                f"{layout.exp}: an experiment on {data} is there, not on {layout.data}; "
+                "rename the experiment or the folder of --data, or remove the old one"
+            )
+
+
+def check_recordings(layout: Layout, own_data: Path, source: str) -> None:
+    """Raise ``ValueError`` where the folder of the user's recordings was made from others of that name.
+
+    The same place seen from ``data/`` is the same recordings, for a working folder may be moved with all that is in it.
+    """
+    made = read_marker(layout.marker("data"))
+    if made and made["source"] != source and made.get("tables") != [os.path.relpath(own_data, layout.data)]:
+        raise ValueError(
+            f"{layout.data}: made from {made['source']}, not from {source}; "
+            f"rename the folder of --data, or remove {layout.data}"
+        )
+
+
+def quoted(word: str) -> str:
+    """A word for bash, on one line."""
+    return shlex.quote(word).replace("\n", "'$'\\n''")
+
+
+def assignments(name: str, layers: Iterable[Path | str], config: Config, layout: Layout) -> str:
+    """Shell words that hand an experiment over."""
+    places = {place: str(getattr(layout, place)) for place in ("data", "feats", "frames", "exp", "spliced")}
+    words = {"name": name, **{f"{place}_dir": folder for place, folder in places.items()}}
+    words |= {"data_seed": config.seed, "num_gpus": config.train.num_gpus, "num_nodes": config.train.num_nodes}
+    options = [word for layer in layers for word in ("--config" if isinstance(layer, Path) else "--set", str(layer))]
+    folders = [word for place in ("data", "feats", "frames", "exp") for word in (f"--{place}", places[place])]
+    lists = {"config": options, "folders": folders}
+    return " ".join(
+        [
+            *(f"{key}={quoted(str(value))}" for key, value in words.items()),
+            *(f"{key}=({' '.join(map(quoted, values))})" for key, values in lists.items()),
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = entry.parser(__spec__, __doc__)
+    parser.add_argument("experiments", type=Path, nargs="+", help="YAML files")
+    parser.add_argument("--weaker", action="append", default=[], metavar="SECTION.KEY=VALUE", help="a recipe's setting")
+    add_arguments(parser)
+    parser.add_argument("--sweep", default="", metavar="KEY=V1,V2,...", help="each experiment once for each value")
+    parser.add_argument("--own-data", type=Path, help="folder of the user's own recordings")
+    parser.add_argument("--source", default="", help="what stage data is made from, in words")
+    args = parser.parse_args(argv)
+    corpus = os.path.basename(os.path.realpath(args.own_data)) if args.own_data else ""
+    lines = []
+    for name, layers in experiments(args.experiments, args.weaker, args.layers, args.sweep):
+        config, layout = resolve(layers), Layout.make(Path("exp"), name, corpus)
+        check_unshared(layout)
+        if args.own_data:
+            check_recordings(layout, args.own_data, args.source)
+        lines.append(assignments(name, layers, config, layout))
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

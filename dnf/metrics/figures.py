@@ -1,0 +1,216 @@
+"""Every figure of results.tsv: title, unit, which way is better, what it says, and the tables that show it.
+
+Results, report, comparisons, sweeps and docs/results.md take them from ``METRICS``, in this order. A new figure is computed in one
+place and has its row here; where a table is named under ``shown``, it is there too. ``python3 -m dnf.metrics.figures``
+prints the list of docs/results.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Endings of a metric: with the set's control; the set minus that; the flow minus another system.
+CONTROL = "_control"
+GAP = "_control_gap"
+DIFFERENCE = "_difference"
+# Of dev, on which the calibration is fitted: by a fit without the utterance's speaker, or by the fit itself.
+LEFT_OUT = "_left_out"
+IN_SAMPLE = "_in_sample"
+# Of a metric of latents: class part, residual part, input.
+PARTS = ("c", "r", "x")
+
+KNOWN = "known"  # open set: all utterances of known classes in the test sets, as what a metric is against
+
+HIGHER, LOWER, ZERO = "higher", "lower", "0"  # which way is better
+
+
+class Metric(NamedTuple):
+    """A figure.
+
+    Attributes:
+        title: what it is called in tables and pictures.
+        unit: empty for a number without one.
+        better: HIGHER, LOWER, ZERO, or empty where no way is.
+        meaning: what it says, in a line.
+        digits: decimals of report.html; None: as in results.tsv.
+        shown: besides results.tsv; ``systems``, ``detection`` and ``training`` are blocks of results.txt; ``tells
+            apart``, ``open set``, ``likelihood``, ``gaussianity`` and ``training`` are tables of report.html; ``folder`` is
+            the table of ``dnf results FOLDER``, ``sweep`` that of ``dnf sweep``.
+    """
+
+    title: str
+    unit: str
+    better: str
+    meaning: str
+    shown: tuple[str, ...] = ()
+    digits: int | None = None
+
+    @property
+    def head(self) -> str:
+        """Title and unit, for the head of a column; the title of a share says what it is of."""
+        return f"{self.title}, {self.unit}" if self.unit and not self.unit.startswith("share") else self.title
+
+
+COMPARED = ("systems", "detection", "tells apart")
+METRICS = {
+    "utt_accuracy": Metric(
+        "utterance accuracy",
+        "share of utterances",
+        HIGHER,
+        "decided as the true class by likelihood",
+        ("systems", "sweep"),
+    ),
+    "utt_accuracy_calibrated": Metric(
+        "calibrated utterance accuracy",
+        "share of utterances",
+        HIGHER,
+        "decided as the true class by posterior under calibrate.priors",
+        ("systems",),
+    ),
+    "frame_accuracy": Metric(
+        "frame accuracy", "share of frames", HIGHER, "decided as the true class by likelihood", ("systems", "sweep")
+    ),
+    "auc": Metric(
+        "AUC", "", HIGHER, "area under the ROC curve of the mean log-likelihood ratio per frame", (*COMPARED, "folder")
+    ),
+    "auc_duration": Metric(
+        "AUC of duration alone", "", "", "the same of the number of frames", ("detection", "tells apart")
+    ),
+    "cllr": Metric(
+        "Cllr",
+        "bits",
+        LOWER,
+        "cost of the calibrated log-likelihood ratio as it is; 0: right and sure, 1: says nothing (two classes)",
+        (*COMPARED, "folder", "sweep"),
+    ),
+    f"cllr{LEFT_OUT}": Metric(
+        "Cllr left out",
+        "bits",
+        LOWER,
+        "of dev, by fits without the utterance's speaker",
+        (*COMPARED, "folder", "sweep"),
+    ),
+    f"cllr{IN_SAMPLE}": Metric(
+        "Cllr in sample",
+        "bits",
+        LOWER,
+        "of dev, by the fit on all of it, where no speaker can be left out",
+        ("systems", "detection"),
+    ),
+    "min_cllr": Metric("minCllr", "bits", LOWER, "Cllr with the best monotone map of the scores", (*COMPARED, "sweep")),
+    "eer": Metric("EER", "", LOWER, "error rate at the threshold where both error rates are equal", COMPARED),
+    "min_dcf": Metric("minDCF", "", LOWER, "least detection cost over all thresholds (calibrate.dcf_*)", COMPARED),
+    "near_ties": Metric(
+        "near-ties",
+        "share of utterances",
+        LOWER,
+        "margin between the two best classes below decide.near_tie standard errors",
+    ),
+    "utt_accuracy_clear": Metric(
+        "accuracy of the others", "share of utterances", HIGHER, "utterance accuracy without the near-ties"
+    ),
+    "utt_share": Metric("confusion", "share of utterances", "", "of a true class, decided as each class"),
+    "frame_share": Metric("confusion", "share of frames", "", "of a true class, decided as each class"),
+    "open_set_auc": Metric(
+        "AUC", "", HIGHER, "chance that an utterance of an unseen class scores above a known one", ("open set",)
+    ),
+    "open_set_detected": Metric(
+        "flagged, unseen class", "share of utterances", HIGHER, "of an unseen class, flagged as such", ("open set",)
+    ),
+    "open_set_false": Metric(
+        "flagged, known class", "share of utterances", LOWER, "of a known class, flagged as unseen", ("open set",)
+    ),
+    "duration_accuracy": Metric(
+        "accuracy of pieces", "share of pieces", HIGHER, "of recordings of so many seconds, decided by likelihood"
+    ),
+    **{
+        f"{level}_{name.lower()}": Metric(
+            f"{name} over {points}", "", HIGHER, "correlation of the log-likelihood ratio with expert scores"
+        )
+        for level, points in (("utt", "utterances"), ("speaker", "speakers"))
+        for name in ("Pearson", "Spearman")
+    },
+    "loglik": Metric("LogLL", "nats per frame", HIGHER, "mean log-likelihood, LogP + LogDet", ("likelihood",), 3),
+    "logp": Metric("LogP", "nats per frame", "", "mean log density of the latents under the prior", ("likelihood",), 3),
+    "logdet": Metric("LogDet", "nats per frame", "", "mean log|det| of the Jacobian", ("likelihood",), 3),
+    "nll": Metric("NLL", "nats per frame", LOWER, "-LogLL, the loss", ("likelihood", "sweep"), 3),
+    "skew": Metric("skewness", "", ZERO, "of the latents, mean over dims, pooled", ("gaussianity",), 4),
+    "kurt": Metric("kurtosis", "", ZERO, "excess kurtosis of the latents, mean over dims, pooled", ("gaussianity",), 4),
+    "skew_within": Metric("skewness within", "", ZERO, "the same within class", ("gaussianity",), 4),
+    "kurt_within": Metric("kurtosis within", "", ZERO, "the same within class", ("gaussianity",), 4),
+    "mardia_kurt_z": Metric(
+        "mardia kurt z", "", ZERO, "z of Mardia's test of kurtosis, within class", ("gaussianity",)
+    ),
+    "mardia_skew_p": Metric("mardia skew p", "", "", "p of Mardia's test of skewness, within class", ("gaussianity",)),
+    "mardia_kurt_p": Metric("mardia kurt p", "", "", "p of Mardia's test of kurtosis, within class", ("gaussianity",)),
+    "fisher": Metric(
+        "mean Fisher ratio", "", "", "variance of the class means over variance within class, mean over dims"
+    ),
+    "fisher_top": Metric("share of the top tenth", "share of the sum", "", "of the dims of highest Fisher ratio"),
+    "training_nll": Metric(
+        "NLL in training",
+        "nats per frame",
+        LOWER,
+        "nats per frame, of a sample of training frames, scored when best.pt was written, in training mode",
+        ("training",),
+    ),
+    "training_logp": Metric("LogP in training", "nats per frame", "", "its LogP", ("training",)),
+    "training_logdet": Metric("LogDet in training", "nats per frame", "", "its LogDet", ("training",)),
+    "train_eval_difference": Metric(
+        "train/eval difference",
+        "nats per frame",
+        ZERO,
+        "nats per frame by which stage latents differs from that; 0 but for rounding, or model, features or code are not "
+        "those of training",
+        ("training",),
+    ),
+    "spikes": Metric("spikes", "", ZERO, "steps whose loss stood far above the recent ones", ("training",)),
+    "restores": Metric(
+        "restores",
+        "",
+        ZERO,
+        "times that training went back to the last good checkpoint because a loss or gradient was not finite",
+        ("training",),
+    ),
+    "steps": Metric("steps", "", "", "updates of the weights", ("training",)),
+    "best_step": Metric("best step", "", "", "the step whose weights were kept, chosen on dev", ("training",)),
+    "parameters": Metric("parameters", "", "", "trainable numbers of the model", ("training",)),
+    "frames": Metric("frames", "", "", "training frames", ("training",)),
+}
+
+
+def shown(place: str) -> list[str]:
+    """Metrics that a block or table shows, in the order of ``METRICS``."""
+    return [name for name, metric in METRICS.items() if place in metric.shown]
+
+
+def costs_last(names: list[str]) -> list[str]:
+    """The order of columns and of systems side by side: costs in bits stand behind the rest."""
+    return sorted(names, key=lambda name: METRICS[name].unit == "bits")
+
+
+def of_part(metric: str) -> tuple[str, str]:
+    """``kurt_within`` and ``c`` of ``kurt_within_c``; no part for a metric that is not of a part of the latents."""
+    stem, _, part = metric.rpartition("_")
+    return (stem, part) if part in PARTS and stem in METRICS else (metric, "")
+
+
+def is_difference(metric: str) -> bool:
+    """Whether a metric is the flow minus another system."""
+    return metric.endswith(DIFFERENCE) and metric not in METRICS
+
+
+def markdown() -> str:
+    """The table of docs/results.md."""
+    lines = ["| metric | title | unit | better | meaning |", "|---|---|---|---|---|"]
+    for name, metric in METRICS.items():
+        lines.append(
+            f"| `{name}` | {metric.title} | {metric.unit} | {metric.better} | {metric.meaning} |".replace(
+                "|det|", r"\|det\|"
+            )
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

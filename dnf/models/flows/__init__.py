@@ -1,0 +1,38 @@
+"""Normalizing flows: invertible networks whose log-determinant is known, one file a family.
+
+A family is a module made of the dims D of a vector and the settings ``flow``; it refuses those it cannot serve with a
+``ValueError``. Its ``forward`` takes data to latents, its ``inverse`` latents to data; both take ``(N, D)`` and return
+``(N, D)`` and the log|det| of their own Jacobian, ``(N,)`` in nats. Each vector is mapped by itself, and alike in training
+and evaluation. To add one: its file, its row in ``FLOWS``, its name and settings in ``dnf.experiment.settings.Flow`` and
+``conf/default.yaml``; ``tests/models/test_flows.py`` then holds it to all this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from dnf.experiment.settings import Flow
+from dnf.models.flows.realnvp import RealNVP
+
+FLOWS: dict[str, Callable[[int, Flow], nn.Module]] = {"realnvp": RealNVP}
+
+
+def make_flow(dim: int, settings: Flow) -> nn.Module:
+    """The flow of ``settings.kind`` for vectors of ``dim`` dims.
+
+    >>> import torch
+    >>> from dnf.experiment.config import resolve
+    >>> flow = make_flow(6, resolve([]).flow)
+    >>> x = torch.randn(5, 6)
+    >>> z, logdet = flow(x)
+    >>> z.shape, logdet.shape
+    (torch.Size([5, 6]), torch.Size([5]))
+    >>> torch.allclose(flow.inverse(z)[0], x)
+    True
+
+    Raises:
+        ValueError: settings that the family cannot serve.
+    """
+    return FLOWS[settings.kind](dim, settings)

@@ -1,0 +1,99 @@
+"""What the pictures of an experiment are drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib import colors
+
+from dnf.experiment.config import Config
+from dnf.experiment.layout import CONFIG_YAML, LATENTS, META_JSON, run_again, run_stage
+from dnf.experiment.sets import name_of
+from dnf.experiment.tables import read_tsv
+from dnf.plots.latent_set import LatentSet, read_latents
+from dnf.plots.style import colours_of
+
+
+class Drawing(NamedTuple):
+    """An experiment whose latents are there.
+
+    Attributes:
+        exp: its folder.
+        config: its settings.
+        fit: the training set, from which planes and class means come.
+        shown: the sets to show.
+        colours: of each class.
+    """
+
+    exp: Path
+    config: Config
+    fit: LatentSet
+    shown: list[LatentSet]
+    colours: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The experiment, for titles."""
+        return self.exp.resolve().name
+
+
+def read_drawing(exp: Path, sets: Sequence[str] | None) -> Drawing:
+    """An experiment with some of its sets, or all that have latents.
+
+    Raises:
+        ValueError: a stage has not run, or a file is not what it should be.
+    """
+    config = read_config(exp / CONFIG_YAML)
+    names = list(sets) if sets is not None else sets_of(exp)
+    fit = read_latents(exp / LATENTS / name_of(config.data, "train"))
+    shown = [fit if name == fit.name else read_latents(exp / LATENTS / name) for name in names]
+    classes = [name for latents in (fit, *shown) for name in (*latents.classes, *latents.model_classes)]
+    return Drawing(exp, config, fit, shown, colours_of(classes, config.plots.colours))
+
+
+def read_config(path: Path) -> Config:
+    """The resolved settings of the experiment."""
+    if not path.is_file():
+        raise ValueError(f"{path}: not there; {run_stage('train')}")
+    config = Config.load(path)
+    for name, colour in config.plots.colours.items():
+        if not colors.is_color_like(colour):
+            raise ValueError(f"{path}: plots.colours: {name}: {colour!r} is not a colour; try tab:blue or '#1f77b4'")
+    return config
+
+
+def sets_of(exp: Path) -> list[str]:
+    """Sets that have latents."""
+    names = sorted(path.parent.name for path in exp.glob(f"{LATENTS}/*/{META_JSON}"))
+    if not names:
+        raise ValueError(f"{exp / LATENTS}: no set has latents; {run_stage('latents')}")
+    return names
+
+
+def read_table(path: Path, stage: str, numbers: Sequence[str], *, gaps: bool = False) -> list[dict]:
+    """Rows of a tab-separated file with a header; ``numbers`` are the columns to turn into floats.
+
+    Args:
+        path: the file.
+        stage: the stage that writes it, for the messages.
+        numbers: columns that must be there and hold numbers.
+        gaps: whether an empty field is NaN, or an error.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: not there; {run_stage(stage)}")
+    rows = read_tsv(path)
+    if not rows:
+        raise ValueError(f"{path}: has no rows; {run_again(stage)}")
+    for number, row in enumerate(rows, start=2):
+        for column in numbers:
+            try:
+                row[column] = math.nan if gaps and row[column] == "" else float(row[column])
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(
+                    f"{path}: line {number}: column {column}: expected a number, "
+                    f"got {row.get(column)!r}; {run_again(stage)}"
+                ) from None
+    return rows

@@ -1,0 +1,104 @@
+"""All kinds of pictures: who draws them, at which stage, and what to look for; no picture is drawn by importing this.
+
+A file is named after its kind, ``<kind>.png``, or ``<kind>_<set>.png`` where each set has one. A new kind is a module
+that yields names and figures, and its row here: the stage draws it, and report.html shows it in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """A kind of picture.
+
+    Attributes:
+        stage: ``plots`` or ``decide``, after which it is there; ``sweep`` for the pictures of ``dnf sweep``.
+        drawer: module of this package and function that yields names and figures, maybe those of several kinds.
+        caption: what to look for.
+    """
+
+    stage: str
+    drawer: str
+    caption: str
+
+
+KINDS = {
+    "curves": Kind(
+        "plots",
+        "training_curves.draw",
+        "Training curves. LogLL should rise and level off; dev should follow train, and the gap between them is "
+        "overfitting. Vertical lines are spikes and restores: there should be none.",
+    ),
+    "gaussianity": Kind(
+        "plots",
+        "gaussianity_figure.draw",
+        "Shape of each latent dimension. Within-class values should lie on 0; pooled kurtosis of c goes towards "
+        "-2 where classes lie far apart, which is separation, not a fault.",
+    ),
+    "scatter": Kind(
+        "plots",
+        "latent_figures.draw_scatter",
+        "Latent frames. Left: two dimensions as they come, where classes may overlap although they separate in "
+        "others. Right: the plane that separates the training classes most. A class should lie around its "
+        "training mean; held-out frames that lie elsewhere show overfitting or another channel.",
+    ),
+    "scatter_r": Kind(
+        "plots",
+        "latent_figures.draw_scatter",
+        "The residual part r. Its prior does not know the class, so classes should overlap; a shift is class (or "
+        "channel) information that c has not taken up.",
+    ),
+    "tsne": Kind(
+        "plots",
+        "latent_figures.draw_tsne",
+        "t-SNE keeps neighbours together and says nothing about distances or sizes. Clusters within a class are "
+        "often speakers or recordings.",
+    ),
+    "llr_hist": Kind(
+        "plots",
+        "latent_figures.draw_histograms",
+        "Log-likelihood ratios of utterances. Well separated classes lie on both sides of 0; an unseen class lies "
+        "where the model puts it.",
+    ),
+    "loglik_hist": Kind(
+        "plots",
+        "latent_figures.draw_histograms",
+        "Log-likelihood of utterances under a flow that knows no classes. Speech unlike the training data should "
+        "lie further left, but a flow may also give it more.",
+    ),
+    "durations": Kind(
+        "plots",
+        "breakdown_figures.draw",
+        "Accuracy against the length of a recording, normalized by itself: it should rise and level off. Where it "
+        "levels off below 1, more speech of the same speaker does not help: what is wrong is the speaker or the "
+        "channel, not the noise of frames.",
+    ),
+    "fisher": Kind(
+        "plots",
+        "breakdown_figures.draw",
+        "Which dimensions carry class, most first: c should hold it, r none. A steep curve is class in few dims; "
+        "the input's curve (x) says what a single dim had before the flow.",
+    ),
+    "detection": Kind(
+        "decide",
+        "detection_figures.draw",
+        "Left, errors of each system at every threshold: lower is better, and a dashed line, the control, that "
+        "lies far above its solid one says that channels are told apart. Right, whether posteriors mean what they "
+        "say: above the line they are too low, below it too high.",
+    ),
+    "sweep": Kind("sweep", "sweep_figure.draw", "Figures against the setting that a sweep varies."),
+}
+
+
+def drawers(stage: str) -> list[Callable]:
+    """The functions that draw the pictures of a stage, each once."""
+    names = dict.fromkeys(kind.drawer for kind in KINDS.values() if kind.stage == stage)
+    return [getattr(import_module(f"dnf.plots.{module}"), name) for module, name in (n.split(".") for n in names)]
+
+
+def kind_of(name: str) -> str:
+    """The kind of a picture by its name, the longest that fits; empty for one of no kind."""
+    return max((kind for kind in KINDS if name == kind or name.startswith(f"{kind}_")), key=len, default="")

@@ -1,0 +1,119 @@
+"""What stage latents left of a set, as pictures need it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib import colors
+
+from dnf.experiment.layout import LOGP_NPY, META_JSON, UTTS_TSV, Z_NPY, Z_ROWS_NPY, run_again
+from dnf.plots.style import SET_SHADES
+from dnf.scoring import latent_store
+
+
+class LatentSet(NamedTuple):
+    """One set's stage latents output.
+
+    Attributes:
+        name: set.
+        model_classes: the K classes of the model; the set may have others.
+        cond_dim: the first ``cond_dim`` columns of z are c, the rest is r.
+        utterances: rows of utts.tsv, ``first`` and ``rows`` as integers.
+        classes: true classes of the set, sorted.
+        groups: pairs of true class and set that the frames come from, sorted; a set made of others has several sets.
+        z: (M, D) float32 latents of some frames; may lie on disk until indexed.
+        labels: (M,) true class of each row of z, as an index into ``classes``.
+        group: (M,) the same as an index into ``groups``.
+        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats.
+    """
+
+    name: str
+    model_classes: list[str]
+    cond_dim: int
+    utterances: list[dict]
+    classes: list[str]
+    groups: list[tuple[str, str]]
+    z: torch.Tensor
+    labels: torch.Tensor
+    group: torch.Tensor
+    loglik: torch.Tensor
+
+    def parts(self) -> list[tuple[str, str, slice]]:
+        """File suffix, name and columns of each part of z; the latent of a plain flow is all r, and gets no suffix."""
+        c, r = slice(0, self.cond_dim), slice(self.cond_dim, self.z.shape[1])
+        both = [("", "c", c), ("_r" if self.cond_dim else "", "r", r)]
+        return [part for part in both if part[2].start < part[2].stop]
+
+    def counts(self, name: str) -> tuple[int, int]:
+        """Frames and utterances of a true class."""
+        rows = [u["rows"] for u in self.utterances if u["class"] == name]
+        return sum(rows), len(rows)
+
+    def of_group(self, group: tuple[str, str]) -> torch.Tensor:
+        """Which utterances are of a class and set, (U,) bool."""
+        return torch.tensor([(u["class"], u["set"]) == group for u in self.utterances])
+
+    def group_title(self, group: tuple[str, str]) -> str:
+        """The class, and the set if the class comes from several."""
+        several = sum(name == group[0] for name, _ in self.groups) > 1
+        return self.title(group[0]) + (f", {group[1]}" if several else "")
+
+    def group_colours(self, colours: Mapping[str, str]) -> dict[tuple[str, str], tuple[float, float, float]]:
+        """The colour of the class, and darker and lighter ones for more sets of it."""
+        seen, shades = Counter(), {}
+        for group in self.groups:
+            colour = colors.to_rgb(colours[group[0]])
+            end, weight = SET_SHADES[seen[group[0]] % len(SET_SHADES)]
+            shades[group] = tuple((1 - weight) * c + weight * end for c in colour)
+            seen[group[0]] += 1
+        return shades
+
+    @property
+    def decides(self) -> bool:
+        """Whether the model has classes to decide between; a plain flow has none."""
+        return self.cond_dim > 0 and len(self.model_classes) > 1
+
+    def title(self, name: str) -> str:
+        """The class, marked if a model that decides was not trained on it."""
+        return f"{name} (unseen by the model)" if self.decides and name not in self.model_classes else name
+
+
+def read_latents(directory: Path) -> LatentSet:
+    """One set's latents; the arrays stay on disk until used."""
+    latents = latent_store.Latents.open(directory)
+    z, rows = (torch.from_numpy(np.load(directory / name, mmap_mode="c")) for name in (Z_NPY, Z_ROWS_NPY))
+    ends = [0, *(utt["first"] + utt["rows"] for utt in latents.utts)]
+    if [utt["first"] for utt in latents.utts] != ends[:-1] or not ends[-1] == len(latents.logp) == len(latents.logdet):
+        raise ValueError(
+            f"{directory / UTTS_TSV}: its utterances do not fill the {len(latents.logp)} rows of {LOGP_NPY} one after "
+            f"the other; {run_again('latents')}"
+        )
+    if z.ndim != 2 or len(z) != len(rows) or z.shape[1] < latents.cond_dim or not len(z):
+        raise ValueError(
+            f"{directory / Z_NPY}: shape {tuple(z.shape)} does not go with {len(rows)} rows in {Z_ROWS_NPY} and cond_dim "
+            f"{latents.cond_dim} in {META_JSON}; {run_again('latents')}"
+        )
+    classes = sorted({utt["class"] for utt in latents.utts})
+    of_utterance = torch.tensor([classes.index(utt["class"]) for utt in latents.utts])
+    groups = sorted({(utt["class"], utt["set"]) for utt in latents.utts})
+    group_of_utterance = torch.tensor([groups.index((utt["class"], utt["set"])) for utt in latents.utts])
+    utterance = torch.searchsorted(torch.tensor(ends[:-1]), rows.clone(), right=True) - 1
+    frames = torch.tensor([utt["rows"] for utt in latents.utts])
+    loglik = torch.from_numpy(latent_store.utterance_loglik(latents)) / frames[:, None]
+    return LatentSet(
+        name=directory.name,
+        model_classes=latents.classes,
+        cond_dim=latents.cond_dim,
+        utterances=latents.utts,
+        classes=classes,
+        groups=groups,
+        z=z,
+        labels=of_utterance[utterance],
+        group=group_of_utterance[utterance],
+        loglik=loglik,
+    )
