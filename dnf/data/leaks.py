@@ -195,11 +195,17 @@ def say_shared_words(directories: Iterable[Path], data: DataSettings) -> None:
         count = sum(map(len, spoken))
         shared = sum(text in sentences for text in spoken) / len(spoken)
         known = sum(word in words for text in spoken for word in text) / count
-        if shared or known:
+        if shared:
             log.warning(
                 "%s: text: %.0f %% of its utterances say what a training utterance says, %.0f %% of its words are in the "
                 "training sets: a model can learn the words; compare with a set of other sentences",
                 *(name, 100 * shared, 100 * known),
+            )
+        elif known:
+            log.info(
+                "%s: text: no utterance of training, but %.0f %% of its words are in the training sets",
+                name,
+                100 * known,
             )
 
 
