@@ -16,7 +16,7 @@ from dnf.experiment.config import Config
 from dnf.features.extractor import extract_whole
 from dnf.inference.classify import classify
 from dnf.inference.recordings import read_items
-from dnf.inference.system import load
+from dnf.inference.system import load_system
 
 FBANK_SECONDS, FBANK_CALLS = 10, 20
 EVERY = 8  # vectors from one to the next, where not all are scored: 80 ms, and they span 110
@@ -72,7 +72,7 @@ def decisions(folder: Path, files: Sequence[Path], device: torch.device) -> dict
     Args:
         folder: has the model, ``model``, and the frame store of its training, ``frames/train``.
     """
-    model = load(folder / "model", None, device)
+    model = load_system(folder / "model", None, device)
     sound, long = sum(soundfile.info(file).duration for file in files), joined(files, folder / "joined.wav")
 
     def decide(paths: Sequence[Path], every: int = 1) -> None:
