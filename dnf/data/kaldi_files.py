@@ -189,7 +189,7 @@ def not_a_file(path: str | Path) -> str:
     except OSError as error:
         return str(error.strerror)
     if stat.S_ISDIR(mode):
-        return "is a folder, not a recording"
+        return "is a folder, not a file"
     if stat.S_ISFIFO(mode):
         return "is a named pipe (FIFO), which can be read only once; write what comes out of it to a file"
     return "" if stat.S_ISREG(mode) else "is not a file but a device or socket"

@@ -13,7 +13,7 @@ import random
 import shutil
 from pathlib import Path
 
-from dnf.data.kaldi_files import Spellings, read_table, write_table
+from dnf.data.kaldi_files import Spellings, not_a_file, read_table, write_table
 from dnf.data.manifests import Utterance, absolute, check_rejected, is_visible, manifests, number
 from dnf.data.recordings_table import NEEDED, read_recordings_table
 from dnf.data.splits import check_splits, speaker_classes
@@ -45,8 +45,8 @@ DEV_SHARE = 0.15
 def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Utterance]:
     """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
     validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False, odd_times=True)
-    if not (directory / UTT2CLASS).is_file():
-        raise ValueError(f"{directory / 'utt2class'}: no such file; write '<utterance> <class>' a line")
+    if reason := not_a_file(directory / UTT2CLASS):
+        raise ValueError(f"{directory / UTT2CLASS}: {reason}; write '<utterance> <class>' a line")
     tables = {name: read_table(directory / name) for name in (WAV_SCP, UTT2SPK, UTT2CLASS)}
     extra = {
         name: read_table(directory / name) if (directory / name).is_file() else {}
@@ -57,7 +57,7 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Uttera
         recording, start, end = utt, 0.0, None
         if extra[SEGMENTS]:
             recording, first, last = extra[SEGMENTS][utt].split()
-            start, end = float(first), float(last)
+            start, end = float(first), end_of(last)
         score = extra[UTT2SCORE].get(utt)
         utterances.append(
             Utterance(
@@ -76,12 +76,20 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Uttera
     return utterances
 
 
+def end_of(text: str) -> float | None:
+    """The end of a segment in seconds; -1 is the end of the recording, as in Kaldi."""
+    return None if float(text) == -1 else float(text)
+
+
 def read_sets(directory: Path, *, allow_pipes: bool) -> dict[str, list[Utterance]]:
     """Utterances by set, from the table or the data directories of ``directory``."""
     if not directory.is_dir():
         reason = "is not a folder" if directory.exists() else "no such folder"
         raise ValueError(f"--data {directory}: {reason}; name the folder of {' or '.join(TABLES)} or data directories")
-    tables = [directory / name for name in TABLES if (directory / name).is_file()]
+    tables = [directory / name for name in TABLES if (directory / name).exists()]
+    for table in tables:
+        if reason := not_a_file(table):
+            raise ValueError(f"{table}: {reason}")
     kaldi = [path for path in sorted(directory.glob(f"*/{UTT2SPK}")) if is_visible(path, directory)]
     if len([*tables, *kaldi[:1]]) > 1:
         raise ValueError(

@@ -118,7 +118,7 @@ def check_needed(directory: Path, needed: Mapping[str, bool]) -> None:
     for name, is_needed in needed.items():
         if is_needed and not (directory / name).is_file():
             hint = f"run {FIX} {directory}" if name == SPK2UTT else "make it, or name another directory"
-            raise ValueError(f"{directory / name}: no such file; {hint}")
+            raise ValueError(f"{directory / name}: {not_a_file(directory / name)}; {hint}")
 
 
 def check_other_tables(directory: Path, tables: dict[str, dict[str, str]]) -> None:

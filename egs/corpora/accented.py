@@ -89,7 +89,9 @@ def read_kaldi(directory: Path, name: str) -> list[Utterance]:
         write_table(Path(folder, "text"), dict.fromkeys(read_table(directory / "utt2spk"), "-"))
         recordings, supervisions, _ = load_kaldi_data_dir(folder, sampling_rate=16000)
     sources = {recording.id: absolute(recording.sources[0].source, Path()) for recording in recordings}
-    whole = not (directory / "segments").is_file()
+    segments = read_table(directory / "segments") if (directory / "segments").is_file() else {}
+    # without a segment, or with one that ends at -1, to the end of the recording
+    open_ended = {s.id for s in supervisions if float(segments.get(s.id, "-1").split()[-1]) == -1}
     classes, rated, texts = (read_table(directory / table) if (directory / table).is_file() else {} for table in OTHERS)
     scores = {
         utt: check_score(text, f"{directory / 'utt2score'}: line {line}: utterance {utt}")
@@ -103,7 +105,7 @@ def read_kaldi(directory: Path, name: str) -> list[Utterance]:
             s.speaker,
             classes.get(s.id, name),
             s.start,
-            None if whole else s.end,
+            None if s.id in open_ended else s.end,
             scores.get(s.id),
             s.gender,
             texts.get(s.id),

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import logging
+import os
 import re
 import shutil
 import zlib
@@ -436,6 +437,25 @@ def test_two_tables_or_a_table_beside_directories_are_refused(own, rows, kaldi, 
         own.prepare(small_config())
 
 
+@pytest.mark.parametrize(("make", "reason"), [(os.mkfifo, "is a named pipe"), (os.mkdir, "is a folder, not a file")])
+def test_a_table_that_is_no_file_is_named(own, kaldi, small_config, make, reason):
+    own.folder.mkdir()
+    make(own.folder / "recordings.tsv")
+    with pytest.raises(ValueError, match=f"recordings.tsv: {reason}"):
+        own.prepare(small_config())
+    (own.folder / "recordings.tsv").rename(own.folder / "other")
+    kaldi("train", utt2class=None)
+    make(own.folder / "train" / "utt2class")
+    with pytest.raises(ValueError, match=f"train/utt2class: {reason}"):
+        own.prepare(small_config())
+
+
+def test_data_that_is_a_file_is_said(own, small_config):
+    own.folder.write_text("")
+    with pytest.raises(ValueError, match="own: is not a folder; name the folder of recordings.tsv or"):
+        own.prepare(small_config())
+
+
 def test_hidden_folders_are_no_sets(own, kaldi, small_config):
     kaldi("train")
     kaldi(".old", ("eve", "flo"))
@@ -458,6 +478,14 @@ def test_genders_of_some_speakers_only_are_said_to_be_left_out(own, rows, small_
     with caplog.at_level(logging.WARNING):
         own.prepare(small_config())
     assert "test: 1 of 2 speakers have no gender, the first is flo: spk2gender is left out" in caplog.text
+
+
+def test_a_segment_that_ends_at_minus_one_ends_with_its_recording(own, kaldi, small_config):
+    kaldi("train", segments={f"{speaker}-{n}": f"{speaker}-{n} 0.1 -1" for speaker in SPEAKERS for n in (1, 2)})
+    own.prepare(small_config())
+    for supervision in SupervisionSet.from_file(own.out / "train" / "supervisions.jsonl.gz"):
+        assert (supervision.start, supervision.end) == (0.1, 0.5)
+    assert splits.main([str(own.out)]) == 0
 
 
 @pytest.mark.parametrize("times", ("0.2 0.2", "0.4 0.1", "0.1 1.5", "5 6", "-0.1 0.3"))

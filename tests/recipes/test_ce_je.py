@@ -290,6 +290,16 @@ def test_timit_few_damaged_files_are_listed_and_hidden_ones_passed_over(tmp_path
     assert "fcjf0/sa1.wav: cannot be read" in (tmp_path / "data/lists/timit_rejected.txt").read_text()
 
 
+def test_kaldi_segment_that_ends_at_minus_one_ends_with_its_recording(je, tmp_path):
+    rows = je[1]
+    recording = tmp_path / rows[2]["recording"]
+    segments = {"je0-a": "rec 0.1 -1", "je0-b": "rec 0.1 0.2"}
+    utt2spk = dict.fromkeys(segments, "je0")
+    write_kaldi(tmp_path / "kaldi", rows, tmp_path, wav_scp={"rec": recording}, utt2spk=utt2spk, segments=segments)
+    made = by_id(read(tmp_path / "kaldi", "je", tmp_path))
+    assert made["je_je0-a"].end == soundfile.info(recording).duration and round(made["je_je0-b"].end, 6) == 0.2
+
+
 @pytest.mark.parametrize("times", ("0.2 0.2", "0.3 0.1", "0.1 1.5", "5 6"))
 def test_kaldi_segment_that_cannot_be_cut_is_rejected_alone(je, tmp_path, times):
     rows = je[1]
