@@ -20,6 +20,7 @@ from dnf.data.write_set import check_class
 
 SUFFIXES = (".tsv", ".csv")
 NEEDED = ("recording", "speaker", "class")
+COLUMNS = (*NEEDED, "set", "utt", "score", "gender", "text")
 GENDERS = {"m": "m", "f": "f", "male": "m", "female": "f"}
 
 
@@ -46,6 +47,12 @@ def read_recordings_table(
             raise ValueError(
                 f"{path}: no column {name!r} in its first line; it must name {', '.join(needed)}, {between} separated; "
                 f"it has {', '.join(map(repr, columns)) or 'nothing'}"
+            )
+    for name in columns:
+        meant = "".join(filter(str.isprintable, name)).strip().lower()
+        if name not in COLUMNS and meant in COLUMNS:
+            raise ValueError(
+                f"{path}: column {name!r} would not be read; call it {meant!r}, or something else altogether"
             )
     sets: dict[str, list[Utterance]] = {}
     seen: dict[str, int] = {}

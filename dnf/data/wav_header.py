@@ -19,7 +19,22 @@ WAVE = (b"RIFF", b"RF64", b"BW64")
 FORMS = {(name, b"WAVE"): "little" for name in WAVE} | {(b"RIFX", b"WAVE"): "big"}
 FORMS |= {(b"FORM", b"AIFF"): "big", (b"FORM", b"AIFC"): "big"}
 EXTRA = {b"data": 0, b"SSND": 8}  # bytes of the chunk of samples that are none
-TAGS = (b"TAG", b"ID3", b"APETAG")  # what players append
+# What players append, and chunks that stand behind samples, which may be cut off themselves
+TAGS = (
+    b"TAG",
+    b"ID3",
+    b"id3 ",
+    b"APETAG",
+    b"LIST",
+    b"bext",
+    b"cue ",
+    b"JUNK",
+    b"fact",
+    b"PEAK",
+    b"smpl",
+    b"iXML",
+    b"_PMX",
+)
 LEAST = 8  # bytes of a chunk's name and length
 
 

@@ -259,6 +259,16 @@ def test_what_the_first_line_has_is_shown(table, header, shown):
     assert message.startswith("no column") and message.endswith(f"it has {shown}")
 
 
+@pytest.mark.parametrize("name", ("Gender", " gender", "TEXT", "score\u200b", "Set"))
+def test_a_column_that_would_be_dropped_is_named(table, name):
+    message = refused(table(rows({}), [*NEEDED, name]))
+    assert message.startswith(f"column {name!r} would not be read; call it")
+
+
+def test_columns_of_the_users_own_are_passed_over(table):
+    assert len(read_recordings_table(table(rows({}), [*NEEDED, "notes", "age"]))[""]) == 1
+
+
 @pytest.mark.parametrize(
     ("written", "read"),
     [("f", "f"), ("F", "f"), ("female", "f"), (" Female ", "f"), ("m", "m"), ("MALE", "m"), ("", None), (" ", None)],

@@ -78,6 +78,7 @@ LIST = chunk(b"LIST", b"INFOISFT" + struct.pack("<I", 4) + b"x\0\0\0")
 WHOLE = {
     "as it should be": wav(SIZE),
     "chunks after": wav(SIZE, after=LIST),
+    "a chunk after that is cut off": wav(SIZE, after=LIST[:12]),
     "chunks before": wav(SIZE, before=LIST),
     "an odd chunk before": wav(SIZE, before=chunk(b"note", b"abc") + b"\0"),
     "player's tag after": wav(SIZE, after=b"TAG" + 125 * b"x"),
