@@ -377,11 +377,11 @@ def corpora(tmp_path_factory, voices):
     """Options that name miniature trees of all five corpora."""
     root = tmp_path_factory.mktemp("corpora")
     tree_wsj.make(root / "wsj", voices)
-    tree_voxceleb.make(root, voices)
+    tree_voxceleb.make(root, recipe_runs.other_takes(voices, 1))
     rows = write_accented(root, voices, "ce")[1]
     options = {
         "wsj": root / "wsj",
-        "timit": tree_timit.make(root / "timit", voices),
+        "timit": tree_timit.make(root / "timit", recipe_runs.other_takes(voices, 2)),
         "ce": write_table(root / "ce.tsv", [{k: v for k, v in row.items() if k != "score"} for row in rows]),
         "je": tree_ume_erj.make(root / "erj", voices),
         "vox1": root / "VoxCeleb1",

@@ -11,7 +11,7 @@ import soundfile
 import tree_cnceleb
 import tree_voxceleb
 import tree_wsj
-from recipe_runs import ROOT, results, run_recipe
+from recipe_runs import ROOT, other_takes, results, run_recipe
 
 from dnf.data import check_sets
 from dnf.data.kaldi_files import read_table
@@ -223,10 +223,10 @@ def whole(tmp_path_factory, voices):
     folder = tmp_path_factory.mktemp("whole")
     options = dict(zip(("--vox1", "--vox2"), tree_voxceleb.make(folder, voices)))
     options |= zip(("--cnceleb1", "--cnceleb2"), tree_cnceleb.make(folder, voices))
-    tree_wsj.make(folder / "wsj", voices, layout="merged")
+    tree_wsj.make(folder / "wsj", other_takes(voices, 1), layout="merged")
     options["--wsj"] = folder / "wsj"
     for name in ("ce", "je"):
-        options[f"--{name}"] = write_table(folder / f"{name}.csv", voices[name], name)
+        options[f"--{name}"] = write_table(folder / f"{name}.csv", other_takes(voices, 2)[name], name)
     run_recipe(folder, "voxceleb_cnceleb", *(word for option in options.items() for word in option))
     return folder
 

@@ -26,6 +26,16 @@ def counts(train: int, dev: int, test: int, other: int, utterances: int) -> tupl
     return tuple(word for name, n in (sizes | {"utterances": utterances}).items() for word in (f"--{name}", str(n)))
 
 
+def other_takes(voices: dict[str, list], offset: int) -> dict[str, list]:
+    """The same voices in recordings of their own, with an offset that nobody hears: no two corpora share a recording."""
+    return {
+        name: [
+            (speaker, gender, [samples + offset for samples in utterances]) for speaker, gender, utterances in spoken
+        ]
+        for name, spoken in voices.items()
+    }
+
+
 def stage_arguments(root: Path, exp: Path | None = None) -> list[str]:
     """What stages 3 and 4 are given: ``root/frames``, the experiment (``root/exp``) and ``root/classes.txt``."""
     return [str(root / "frames"), str(exp or root / "exp"), "--classes", str(root / "classes.txt"), "--device", "cpu"]
