@@ -1,7 +1,7 @@
 """What the sets share that they should not: recordings, by path and by content, and words that a model could learn instead.
 
 Two recordings are compared by their samples, whatever the file: those of the same length and rate by the hash of their
-beginning, and where that is the same by the hash of all of it. Hashes are kept in ``hashes.tsv`` beside the sets.
+beginning, and where that is the same by the hash of all of it. Hashes are kept in ``hashes.jsonl`` beside the sets.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dnf.data.validate import validate
 from dnf.experiment import entry
 from dnf.experiment.classes import read_classes
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, HASHES_TSV, LISTS, LOG, OWN, UTT2CLASS, UTT2SPK
+from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, HASHES_JSONL, LISTS, LOG, OWN, UTT2CLASS, UTT2SPK
 from dnf.experiment.sets import check_shared
 from dnf.experiment.settings import DataSettings
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         speakers[directory.name] = speaker_classes(read_table(directory / UTT2SPK), read_table(directory / UTT2CLASS))
     config = Config.load(args.data / CONFIG_YAML)
     check_splits(speakers, config.data)
-    leaks.check_recordings(directories, config.data, args.data / HASHES_TSV)
+    leaks.check_recordings(directories, config.data, args.data / HASHES_JSONL)
     leaks.say_shared_words(directories, config.data)
     for directory in directories:
         say_low_rates(directory, config.features)

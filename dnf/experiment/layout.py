@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]  # of the checkout
 # data/: one folder a set
 CLASSES_TXT = "classes.txt"
 MISSING_TXT = "missing.txt"
-HASHES_TSV = "hashes.tsv"
+HASHES_JSONL = "hashes.jsonl"
 LISTS = "lists"
 
 # Own data as one table

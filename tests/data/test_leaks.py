@@ -61,13 +61,13 @@ def test_sets_that_share_nothing_pass_and_hashes_are_kept(corpus, small_config, 
         "test": [("d-1", "d", "en", corpus.wav("4.wav", 4))],
     }
     assert corpus.check(small_config(), **sets) == 0
-    before = (corpus.data / "hashes.tsv").read_bytes()
+    before = (corpus.data / "hashes.jsonl").read_bytes()
     monkeypatch.setattr(leaks, "digest", lambda *_: pytest.fail("an unchanged file was hashed again"))
     assert splits.main([str(corpus.data)]) == 0
-    assert (corpus.data / "hashes.tsv").read_bytes() == before
+    assert (corpus.data / "hashes.jsonl").read_bytes() == before
     monkeypatch.undo()
-    (corpus.data / "hashes.tsv").write_text("damaged")
-    assert splits.main([str(corpus.data)]) == 0 and (corpus.data / "hashes.tsv").read_bytes() == before
+    (corpus.data / "hashes.jsonl").write_text("damaged")
+    assert splits.main([str(corpus.data)]) == 0 and (corpus.data / "hashes.jsonl").read_bytes() == before
 
 
 def as_it_is(path):
