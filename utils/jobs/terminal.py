@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -16,9 +17,15 @@ from .request import Request, UsageError
 QUIET = 30.0  # seconds between two lines of progress where there is no terminal
 
 
+def write(text: str, end: str = "\n") -> None:
+    """Write to stderr, if that is still there: a run outlives its terminal, and a full disk of its log."""
+    with contextlib.suppress(OSError):
+        print(text, end=end, file=sys.stderr, flush=True)
+
+
 def say(text: str) -> None:
     """One line on stderr, after the name of the runner."""
-    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
+    write(f"{os.path.basename(sys.argv[0])}: {text}")
 
 
 def command_line(arguments: list[str], usage: str, run: Callable[[Request], int]) -> int:
@@ -45,7 +52,7 @@ def show_tail(name: str, lines: list[str]) -> None:
     if lines and name:
         say(f"last lines of {name}:")
     for line in lines:
-        print(f"  {line}", file=sys.stderr)
+        write(f"  {line}")
 
 
 class StatusLine:
@@ -76,13 +83,13 @@ class StatusLine:
         except OSError:
             columns = 80
         text = text[: columns - 1]
-        print("\r" + text.ljust(min(self.width, columns - 1)), end="", file=sys.stderr, flush=True)
+        write("\r" + text.ljust(min(self.width, columns - 1)), end="")
         self.width = len(text)
 
     def clear(self) -> None:
         if self.width:
             self.show("")
-            print("\r", end="", file=sys.stderr, flush=True)
+            write("\r", end="")
 
 
 def clock(seconds: float) -> str:
