@@ -93,11 +93,16 @@ choose_source() {  # what stage data reads: the recipe's corpora, or the user's 
   source_options=(--source "$source")
 }
 
+OWN_SETS=(--set 'data.train=[train]' --set 'data.dev=[dev]' --set 'data.test=[]' --set 'data.views={}' --set 'data.controls={}')
+
 plan() {  # shell assignments of the experiments, one a line; all are checked
   local word yamls options=()
   yamls=$(list_yamls) || exit
   mapfile -t yamls <<<"$yamls"
-  for word in "${RECIPE_SETTINGS[@]}"; do options+=(--weaker "$word"); done
+  for word in "${RECIPE_SETTINGS[@]}"; do
+    [[ -n $data && $word == data.* ]] || options+=(--weaker "$word")  # own data have sets of their own
+  done
+  [[ -z $data || $exp == *.yaml ]] || options+=("${OWN_SETS[@]}")
   for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"}; do
     options+=(--set "$word")
   done
@@ -112,7 +117,12 @@ choose_experiment() {  # assignments of plan
   ! $force || { stage_options+=(--force); restart=--restart; }
 }
 
-show_outlook() { python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage"; }
+show_outlook() {  # and what is wrong with the sets, where they will stay as they are
+  local said
+  said=$(python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage")
+  echo "$said"
+  [[ ! $said =~ ^stage\ 0\ data\ +(up\ to\ date|not\ asked\ for) ]] || can_run || true
+}
 
 begin() {  # number, name: whether the stage has to run; DNF_WORK names the work, which a later run may go on with
   [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
@@ -160,11 +170,11 @@ train() {  # as one process, or by torchrun as several: a job for each node; the
 
 can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
   local reason status=0
-  [[ $stop_stage -ge 3 && -f $data_dir/.done.data ]] || return 0
+  [[ -f $data_dir/.done.data ]] || return 0
   reason=$(python3 -m dnf.data.check_sets "$data_dir" "${config[@]}") || status=$?
   case $status in
     0) return 0 ;;
-    4) ;;
+    4) [[ $stop_stage -ge 3 ]] || return 0 ;;
     *) exit "$status" ;;
   esac
   [[ $exp == all ]] || { echo "run.sh: experiment $name cannot run: $reason" >&2; exit 1; }

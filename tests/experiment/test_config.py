@@ -114,6 +114,8 @@ def test_a_value_of_another_type_names_its_setting(word):
         "train.batch_size=-5",
         "train.lr_final=-0.1",
         "train.warmup_steps=-1",
+        "plots.colours={en: blurple}",
+        "features.max_rejected=1.5",
         "train.grad_clip=0",
         "flow.blocks=0",
         "flow.hidden=0",

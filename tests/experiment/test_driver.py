@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from recipe_runs import ROOT, command
 
+from dnf.experiment.config import resolve
+
 SOURCED = f"""set -euo pipefail
     ROOT={ROOT} RECIPE_DIR={ROOT}/egs/mini recipe=mini stage=0 stop_stage=8 nj=1 device=cpu seed= data= sweep= max_rejected=
     RECIPE_OPTIONS=(wsj hours) stage_options=() up_to_date=
@@ -172,3 +174,19 @@ def test_processors_are_counted_whatever_openmp_is_told():
     script = f"eval \"$(grep '^processors()' {ROOT}/run.sh)\"; processors"
     counts = {in_bash(script, env=os.environ | {"OMP_NUM_THREADS": n}).stdout for n in ("", "1", "64")}
     assert len(counts) == 1 and int(counts.pop()) == len(os.sched_getaffinity(0))
+
+
+OWN = f"""set=() exp=nf data=corpus recipe=wsj RECIPE_DIR={ROOT}/egs/wsj source_options=()
+    RECIPE_SETTINGS=('data.train=[x]' 'data.classes=[x]' cmvn.scope=utterance)"""
+
+
+def test_the_sets_of_a_recipe_are_not_those_of_own_recordings(tmp_path):
+    """Neither those of recipe.conf nor those of the YAML; a YAML of one's own says what it says."""
+    (tmp_path / "my.yaml").write_text("data: {train: [mine]}\n")
+    script = f'{OWN}; . {ROOT}/path.sh; line=$(plan); eval "$line"; printf \'%s\\n\' "${{config[@]}}"; exp=my.yaml; line=$(plan); eval "$line"; echo then "${{config[@]}}"'
+    named, own = in_bash(script, tmp_path).stdout.split("then ")
+    words = [word for word in named.split("\n") if word and not word.startswith("--")]
+    assert words[0] == "cmvn.scope=utterance" and words[1].endswith("egs/wsj/conf/nf.yaml")
+    data = resolve([words[0], Path(words[1]), *words[2:]]).data
+    assert (data.train, data.dev, data.test, data.views, data.controls) == (["train"], ["dev"], [], {}, {})
+    assert own == "--set cmvn.scope=utterance --config my.yaml\n"
