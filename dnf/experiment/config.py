@@ -21,7 +21,7 @@ from typing import Any, Literal
 import yaml
 
 from dnf.experiment.files import replace_file
-from dnf.experiment.layout import ROOT, run_again
+from dnf.experiment.layout import BEST_PT, ROOT, run_again
 from dnf.experiment.settings import (
     Augment,
     Baselines,
@@ -86,10 +86,10 @@ class Config:
         """The settings that a stage left behind; those that are younger than the file have their defaults.
 
         Raises:
-            ValueError: it is not what ``save`` wrote, or only its beginning.
+            ValueError: it cannot be read, or a model lies beside it and sections are missing, as when it was cut off.
         """
         absent = [field.name for field in dataclasses.fields(cls) if field.name not in read_yaml(path)]
-        if absent:
+        if absent and path.with_name(BEST_PT).is_file():
             raise ValueError(f"{path}: cut off, there is no {absent[0]} in it; {run_again('train')}, or restore it")
         return resolve([path])
 

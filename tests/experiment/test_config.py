@@ -74,8 +74,9 @@ def test_a_hidden_character_is_shown(name):
     assert said.isascii() and "but for hidden characters" in said and not said.startswith("train.lr;")
 
 
-def test_a_saved_file_is_whole(tmp_path):
+def test_the_settings_of_a_model_are_whole(tmp_path):
     path = tmp_path / "config.yaml"
+    (tmp_path / "best.pt").touch()
     config = resolve(["seed=3", "train.lr=0.5"])
     config.save(path)
     assert Config.load(path) == config

@@ -28,10 +28,10 @@ def say(text: str) -> None:
     write(f"{os.path.basename(sys.argv[0])}: {text}")
 
 
-def command_line(arguments: list[str], usage: str, run: Callable[[Request], int]) -> int:
+def command_line(arguments: list[str], usage: str | None, run: Callable[[Request], int]) -> int:
     """Status of a runner's command line: that of ``run``, or of what is wrong, which is said in one line."""
     if arguments in (["--help"], ["-h"]):
-        print(usage)
+        print(usage or "no help: Python was started with -OO, which keeps none")
         return 0
     try:
         asked = request.parse(arguments)
