@@ -42,6 +42,7 @@ RECIPE_DIR=$ROOT/egs/$recipe
   { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && printf '%s\n' */recipe.conf | xargs -n1 dirname | xargs)" >&2; exit 2; }
 . "$RECIPE_DIR/recipe.conf"
 . "$ROOT/local/stages.sh"
+note_numbers
 find_paths "$@"
 set -- "${words[@]}"
 help_message+=${RECIPE_HELP:+$'\n'"Options of recipe $recipe:"$'\n'$RECIPE_HELP}

@@ -23,6 +23,12 @@ is_number() {  # name of a variable, least, most: it holds a whole number, which
   [[ ${!1} =~ ^(-?)0*([0-9]{1,9})$ ]] && printf -v "$1" %s "${BASH_REMATCH[1]}${BASH_REMATCH[2]}" && ((${!1} >= $2 && ${!1} <= $3))
 }
 
+note_numbers() {  # options of the recipe whose default is a number
+  local word
+  numbers=()
+  for word in "${RECIPE_OPTIONS[@]}"; do [[ ! ${!word} =~ ^[0-9]+$ ]] || numbers+=("$word"); done
+}
+
 check_options() {  # what is wrong with a command line is said before anything runs
   [[ $RECIPE_DIR == "$ROOT/egs/$recipe" ]] || refuse "recipe $recipe: give --recipe $recipe first on the command line"
   is_number stage -999 999 && is_number stop_stage 0 999 || refuse "--stage $stage --stop-stage $stop_stage: give numbers from 0 to 8"
@@ -38,6 +44,10 @@ check_options() {  # what is wrong with a command line is said before anything r
   [[ -z $sweep || $sweep =~ ^[a-z_]+(\.[a-z_]+)?=[^,/[:space:]]+(,[^,/[:space:]]+)*$ ]] ||
     refuse "--sweep '$sweep': give KEY=V1,V2,... such as train.beta=0,1,10"
   check_share
+  local word
+  for word in "${numbers[@]}"; do
+    is_number "$word" 0 999999999 || [[ ${!word} =~ ^[0-9]+\.[0-9]+$ ]] || refuse "--${word//_/-} ${!word}: give a number"
+  done
 }
 
 check_share() {  # of --max-rejected, as a number or in percent

@@ -2,17 +2,19 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from recipe_runs import ROOT, command
+from recipe_runs import ROOT, command, environment
 
 from dnf.experiment.config import resolve
 
 SOURCED = f"""set -euo pipefail
     ROOT={ROOT} RECIPE_DIR={ROOT}/egs/mini recipe=mini stage=0 stop_stage=8 nj=1 device=cpu seed= data= sweep= max_rejected=
-    RECIPE_OPTIONS=(wsj hours) stage_options=() up_to_date=
+    RECIPE_OPTIONS=(wsj hours) wsj= hours=50 stage_options=() up_to_date=
     . {ROOT}/local/stages.sh
+    note_numbers
 """
 
 
@@ -33,6 +35,8 @@ def in_bash(script: str, folder: Path | None = None, **more) -> subprocess.Compl
         ("nj", "010", "10"),
         ("seed", "0012", "12"),
         ("device", "cuda:08", "cuda:8"),
+        ("hours", "010", "10"),
+        ("hours", "2.5", "2.5"),
         ("max_rejected", "1%", "0.01"),
         ("max_rejected", "0.5%", "0.005"),
         ("max_rejected", ".05", "0.05"),
@@ -51,6 +55,7 @@ def test_a_number_is_read_as_one(option, text, value):
         *(("stage", text) for text in ("1:30", "0x1", "3a", "1e0", "9", "' 1'", "''", "1.0", "9" * 20)),
         *(("nj", text) for text in ("0", "00", "-1", "1e3", "2x", "'1 2'", "9" * 20)),
         *(("seed", text) for text in ("-1", "1.5", "9" * 20, "'a[0]'", "0x10")),
+        *(("hours", text) for text in ("nan", "1,5", "2x", "-3", "''", "1e3")),
         *(("device", text) for text in ("cuda:", "cuda:x", "cuda:1x", "cuda:-1")),
         *(
             ("max_rejected", text)
@@ -148,9 +153,9 @@ def hostile(folder: Path) -> dict[str, str]:
 def test_nothing_that_is_exported_or_lies_in_the_working_folder_matters(tmp_path):
     (tmp_path / "clone").symlink_to(ROOT)
     words = command("--exp", "all", "--dry-run", tiny=False)[1:]
-    environment = hostile(tmp_path)
+    exported = hostile(tmp_path)
     for line in (["clone/run.sh", *words], ["bash", "clone/run.sh", *words]):
-        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(line, cwd=tmp_path, env=exported, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("would run") == 9 * len(list((ROOT / "egs/mini/conf").glob("*.yaml")))
         assert not [said for said in done.stderr.splitlines() if "setlocale" not in said]
@@ -158,9 +163,9 @@ def test_nothing_that_is_exported_or_lies_in_the_working_folder_matters(tmp_path
 
 def test_jobs_and_commands_see_nothing_of_it_either(tmp_path):
     """Jobs of the local runner, and what is typed after path.sh is sourced."""
-    environment = hostile(tmp_path)
+    exported = hostile(tmp_path)
     words = f". {ROOT}/path.sh; cd {tmp_path}; {ROOT}/utils/run.py a.log python3 -m dnf status --help; cat a.log"
-    done = subprocess.run(["bash", "-p", "-c", words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-p", "-c", words], cwd=tmp_path, env=exported, capture_output=True, text=True)
     assert "which stages" not in done.stderr and "usage: python3 -m dnf status" in done.stdout, (
         done.stdout + done.stderr
     )
@@ -168,6 +173,35 @@ def test_jobs_and_commands_see_nothing_of_it_either(tmp_path):
         ["bash", "-c", f"set -o noclobber; CDPATH=/; . {ROOT}/path.sh; echo $DNF_ROOT; echo $PYTHONPATH"],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": ":.:relative:"}, capture_output=True, text=True,
     ).stdout  # fmt: skip
+
+
+def test_a_module_of_the_working_folder_is_not_taken_for_the_librarys(tmp_path):
+    """Where path.sh was not sourced, too."""
+    (tmp_path / "work").mkdir()
+    for name in ("yaml", "json", "argparse", "logging", "queue"):
+        (tmp_path / "work" / f"{name}.py").write_text("raise RuntimeError('not the library')\n")
+    shown = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "dnf.experiment.status", "--help"]
+    done = subprocess.run(words, cwd=tmp_path / "work", env=shown, capture_output=True, text=True)
+    assert done.stdout.startswith("usage: python3 -m dnf.experiment.status"), done.stderr
+
+
+@pytest.mark.parametrize("words", (["-m", "dnf"], ["-m", "dnf", "compare"], [f"{ROOT}/utils/run.py"]))
+def test_help_without_docstrings(words):
+    done = subprocess.run([sys.executable, "-OO", *words, "--help"], env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and len(done.stdout) > 20
+
+
+def test_a_level_of_the_log_may_be_written_small(tmp_path):
+    words = [sys.executable, "-m", "dnf", "status", str(tmp_path)]
+    for level, status, said in (
+        ("warning", 0, ""),
+        ("", 0, ""),
+        ("loud", 1, "DNF_LOG_LEVEL=loud: it is one of DEBUG,"),
+    ):
+        given = environment() | {"DNF_LOG_LEVEL": level}
+        done = subprocess.run(words, env=given, capture_output=True, text=True)
+        assert done.returncode == status and said in done.stderr and done.stderr.count("\n") <= 1
 
 
 def test_processors_are_counted_whatever_openmp_is_told():
