@@ -204,6 +204,17 @@ def test_a_level_of_the_log_may_be_written_small(tmp_path):
         assert done.returncode == status and said in done.stderr and done.stderr.count("\n") <= 1
 
 
+def test_one_job_takes_no_more_processes_than_there_are_processors(tmp_path):
+    """And an array of stage features is left to the runner: the local one has so many at a time, a cluster all of them."""
+    script = (
+        "processors() { echo 2; }; nj=64 data_seed=1 data_dir=d allow_pipes=false prepare_options=(); python3() { :; }"
+    )
+    done = in_bash(f"{script}; train_cmd=echo; make_data", tmp_path)
+    assert done.stdout.rstrip().endswith("prepare_data.py d --seed 1 --nj 2"), done.stderr
+    (features,) = [line for line in (ROOT / "run.sh").read_text().splitlines() if "fbank.JOB.log" in line]
+    assert features.split()[:2] == ["$train_cmd", '"JOB=1:$nj"']
+
+
 def test_processors_are_counted_whatever_openmp_is_told():
     script = f"eval \"$(grep '^processors()' {ROOT}/run.sh)\"; processors"
     counts = {in_bash(script, env=os.environ | {"OMP_NUM_THREADS": n}).stdout for n in ("", "1", "64")}
