@@ -137,6 +137,7 @@ HOSTILE = {
     "PYTHONSAFEPATH": "1",
     "PYTHONPATH": ":.:relative:",
     "MPLBACKEND": "module://nowhere",
+    "LHOTSE_AUDIO_BACKEND": "nosuch",
     "DNF_LOG_LEVEL": "info",
     **{f"BASH_FUNC_{name}%%": "() { echo mine; return 1; }" for name in ("cd", "python3", "ls", "dirname", "log")},
 }
