@@ -151,11 +151,11 @@ def test_bad_corpus_is_one_line_and_costs_no_results(copy, what):
 
 
 COMMANDS = (  # of stages data to frames, as run.sh gives them
-    (own_data, "corpus data/corpus"),
-    (splits, "data/corpus"),
-    (extract, "compute data/corpus exp/feats/corpus --job 1 --jobs 1 --work again"),
-    (extract, "collect data/corpus exp/feats/corpus --jobs 1"),
-    (frames, "build data/corpus exp/frames/corpus"),
+    (own_data, "corpus data/own/corpus"),
+    (splits, "data/own/corpus"),
+    (extract, "compute data/own/corpus exp/feats/own/corpus --job 1 --jobs 1 --work again"),
+    (extract, "collect data/own/corpus exp/feats/own/corpus --jobs 1"),
+    (frames, "build data/own/corpus exp/frames/own/corpus"),
 )
 
 
@@ -200,7 +200,7 @@ def test_a_class_without_data_is_named(copy):
     assert done.returncode == 1 and "'zz' is not a class of" in done.stderr
     replace("dev/utt2class", " ce\n", " en\n")(copy / "corpus")
     done = run(copy)
-    assert done.returncode == 1 and "class ce has no frames" in done.stderr
+    assert done.returncode == 1 and "class ce has no utterance in dev" in done.stderr
 
 
 @pytest.mark.parametrize(
