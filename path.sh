@@ -2,8 +2,17 @@
 # as it is. Sets DNF_ROOT, and puts the chosen python3 first on PATH and this checkout first on PYTHONPATH.
 # OpenMP threads sleep while they wait: spinning ones bring a processor that others use, too, to a crawl.
 
-DNF_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-export DNF_ROOT LC_ALL=C OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} PYTHONPATH="$DNF_ROOT${PYTHONPATH:+:$PYTHONPATH}"
+# What notebooks and other projects export for Python does not reach it, nor do modules of the working folder.
+
+DNF_ROOT=$(CDPATH='' builtin cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)
+_path_modules=$DNF_ROOT
+while IFS= read -r -d : _path_entry; do
+  [[ $_path_entry != /* || $_path_entry == "$DNF_ROOT" ]] || _path_modules+=:$_path_entry
+done <<<"${PYTHONPATH-}:"
+export DNF_ROOT LC_ALL=C OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} MPLBACKEND=agg
+export PYTHONPATH=$_path_modules PYTHONSAFEPATH=1 PYTHONUTF8=1
+unset -v PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONIOENCODING PYTHONDEVMODE PYTHONVERBOSE \
+  PYTHONDEBUG PYTHONCASEOK PYTHONPLATLIBDIR PYTHONEXECUTABLE PYTHONPROFILEIMPORTTIME TORCHELASTIC_RUN_ID "${!LHOTSE_@}"
 
 _path_fail() { echo "path.sh: $*" >&2; return 1; }
 
@@ -34,12 +43,12 @@ else
   _path_wanted=$(cksum <"$DNF_ROOT/pyproject.toml")/$(cksum <"$DNF_ROOT/constraints.txt")
   if [[ $(cat "$_path_venv/.installed" 2>/dev/null) != "$_path_wanted" ]]; then
     _path_make_venv python3 "$_path_venv" || return
-    echo "$_path_wanted" >"$_path_venv/.installed"
+    echo "$_path_wanted" >|"$_path_venv/.installed"
   fi
 fi
-_path_dir=$(cd "$(dirname "$_path_python")" && pwd)
+_path_dir=$(CDPATH='' builtin cd "$(dirname "$_path_python")" >/dev/null && pwd)
 [[ $PATH == "$_path_dir:"* ]] || PATH=$_path_dir:$PATH
 export PATH
 python3 -m dnf.experiment.requirements "$DNF_ROOT" || return
-unset -v _path_python _path_dir _path_venv _path_wanted
+unset -v _path_python _path_dir _path_venv _path_wanted _path_modules _path_entry
 unset -f _path_fail _path_make_venv

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
 # From sound to results: the only list of stages. Alone it runs the mini recipe here; egs/<recipe>/run.sh run the others.
+[[ $- == *p* ]] || exec "$BASH" -p "${BASH_SOURCE[0]}" "$@"  # without functions and shell options of the environment
+set +o posix
 set -euo pipefail
+export LC_ALL=C
+true >&2 || exec 2>/dev/null  # a file that is opened must not become stderr
+{ true >&1 || exec >/dev/null; true <&0 || exec </dev/null; } 2>/dev/null
 
 help_message="Usage: run.sh [options]        e.g. run.sh --stage 3, run.sh --exp all, run.sh --data my_corpus --exp dnf120
 Stages: 0 data, 1 features, 2 frames, 3 train, 4 latents, 5 plots, 6 score, 7 decide, 8 report
@@ -24,7 +29,9 @@ Options:
   --dry-run [BOOL]       say what would run, and run nothing (default: false)
   --config FILE          shell assignments to these options"
 
-recipe=mini stage=0 stop_stage=8 nj=$(nproc) cmd= sweep= seed= device=auto max_rejected= data=
+processors() { OMP_NUM_THREADS='' OMP_THREAD_LIMIT='' nproc; }  # which takes these for its answer
+
+recipe=mini stage=0 stop_stage=8 nj=$(processors) cmd= sweep= seed= device=auto max_rejected= data=
 allow_pipes=false write_spliced=false force=false dry_run=false exp= set=()
 RECIPE_SETTINGS=() RECIPE_OPTIONS=() RECIPE_MEANS=() RECIPE_HELP= LEFT_OUT=() COMMAND_LINE="$0 $*"
 
@@ -34,10 +41,13 @@ RECIPE_DIR=$ROOT/egs/$recipe
 [[ -f $RECIPE_DIR/recipe.conf ]] ||
   { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && printf '%s\n' */recipe.conf | xargs -n1 dirname | xargs)" >&2; exit 2; }
 . "$RECIPE_DIR/recipe.conf"
+. "$ROOT/local/stages.sh"
+note_numbers
+find_paths "$@"
+set -- "${words[@]}"
 help_message+=${RECIPE_HELP:+$'\n'"Options of recipe $recipe:"$'\n'$RECIPE_HELP}
 . "$ROOT/utils/parse_options.sh"
 [[ $# -eq 0 ]] || { echo "run.sh: '$1' is not an option; see run.sh --help" >&2; exit 2; }
-. "$ROOT/local/stages.sh"
 check_options
 . "$ROOT/path.sh"
 . "$ROOT/cmd.sh"
@@ -56,7 +66,7 @@ while IFS= read -r experiment <&3; do
   fi
   can_run || continue
   if begin 1 features; then
-    $train_cmd --max-jobs-run "$nj" "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
+    $train_cmd "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
       python3 -m dnf.features.extract compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK"
     python3 -m dnf.features.extract collect "$data_dir" "$feats_dir" --jobs "$nj"
     finish features
@@ -97,7 +107,7 @@ while IFS= read -r experiment <&3; do
     python3 -m dnf.report.html "$exp_dir"
     finish report
   fi
-  [[ $stop_stage -lt 8 ]] || log "results: $exp_dir/results.txt, page: $exp_dir/report.html"
+  [[ $stop_stage -lt 8 ]] || { check_results; log "results: $exp_dir/results.txt, page: $exp_dir/report.html"; }
 done 3<<<"$experiments"
 [[ -z $sweep || $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf sweep exp "${sweep%%=*}"
 report_left_out

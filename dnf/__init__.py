@@ -3,4 +3,10 @@
 Importing the package loads nothing heavy: every stage is a module of its own, run as ``python3 -m dnf.<verb>``.
 """
 
+import sys
+
 __version__ = "0.3.0"
+
+# python3 -m puts the working folder first, where a queue.py or yaml.py would be taken for the library's
+if sys.argv[:1] == ["-m"] and not getattr(sys.flags, "safe_path", False):
+    del sys.path[0]

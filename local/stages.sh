@@ -1,20 +1,63 @@
 # To be sourced by run.sh: the plan of a run, the gates of its stages, and how stage 0 gets its data.
 
-log() { echo "$(date '+%H:%M:%S') $*" >&2; }
+log() { echo "$(date '+%H:%M:%S') $*" >&2 || true; }  # a run outlives its terminal, and a full disk of its log
 
 refuse() { echo "run.sh: $*" >&2; exit 2; }  # to run a command line
 
+find_paths() {  # the words, in which files and folders are those of the folder that a recipe's run.sh was called in
+  local word before='' names=" data config ${RECIPE_OPTIONS[*]} "
+  words=("$@")
+  [[ -n ${DNF_CALLER-} && ! $DNF_CALLER -ef . ]] || return 0
+  [[ ${DNF_PYTHON-} != */* || ! -x $DNF_CALLER/$DNF_PYTHON ]] || export DNF_PYTHON=$DNF_CALLER/$DNF_PYTHON
+  words=()
+  for word in "$@"; do
+    [[ $names != *" ${before#--} "* && ! ($before == --exp && $word == *.yaml) || $word == /* || ! -e $DNF_CALLER/$word ]] ||
+      word=$DNF_CALLER/$word
+    words+=("$word")
+    before=$word
+  done
+  unset -v DNF_CALLER
+}
+
+is_number() {  # name of a variable, least, most: it holds a whole number, which is rid of leading zeros: 08 is no octal
+  [[ ${!1} =~ ^(-?)0*([0-9]{1,9})$ ]] && printf -v "$1" %s "${BASH_REMATCH[1]}${BASH_REMATCH[2]}" && ((${!1} >= $2 && ${!1} <= $3))
+}
+
+note_numbers() {  # options of the recipe whose default is a number
+  local word
+  numbers=()
+  for word in "${RECIPE_OPTIONS[@]}"; do [[ ! ${!word} =~ ^[0-9]+$ ]] || numbers+=("$word"); done
+}
+
 check_options() {  # what is wrong with a command line is said before anything runs
   [[ $RECIPE_DIR == "$ROOT/egs/$recipe" ]] || refuse "recipe $recipe: give --recipe $recipe first on the command line"
-  [[ $stage =~ ^-?[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || refuse "--stage $stage --stop-stage $stop_stage: give numbers from 0 to 8"
+  is_number stage -999 999 && is_number stop_stage 0 999 || refuse "--stage $stage --stop-stage $stop_stage: give numbers from 0 to 8"
   stage=$((stage < 0 ? 0 : stage)) stop_stage=$((stop_stage > 8 ? 8 : stop_stage))
   [[ $stage -le $stop_stage ]] || refuse "--stage $stage --stop-stage $stop_stage: there is no stage from $stage to $stop_stage"
-  [[ $nj =~ ^[1-9][0-9]*$ ]] || refuse "--nj $nj: give a number of tasks, 1 or more"
-  [[ $device =~ ^(auto|cpu|cuda(:[0-9]+)?)$ ]] || refuse "--device $device: it is auto, cpu, cuda or cuda:N"
+  is_number nj 1 99999 || refuse "--nj $nj: give a number of tasks, from 1 to 99999"
+  local number=${device#cuda:}
+  [[ $device =~ ^(auto|cpu|cuda|cuda:[0-9]+)$ ]] && { [[ $device != cuda:* ]] || is_number number 0 9999; } ||
+    refuse "--device $device: it is auto, cpu, cuda or cuda:N"
+  [[ $device != cuda:* ]] || device=cuda:$number
+  [[ -z $seed ]] || is_number seed 0 999999999 || refuse "--seed $seed: give a whole number from 0 to 999999999"
   [[ -z $data || -e $data ]] || refuse "--data $data: no such file or folder"
   [[ -z $sweep || $sweep =~ ^[a-z_]+(\.[a-z_]+)?=[^,/[:space:]]+(,[^,/[:space:]]+)*$ ]] ||
     refuse "--sweep '$sweep': give KEY=V1,V2,... such as train.beta=0,1,10"
-  [[ $max_rejected != *% ]] || max_rejected=$(awk -v p="${max_rejected%\%}" 'BEGIN { print p / 100 }')
+  check_share
+  local word
+  for word in "${numbers[@]}"; do
+    is_number "$word" 0 999999999 || [[ ${!word} =~ ^[0-9]+\.[0-9]+$ ]] || refuse "--${word//_/-} ${!word}: give a number"
+  done
+}
+
+check_share() {  # of --max-rejected, as a number or in percent
+  local share
+  [[ -n $max_rejected ]] || return 0
+  [[ $max_rejected =~ ^([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,2})?(%?)$ ]] &&
+    share=$(awk -v number="${max_rejected%\%}" -v whole="${BASH_REMATCH[4]:+100}" \
+      'BEGIN { share = number / (whole ? whole : 1); print share; exit !(share <= 1) }') ||
+    refuse "--max-rejected $max_rejected: give a share from 0 to 1, such as 0.05, or 5%, with a point and not a comma"
+  max_rejected=$share
 }
 
 take_lock() {  # one run at a time where data/ and exp/ lie; what this run starts has the lock, too, and ends with it
@@ -37,13 +80,13 @@ choose_device() {  # --device cuda:N: jobs see that GPU alone, whatever others t
 list_yamls() {
   local yaml=$RECIPE_DIR/conf/$exp.yaml
   if [[ $exp == all ]]; then
-    ls "$RECIPE_DIR"/conf/*.yaml
+    printf '%s\n' "$RECIPE_DIR"/conf/*.yaml
   elif [[ $exp == *.yaml ]]; then
     [[ -f $exp ]] && echo "$exp" || refuse "--exp $exp: no such file"
   elif [[ -f $yaml ]]; then
     echo "$yaml"
   else
-    refuse "no experiment '$exp' in $RECIPE_DIR/conf; there are: all $(cd "$RECIPE_DIR/conf" && ls -- *.yaml | sed 's/\.yaml$//' | xargs)"
+    refuse "no experiment '$exp' in $RECIPE_DIR/conf; there are: all $(cd "$RECIPE_DIR/conf" && printf '%s\n' *.yaml | sed 's/\.yaml$//' | xargs)"
   fi
 }
 
@@ -60,11 +103,16 @@ choose_source() {  # what stage data reads: the recipe's corpora, or the user's 
   source_options=(--source "$source")
 }
 
+OWN_SETS=(--set 'data.train=[train]' --set 'data.dev=[dev]' --set 'data.test=[]' --set 'data.views={}' --set 'data.controls={}')
+
 plan() {  # shell assignments of the experiments, one a line; all are checked
   local word yamls options=()
   yamls=$(list_yamls) || exit
   mapfile -t yamls <<<"$yamls"
-  for word in "${RECIPE_SETTINGS[@]}"; do options+=(--weaker "$word"); done
+  for word in "${RECIPE_SETTINGS[@]}"; do
+    [[ -n $data && $word == data.* ]] || options+=(--weaker "$word")  # own data have sets of their own
+  done
+  [[ -z $data || $exp == *.yaml ]] || options+=("${OWN_SETS[@]}")
   for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"}; do
     options+=(--set "$word")
   done
@@ -79,7 +127,12 @@ choose_experiment() {  # assignments of plan
   ! $force || { stage_options+=(--force); restart=--restart; }
 }
 
-show_outlook() { python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage"; }
+show_outlook() {  # and what is wrong with the sets, where they will stay as they are
+  local said
+  said=$(python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage")
+  echo "$said"
+  [[ ! $said =~ ^stage\ 0\ data\ +(up\ to\ date|not\ asked\ for) ]] || can_run || true
+}
 
 begin() {  # number, name: whether the stage has to run; DNF_WORK names the work, which a later run may go on with
   [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
@@ -88,7 +141,7 @@ begin() {  # number, name: whether the stage has to run; DNF_WORK names the work
     said=$(python3 -m dnf.experiment.stage begin "$2" "${stage_options[@]}") || status=$?
     case $status in
       0) export DNF_WORK=$said; log "stage $1 ($2)"; return 0 ;;
-      3) up_to_date=$said ;;
+      3) up_to_date=$said; [[ " $said " == *" $2 "* ]] || exit 1 ;;
       *) exit "$status" ;;
     esac
   fi
@@ -96,7 +149,18 @@ begin() {  # number, name: whether the stage has to run; DNF_WORK names the work
   return 1
 }
 
-finish() { python3 -m dnf.experiment.stage finish "$1" "${stage_options[@]}"; }
+check_results() {  # they are there, and not those of before the stage was begun
+  local file
+  for file in results.txt results.tsv report.html; do
+    [[ -s $exp_dir/$file && ! $exp_dir/.started.report -nt $exp_dir/$file ]] ||
+      { echo "run.sh: $exp_dir/$file: stage 8 (report) has not made it; start again with --stage 8 --force" >&2; exit 1; }
+  done
+}
+
+finish() {
+  [[ $1 != report ]] || check_results
+  python3 -m dnf.experiment.stage finish "$1" "${stage_options[@]}"
+}
 
 train() {  # as one process, or by torchrun as several: a job for each node; they meet by a file in exp_dir
   local launch=() array=() gpu=() log=train.log
@@ -116,11 +180,11 @@ train() {  # as one process, or by torchrun as several: a job for each node; the
 
 can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
   local reason status=0
-  [[ $stop_stage -ge 3 && -f $data_dir/.done.data ]] || return 0
+  [[ -f $data_dir/.done.data ]] || return 0
   reason=$(python3 -m dnf.data.check_sets "$data_dir" "${config[@]}") || status=$?
   case $status in
     0) return 0 ;;
-    4) ;;
+    4) [[ $stop_stage -ge 3 ]] || return 0 ;;
     *) exit "$status" ;;
   esac
   [[ $exp == all ]] || { echo "run.sh: experiment $name cannot run: $reason" >&2; exit 1; }
@@ -140,9 +204,9 @@ make_data() {  # data directories of the recipe's corpus, or of the user's own r
     $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.data.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
   else
     $train_cmd "$data_dir/log/prepare.log" python3 "$RECIPE_DIR/local/prepare_data.py" "$data_dir" \
-      --seed "$data_seed" --nj "$nj" "${prepare_options[@]}"
+      --seed "$data_seed" --nj "$((nj < $(processors) ? nj : $(processors)))" "${prepare_options[@]}"
   fi
   python3 -m dnf.data.splits "$data_dir" --allow-pipes "$allow_pipes"
   [[ ! -f $data_dir/missing.txt ]] || awk '{ set = $1; sub(/^[^ ]+ /, ""); sets[$0] = sets[$0] " " set }
-    END { for (option in sets) print "no " option ": left out" sets[option] }' "$data_dir/missing.txt" | sort >&2
+    END { for (option in sets) print "no " option ": left out" sets[option] }' "$data_dir/missing.txt" | sort >&2 || true
 }

@@ -3,7 +3,10 @@
 Usage: queue_task.py FOLDER RUN SUBMISSION INDEX JOB RESTARTS [--choose-gpus]
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also with PYTHONSAFEPATH
 
 from jobs import task
 

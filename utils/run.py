@@ -19,7 +19,10 @@ Other options (--mem 4G, --time ...) take one value and are ignored, so that the
 Status: 0 if all tasks succeeded, 1 if any failed, 2 if interrupted or if the command line is wrong.
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also with PYTHONSAFEPATH
 
 from jobs import local
 

@@ -5,7 +5,10 @@ Usage: utils/sge.py [options] [JOB=a:b | JOB=a] [options] LOGFILE COMMAND [ARGS.
   e.g. utils/sge.py --mem 4G --max-jobs-run 40 JOB=1:400 exp/log/fbank.JOB.log compute-fbank data/split400/JOB
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also with PYTHONSAFEPATH
 
 from jobs import queue_runner
 from jobs.grid_engine import GridEngine

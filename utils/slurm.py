@@ -5,7 +5,10 @@ Usage: utils/slurm.py [options] [JOB=a:b | JOB=a] [options] LOGFILE COMMAND [ARG
   e.g. utils/slurm.py --mem 4G --max-jobs-run 40 JOB=1:400 exp/log/fbank.JOB.log compute-fbank data/split400/JOB
 """
 
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # also with PYTHONSAFEPATH
 
 from jobs import queue_runner
 from jobs.slurm import Slurm

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from dnf.data.kaldi_files import read_table
 from dnf.experiment import entry
-from dnf.experiment.config import add_arguments, resolve
-from dnf.experiment.layout import MISSING_TXT, UTT2SPK
-from dnf.experiment.sets import check_shared, scored_sets
+from dnf.experiment.classes import check_priors, choose_classes, read_classes
+from dnf.experiment.config import Config, add_arguments, resolve
+from dnf.experiment.layout import CLASSES_TXT, MISSING_TXT, UTT2CLASS, UTT2SPK
+from dnf.experiment.sets import check_shared, name_of, scored_sets
 from dnf.experiment.settings import DataSettings
 
 CANNOT_RUN = 4
@@ -39,15 +40,48 @@ def lacking(data: DataSettings, data_dir: Path) -> str | None:
     return "; ".join(dict.fromkeys(reasons({name: name for name in absent}, data_dir).values()))
 
 
+def check_classes(config: Config, data_dir: Path) -> None:
+    """Raise ``ValueError`` where a class of the model is not in the corpus, in training or in dev, or has no prior."""
+    path = data_dir / CLASSES_TXT
+    classes = choose_classes(read_classes(path), config.data.classes, path)
+    for role in ("train", "dev"):
+        names = getattr(config.data, role)
+        there = {label for name in names for label in read_table(data_dir / name / UTT2CLASS).values()}
+        absent = [name for name in classes if name not in there]
+        if absent:
+            raise ValueError(
+                f"{data_dir}: class {absent[0]} has no utterance in {' '.join(names)} (data.{role}); "
+                "add some, or leave it out of data.classes"
+            )
+    check_priors(classes, config.calibrate.priors)
+
+
+def check_names(data: DataSettings, data_dir: Path) -> None:
+    """Raise ``ValueError`` where a view or a list of sets names one that is neither there nor to be had by an option."""
+    present = sorted(path.parent.name for path in data_dir.glob(f"*/{UTT2SPK}"))
+    path = data_dir / MISSING_TXT
+    known = {*present, *(read_table(path) if path.is_file() else ())}
+    named = [("data.test", name) for name in data.test if name not in data.views]
+    named += [(f"data.views: {view}", name) for view, made_of in data.views.items() for name in made_of.sets]
+    named += [("data.controls", name) for pair in data.controls.items() for name in pair if name not in data.views]
+    joined = {name_of(data, "train"), name_of(data, "dev")}
+    for setting, name in named:
+        if name not in known and name not in joined:
+            raise ValueError(f"{setting}: there is no set {name} in {data_dir}, which has {', '.join(present)}")
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("data", type=Path, help="folder of the data directories")
     add_arguments(parser)
     args = parser.parse_args(argv)
-    reason = lacking(resolve(args.layers).data, args.data)
+    config = resolve(args.layers)
+    check_names(config.data, args.data)
+    reason = lacking(config.data, args.data)
     if reason:
         print(reason)
         return CANNOT_RUN
+    check_classes(config, args.data)
     return 0
 
 

@@ -40,6 +40,7 @@ import numpy as np
 from scipy import special
 
 from dnf.decisions.evidence import Evidence
+from dnf.experiment.classes import check_priors
 from dnf.experiment.files import replace_file
 from dnf.experiment.layout import run_again, run_stage
 from dnf.experiment.settings import Calibrate
@@ -202,9 +203,7 @@ def prior_of(classes: list[str], priors: dict[str, float]) -> np.ndarray:
     """
     if not priors:
         return np.full(len(classes), 1 / len(classes))
-    missing = [name for name in classes if name not in priors]
-    if missing:
-        raise ValueError(f"calibrate.priors: no prior for class {missing[0]}; name every class of the model, or none")
+    check_priors(classes, priors)
     values = np.array([priors[name] for name in classes])
     return values / values.sum()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from dnf.experiment.layout import run_stage
@@ -21,10 +22,20 @@ def choose_classes(known: list[str], wanted: list[str], source: Path) -> list[st
     """The classes of ``known`` that an experiment models, in id order; all when ``wanted`` is empty."""
     strange = [name for name in wanted if name not in known]
     if strange:
-        raise ValueError(f"data.classes: {strange[0]!r} is not a class of {source}, which has {', '.join(known)}")
+        raise ValueError(
+            f"data.classes: {strange[0]!r} is not a class of {source}, which has {', '.join(known)}; "
+            "name those that it has with --set 'data.classes=[...]', or [] for all"
+        )
     return [name for name in known if not wanted or name in wanted]
 
 
 def reference_first(known: list[str], wanted: list[str]) -> list[str]:
     """The classes of a model in the order of ``data.classes``, whose first is the reference of log-likelihood ratios."""
     return [name for name in wanted if name in known] + [name for name in known if name not in wanted]
+
+
+def check_priors(classes: Sequence[str], priors: Collection[str]) -> None:
+    """Raise ``ValueError`` where ``calibrate.priors`` names some classes of a model and not all."""
+    missing = [name for name in classes if name not in priors]
+    if priors and missing:
+        raise ValueError(f"calibrate.priors: no prior for class {missing[0]}; name every class of the model, or none")

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ from typing import Any, Literal
 import yaml
 
 from dnf.experiment.files import replace_file
-from dnf.experiment.layout import ROOT
+from dnf.experiment.layout import BEST_PT, ROOT, run_again
 from dnf.experiment.settings import (
     Augment,
     Baselines,
@@ -76,23 +77,19 @@ class Config:
     report: Report
 
     def __post_init__(self):
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, but is {self.seed}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be from 0 to {2**32 - 1}, not {self.seed}")
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """The settings that a stage left in ``path``.
+        """The settings that a stage left behind; those that are younger than the file have their defaults.
 
         Raises:
-            ValueError: the file lacks a section, as one that was cut off does.
+            ValueError: it cannot be read, or a model lies beside it and sections are missing, as when it was cut off.
         """
-        tree = read_yaml(path)
-        lacking = [field.name for field in dataclasses.fields(cls) if field.name not in tree]
-        if lacking:
-            raise ValueError(
-                f"{path}: has no section {lacking[0]}; it is cut off or not what a stage left: restore it, or run the "
-                "stage that wrote it again"
-            )
+        absent = [field.name for field in dataclasses.fields(cls) if field.name not in read_yaml(path)]
+        if absent and path.with_name(BEST_PT).is_file():
+            raise ValueError(f"{path}: cut off, there is no {absent[0]} in it; {run_again('train')}, or restore it")
         return resolve([path])
 
     def save(self, path: Path) -> None:
@@ -226,8 +223,12 @@ def merge(tree: dict[str, Any], more: Mapping[str, Any], source: str) -> None:
 def check_known(name: str, tree: Mapping[str, Any], source: str, prefix: str) -> None:
     """Raise ``ValueError``, which names the nearest one, unless ``tree`` knows the section or key ``name``."""
     if name not in tree:
-        near = difflib.get_close_matches(str(name), tree, n=1, cutoff=0.0)[0]
-        raise ValueError(f"{source}: unknown setting {prefix}{name}; the nearest known one is {prefix}{near}")
+        plain = re.sub(r"\W", "", str(name), flags=re.ASCII)
+        initials = "".join(word[:1] for word in plain.split("_"))
+        near = initials if initials in tree else difflib.get_close_matches(plain, tree, n=1, cutoff=0.0)[0]
+        shown = f"{prefix}{name}" if str(name).isprintable() and plain != near else ascii(f"{prefix}{name}")
+        hidden = ", but for hidden characters" if plain == near else ""
+        raise ValueError(f"{source}: unknown setting {shown}; the nearest known one is {prefix}{near}{hidden}")
 
 
 def build(cls: type, tree: Mapping[str, Any], prefix: str):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 # The program behind python3 -m dnf VERB
 VERBS = Path(__file__).parents[1] / "__main__.py"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +58,11 @@ def run(main: Callable[[], int]) -> None:
     ``ValueError`` and ``OSError`` are the user's to mend: they print as one line and end with status 1
     (``DNF_TRACEBACK=1`` shows where they came from). Anything else is a bug and keeps its traceback.
     """
+    level = os.environ.get("DNF_LOG_LEVEL") or "INFO"
+    if level.upper() not in LEVELS:
+        sys.exit(f"{command()}: DNF_LOG_LEVEL={level}: it is one of {', '.join(LEVELS)}")
     logging.basicConfig(
-        level=os.environ.get("DNF_LOG_LEVEL", "INFO"),
+        level=level.upper(),
         format="%(asctime)s %(levelname)s %(filename)s:%(lineno)d %(message)s",
         stream=sys.stderr,
     )

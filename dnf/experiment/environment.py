@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -33,7 +34,9 @@ def git_revision() -> str:
     """Short revision of the project, with -dirty when files differ from it; unknown outside a checkout."""
 
     def git(*words: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True)
+        # GIT_DIR and its like, as hooks export them, name another checkout
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, env=environment)
 
     try:
         head = git("rev-parse", "--short", "HEAD")

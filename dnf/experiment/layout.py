@@ -113,13 +113,23 @@ SPLICED = "spliced"
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage depends on: sections or keys of the settings, the stages it reads from, and whether it reads tables."""
+    """A stage.
+
+    Attributes:
+        number: as ``run.sh`` counts them.
+        title: what it makes.
+        settings: sections or keys of the settings that it depends on.
+        after: the stages it reads from, which must be done.
+        place: of its folder in a ``Layout``.
+        shows: stages whose output it takes in where it is there.
+    """
 
     number: int
     title: str
     settings: tuple[str, ...]
     after: tuple[str, ...]
     place: str
+    shows: tuple[str, ...] = ()
 
 
 STAGES = {
@@ -157,11 +167,11 @@ STAGES = {
     "decide": Stage(
         7,
         "decisions",
-        ("seed", "data.classes", "decide", "calibrate", "open_set", "report", "plots.dpi"),
+        ("seed", "data.classes", "decide", "calibrate", "open_set", "report", "plots.dpi", "plots.enabled"),
         ("score",),
         "exp",
     ),
-    "report": Stage(8, "results.txt, results.tsv, report.html", ("data.controls",), ("plots", "decide"), "exp"),
+    "report": Stage(8, "results.txt, results.tsv, report.html", ("data.controls",), ("decide",), "exp", ("plots",)),
 }
 
 

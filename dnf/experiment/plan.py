@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
-from dnf.experiment.layout import CONFIG_YAML, Layout
+from dnf.experiment.layout import CONFIG_YAML, STAGES, Layout
 from dnf.experiment.stage import read_marker
 
 
@@ -51,15 +51,21 @@ def check_unshared(layout: Layout) -> None:
 
 
 def check_recordings(layout: Layout, own_data: Path, source: str) -> None:
-    """Raise ``ValueError`` where the folder of the user's recordings was made from others of that name.
+    """Raise ``ValueError`` where a stage was made from other recordings, whose folder has the same name.
 
     The same place seen from ``data/`` is the same recordings, for a working folder may be moved with all that is in it.
     """
-    made = read_marker(layout.marker("data"))
-    if made and made["source"] != source and made.get("tables") != [os.path.relpath(own_data, layout.data)]:
+    tables = [os.path.relpath(own_data, layout.data)]
+    markers = [(layout.folder(name), read_marker(layout.marker(name))) for name in STAGES]
+    others = {
+        str(folder): made["source"]
+        for folder, made in markers
+        if made and made["source"] != source and made.get("tables") != tables
+    }
+    if others:
+        first, made_from = next(iter(others.items()))
         raise ValueError(
-            f"{layout.data}: made from {made['source']}, not from {source}; "
-            f"rename the folder of --data, or remove {layout.data}"
+            f"{first}: made from {made_from}, not from {source}; rename the folder of --data, or remove {', '.join(others)}"
         )
 
 
@@ -94,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--source", default="", help="what stage data is made from, in words")
     args = parser.parse_args(argv)
     corpus = os.path.basename(os.path.realpath(args.own_data)) if args.own_data else ""
+    if args.own_data and not corpus:
+        raise ValueError(f"--data {args.own_data}: this folder has no name that results could be called by")
     lines = []
     for name, layers in experiments(args.experiments, args.weaker, args.layers, args.sweep):
         config, layout = resolve(layers), Layout.make(Path("exp"), name, corpus)

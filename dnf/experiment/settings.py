@@ -57,6 +57,8 @@ class Features:
     def __post_init__(self):
         positive(self, "sampling_rate", "num_filters", "frame_length", "frame_shift", "energy_floor")
         not_negative(self, "min_duration", "max_rejected", "dither")
+        if self.max_rejected > 1:
+            raise ValueError(f"features.max_rejected is a share, 1 or less, not {self.max_rejected}")
         if self.num_filters < 4:
             raise ValueError(f"features.num_filters must be at least 4, not {self.num_filters}")
         top = self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
@@ -290,8 +292,21 @@ class Baselines:
             raise ValueError(f"baselines.mlp_dropout must be from 0 to below 1, not {self.mlp_dropout}")
 
 
+# Colours that need not be looked up
+PLAIN_COLOUR = re.compile(r"tab:(blue|orange|green|red|purple|brown|pink|gray|olive|cyan)|#[0-9a-fA-F]{6}")
+
+
+def is_colour(text: str) -> bool:
+    if PLAIN_COLOUR.fullmatch(text):
+        return True
+    from matplotlib import colors  # slow, and rarely needed
+
+    return colors.is_color_like(text)
+
+
 @dataclass(frozen=True)
 class Plots:
+    enabled: bool
     colours: dict[str, str]
     max_points: int
     tsne_points: int
@@ -300,6 +315,9 @@ class Plots:
 
     def __post_init__(self):
         positive(self, "max_points", "tsne_points", "tsne_perplexity", "dpi")
+        for name, colour in self.colours.items():
+            if not is_colour(colour):
+                raise ValueError(f"plots.colours: {name}: {colour!r} is not a colour; try tab:blue or '#1f77b4'")
 
 
 @dataclass(frozen=True)

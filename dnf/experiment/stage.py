@@ -78,8 +78,9 @@ def settings_of(name: str, config: Config) -> dict:
 
 def key_of(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> str:
     """Hash of all that the output of the stage depends on."""
+    stage = STEPS[name]
     parts = [__version__, name, settings_of(name, config)]
-    parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in STEPS[name].after]
+    parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in (*stage.after, *stage.shows)]
     if name == "data":
         parts += [source, *(hash_tables(path, (*TABLES, *LISTS)) for path in source_tables)]
     if name == "features":
@@ -112,9 +113,15 @@ def read_marker(path: Path) -> dict | None:
     return marker
 
 
+def is_begun(layout: Layout, name: str) -> bool:
+    """Whether a stage has been run, to its end or not."""
+    return layout.marker(name).is_file() or layout.started(name).is_file()
+
+
 def check_before(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
     """Raise ``ValueError`` when a stage this one reads from is missing or was made with other settings or inputs."""
-    for before in STEPS[name].after:
+    shown = [before for before in STEPS[name].shows if config.plots.enabled and is_begun(layout, before)]
+    for before in (*STEPS[name].after, *shown):
         check_before(before, config, layout, source, source_tables)
         marker, stage = read_marker(layout.marker(before)), STAGES[before]
         if marker is None:
@@ -202,7 +209,9 @@ def outlook(
     check_before(at_first, config, layout, source, source_tables)
     lines, rerun = [], set()
     for name, stage in STAGES.items():
-        stale = bool(rerun & set(stage.after)) or not up_to_date(name, config, layout, source, source_tables)
+        stale = bool(rerun & {*stage.after, *stage.shows}) or not up_to_date(
+            name, config, layout, source, source_tables
+        )
         chosen = first <= stage.number <= last
         if chosen and (stale or force):
             rerun.add(name)

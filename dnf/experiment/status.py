@@ -176,6 +176,7 @@ def with_old(states: dict[str, str], before: dict[str, str]) -> dict[str, str]:
     known = dict(before)
     for stage, state in states.items():
         rests = all(known.get(earlier) == "done" for earlier in STAGES[stage].after)
+        rests = rests and all(known.get(earlier, "-") in ("done", "-") for earlier in STAGES[stage].shows)
         known[stage] = "old" if state == "done" and not rests else state
     return {stage: known[stage] for stage in states}
 

@@ -145,7 +145,8 @@ def make_plots(exp: Path, judged: Systems, beside: Systems, config: Config) -> l
         config: settings.
     """
     folder = exp / PLOTS
-    figures = draw(exp.resolve().name, judged, beside, config.data.controls)
+    shown = judged if config.plots.enabled else {}
+    figures = draw(exp.resolve().name, shown, beside, config.data.controls)
     written = write_figures(figures, folder, config.plots.dpi)
     for path in sorted(set(folder.glob(f"{KIND}_*.png")) - set(written)):
         path.unlink()

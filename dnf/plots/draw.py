@@ -36,7 +36,8 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
     for latents in drawing.shown:
         counts = latents.name, len(latents.z), len(latents.loglik)
         logger.info("set %s: latents of %d frames, scores of %d utterances", *counts)
-    figures = (named for draw in drawers("plots") for named in draw(drawing))
+    drawn = drawers("plots") if drawing.config.plots.enabled else []
+    figures = (named for draw in drawn for named in draw(drawing))
     written = write_figures(figures, folder, drawing.config.plots.dpi)
     if sets is None:
         for path in sorted(set(folder.glob("*.png")) - set(written)):

@@ -128,7 +128,7 @@ def difference_lines(name: str, a: Trials, b: Trials, reference: str, config: Co
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = entry.parser(__spec__, __doc__, description=__doc__.split("\n\n")[1])
+    parser = entry.parser(__spec__, __doc__, description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("a", type=Path, help="folder of an experiment, or of one of its baselines")
     parser.add_argument("b", type=Path, help="folder of another")
     args = parser.parse_args(argv)

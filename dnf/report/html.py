@@ -76,6 +76,7 @@ class Sheet:
         config_text: config.yaml; empty where it is missing.
         facts: of the run, by name.
         controls: the control of each set that has one.
+        has_plots: whether pictures are shown.
         resamples: of the intervals.
 
     Raises:
@@ -86,6 +87,7 @@ class Sheet:
         self.exp, self.read = exp, read_results(exp / RESULTS_TSV)
         self.config_text, config, self.facts = read_settings(exp)
         self.controls = (config.get("data") or {}).get("controls") or {}
+        self.has_plots = (config.get("plots") or {}).get("enabled", True)
         self.resamples = (config.get("report") or {}).get("bootstrap", 1000)
         by_system: dict[str, list[dict]] = {FLOW: []}
         for row in self.read:
@@ -141,7 +143,7 @@ def pictures(sheet: Sheet) -> list[Section]:
         kind = kind_of(path.stem)
         return (order.index(kind) if kind else len(order)), path.name
 
-    for path in sorted((sheet.exp / PLOTS).glob("*.png"), key=place):
+    for path in sorted((sheet.exp / PLOTS).glob("*.png"), key=place) if sheet.has_plots else ():
         kind = kind_of(path.stem)
         html += picture(path.stem, path.read_bytes(), KINDS[kind].caption if kind else path.stem)
     return [Section("Plots", html)]

@@ -1,3 +1,5 @@
 #!/usr/bin/env bash
 # The ce_je recipe: Chinese and Japanese accents of English. See README.md here, and ../../run.sh --help.
+[[ $- == *p* ]] || exec "$BASH" -p "${BASH_SOURCE[0]}" "$@"  # without functions and shell options of the environment
+export DNF_CALLER=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")" && exec ../../run.sh --recipe ce_je "$@"

@@ -200,7 +200,7 @@ def test_a_class_without_data_is_named(copy):
     assert done.returncode == 1 and "'zz' is not a class of" in done.stderr
     replace("dev/utt2class", " ce\n", " en\n")(copy / "corpus")
     done = run(copy)
-    assert done.returncode == 1 and "class ce has no frames" in done.stderr
+    assert done.returncode == 1 and "class ce has no utterance in dev" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,42 @@ def test_an_unknown_setting_names_the_nearest_known_one(tmp_path, text, unknown,
     assert re.search(rf"exp.yaml: unknown setting {unknown}; the nearest known one is {nearest}\S*$", one_line(caught))
 
 
-@pytest.mark.parametrize(("word", "nearest"), [("train.batchsize=3", "train.batch_size"), ("flows.hidden=3", "flow")])
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("train.batchsize=3", "train.batch_size"),
+        ("flows.hidden=3", "flow"),
+        ("train.learning_rate=3", "train.lr"),
+        ("train.learningrate_final=3", "train.lr_final"),
+    ],
+)
 def test_an_unknown_word_names_the_nearest_known_one(word, nearest):
     with pytest.raises(ValueError) as caught:
         resolve([word])
     assert one_line(caught).startswith(f"--set {word}: unknown setting") and one_line(caught).endswith(f"is {nearest}")
+
+
+@pytest.mark.parametrize(
+    "name", ("train.lr\u200b", "train.\ufefflr", "train.lr ", "train. lr", "tr\u00adain.lr", "train.l\u200dr")
+)
+def test_a_hidden_character_is_shown(name):
+    with pytest.raises(ValueError) as caught:
+        resolve([f"{name}=0.5"])
+    said = one_line(caught).split(": unknown setting ")[1]
+    assert said.isascii() and "but for hidden characters" in said and not said.startswith("train.lr;")
+
+
+def test_the_settings_of_a_model_are_whole(tmp_path):
+    path = tmp_path / "config.yaml"
+    (tmp_path / "best.pt").touch()
+    config = resolve(["seed=3", "train.lr=0.5"])
+    config.save(path)
+    assert Config.load(path) == config
+    text = path.read_text()
+    for part in ("", "seed: 3\n", text[: len(text) // 2].rpartition("\n")[0], text.replace("seed: 3\n", "")):
+        path.write_text(part)
+        with pytest.raises(ValueError, match=r"config.yaml: cut off, there is no \w+ in it; run stage train again"):
+            Config.load(path)
 
 
 @pytest.mark.parametrize("word", ("train.lr", "=3", "train.=3", ".lr=3", "plots.colours.en=red", "train..lr=3"))
@@ -114,6 +145,8 @@ def test_a_value_of_another_type_names_its_setting(word):
         "train.batch_size=-5",
         "train.lr_final=-0.1",
         "train.warmup_steps=-1",
+        "plots.colours={en: blurple}",
+        "features.max_rejected=1.5",
         "train.grad_clip=0",
         "flow.blocks=0",
         "flow.hidden=0",

@@ -107,6 +107,28 @@ def test_recordings_of_two_folders_of_one_name_are_not_mixed(folder):
         main(["y.yaml", "--own-data", "/b/x", "--source", "own data /b/x"])
 
 
+def test_what_other_recordings_of_that_name_left_is_named(folder):
+    """Also after stage data broke off, or its folder was removed as the message said."""
+    layout = Layout.make(Path("exp"), "y", "corpus")
+    own = ("y.yaml", "--own-data", "/b/corpus", "--source", "own data /b/corpus")
+    begin("data", resolve([]), layout, "own data /a/corpus", [Path("/a/corpus")], force=False)
+    assert main(own) == 0  # nothing came of it
+    marker = {"key": "k", "run": "1", "source": "own data /a/corpus", "settings": {}, "seconds": 1}
+    for name, at in (("features", "exp/feats/own/corpus"), ("train", "exp/corpus_y")):
+        layout.folder(name).mkdir(parents=True)
+        layout.marker(name).write_text(json.dumps(marker))
+        with pytest.raises(ValueError, match=f"exp/feats/own/corpus: made from own data /a/corpus, .*{at}$"):
+            main(own)
+    layout.marker("features").unlink()
+    with pytest.raises(ValueError, match="exp/corpus_y: made from own data /a/corpus, not from own data /b/corpus"):
+        main(own)
+
+
+def test_a_folder_without_a_name_is_refused(folder):
+    with pytest.raises(ValueError, match="--data /: this folder has no name"):
+        main(["y.yaml", "--own-data", "/", "--source", "own data /"])
+
+
 def test_recordings_may_move_with_the_working_folder(folder):
     layout = Layout.make(Path("exp"), "y", "x")
     begin("data", resolve([]), layout, "own data /old/x", [Path("x")], force=False)

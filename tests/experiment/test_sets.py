@@ -125,6 +125,8 @@ def folder(tmp_path):
     for name in ("train", "dev", "a"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "utt2spk").write_text(f"s_{name}-1 s_{name}\n")
+        (tmp_path / name / "utt2class").write_text(f"s_{name}-1 en\n")
+    (tmp_path / "classes.txt").write_text("en\n")
     (tmp_path / "empty").mkdir()
     write_table(tmp_path / "missing.txt", {"b": "--two PATH (b)", "c": "--two PATH (b)", "d": "--three PATH (d)"})
     return tmp_path
@@ -165,6 +167,33 @@ def test_check_refuses_what_stage_4_would_after_training(folder):
         check_sets.main([str(folder)])
     assert check_sets.main([str(folder), "--set", "data.test=[dev]"]) == 0
     assert check_sets.main([str(folder), "--set", "data.shared_speakers=true"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("data.classes=[en, zz]", "data.classes: 'zz' is not a class of .*, which has ce, en; name those that it has"),
+        ("data.views={v: {sets: [a, x]}}", "data.views: v: there is no set x in .*, which has a, dev, train"),
+        ("data.test=[a, x]", "data.test: there is no set x in"),
+        ("data.controls={a: x}", "data.controls: there is no set x in"),
+        ("data.controls={x: a}", "data.controls: there is no set x in"),
+        ("data.classes=[ce, en]", r"class ce has no utterance in dev \(data.dev\); add some, or leave it out"),
+        ("data.classes=[]", r"class ce has no utterance in dev \(data.dev\)"),
+        ("calibrate.priors={ce: 0.5}", "calibrate.priors: no prior for class en; name every class of the model"),
+    ],
+)
+def test_check_refuses_what_later_stages_would(folder, word, message):
+    (folder / "classes.txt").write_text("ce\nen\n")
+    (folder / "train" / "utt2class").write_text("s_train-0 ce\ns_train-1 en\n")
+    classes = ["--set", "data.classes=[en]"]
+    assert check_sets.main([str(folder), *classes]) == 0
+    with pytest.raises(ValueError, match=message):
+        check_sets.main([str(folder), *classes, "--set", word])
+
+
+def test_what_an_option_would_give_may_be_named(folder):
+    words = ("data.views={v: {sets: [b]}, w: {sets: [a]}}", "data.test=[a, c]", "data.controls={a: b, w: a}")
+    assert check_sets.main([str(folder), *(f"--set={word}" for word in words)]) == 0
 
 
 # ---- speakers of training in other sets ----------------------------------------------------------

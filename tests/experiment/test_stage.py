@@ -183,6 +183,7 @@ def test_begin_leaves_the_settings_beside_the_output(run):
         ("data.test=[a]", "45678"),
         ("latents.save_frames=5", "45678"),
         ("plots.dpi=50", "578"),
+        ("plots.enabled=false", "578"),
         ("score.frame_scores=false", "678"),
         ("report.bootstrap=10", "578"),
         ("open_set.false_alarm=0.1", "78"),
@@ -252,6 +253,23 @@ def test_a_missing_stage_is_named(run, name):
     run.go(last=STAGES[first].number - 1)
     with pytest.raises(ValueError, match=rf"stage {STAGES[first].number} \({first}\) is not done"):
         run.begin(name)
+
+
+def test_score_decide_and_report_need_no_plots(run, capsys):
+    run.go(last=4)
+    assert run.go(first=6) == "678" and run.go(first=6) == ""
+    assert run.go("plots.dpi=50") == "578"  # the page takes them in
+    assert run.go("plots.dpi=50") == ""
+
+
+def test_plots_of_other_settings_or_broken_off_are_not_shown(done):
+    with pytest.raises(ValueError, match=r"stage 5 \(plots\) was made with other settings \(plots.max_points was"):
+        done.begin("report", "plots.max_points=5")
+    assert done.go("plots.enabled=false", first=6) == "78"
+    assert done.go() == "78"
+    done.begin("plots", force=True)
+    with pytest.raises(ValueError, match=r"stage 5 \(plots\) is not done"):
+        done.begin("report")
 
 
 def test_a_changed_table_reruns_features_and_what_follows(done):

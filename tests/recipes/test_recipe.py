@@ -148,14 +148,17 @@ def test_compare_lists_every_experiment(everything):
         (("--stage", "9"), "there is no stage from 9 to 8", 2),
         (("--stage", "5", "--stop-stage", "3"), "there is no stage from 5 to 3", 2),
         (("--stage", "train"), "--stage train --stop-stage 8: give numbers from 0 to 8", 2),
+        (("--stage", "09"), "there is no stage from 9 to 8", 2),
         (("--nj", "0"), "--nj 0: give a number of tasks", 2),
+        (("--seed", "9" * 20), f"--seed {'9' * 20}: give a whole number from 0 to 999999999", 2),
         (("--nj", "--dry-run"), "option --nj needs a value", 1),
         (("--device", "gpu"), "--device gpu: it is auto, cpu, cuda or cuda:N", 2),
         (("--exp", "nf", "--recipe"), "option --recipe needs a value", 1),
         (("--exp", "nf", "--recipe", "wsj"), "recipe wsj: give --recipe wsj first on the command line", 2),
         (("--recipe-options", "stage"), "invalid option --recipe-options", 1),
         (("--sweep", "flow.hidden=8,wide"), "flow.hidden: 'wide' is not int", 1),
-        (("--seed", "x"), "seed: 'x' is not int", 1),
+        (("--seed", "x"), "--seed x: give a whole number", 2),
+        (("--max-rejected", "1,5%"), "--max-rejected 1,5%: give a share from 0 to 1, such as 0.05, or 5%", 2),
     ],
 )
 def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, status):

@@ -88,7 +88,7 @@ class LocalRunner:
             with open(handle, "wb", buffering=0) as stream, inherited(slot.locks):
                 stream.write(log.header(task.command, task.started).encode("utf-8", "surrogateescape"))
                 process = subprocess.Popen(
-                    ["bash", "-c", task.command],
+                    ["bash", "-p", "-c", task.command],
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=stream,

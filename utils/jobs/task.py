@@ -129,7 +129,7 @@ class QueuedTask:
             environment, held = self.environment()
             wakeup = Wakeup(FORWARDED)
             process = subprocess.Popen(
-                ["bash", "-c", command],
+                ["bash", "-p", "-c", command],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,

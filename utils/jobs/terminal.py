@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -16,15 +17,21 @@ from .request import Request, UsageError
 QUIET = 30.0  # seconds between two lines of progress where there is no terminal
 
 
+def write(text: str, end: str = "\n") -> None:
+    """Write to stderr, if that is still there: a run outlives its terminal, and a full disk of its log."""
+    with contextlib.suppress(OSError):
+        print(text, end=end, file=sys.stderr, flush=True)
+
+
 def say(text: str) -> None:
     """One line on stderr, after the name of the runner."""
-    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
+    write(f"{os.path.basename(sys.argv[0])}: {text}")
 
 
-def command_line(arguments: list[str], usage: str, run: Callable[[Request], int]) -> int:
+def command_line(arguments: list[str], usage: str | None, run: Callable[[Request], int]) -> int:
     """Status of a runner's command line: that of ``run``, or of what is wrong, which is said in one line."""
     if arguments in (["--help"], ["-h"]):
-        print(usage)
+        print(usage or "no help: Python was started with -OO, which keeps none")
         return 0
     try:
         asked = request.parse(arguments)
@@ -45,7 +52,7 @@ def show_tail(name: str, lines: list[str]) -> None:
     if lines and name:
         say(f"last lines of {name}:")
     for line in lines:
-        print(f"  {line}", file=sys.stderr)
+        write(f"  {line}")
 
 
 class StatusLine:
@@ -76,13 +83,13 @@ class StatusLine:
         except OSError:
             columns = 80
         text = text[: columns - 1]
-        print("\r" + text.ljust(min(self.width, columns - 1)), end="", file=sys.stderr, flush=True)
+        write("\r" + text.ljust(min(self.width, columns - 1)), end="")
         self.width = len(text)
 
     def clear(self) -> None:
         if self.width:
             self.show("")
-            print("\r", end="", file=sys.stderr, flush=True)
+            write("\r", end="")
 
 
 def clock(seconds: float) -> str:
