@@ -73,6 +73,7 @@ PIECES_TSV = "pieces.tsv"
 LEFT_OUT_TSV = "left_out.tsv"
 CHANNEL_JSON = "channel.json"
 ACCURACY_TSV = "accuracy.tsv"
+PAIRS_TSV = "pairs.tsv"
 DURATIONS_TSV = "durations.tsv"
 SPEAKERS_TSV = "speakers.tsv"
 BY_SCORE_TSV = "by_score.tsv"
@@ -156,7 +157,7 @@ STAGES = {
     "decide": Stage(
         7,
         "decisions",
-        ("seed", "data.classes", "decide", "calibrate", "open_set", "report", "plots.dpi"),
+        ("seed", "data.classes", "decide", "calibrate", "open_set", "report", "plots.dpi", "plots.sets"),
         ("score",),
         "exp",
     ),

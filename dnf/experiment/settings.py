@@ -293,6 +293,7 @@ class Baselines:
 @dataclass(frozen=True)
 class Plots:
     colours: dict[str, str]
+    sets: list[str]
     max_points: int
     tsne_points: int
     tsne_perplexity: float
