@@ -13,6 +13,8 @@ from dnf.metrics.correlation import COEFFICIENTS, LEAST, by_speaker
 from dnf.metrics.figure_rows import row_of, share_row
 from dnf.metrics.trials import Trials
 
+MOST_DECIDED = 8  # classes of a row of a confusion matrix, of more those decided most
+
 
 def correlation_rows(trials: Trials, resamples: int, seed: int, **names: str) -> list[dict]:
     """Rows of ``accuracy.tsv``: both coefficients, of utterances and of speakers; none where there is no correlation.
@@ -58,7 +60,8 @@ class Tally:
         counts.update(near_ties=int(not clear), clear=int(clear), clear_right=int(clear and right))
         counts["decided", row["decision"]] += 1
         for name in self.classes:
-            counts["frames", name] += row[f"frames_{name}"]
+            if row[f"frames_{name}"]:
+                counts["frames", name] += row[f"frames_{name}"]
         for column, name in zip(self._names, (row["utt"], speaker, label)):
             column.append(name)
         for column, value in zip(self._scores.values(), (right, float(row["llr"]), float(row["score"] or "nan"))):
@@ -73,17 +76,17 @@ class Tally:
 
 def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[dict]:
     """Accuracy and decided shares of a set by true class; ``all`` is every utterance of a class the model knows."""
-    labels = sorted({label for label, _ in tally.counts})
+    by_class: dict[str, list[tuple[str, Counter]]] = {}
+    for (label, speaker), counts in tally.counts.items():
+        by_class.setdefault(label, []).append((speaker, counts))
+    labels = sorted(by_class)
     known = [label for label in labels if label in tally.classes]
+    everyone = [(speaker, counts) for (label, speaker), counts in tally.counts.items() if label in tally.classes]
     rows = []
 
     def add(metric: str, label: str, count, total="utterances", **names: str) -> None:
-        wanted = known if label == "all" else [label]
-        shares = [
-            (speaker, counts[count], counts[total])
-            for (true, speaker), counts in tally.counts.items()
-            if true in wanted and counts[total]
-        ]
+        of_class = everyone if label == "all" else by_class[label]
+        shares = [(speaker, counts[count], counts[total]) for speaker, counts in of_class if counts[total]]
         if shares:
             rows.append(share_row(metric, shares, resamples, seed, set=name, **{"class": label}, **names))
 
@@ -93,10 +96,26 @@ def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[di
         add("near_ties", label, "near_ties")
         add("utt_accuracy_clear", label, "clear_right", "clear")
     for label in labels:
-        for decided in tally.classes:
+        sums = sum((counts for _, counts in by_class[label]), Counter())
+        for decided in decided_most(label, sums, tally.classes):
             add("frame_share", label, ("frames", decided), "frames", decided=decided)
             add("utt_share", label, ("decided", decided), decided=decided)
     return rows
+
+
+def decided_most(label: str, counts: Counter, classes: list[str]) -> list[str]:
+    """All classes; of more than ``MOST_DECIDED`` the true one and those that its utterances, then frames, were decided as most.
+
+    Args:
+        label: true class.
+        counts: of its utterances by ``("decided", class)``, and of its frames by ``("frames", class)``.
+        classes: those the model knows.
+    """
+    if len(classes) <= MOST_DECIDED:
+        return classes
+    rank = {name: (name == label, counts["decided", name], counts["frames", name]) for name in classes}
+    chosen = sorted((name for name in classes if any(rank[name])), key=rank.get, reverse=True)[:MOST_DECIDED]
+    return [name for name in classes if name in chosen]
 
 
 def calibrated_rows(name: str, trials: Trials, resamples: int, seed: int) -> list[dict]:

@@ -23,6 +23,7 @@ from dnf.decisions.detection_rows import (
     detection_rows,
     difference_rows,
     gap_rows,
+    pair_aucs,
     trials_of,
 )
 from dnf.decisions.evidence import Evidence, evidence
@@ -30,7 +31,7 @@ from dnf.decisions.open_set_rows import open_set_rows
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
-from dnf.experiment.layout import ACCURACY_TSV, CALIBRATION_JSON, CONFIG_YAML, DECISIONS, FLOW, systems
+from dnf.experiment.layout import ACCURACY_TSV, CALIBRATION_JSON, CONFIG_YAML, DECISIONS, FLOW, PAIRS_TSV, systems
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.effective_frames import observed
@@ -133,6 +134,7 @@ class System(NamedTuple):
         order: its classes, the reference class first.
         dev: its evidence of dev.
         calibration: fitted on that; None: there is none.
+        dev_auc: of pairs of classes, as ``pair_aucs`` gives it for the flow, so that all systems have the same pairs.
     """
 
     folder: Path
@@ -141,6 +143,7 @@ class System(NamedTuple):
     order: list[str]
     dev: Evidence
     calibration: Calibration | None
+    dev_auc: Mapping[str, float]
 
     @property
     def draw(self) -> tuple[int, int]:
@@ -155,8 +158,18 @@ def remove_decisions(folder: Path) -> None:
     (folder / CALIBRATION_JSON).unlink(missing_ok=True)
 
 
-def open_system(folder: Path, config: Config, latents: Mapping[str, Latents], *, is_flow: bool) -> System | None:
-    """A system, calibrated on dev; None for a flow that knows no classes to decide between."""
+def open_system(
+    folder: Path, config: Config, latents: Mapping[str, Latents], dev_auc: Mapping[str, float], *, is_flow: bool
+) -> System | None:
+    """A system, calibrated on dev; None for a flow that knows no classes to decide between.
+
+    Args:
+        folder: of the system.
+        config: settings of the experiment.
+        latents: by set.
+        dev_auc: of pairs of classes, by the flow; found here if this is the flow.
+        is_flow: whether it is.
+    """
     first = next(iter(latents.values()))
     if len(first.classes) < 2 or is_flow and first.cond_dim == 0:
         log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", folder)
@@ -164,7 +177,9 @@ def open_system(folder: Path, config: Config, latents: Mapping[str, Latents], *,
     order = reference_first(first.classes, config.data.classes)
     prior_of(order, config.calibrate.priors)
     dev = evidence(latents[name_of(config.data, "dev")])
-    return System(folder, config, is_flow, order, dev, calibrate(folder, dev, config))
+    if is_flow:
+        dev_auc = pair_aucs(trials_of(dev, None, order, {}))
+    return System(folder, config, is_flow, order, dev, calibrate(folder, dev, config), dev_auc)
 
 
 def calibrated(system: System, of_set: Evidence) -> tuple[np.ndarray | None, str]:
@@ -194,7 +209,7 @@ def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict],
     write_tsv(path, (row | more | {"open_set": ""} for row, more in zip(decisions, columns)))
     decided = tally.trials()
     right = {ACCURACY: decided.scores[ACCURACY]}
-    trials = trials_of(of_set, loglik, system.order, config.calibrate.priors, **right)
+    trials = trials_of(of_set, loglik, system.order, config.calibrate.priors, system.dev_auc, **right)
     rows = accuracy_rows(name, tally, *draw)
     rows += calibrated_rows(name, trials, *draw) if trials.calibrated else []
     rows += detection_rows(trials, config.calibrate, *draw, duration=system.is_flow, cllr=cllr, set=name)
@@ -218,11 +233,13 @@ def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trial
     return rows + accuracy_gap_rows(of_set, control, *draw, set=name)
 
 
-def decide_system(folder: Path, config: Config, *, is_flow: bool) -> tuple[list[dict], dict[str, Trials]]:
+def decide_system(
+    folder: Path, config: Config, dev_auc: Mapping[str, float], *, is_flow: bool
+) -> tuple[list[dict], dict[str, Trials]]:
     """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
     latents = {directory.name: Latents.open(directory) for directory in latent_sets(folder)}
     remove_decisions(folder)
-    system = open_system(folder, config, latents, is_flow=is_flow)
+    system = open_system(folder, config, latents, dev_auc, is_flow=is_flow)
     rows, trials = [], {}
     for name, of_set in latents.items() if system else ():
         set_rows, trials[name] = decide_set(system, name, of_set)
@@ -254,18 +271,28 @@ def system_difference_rows(trials: Mapping[str, Mapping[str, Trials]], config: C
             yield from difference_rows(*sides, config.calibrate, *draw, **names)
 
 
+def write_pairs(path: Path, dev_auc: Mapping[str, float]) -> None:
+    """Write AUC on dev of the pairs of classes, the most confused first; no file where all pairs are shown."""
+    path.unlink(missing_ok=True)
+    if dev_auc:
+        ranked = sorted(dev_auc, key=dev_auc.get)
+        write_tsv(path, ({"class": pair, "auc": f"{dev_auc[pair]:.6f}"} for pair in ranked))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage latents")
     args = parser.parse_args(argv)
-    config, rows, trials = Config.load(args.exp / CONFIG_YAML), [], {}
+    config, rows, trials, dev_auc = Config.load(args.exp / CONFIG_YAML), [], {}, {}
     for system, folder in systems(args.exp).items():
-        system_rows, trials[system] = decide_system(folder, config, is_flow=system == FLOW)
+        system_rows, trials[system] = decide_system(folder, config, dev_auc, is_flow=system == FLOW)
+        dev_auc = next((of_set.dev_auc for of_set in trials[system].values()), dev_auc)
         rows += [{"system": system} | row for row in system_rows]
     of_both = {system: with_controls(sets, config.data.controls) for system, sets in trials.items()}
     rows += [*system_difference_rows(trials, config, ""), *system_difference_rows(of_both, config, CONTROL)]
     rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *breakdown_rows(args.exp, config))]
     write_tsv(args.exp / ACCURACY_TSV, rows, COLUMNS)
+    write_pairs(args.exp / PAIRS_TSV, dev_auc)
     detection_figures.make_plots(args.exp, trials, of_both, config)
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from dnf.metrics import detection
 from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, weighted_share
 from dnf.metrics.figure_rows import row_of
 from dnf.metrics.figures import DIFFERENCE, GAP
-from dnf.metrics.trials import Trials
+from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials
 
 ACCURACY, CALIBRATED_ACCURACY = ACCURACIES = ("utt_accuracy", "utt_accuracy_calibrated")
 
@@ -25,6 +25,7 @@ def trials_of(
     calibrated: np.ndarray | None,
     order: Sequence[str],
     priors: dict[str, float],
+    dev_auc: Mapping[str, float] | None = None,
     **scores: np.ndarray,
 ) -> Trials:
     """The utterances of known classes, with scores ``mean`` and ``frames``.
@@ -36,6 +37,7 @@ def trials_of(
         calibrated: ``(U, K)`` calibrated log-likelihoods of its utterances, nats; None: there is no calibration.
         order: classes, the reference class first.
         priors: of the classes; empty: equal ones.
+        dev_auc: of pairs of classes, as ``pair_aucs`` gives it; None: not known.
         scores: more ``(U,)``, by name.
     """
     columns = [evidence.classes.index(name) for name in order]
@@ -43,7 +45,7 @@ def trials_of(
     if calibrated is not None:
         scores["calibrated"] = calibrated[:, columns]
     utts, speakers, labels = ([utt[name] for utt in evidence.utts] for name in ("utt", "speaker", "class"))
-    trials = Trials(utts, speakers, labels, scores, list(order))
+    trials = Trials(utts, speakers, labels, scores, list(order), dev_auc=dev_auc or {})
     trials = trials.only(trials.known)
     if calibrated is None:
         return trials
@@ -59,6 +61,14 @@ def measures(settings: Calibrate) -> dict:
         return detection.min_dcf(scores, target, *costs, weights=weights)
 
     return {"auc": detection.auc, "eer": detection.eer, "min_dcf": min_dcf, "cllr": detection.cllr}
+
+
+def pair_aucs(dev: Trials) -> dict[str, float]:
+    """AUC of every pair of classes, joined by +, that dev has; none where they are few enough to show them all."""
+    if len(dev.pairs(MOST_PAIRS + 1)) <= MOST_PAIRS:
+        return {}
+    pairs = (dev.pair(*both) for both in dev.pairs(len(dev.classes) ** 2))
+    return {pair.name: detection.auc(pair.scores["mean"], pair.target) for pair in pairs}
 
 
 def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -79,7 +89,7 @@ def detection_rows(
 ) -> list[dict]:
     """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if more.
 
-    AUC, EER and minDCF are of the mean log-likelihood ratio per frame, minCllr and Cllr of the calibrated one.
+    Of more than ``MOST_PAIRS`` pairs those most confused on dev have intervals, and ``MOST_ROWS`` have figures. AUC, EER and minDCF are of the mean log-likelihood ratio per frame, minCllr and Cllr of the calibrated one.
 
     Args:
         trials: utterances of known classes.
@@ -92,20 +102,21 @@ def detection_rows(
     """
     rows = []
 
-    def add(metric: str, measure, arrays: tuple, part: Trials, strata: list) -> None:
-        ends = interval(
-            partial(weighted, measure), part.speakers, *arrays, strata=strata, resamples=resamples, seed=seed
-        )
+    def add(metric: str, measure, arrays: tuple, part: Trials, strata: list, *, with_interval: bool = True) -> None:
+        draw = {"strata": strata, "resamples": resamples, "seed": seed}
+        ends = interval(partial(weighted, measure), part.speakers, *arrays, **draw) if with_interval else None
         figure = measure(*arrays), ends, part.speakers, strata
         rows.append(row_of(*figure, metric=metric + ending, **names, **{"class": part.name}))
 
-    for pair in (trials.pair(*both) for both in trials.pairs()):
-        strata = pair.target.tolist()
+    for n, pair in enumerate(trials.pair(*both) for both in trials.pairs(MOST_ROWS)):
+        strata, more = pair.target.tolist(), {"with_interval": n < MOST_PAIRS}
         for name, measure in measures(settings).items():
             if name != "cllr" or pair.calibrated:
-                add(cllr if name == "cllr" else name, measure, (pair.ranked_by(name), pair.target), pair, strata)
+                arrays = pair.ranked_by(name), pair.target
+                add(cllr if name == "cllr" else name, measure, arrays, pair, strata, **more)
         if duration:
-            add("auc_duration", detection.auc, (pair.scores["frames"].astype(float), pair.target), pair, strata)
+            arrays = pair.scores["frames"].astype(float), pair.target
+            add("auc_duration", detection.auc, arrays, pair, strata, **more)
         least = detection.min_cllr(pair.ranked_by("min_cllr"), pair.target)
         more = names | {"metric": f"min_cllr{ending}", "class": pair.name}
         rows.append(row_of(least, None, pair.speakers, strata, **more))
@@ -133,8 +144,8 @@ def gap_rows(of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int
         draw: resamples and seed.
         names: more columns.
     """
-    rows, both_sets = [], set(of_set.pairs())
-    for pair in (both for both in of_control.pairs() if both in both_sets):
+    rows = []
+    for pair in (both for both in of_control.pairs() if of_set.has(both)):
         sides = [trials.pair(*pair) for trials in (of_set, of_control)]
         for name, measure in measures(settings).items():
             if name == "auc" or name == "cllr" and all(side.calibrated for side in sides):

@@ -74,6 +74,7 @@ PIECES_TSV = "pieces.tsv"
 LEFT_OUT_TSV = "left_out.tsv"
 CHANNEL_JSON = "channel.json"
 ACCURACY_TSV = "accuracy.tsv"
+PAIRS_TSV = "pairs.tsv"
 DURATIONS_TSV = "durations.tsv"
 SPEAKERS_TSV = "speakers.tsv"
 BY_SCORE_TSV = "by_score.tsv"
@@ -167,7 +168,17 @@ STAGES = {
     "decide": Stage(
         7,
         "decisions",
-        ("seed", "data.classes", "decide", "calibrate", "open_set", "report", "plots.dpi", "plots.enabled"),
+        (
+            "seed",
+            "data.classes",
+            "decide",
+            "calibrate",
+            "open_set",
+            "report",
+            "plots.dpi",
+            "plots.enabled",
+            "plots.sets",
+        ),
         ("score",),
         "exp",
     ),

@@ -308,6 +308,7 @@ def is_colour(text: str) -> bool:
 class Plots:
     enabled: bool
     colours: dict[str, str]
+    sets: list[str]
     max_points: int
     tsne_points: int
     tsne_perplexity: float

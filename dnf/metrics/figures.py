@@ -21,6 +21,8 @@ PARTS = ("c", "r", "x")
 
 KNOWN = "known"  # open set: all utterances of known classes in the test sets, as what a metric is against
 
+MOST_NAMED = 8  # classes that are named where figures are of several
+
 HIGHER, LOWER, ZERO = "higher", "lower", "0"  # which way is better
 
 
@@ -177,6 +179,12 @@ METRICS = {
     "parameters": Metric("parameters", "", "", "trainable numbers of the model", ("training",)),
     "frames": Metric("frames", "", "", "training frames", ("training",)),
 }
+
+
+def class_names(joined: str) -> str:
+    """Classes joined by +; of more than ``MOST_NAMED`` the first and the last, and how many there are."""
+    names = joined.split("+")
+    return joined if len(names) <= MOST_NAMED else f"{names[0]}+...+{names[-1]} ({len(names)} classes)"
 
 
 def shown(place: str) -> list[str]:

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
+
+MOST_PAIRS = 8  # pairs of classes of a set whose figures have intervals and are shown
+MOST_ROWS = 120  # pairs of classes of a set that have figures
+
+
+def most_confused(pairs: Sequence[str], dev_auc: Mapping[str, float], most: int = MOST_PAIRS) -> list[str]:
+    """Pairs of classes, joined by +: all of them as they come, and of more than ``MOST_PAIRS`` those of lowest AUC on dev.
+
+    Args:
+        pairs: to choose from.
+        dev_auc: AUC of pairs on dev; pairs that it lacks come last.
+        most: how many to choose of more than ``MOST_PAIRS``, the most confused first.
+    """
+    if len(pairs) <= MOST_PAIRS:
+        return list(pairs)
+    return heapq.nsmallest(most, pairs, key=lambda pair: dev_auc.get(pair, math.inf))
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +44,7 @@ class Trials:
         scores: arrays ``(U,)`` or ``(U, K)`` by name.
         classes: K names, the columns of scores ``(U, K)``; of a set and a pair the reference class first.
         control: classes whose utterances come from a control; None: there is no control.
+        dev_auc: AUC on dev of pairs of classes, joined by +, where there are more than ``MOST_PAIRS``.
     """
 
     utts: np.ndarray
@@ -33,6 +53,7 @@ class Trials:
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: Sequence[str] = ()
     control: frozenset[str] | None = None
+    dev_auc: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         for name in ("utts", "speakers", "labels"):
@@ -54,12 +75,14 @@ class Trials:
     @property
     def known(self) -> np.ndarray:
         """Which utterances ``(U,)`` are of one of ``classes``."""
-        return np.array([label in self.classes for label in self.labels], dtype=bool)
+        classes = set(self.classes)
+        return np.array([label in classes for label in self.labels], dtype=bool)
 
     @property
     def columns(self) -> np.ndarray:
         """Column of the true class of each utterance ``(U,)`` in scores ``(U, K)``; all are of known classes."""
-        return np.array([self.classes.index(label) for label in self.labels], dtype=int)
+        column = {name: k for k, name in enumerate(self.classes)}
+        return np.array([column[label] for label in self.labels], dtype=int)
 
     @property
     def target(self) -> np.ndarray:
@@ -68,20 +91,32 @@ class Trials:
 
     def only(self, rows: np.ndarray) -> Trials:
         """Some utterances, ``(U,)`` bool or by number."""
-        names = self.utts[rows], self.speakers[rows], self.labels[rows]
-        scores = {name: values[rows] for name, values in self.scores.items()}
-        return Trials(*names, scores, self.classes, self.control)
+        names = {name: getattr(self, name)[rows] for name in ("utts", "speakers", "labels")}
+        return replace(self, **names, scores={name: values[rows] for name, values in self.scores.items()})
 
-    def pairs(self) -> list[tuple[str, str]]:
-        """Pairs of classes that both have utterances; with a control, those of which it has one."""
-        present = set(self.labels)
-        pairs = itertools.combinations([name for name in self.classes if name in present], 2)
-        return [pair for pair in pairs if self.control is None or self.control & set(pair)]
+    @cached_property
+    def rows_by_class(self) -> dict[str, np.ndarray]:
+        """Numbers of the utterances of each class that has any."""
+        rows: dict[str, list[int]] = {}
+        for number, label in enumerate(self.labels):
+            rows.setdefault(label, []).append(number)
+        return {label: np.array(numbers) for label, numbers in rows.items()}
+
+    def has(self, pair: tuple[str, str]) -> bool:
+        """Whether both classes have utterances; with a control, one of them from that."""
+        return self.rows_by_class.keys() >= set(pair) and (self.control is None or bool(self.control & set(pair)))
+
+    def pairs(self, most: int = MOST_PAIRS) -> list[tuple[str, str]]:
+        """Pairs of classes that both have utterances, or ``most_confused`` ones; with a control, those of which it has one."""
+        present = [name for name in self.classes if name in self.rows_by_class]
+        pairs = {"+".join(pair): pair for pair in itertools.combinations(present, 2) if self.has(pair)}
+        return [pairs[name] for name in most_confused(list(pairs), self.dev_auc, most)]
 
     def pair(self, first: str, second: str) -> Trials:
         """Utterances of two classes; scores ``(U, K)`` become differences ``(U,)`` of the first from the second."""
         a, b = self.classes.index(first), self.classes.index(second)
-        both = self.only(np.array([label in (first, second) for label in self.labels], dtype=bool))
+        none = np.zeros(0, dtype=int)
+        both = self.only(np.sort(np.concatenate([self.rows_by_class.get(name, none) for name in (first, second)])))
         scores = {
             name: values[:, a] - values[:, b] if values.ndim == 2 else values for name, values in both.scores.items()
         }
@@ -98,7 +133,7 @@ def joined(parts: Sequence[Trials]) -> Trials:
     names = (np.concatenate([getattr(part, name) for part in parts]) for name in ("utts", "speakers", "labels"))
     common = [name for name in parts[0].scores if all(name in part.scores for part in parts)]
     scores = {name: np.concatenate([part.scores[name] for part in parts]) for name in common}
-    return Trials(*names, scores, parts[0].classes)
+    return Trials(*names, scores, parts[0].classes, dev_auc=parts[0].dev_auc)
 
 
 def with_control(of_set: Trials, control: Trials) -> Trials | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from dnf.experiment.config import Config
 from dnf.experiment.layout import FISHER_TSV
-from dnf.experiment.tables import read_tsv
+from dnf.experiment.tables import each_row
+from dnf.metrics.figures import class_names
 from dnf.plots.drawing import Drawing
-from dnf.plots.style import BLUE, INPUT_GREY, LINES, MARKERS, OKABE_ITO, ORANGE, NamedFigures, new_figure
+from dnf.plots.style import BLUE, INPUT_GREY, LINES, MARKERS, MOST_SETS, OKABE_ITO, ORANGE, NamedFigures, new_figure
 from dnf.scoring.durations import durations, top_share
 
 PARTS = {"c": (BLUE, "-"), "r": (ORANGE, "--"), "x": (INPUT_GREY, ":")}
@@ -20,16 +22,16 @@ MOST_PANELS = 6
 
 
 def draw(drawing: Drawing) -> NamedFigures:
-    return information_figures(drawing.exp, drawing.config, drawing.name)
+    return information_figures(drawing.exp, drawing.config, drawing.name, [latents.name for latents in drawing.shown])
 
 
-def information_figures(exp: Path, config: Config, name: str) -> NamedFigures:
-    """File name and figure; nothing where there is nothing to show."""
-    rows = durations(exp, config)
+def information_figures(exp: Path, config: Config, name: str, sets: Collection[str]) -> NamedFigures:
+    """File name and figure of some sets; nothing where there is nothing to show."""
+    rows = durations(exp, config, sets)
     if rows:
         yield "durations", duration_figure(rows, name)
     path = exp / FISHER_TSV
-    ratios = read_tsv(path) if path.is_file() else []
+    ratios = [row for row in each_row(path) if row["set"] in sets] if path.is_file() else []
     if ratios:
         yield "fisher", fisher_figure(ratios, name)
 
@@ -44,12 +46,13 @@ def duration_figure(rows: list[dict], exp: str) -> Figure:
     sets = {}
     for row in rows:
         sets.setdefault(row["set"], {}).setdefault(row["class"], []).append(row)
+    sets = dict([*sets.items()][:MOST_SETS])
     figure = new_figure(f"{exp}: accuracy against the length of a recording", 6.0 + 0.28 * len(sets))
     axes = figure.subplots()
     lowest, ticks = 0.5, sorted({float(row["seconds"]) for row in rows})
     for i, (name, classes) in enumerate(sets.items()):
         chosen = classes.get("all") or max(classes.values(), key=len)
-        label = f"{name}, {'+'.join(sorted(c for c in classes if c != 'all'))}"
+        label = f"{name}, {class_names('+'.join(sorted(c for c in classes if c != 'all')))}"
         x = np.array([float(row["seconds"]) for row in chosen]) * 1.025 ** (i - (len(sets) - 1) / 2)
         y = np.array([float(row["value"]) for row in chosen])
         ends = np.array([[float(row[key] or row["value"]) for row in chosen] for key in ("low", "high")])
@@ -94,7 +97,11 @@ def fisher_figure(rows: list[dict], exp: str) -> Figure:
             share = (np.arange(len(values)) + 0.5) / len(values)
             left.plot(share, np.maximum(values, 1e-7), color=colour, ls=line, lw=2, label=label)
             means.append(values.mean())
-        left.set(title=f"{name}, {classes}", xlabel="share of the dims, highest ratio first", ylabel="Fisher ratio")
+        left.set(
+            title=f"{name}, {class_names(classes)}",
+            xlabel="share of the dims, highest ratio first",
+            ylabel="Fisher ratio",
+        )
         left.set_yscale("log")
         left.set_xlim(0, 1)
         largest = max(float(line.get_ydata().max()) for line in left.lines)

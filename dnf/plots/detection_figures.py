@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from scipy import special
 from dnf.experiment.config import Config
 from dnf.experiment.layout import PLOTS
 from dnf.metrics import detection
-from dnf.metrics.trials import Trials
-from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, new_figure, write_figures
+from dnf.metrics.trials import Trials, most_confused
+from dnf.plots.drawing import drawn_sets
+from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, fitting, new_figure, write_figures
 
 log = logging.getLogger(__name__)
 
@@ -85,16 +87,26 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
         control: name of the control; may be empty.
     """
     pairs = sorted({p for both in systems.values() for t in both if t is not None for p in t.pairs()})
-    order = next(iter(systems.values()))[0].classes
-    pairs.sort(key=lambda pair: [order.index(c) for c in pair])
+    first = next(iter(systems.values()))[0]
+    pairs.sort(key=lambda pair: [first.classes.index(c) for c in pair])
+    names = {"+".join(pair): pair for pair in pairs}
+    pairs = [names[name] for name in most_confused(list(names), first.dev_auc)]
     entries = sum(1 for both in systems.values() for trials in both if trials is not None)
-    figure = new_figure(f"{exp}: {name}, one class told from another", 0.6 + len(pairs) * (6.0 + 0.24 * entries))
-    for row, (first, second) in zip(figure.subplots(len(pairs), 2, squeeze=False), pairs):
+    title, tall = f"{exp}: {name}, one class told from another", 6.0 + 0.24 * entries
+    # more pairs than fit, two in a row and half the size
+    side_by_side = 1 if len(pairs) <= max(3, fitting(tall, 0.6)) else 2
+    small = {"fontsize": 11} if side_by_side == 1 else {"fontsize": 8}
+    rows = math.ceil(len(pairs) / side_by_side)
+    figure = new_figure(title, 0.6 + rows * (tall if side_by_side == 1 else 3.6 + 0.2 * entries))
+    grid = figure.subplots(rows, 2 * side_by_side, squeeze=False).reshape(-1, 2)
+    for axes in grid[len(pairs) :].flat:
+        axes.set_visible(False)
+    for row, (first, second) in zip(grid, pairs):
         drawn, handles = [], []
         for n, (system, both) in enumerate(systems.items()):
             colour, marker = OKABE_ITO[n % len(OKABE_ITO)], MARKERS[n % len(MARKERS)]
             for trials, line, place in zip(both, ("-", "--"), ("", f", control {control}")):
-                if trials is None or (first, second) not in trials.pairs():
+                if trials is None or not trials.has((first, second)):
                     continue
                 pair = trials.pair(first, second)
                 drawn.append(pair)
@@ -109,16 +121,17 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
                     label = f"{system}: Cllr {costs[0]:.2f} bits, least {costs[1]:.2f}"
                     handles[-1][1] = Line2D([], [], color=colour, marker=marker, label=label)
         det_axes(row[0], drawn)
-        row[0].set_title("DET; a dot where both errors are equal", loc="left")
+        row[0].set_title("DET; a dot where both errors are equal" if side_by_side == 1 else "DET", loc="left")
         row[1].plot([0, 1], [0, 1], color=REFERENCE, lw=0.8, zorder=0.5)
-        row[1].set_title("Reliability; on the line is right", loc="left")
+        row[1].set_title("Reliability; on the line is right" if side_by_side == 1 else "Reliability", loc="left")
         row[1].set(xlabel=f"posterior of {first} against {second}", ylabel=f"share that is {first}")
         row[1].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         for axes, side in zip(row, zip(*handles)):
             shown = [handle for handle in side if handle]
             axes.set_aspect("equal", anchor="N")
             if shown:
-                axes.legend(handles=shown, loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=11)
+                place = (0.5, -0.13 if side_by_side == 1 else -0.25)
+                axes.legend(handles=shown, loc="upper center", bbox_to_anchor=place, **small)
             else:
                 axes.text(0.5, 0.9, "not calibrated", transform=axes.transAxes, ha="center")
     return figure
@@ -127,9 +140,10 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
 Systems = Mapping[str, Mapping[str, Trials]]  # utterances by system and set
 
 
-def draw(exp: str, judged: Systems, beside: Systems, controls: Mapping[str, str]) -> NamedFigures:
-    """A figure of every set with two classes or a control; arguments as those of ``make_plots``."""
-    for name in sorted({name for sets in judged.values() for name in sets}):
+def draw(exp: str, judged: Systems, beside: Systems, config: Config) -> NamedFigures:
+    """A figure of every set with two classes or a control that has pictures; arguments as those of ``make_plots``."""
+    controls = config.data.controls
+    for name in drawn_sets(sorted({name for sets in judged.values() for name in sets}), config):
         of_set = {system: (sets[name], beside[system].get(name)) for system, sets in judged.items() if name in sets}
         if any(trials.pairs() for both in of_set.values() for trials in both if trials is not None):
             yield f"{KIND}_{name}", detection_figure(name, exp, of_set, controls.get(name, ""))
@@ -146,7 +160,7 @@ def make_plots(exp: Path, judged: Systems, beside: Systems, config: Config) -> l
     """
     folder = exp / PLOTS
     shown = judged if config.plots.enabled else {}
-    figures = draw(exp.resolve().name, shown, beside, config.data.controls)
+    figures = draw(exp.resolve().name, shown, beside, config)
     written = write_figures(figures, folder, config.plots.dpi)
     for path in sorted(set(folder.glob(f"{KIND}_*.png")) - set(written)):
         path.unlink()

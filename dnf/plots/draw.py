@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dnf.experiment import entry
 from dnf.experiment.layout import PLOTS
-from dnf.plots.drawing import read_drawing
+from dnf.plots.drawing import read_drawing, sets_of
 from dnf.plots.kinds import KINDS, drawers
 from dnf.plots.style import write_figures
 
@@ -36,6 +36,8 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
     for latents in drawing.shown:
         counts = latents.name, len(latents.z), len(latents.loglik)
         logger.info("set %s: latents of %d frames, scores of %d utterances", *counts)
+    if sets is None and len(drawing.shown) < len(all_sets := sets_of(exp)):
+        logger.info("pictures of %d of %d sets; plots.sets chooses others", len(drawing.shown), len(all_sets))
     drawn = drawers("plots") if drawing.config.plots.enabled else []
     figures = (named for draw in drawn for named in draw(drawing))
     written = write_figures(figures, folder, drawing.config.plots.dpi)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dnf.experiment.config import Config
 from dnf.experiment.layout import CONFIG_YAML, LATENTS, META_JSON, run_again, run_stage
 from dnf.experiment.sets import name_of
-from dnf.experiment.tables import read_tsv
+from dnf.experiment.tables import each_row
 from dnf.plots.latent_set import LatentSet, read_latents
-from dnf.plots.style import colours_of
+from dnf.plots.style import MOST_SETS, colours_of
 
 
 class Drawing(NamedTuple):
@@ -45,7 +45,10 @@ def read_drawing(exp: Path, sets: Sequence[str] | None) -> Drawing:
         ValueError: a stage has not run, or a file is not what it should be.
     """
     config = read_config(exp / CONFIG_YAML)
-    names = list(sets) if sets is not None else sets_of(exp)
+    names = list(sets) if sets is not None else drawn_sets(sets_of(exp), config)
+    missing = [name for name in config.plots.sets if sets is None and name not in names]
+    if missing:
+        raise ValueError(f"plots.sets: set {missing[0]} has no latents; there are {' '.join(sets_of(exp)[:MOST_SETS])}")
     fit = read_latents(exp / LATENTS / name_of(config.data, "train"))
     shown = [fit if name == fit.name else read_latents(exp / LATENTS / name) for name in names]
     classes = [name for latents in (fit, *shown) for name in (*latents.classes, *latents.model_classes)]
@@ -67,7 +70,18 @@ def sets_of(exp: Path) -> list[str]:
     return names
 
 
-def read_table(path: Path, stage: str, numbers: Sequence[str], *, gaps: bool = False) -> list[dict]:
+def drawn_sets(names: Collection[str], config: Config) -> list[str]:
+    """The sets that have pictures: those of ``plots.sets``, else all, of more than ``MOST_SETS`` train, dev and the first."""
+    if config.plots.sets or len(names) <= MOST_SETS:
+        return [name for name in names if name in (config.plots.sets or names)]
+    fitted = [name_of(config.data, role) for role in ("train", "dev")]
+    first = sorted(names, key=lambda name: (name not in fitted, name))[:MOST_SETS]
+    return sorted(first)
+
+
+def read_table(
+    path: Path, stage: str, numbers: Sequence[str], *, gaps: bool = False, sets: Iterable[str] | None = None
+) -> list[dict]:
     """Rows of a tab-separated file with a header; ``numbers`` are the columns to turn into floats.
 
     Args:
@@ -75,13 +89,15 @@ def read_table(path: Path, stage: str, numbers: Sequence[str], *, gaps: bool = F
         stage: the stage that writes it, for the messages.
         numbers: columns that must be there and hold numbers.
         gaps: whether an empty field is NaN, or an error.
+        sets: whose rows to read; None: all.
     """
     if not path.is_file():
         raise ValueError(f"{path}: not there; {run_stage(stage)}")
-    rows = read_tsv(path)
-    if not rows:
+    numbered, wanted = [*enumerate(each_row(path), start=2)], None if sets is None else set(sets)
+    if not numbered:
         raise ValueError(f"{path}: has no rows; {run_again(stage)}")
-    for number, row in enumerate(rows, start=2):
+    numbered = [(number, row) for number, row in numbered if wanted is None or row["set"] in wanted]
+    for number, row in numbered:
         for column in numbers:
             try:
                 row[column] = math.nan if gaps and row[column] == "" else float(row[column])
@@ -90,4 +106,4 @@ def read_table(path: Path, stage: str, numbers: Sequence[str], *, gaps: bool = F
                     f"{path}: line {number}: column {column}: expected a number, "
                     f"got {row.get(column)!r}; {run_again(stage)}"
                 ) from None
-    return rows
+    return [row for _, row in numbered]

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.experiment.layout import GAUSSIANITY_DIMS_TSV, run_again
+from dnf.metrics.figures import class_names
 from dnf.plots.drawing import Drawing, read_table
 from dnf.plots.latent_set import LatentSet
-from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, new_figure
+from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, fitting, new_figure
 
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 
@@ -24,7 +25,7 @@ def draw(drawing: Drawing) -> NamedFigures:
 
 def read_shapes(path: Path, shown: Sequence[LatentSet]) -> list[tuple[str, list[dict]]]:
     """Rows of gaussianity_dims.tsv of the sets shown, grouped by set and classes, c before r, each with a title."""
-    rows = read_table(path, "latents", ("dim_index", *SHAPES))
+    rows = read_table(path, "latents", ("dim_index", *SHAPES), sets=[latents.name for latents in shown])
     groups = []
     for latents in shown:
         of_set = [row for row in rows if row["set"] == latents.name]
@@ -32,7 +33,7 @@ def read_shapes(path: Path, shown: Sequence[LatentSet]) -> list[tuple[str, list[
             of_classes = [row for row in of_set if row["classes"] == classes]
             counts = [latents.counts(name) for name in classes.split("+")]
             frames, utterances = (sum(column) for column in zip(*counts))
-            title = f"{latents.name}, {classes}: {frames:,} frames, {utterances:,} utterances"
+            title = f"{latents.name}, {class_names(classes)}: {frames:,} frames, {utterances:,} utterances"
             groups.append((title, sorted(of_classes, key=lambda row: (row["part"], row["dim_index"]))))
     if not groups:
         raise ValueError(f"{path}: no rows for {' '.join(s.name for s in shown)}; {run_again('latents')}")
@@ -47,6 +48,7 @@ def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figur
             panels each.
         exp: experiment, for the title.
     """
+    groups = groups[: fitting(3.0, 1.0)]
     figure = new_figure(f"{exp}: shape of each latent dimension (0 is Gaussian)", 1.0 + 3.0 * len(groups))
     grid = figure.subplots(len(groups), 2, squeeze=False, sharey="col")
     kinds = (("pooled", "", ORANGE, "^"), ("within class", "_within", BLUE, "o"))

@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.experiment.settings import Plots
+from dnf.metrics.trials import MOST_PAIRS, most_confused
 from dnf.plots.drawing import Drawing
-from dnf.plots.latent_set import LatentSet
+from dnf.plots.latent_set import MOST_GROUPS, LatentSet
 from dnf.plots.projections import separating_plane, spread, tsne_map
-from dnf.plots.style import BLACK, LINES, MARKERS, REFERENCE, WIDTH, NamedFigures, new_figure
+from dnf.plots.style import BLACK, LINES, MARKERS, REFERENCE, WIDTH, NamedFigures, fitting, new_figure
 
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
@@ -70,7 +71,10 @@ def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: st
             continue
         points, known = latents.z[shown][:, columns], fit.z[rows][:, columns]
         plane = separating_plane(known, labels)
-        means = {c: known[labels == k].mean(0) for k, c in enumerate(fit.classes) if (labels == k).any()}
+        marked = {name for name, _ in latents.groups} if len(fit.classes) > MOST_GROUPS else {*fit.classes}
+        means = {
+            c: known[labels == k].mean(0) for k, c in enumerate(fit.classes) if c in marked and (labels == k).any()
+        }
         panels = [
             Panel(
                 points[:, :2],
@@ -125,8 +129,9 @@ def scatter_figure(
         leave_far_points_out(axes, panel)
     handles = []
     for group, own in rows.items():
-        mine = [u["rows"] for u in latents.utterances if (u["class"], u["set"]) == group]
-        text = f"{latents.group_title(group)}: {len(own):,} of {sum(mine):,} frames, {len(mine):,} utterances"
+        mine = latents.of_group(group)
+        counts = f"{len(own):,} of {latents.frames(mine):,} frames, {int(mine.sum()):,} utterances"
+        text = f"{latents.group_title(group)}: {counts}"
         handles.append(Line2D([], [], ls="", marker=markers[group], ms=8, color=shades[group], label=text))
     for name in dict.fromkeys(name for panel in panels for name in panel.marks):
         text = f"mean of {name} in the training set"
@@ -149,49 +154,118 @@ def leave_far_points_out(axes: Axes, panel: Panel) -> None:
         axes.set_title(f"{axes.get_title()} ({outside} points outside)")
 
 
+class Ratio(NamedTuple):
+    """One panel of histograms: (U,) scores, label of the axis, and the classes of a ratio; none for a log-likelihood."""
+
+    scores: torch.Tensor
+    label: str
+    classes: tuple[str, ...] = ()
+
+
 def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFigures:
-    """Utterance scores by true class: log-likelihood ratios of the model's classes; log p(x) if it decides nothing."""
-    known = latents.model_classes
+    """Utterance scores by true class: log-likelihood ratios of the model's classes; log p(x) if it decides nothing.
+
+    Of many pairs of classes the most confused ones of the set are shown, two panels in a row, with the other classes
+    together.
+    """
     scored = ~latents.loglik.isnan().any(1)
     if not scored.any():
         return
-    if not latents.decides:
-        kind, title = "loglik_hist", f"{exp}, set {latents.name}: log-likelihood of utterances"
-        panels = [(latents.loglik[:, 0], "log p(x), mean over frames (nats/frame)", None)]
-    else:
+    if latents.decides:
         kind, title = "llr_hist", f"{exp}, set {latents.name}: log-likelihood ratios of utterances"
-        panels = [
-            (latents.loglik[:, b] - latents.loglik[:, a], known[b], known[a])
-            for a, b in itertools.combinations(range(len(known)), 2)
-        ]
-    shades = latents.group_colours(colours)
-    figure = new_figure(title, 0.9 + (3.2 + 0.28 * len(latents.groups)) * len(panels))
-    for axes, (scores, above, below) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
-        low, high = torch.quantile(scores[scored], torch.tensor([0.002, 0.998], dtype=torch.float64)).tolist()
-        if below is not None:
-            low, high = min(low, 0.0), max(high, 0.0)
-        margin = 0.03 * (high - low) or 1.0
-        bins = min(MOST_BINS, 8 + math.isqrt(2 * len(scores)))
-        edges = torch.linspace(low - margin, high + margin, bins + 1, dtype=torch.float64)
-        for i, group in enumerate(latents.groups):
-            own = latents.of_group(group) & scored
-            if not own.any():
-                continue
-            frames = sum(u["rows"] for u, mine in zip(latents.utterances, own.tolist()) if mine)
-            text = f"{latents.group_title(group)}: {int(own.sum()):,} utterances, {frames:,} frames"
-            if below is None:
-                text += f", mean {scores[own].mean():.2f}"
-            else:
-                text += f", {100 * (scores[own] > 0).double().mean():.1f} % above 0"
-            inside = scores[own].clamp(float(edges[0]), float(edges[-1]))  # the last bins take what lies beyond
-            share = torch.histogram(inside, edges).hist / own.sum()
-            axes.stairs(share, edges, fill=True, alpha=0.25, color=shades[group])
-            axes.stairs(share, edges, color=shades[group], ls=LINES[i % len(LINES)], lw=2, label=text)
-        if below is None:
-            axes.set(xlabel=above)
-        else:
-            axes.axvline(0, color=REFERENCE, lw=1.5)
-            axes.set(xlabel=f"log p(x|{above}) - log p(x|{below}), mean over frames (nats/frame)")
-        axes.set(ylabel="share of the class", xlim=(float(edges[0]), float(edges[-1])))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
+        panels = ratios(latents)
+    else:
+        kind, title = "loglik_hist", f"{exp}, set {latents.name}: log-likelihood of utterances"
+        panels = [Ratio(latents.loglik[:, 0], "log p(x), mean over frames (nats/frame)")]
+    groups, tall = [latents.of_group(group) for group in latents.groups], 3.2 + 0.28 * len(latents.groups)
+    titles = [latents.group_title(group) for group in latents.groups]
+    shades = [*latents.group_colours(colours).values()]
+    together = list(zip(titles, shades, groups))
+    if len(panels) <= fitting(tall, 0.9):
+        figure = new_figure(title, 0.9 + tall * len(panels))
+        for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
+            histogram(axes, panel, together, latents, scored)
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
+    else:
+        rows = math.ceil(len(panels) / 2)
+        figure = new_figure(title, 0.9 + 4.0 * rows)
+        grid = figure.subplots(rows, 2, squeeze=False).flatten()
+        for axes in grid[len(panels) :]:
+            axes.set_visible(False)
+        for axes, panel in zip(grid, panels):
+            histogram(axes, panel, of_pair(latents, panel.classes, colours), latents, scored)
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9)
     yield f"{kind}_{latents.name}", figure
+
+
+def ratios(latents: LatentSet) -> list[Ratio]:
+    """Log-likelihood ratios of pairs of classes; of many pairs of those that the set tells apart least."""
+    known, labels = latents.model_classes, [utt["class"] for utt in latents.utterances]
+    rows = {name: torch.tensor([label == name for label in labels]) for name in known}
+    means = {name: latents.loglik[rows[name]].nanmean(0) for name in known if rows[name].any()}
+    pairs, overlap = {}, {}
+    for a, b in itertools.combinations(range(len(known)), 2):
+        name = f"{known[b]}+{known[a]}"
+        pairs[name] = a, b
+        if known[a] in means and known[b] in means:
+            of_a, of_b = (means[known[k]] for k in (a, b))
+            overlap[name] = float((of_b[b] - of_b[a]) - (of_a[b] - of_a[a]))
+    return [
+        Ratio(
+            latents.loglik[:, b] - latents.loglik[:, a],
+            f"log p(x|{known[b]}) - log p(x|{known[a]}), mean over frames (nats/frame)",
+            (known[a], known[b]),
+        )
+        for a, b in (pairs[name] for name in most_confused(list(pairs), overlap, MOST_PAIRS))
+    ]
+
+
+def of_pair(latents: LatentSet, pair: tuple[str, ...], colours: dict[str, str]) -> list[tuple[str, str, torch.Tensor]]:
+    """Title, colour and utterances (U,) bool of the classes of a pair, of the other classes, and of unseen ones."""
+    labels = [utt["class"] for utt in latents.utterances]
+    known = set(latents.model_classes)
+    groups = [(name, colours[name], torch.tensor([label == name for label in labels])) for name in pair]
+    others = torch.tensor([label in known and label not in pair for label in labels])
+    unseen = torch.tensor([label not in known for label in labels])
+    return [*groups, ("other classes", REFERENCE, others), ("classes unseen by the model", BLACK, unseen)]
+
+
+def histogram(
+    axes: Axes,
+    panel: Ratio,
+    groups: Sequence[tuple[str, str, torch.Tensor]],
+    latents: LatentSet,
+    scored: torch.Tensor,
+) -> None:
+    """Scores of groups of utterances, each a share of its group.
+
+    Args:
+        axes: to draw in.
+        panel: the scores.
+        groups: title, colour and utterances (U,) bool of each.
+        latents: the set.
+        scored: (U,) bool, utterances that have scores.
+    """
+    scores = panel.scores
+    low, high = torch.quantile(scores[scored], torch.tensor([0.002, 0.998], dtype=torch.float64)).tolist()
+    if panel.classes:
+        low, high = min(low, 0.0), max(high, 0.0)
+    margin = 0.03 * (high - low) or 1.0
+    bins = min(MOST_BINS, 8 + math.isqrt(2 * len(scores)))
+    edges = torch.linspace(low - margin, high + margin, bins + 1, dtype=torch.float64)
+    for i, (title, colour, of_group) in enumerate(groups):
+        own = of_group & scored
+        if not own.any():
+            continue
+        text = f"{title}: {int(own.sum()):,} utterances, {latents.frames(own):,} frames"
+        if panel.classes:
+            text += f", {100 * (scores[own] > 0).double().mean():.1f} % above 0"
+        else:
+            text += f", mean {scores[own].mean():.2f}"
+        inside = scores[own].clamp(float(edges[0]), float(edges[-1]))  # the last bins take what lies beyond
+        share = torch.histogram(inside, edges).hist / own.sum()
+        axes.stairs(share, edges, fill=True, alpha=0.25, color=colour)
+        axes.stairs(share, edges, color=colour, ls=LINES[i % len(LINES)], lw=2, label=text)
+    if panel.classes:
+        axes.axvline(0, color=REFERENCE, lw=1.5)
+    axes.set(xlabel=panel.label, ylabel="share of the class", xlim=(float(edges[0]), float(edges[-1])))

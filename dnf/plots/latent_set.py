@@ -12,8 +12,11 @@ import torch
 from matplotlib import colors
 
 from dnf.experiment.layout import LOGP_NPY, META_JSON, UTTS_TSV, Z_NPY, Z_ROWS_NPY, run_again
-from dnf.plots.style import SET_SHADES
+from dnf.plots.style import MOST_SETS, REFERENCE, SET_SHADES
 from dnf.scoring import latent_store
+
+MOST_GROUPS = MOST_SETS  # in a picture
+OTHERS = ("", "")  # the group of all others
 
 
 class LatentSet(NamedTuple):
@@ -25,7 +28,9 @@ class LatentSet(NamedTuple):
         cond_dim: the first ``cond_dim`` columns of z are c, the rest is r.
         utterances: rows of utts.tsv, ``first`` and ``rows`` as integers.
         classes: true classes of the set, sorted.
-        groups: pairs of true class and set that the frames come from, sorted; a set made of others has several sets.
+        groups: pairs of true class and set that the frames come from, sorted; a set made of others has several sets. Of
+            more than ``MOST_GROUPS`` those of most utterances, and ``OTHERS``.
+        group_of_utterance: (U,) as an index into ``groups``.
         z: (M, D) float32 latents of some frames; may lie on disk until indexed.
         labels: (M,) true class of each row of z, as an index into ``classes``.
         group: (M,) the same as an index into ``groups``.
@@ -38,6 +43,7 @@ class LatentSet(NamedTuple):
     utterances: list[dict]
     classes: list[str]
     groups: list[tuple[str, str]]
+    group_of_utterance: torch.Tensor
     z: torch.Tensor
     labels: torch.Tensor
     group: torch.Tensor
@@ -55,11 +61,17 @@ class LatentSet(NamedTuple):
         return sum(rows), len(rows)
 
     def of_group(self, group: tuple[str, str]) -> torch.Tensor:
-        """Which utterances are of a class and set, (U,) bool."""
-        return torch.tensor([(u["class"], u["set"]) == group for u in self.utterances])
+        """Which utterances are of a group, (U,) bool."""
+        return self.group_of_utterance == self.groups.index(group)
+
+    def frames(self, utterances: torch.Tensor) -> int:
+        """Frames of some utterances, (U,) bool."""
+        return sum(u["rows"] for u, wanted in zip(self.utterances, utterances.tolist()) if wanted)
 
     def group_title(self, group: tuple[str, str]) -> str:
         """The class, and the set if the class comes from several."""
+        if group == OTHERS:
+            return "others"
         several = sum(name == group[0] for name, _ in self.groups) > 1
         return self.title(group[0]) + (f", {group[1]}" if several else "")
 
@@ -67,7 +79,7 @@ class LatentSet(NamedTuple):
         """The colour of the class, and darker and lighter ones for more sets of it."""
         seen, shades = Counter(), {}
         for group in self.groups:
-            colour = colors.to_rgb(colours[group[0]])
+            colour = colors.to_rgb(REFERENCE if group == OTHERS else colours[group[0]])
             end, weight = SET_SHADES[seen[group[0]] % len(SET_SHADES)]
             shades[group] = tuple((1 - weight) * c + weight * end for c in colour)
             seen[group[0]] += 1
@@ -99,9 +111,9 @@ def read_latents(directory: Path) -> LatentSet:
             f"{latents.cond_dim} in {META_JSON}; {run_again('latents')}"
         )
     classes = sorted({utt["class"] for utt in latents.utts})
-    of_utterance = torch.tensor([classes.index(utt["class"]) for utt in latents.utts])
-    groups = sorted({(utt["class"], utt["set"]) for utt in latents.utts})
-    group_of_utterance = torch.tensor([groups.index((utt["class"], utt["set"])) for utt in latents.utts])
+    number = {name: k for k, name in enumerate(classes)}
+    of_utterance = torch.tensor([number[utt["class"]] for utt in latents.utts])
+    groups, group_of_utterance = grouped([(utt["class"], utt["set"]) for utt in latents.utts])
     utterance = torch.searchsorted(torch.tensor(ends[:-1]), rows.clone(), right=True) - 1
     frames = torch.tensor([utt["rows"] for utt in latents.utts])
     loglik = torch.from_numpy(latent_store.utterance_loglik(latents)) / frames[:, None]
@@ -112,8 +124,23 @@ def read_latents(directory: Path) -> LatentSet:
         utterances=latents.utts,
         classes=classes,
         groups=groups,
+        group_of_utterance=group_of_utterance,
         z=z,
         labels=of_utterance[utterance],
         group=group_of_utterance[utterance],
         loglik=loglik,
     )
+
+
+def grouped(of_utterances: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], torch.Tensor]:
+    """Pairs of class and set, sorted, and which of them each utterance is of, (U,).
+
+    Of more than ``MOST_GROUPS`` pairs those of most utterances stay and ``OTHERS`` is the last.
+    """
+    counts = Counter(of_utterances)
+    groups = sorted(counts)
+    if len(groups) > MOST_GROUPS:
+        largest = sorted(groups, key=lambda group: (-counts[group], group))[: MOST_GROUPS - 1]
+        groups = [*sorted(largest), OTHERS]
+    number = {group: k for k, group in enumerate(groups)}
+    return groups, torch.tensor([number.get(group, len(groups) - 1) for group in of_utterances])

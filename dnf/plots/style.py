@@ -23,6 +23,8 @@ REFERENCE = "gray"  # lines that values are held against
 NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
 WIDTH = 12.0  # inches
+MOST_HEIGHT = 24.0  # inches
+MOST_SETS = 16  # of an experiment that have pictures, unless more are asked for; lines of a picture
 STYLE = {
     "font.size": 13.0,
     "axes.titlesize": 13.0,
@@ -47,8 +49,13 @@ def colours_of(classes: Sequence[str], given: Mapping[str, str]) -> dict[str, st
     return {name: given[name] if name in given else next(cycle) for name in sorted({*classes, *given})}
 
 
+def fitting(height: float, rest: float) -> int:
+    """How many panels of a height fit below each other in a picture whose rest takes so much, inches; at least one."""
+    return max(1, int((MOST_HEIGHT - rest) / height))
+
+
 def new_figure(title: str, height: float) -> Figure:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, min(height, MOST_HEIGHT)), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=15, fontweight="bold")
     return figure

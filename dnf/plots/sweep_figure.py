@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.metrics.figures import LEFT_OUT, METRICS, shown
-from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, new_figure
+from dnf.plots.style import MARKERS, MOST_SETS, OKABE_ITO, REFERENCE, NamedFigures, new_figure
 
 LEAST = "min_"  # of metrics that stand in the panel of another one, as a dashed line
 
@@ -39,7 +39,7 @@ def panel_title(metric: str, shown_there: Sequence[str]) -> str:
 def picture(rows: Sequence[dict[str, str]], name: str, key: str) -> Figure:
     """Each kind of figure against the value, a line for each set; values stand evenly spaced."""
     values = list(dict.fromkeys(row["value"] for row in rows))
-    sets = list(dict.fromkeys(row["set"] for row in rows))
+    sets = list(dict.fromkeys(row["set"] for row in rows))[:MOST_SETS]
     styles = {
         of_set: {"color": OKABE_ITO[n % len(OKABE_ITO)], "marker": MARKERS[n % len(MARKERS)], "ms": 6}
         for n, of_set in enumerate(sets)

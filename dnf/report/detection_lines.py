@@ -9,7 +9,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import CALIBRATION_JSON, FLOW, systems
 from dnf.experiment.sets import name_of
 from dnf.metrics.figure_rows import p_text
-from dnf.metrics.figures import CONTROL, GAP, is_difference, shown
+from dnf.metrics.figures import CONTROL, GAP, MOST_NAMED, is_difference, shown
 from dnf.report.cells import cell, gap_text, share_cell
 
 
@@ -27,10 +27,19 @@ def calibration_lines(exp: Path, config: Config) -> list[str]:
             lines.append(f"calibration {name} says nothing: its scores do not tell dev's classes apart")
             continue
         half = "any duration weighs alike" if made.half is None else f"half weight at {made.half:.1f} effective frames"
-        counts = ", ".join(f"{c} {made.utterances[c]} utterances of {made.speakers[c]} speakers" for c in made.classes)
-        offsets = " ".join(f"{c} {offset:.3f}" for c, offset in zip(made.classes, made.offsets))
+        counts, offsets = calibration_classes(made)
         lines.append(f"calibration {name} slope {made.slope:.3f} offsets {offsets} {half} [ dev: {counts} ]")
     return lines
+
+
+def calibration_classes(made: Calibration) -> tuple[str, str]:
+    """What a calibration was fitted on and its offsets, by class; of many classes how many, and how far they go."""
+    if len(made.classes) > MOST_NAMED:
+        utterances, speakers = sum(made.utterances.values()), sum(made.speakers.values())
+        counts = f"{len(made.classes)} classes, {utterances} utterances of {speakers} speakers"
+        return counts, f"{min(made.offsets):.3f} to {max(made.offsets):.3f}"
+    counts = ", ".join(f"{c} {made.utterances[c]} utterances of {made.speakers[c]} speakers" for c in made.classes)
+    return counts, " ".join(f"{c} {offset:.3f}" for c, offset in zip(made.classes, made.offsets))
 
 
 def detection_lines(exp: Path, rows: list[dict], config: Config) -> list[str]:

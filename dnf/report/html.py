@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from dnf.plots.kinds import KINDS, kind_of
 from dnf.report import html_breakdowns
 from dnf.report.cells import Rows
 from dnf.report.detection_lines import warning_lines
-from dnf.report.html_page import Section, document, fill, picture, table
+from dnf.report.html_page import Section, document, fill, paragraph, picture, table
 from dnf.report.html_tables import (
     accuracy,
     baseline,
@@ -37,9 +38,12 @@ from dnf.report.html_tables import (
     other,
     training,
 )
+from dnf.report.shown_rows import left_out_line, shown_rows
 
 logger = logging.getLogger(__name__)
 
+# Bytes of the page that its pictures take at most.
+MOST_OF_PICTURES = 2_500_000
 # Columns that results.tsv must have.
 NEEDED = ("metric", "set", "class", "value")
 READING = (
@@ -84,7 +88,7 @@ class Sheet:
     """
 
     def __init__(self, exp: Path):
-        self.exp, self.read = exp, read_results(exp / RESULTS_TSV)
+        self.exp, self.read = exp, shown_rows(read_results(exp / RESULTS_TSV), exp)
         self.config_text, config, self.facts = read_settings(exp)
         self.controls = (config.get("data") or {}).get("controls") or {}
         self.has_plots = (config.get("plots") or {}).get("enabled", True)
@@ -137,16 +141,27 @@ def baseline_sections(sheet: Sheet) -> list[Section]:
 def pictures(sheet: Sheet) -> list[Section]:
     """All plots, by kind, each with what to look for."""
     order = list(KINDS)
-    html = Markup()
 
     def place(path: Path) -> tuple[int, str]:
         kind = kind_of(path.stem)
         return (order.index(kind) if kind else len(order)), path.name
 
-    for path in sorted((sheet.exp / PLOTS).glob("*.png"), key=place) if sheet.has_plots else ():
+    paths = sorted((sheet.exp / PLOTS).glob("*.png"), key=place) if sheet.has_plots else []
+    of_kind: Counter = Counter()
+    turns = {}
+    for path in paths:
+        turns[path] = of_kind[kind_of(path.stem)]
+        of_kind[kind_of(path.stem)] += 1
+    html, size = {}, 0
+    for path in sorted(paths, key=turns.get):
         kind = kind_of(path.stem)
-        html += picture(path.stem, path.read_bytes(), KINDS[kind].caption if kind else path.stem)
-    return [Section("Plots", html)]
+        shown_picture = picture(path.stem, path.read_bytes(), KINDS[kind].caption if kind else path.stem)
+        if size + len(shown_picture) <= MOST_OF_PICTURES:
+            html[path] = shown_picture
+            size += len(shown_picture)
+    left = len(paths) - len(html)
+    words = paragraph(f"{left} more pictures are in {PLOTS}/ of the experiment.") if left else Markup()
+    return [Section("Plots", words + Markup().join(html[path] for path in paths if path in html))]
 
 
 def reading_section(sheet: Sheet) -> list[Section]:
@@ -164,7 +179,7 @@ def run_section(sheet: Sheet) -> list[Section]:
 
 
 def detection_sections(sheet: Sheet) -> list[Section]:
-    warnings = warning_lines(sheet.read, sheet.controls)
+    warnings = warning_lines(sheet.read, sheet.controls) + left_out_line(sheet.exp)
     return detection(sheet.detection, sheet.controls, warnings, sheet.resamples)
 
 

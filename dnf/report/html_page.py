@@ -6,16 +6,18 @@ The templates escape every text; only ``Markup`` is HTML already.
 from __future__ import annotations
 
 import base64
-import struct
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from dnf.experiment.layout import run_again
 
+MOST_ROWS = 200  # of a table
 LONG = 60  # letters of a cell beyond which its column wraps
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -58,8 +60,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], keys: int, captio
     """
     if not rows:
         return Markup()
+    more = len(rows) - MOST_ROWS
+    rows = rows[:MOST_ROWS]
     kinds = ["key" if i < keys else "words" if is_words(rows, i) else None for i in range(len(heads))]
-    return fill("table.html", heads=heads, rows=rows, kinds=[{"class": kind} for kind in kinds], caption=caption)
+    html = fill("table.html", heads=heads, rows=rows, kinds=[{"class": kind} for kind in kinds], caption=caption)
+    return html + (paragraph(f"{more} more rows are in the tables (.tsv) of the experiment.") if more > 0 else "")
 
 
 def is_words(rows: Sequence[Sequence[str]], column: int) -> bool:
@@ -74,10 +79,15 @@ def paragraph(text: str) -> Markup:
 
 def picture(name: str, png: bytes, caption: str) -> Markup:
     """A PNG inside the page, with its size, so that the page does not jump while it loads."""
-    if png[:8] != b"\x89PNG\r\n\x1a\n" or len(png) < 24:
-        raise ValueError(f"plots/{name}.png: not a PNG file; {run_again('plots')}")
-    width, height = struct.unpack(">II", png[16:24])
-    data = base64.b64encode(png).decode("ascii")
+    small = io.BytesIO()
+    try:
+        image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
+    except (OSError, SyntaxError):
+        raise ValueError(f"plots/{name}.png: not a PNG file; {run_again('plots')}") from None
+    width, height = image.size
+    # 256 colours are enough for a plot, and a third of the size
+    image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(small, "PNG")
+    data = base64.b64encode(min(small.getvalue(), png, key=len)).decode("ascii")
     return fill("picture.html", name=name, data=data, width=width, height=height, caption=caption)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from dnf.decisions.accuracy_rows import MOST_DECIDED
 from dnf.metrics.figure_rows import p_text
 from dnf.metrics.figures import CONTROL, DIFFERENCE, GAP, METRICS, costs_last, is_difference, of_part, shown
 from dnf.report.cells import Rows, html_share, number, speakers
@@ -69,8 +70,12 @@ def confusions(rows: Rows) -> list[Section]:
     for metric, unit in (("utt_share", "Utterances"), ("frame_share", "Frames")):
         of_known = (r for r in shares if r["metric"] == metric and r["class"] in known)
         by_place = rows.pivot(of_known, ("set", "class"), "decided")
-        body = [[*key, *(matrix_cell(cells.get(c)) for c in known)] for key, cells in by_place.items()]
-        heads = ["set", "true class", *(f"decided {c}" for c in known)]
+        if len(known) <= MOST_DECIDED:
+            body = [[*key, *(matrix_cell(cells.get(c)) for c in known)] for key, cells in by_place.items()]
+            heads = ["set", "true class", *(f"decided {c}" for c in known)]
+        else:
+            body = [[*key, matrix_cell(cells.get(key[1])), mistakes(key[1], cells)] for key, cells in by_place.items()]
+            heads = ["set", "true class", "right", "most often decided otherwise"]
         matrices += table(heads, body, keys=2, caption=f"{unit}: count (share of the true class)")
     of_unseen = [r for r in shares if r["class"] not in known]
     for (name, true, decided), cells in rows.pivot(of_unseen, ("set", "class", "decided")).items():
@@ -87,6 +92,12 @@ def confusions(rows: Rows) -> list[Section]:
     ]
     unseen_table = table([*heads, "speakers"], unseen, keys=3)
     return [Section("Confusions", matrices), Section("Classes the model has not seen", unseen_table)]
+
+
+def mistakes(true: str, cells: dict[str, dict]) -> str:
+    """Wrong classes with their counts, the most frequent first."""
+    wrong = {name: int(row["count"]) for name, row in cells.items() if name != true and int(row["count"])}
+    return ", ".join(f"{name} {wrong[name]:,}" for name in sorted(wrong, key=wrong.get, reverse=True))
 
 
 def matrix_cell(row: dict | None) -> str:

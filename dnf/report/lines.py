@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from dnf.experiment.layout import BY_SCORE_TSV, GAUSSIANITY_TSV, SPEAKERS_TSV
 from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import read_tsv
-from dnf.metrics.figures import GAP, KNOWN, METRICS, shown
+from dnf.metrics.figures import GAP, KNOWN, METRICS, class_names, shown
 from dnf.report.cells import ends, few, gap_text, share_cell
 
 
@@ -90,9 +91,10 @@ def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
         (r["metric"], r["set"], r["class"]): r for r in rows if r["metric"] in ("frame_accuracy", "utt_accuracy")
     }
     gaps = {(r["metric"], r["set"], r["class"]): r for r in rows if r["metric"].endswith(GAP)}
+    places = Counter((metric, name) for metric, name, _ in by_place)
     lines = []
     for (metric, name, true), row in by_place.items():
-        if true == "all" and sum(key[:2] == (metric, name) for key in by_place) == 2:
+        if true == "all" and places[metric, name] == 2:
             continue
         line = f"{metric} {name} {true} {share_cell(row)}"
         control = by_place.get((metric, controls.get(name), true))
@@ -155,8 +157,9 @@ def correlation_lines(rows: list[dict]) -> list[str]:
     """Pearson and Spearman on one line for each set and level."""
     lines = []
     for level in ("utt", "speaker"):
+        spearman = {r["set"]: r for r in rows if r["metric"] == f"{level}_spearman"}
         for r in (r for r in rows if r["metric"] == f"{level}_pearson"):
-            same = next((o for o in rows if o["metric"] == f"{level}_spearman" and o["set"] == r["set"]), None)
+            same = spearman.get(r["set"])
             cells = [
                 f"{name} {float(row['value']):.4f} ({ends(row)})"
                 for name, row in (("pearson", r), ("spearman", same))
@@ -187,7 +190,7 @@ def confusion_lines(rows: list[dict], model_classes: list[str]) -> list[str]:
             if r["metric"] == metric:
                 counts.setdefault((r["set"], r["class"]), {})[r["decided"]] = r["count"]
         for (name, true), decided in counts.items():
-            cells = "  ".join(f"{c} {decided[c]}" for c in model_classes)
+            cells = "  ".join(f"{c} {decided[c]}" for c in model_classes if c in decided)
             lines.append(f"confusion {unit} {name} {true} -> {cells}")
     return lines
 
@@ -199,9 +202,10 @@ def density_lines(rows: list[dict]) -> list[str]:
     for row in rows:
         if row["metric"] in metrics:
             table.setdefault((row["set"], row["class"]), {})[row["metric"]] = row
+    places = Counter(name for name, _ in table)
     lines = []
     for (name, true), by_metric in table.items():
-        if true != "all" or sum(key[0] == name for key in table) > 2:
+        if true != "all" or places[name] > 2:
             figures = " ".join(
                 f"{METRICS[m].title} {float(by_metric[m]['value']):.{METRICS[m].digits}f}" for m in metrics
             )
@@ -221,7 +225,7 @@ def gaussianity_lines(exp: Path) -> list[str]:
             f"skew {float(r['skew' + ending]):.5f} kurt {float(r['kurt' + ending]):.5f}" for ending in ("", "_within")
         )
         lines.append(
-            f"gaussianity {r['set']} {r['classes']} {r['part']}{r['dim']} {pooled} within-class {within} | {test}"
+            f"gaussianity {r['set']} {class_names(r['classes'])} {r['part']}{r['dim']} {pooled} within-class {within} | {test}"
         )
     return lines
 

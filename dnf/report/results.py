@@ -39,6 +39,7 @@ from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import shown
 from dnf.report import lines
 from dnf.report.detection_lines import detection_lines, warning_lines
+from dnf.report.shown_rows import left_out_line, shown_rows
 from dnf.report.side_by_side import experiments, system_lines
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,8 @@ def accuracy_block(figures: Figures) -> list[str]:
 
 def detection_block(figures: Figures) -> list[str]:
     measured = detection_lines(figures.exp, figures.all_systems, figures.config)
-    return measured + warning_lines(figures.all_systems, figures.controls)
+    more = left_out_line(figures.exp) if measured else []
+    return measured + warning_lines(figures.all_systems, figures.controls) + more
 
 
 def unseen_block(figures: Figures) -> list[str]:
@@ -233,6 +235,7 @@ def header(exp: Path, config: Config) -> list[str]:
 
 def text(exp: Path, rows: list[dict], config: Config) -> str:
     """``results.txt``: one figure a line, each with its counts, so that ``grep`` and ``sort`` can read it."""
+    rows = shown_rows(rows, exp)
     of_flow = [row for row in rows if row["system"] in ("", FLOW)]
     classes = sorted({row["decided"] for row in of_flow if row["metric"] == "utt_share"})
     figures = Figures(exp, config, rows, of_flow, classes)

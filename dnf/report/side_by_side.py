@@ -21,10 +21,10 @@ def system_lines(rows: list[dict]) -> list[str]:
             cells.setdefault((row["set"], row["metric"], row["class"]), {})[row["system"]] = cell(row)
     over_all_classes = {key[:2] for key in cells if key[2] == "all"}
     names = sorted({name for by_system in cells.values() for name in by_system}, key=lambda name: (name != FLOW, name))
-    sets = list(dict.fromkeys(name for name, _, _ in cells))
+    place = {name: n for n, name in enumerate(dict.fromkeys(name for name, _, _ in cells))}
     keys = [
         key
-        for key in sorted(cells, key=lambda key: (sets.index(key[0]), metrics.index(key[1])))
+        for key in sorted(cells, key=lambda key: (place[key[0]], metrics.index(key[1])))
         if len(cells[key]) > 1 and (key[2] == "all" or key[:2] not in over_all_classes)
     ]
     if not keys:

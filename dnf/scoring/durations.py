@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dnf.experiment.config import Config
 from dnf.experiment.layout import PIECES_TSV
-from dnf.experiment.tables import read_tsv
+from dnf.experiment.tables import each_row
 from dnf.metrics.figure_rows import share_row
 
 LEAST_SPEAKERS = 5  # speakers of a class below which a duration has no row
@@ -31,19 +31,25 @@ def duration_rows(pieces: Sequence[dict], config: Config) -> list[dict]:
         groups.setdefault((piece["set"], piece["seconds"]), []).append(piece)
     rows = []
     for (name, seconds), cut in groups.items():
-        present = sorted({piece["class"] for piece in cut})
-        enough = [c for c in present if len({p["speaker"] for p in cut if p["class"] == c}) >= LEAST_SPEAKERS]
+        of_class: dict[str, list[dict]] = {}
+        for piece in cut:
+            of_class.setdefault(piece["class"], []).append(piece)
+        present = sorted(of_class)
+        enough = [c for c in present if len({p["speaker"] for p in of_class[c]}) >= LEAST_SPEAKERS]
         for true in enough + (["all"] if len(enough) == len(present) > 1 else []):
-            hits = [(p["speaker"], int(p["decision"] == p["class"]), 1) for p in cut if true in ("all", p["class"])]
+            hits = [
+                (p["speaker"], int(p["decision"] == p["class"]), 1) for p in (cut if true == "all" else of_class[true])
+            ]
             names = {"set": name, "class": true, "seconds": seconds}
             rows.append(share_row("duration_accuracy", hits, config.report.bootstrap, config.seed, **names))
     return rows
 
 
-def durations(exp: Path, config: Config) -> list[dict]:
-    """Rows of ``durations.tsv`` of all sets; none where the model decides nothing."""
+def durations(exp: Path, config: Config, sets: Collection[str] | None = None) -> list[dict]:
+    """Rows of ``durations.tsv`` of some sets, or of all; none where the model decides nothing."""
     path = exp / PIECES_TSV
-    return duration_rows(read_tsv(path) if path.is_file() else [], config)
+    pieces = each_row(path) if path.is_file() else ()
+    return duration_rows([row for row in pieces if sets is None or row["set"] in sets], config)
 
 
 def top_share(ratios: np.ndarray) -> float:

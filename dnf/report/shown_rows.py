@@ -1,0 +1,46 @@
+"""Rows of results.tsv as results.txt and report.html show them, so that neither grows with the pairs of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dnf.experiment.layout import PAIRS_TSV, RESULTS_TSV
+from dnf.experiment.tables import read_tsv
+from dnf.metrics.figures import CONTROL, class_names, shown
+from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, most_confused
+
+
+def is_of_pair(row: dict) -> bool:
+    """Whether a figure says how well two classes are told apart."""
+    return row["metric"].removesuffix(CONTROL) in shown("detection") and row["class"].count("+") == 1
+
+
+def shown_rows(rows: Sequence[dict], exp: Path) -> list[dict]:
+    """Rows with short names of many classes, and without those of pairs beyond the most confused of each set.
+
+    Args:
+        rows: of results.tsv.
+        exp: folder of the experiment, where ``pairs.tsv`` ranks the pairs if they are many.
+    """
+    pairs: dict[tuple[str, bool], dict[str, None]] = {}
+    for row in filter(is_of_pair, rows):
+        pairs.setdefault((row["set"], row["metric"].endswith(CONTROL)), {})[row["class"]] = None
+    path = exp / PAIRS_TSV
+    dev_auc = {row["class"]: float(row["auc"]) for row in read_tsv(path)} if path.is_file() else {}
+    chosen = {place: set(most_confused(list(of_set), dev_auc)) for place, of_set in pairs.items()}
+    return [
+        row | {"class": class_names(row["class"])}
+        for row in rows
+        if not is_of_pair(row) or row["class"] in chosen[row["set"], row["metric"].endswith(CONTROL)]
+    ]
+
+
+def left_out_line(exp: Path) -> list[str]:
+    """Where the pairs of classes are that are not shown, in a line; nothing where all are."""
+    if not (exp / PAIRS_TSV).is_file():
+        return []
+    return [
+        f"pairs of classes: of a set with more than {MOST_PAIRS}, the {MOST_PAIRS} of lowest AUC of the flow on dev are shown; "
+        f"{RESULTS_TSV} has figures of {MOST_ROWS} without intervals, {PAIRS_TSV} the AUC on dev of all"
+    ]
