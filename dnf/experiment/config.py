@@ -21,7 +21,7 @@ from typing import Any, Literal
 import yaml
 
 from dnf.experiment.files import replace_file
-from dnf.experiment.layout import BEST_PT, ROOT, run_again
+from dnf.experiment.layout import ROOT
 from dnf.experiment.settings import (
     Augment,
     Baselines,
@@ -82,14 +82,18 @@ class Config:
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """The settings that a stage left behind; those that are younger than the file have their defaults.
+        """The settings that a stage left in ``path``.
 
         Raises:
-            ValueError: it cannot be read, or a model lies beside it and sections are missing, as when it was cut off.
+            ValueError: the file lacks a section, as one that was cut off does.
         """
-        absent = [field.name for field in dataclasses.fields(cls) if field.name not in read_yaml(path)]
-        if absent and path.with_name(BEST_PT).is_file():
-            raise ValueError(f"{path}: cut off, there is no {absent[0]} in it; {run_again('train')}, or restore it")
+        tree = read_yaml(path)
+        lacking = [field.name for field in dataclasses.fields(cls) if field.name not in tree]
+        if lacking:
+            raise ValueError(
+                f"{path}: has no section {lacking[0]}; it is cut off or not what a stage left: restore it, or run the "
+                "stage that wrote it again"
+            )
         return resolve([path])
 
     def save(self, path: Path) -> None:

@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from dnf.experiment import entry
+from dnf.experiment.config import resolve
 from dnf.plots import draw, gaussianity_figure, latent_figures, training_curves
 from dnf.plots.latent_set import read_latents
 from dnf.plots.projections import separating_plane, spread, tsne_map
@@ -135,9 +136,9 @@ def test_several_training_sets_fit_the_plane_as_one(tmp_path):
     """Stage 4 scores them together, as train; the figures of the other sets show that set's means."""
     sets = {"train": {"ce": 4, "en": 4}, "test": {"ce": 2, "en": 2}}
     exp = write_experiment(tmp_path / "exp", ["ce", "en"], 3, sets)
-    (exp / "config.yaml").write_text((exp / "config.yaml").read_text() + "data: {train: [a, b]}\n")
+    resolve([exp / "config.yaml", "data.train=[a, b]"]).save(exp / "config.yaml")
     assert {path.name for path in draw.make_plots(exp)} > {"scatter_train.png", "scatter_test.png"}
-    (exp / "config.yaml").write_text((exp / "config.yaml").read_text().replace("[a, b]", "[a]"))
+    resolve([exp / "config.yaml", "data.train=[a]"]).save(exp / "config.yaml")
     with pytest.raises(ValueError, match=r"latents/a: no latents; run stage latents \(--stage 4\)"):
         draw.make_plots(exp)
 
@@ -223,7 +224,12 @@ def test_tsne_keeps_far_clusters_apart_and_follows_the_seed():
     "spoil, message",
     [
         (lambda exp: (exp / "config.yaml").unlink(), "config.yaml: .*stage 3"),
-        (lambda exp: (exp / "config.yaml").write_text("plots: {colours: {en: blurple}}"), "'blurple' is not a colour"),
+        (
+            lambda exp: (exp / "config.yaml").write_text(
+                (exp / "config.yaml").read_text().replace("tab:red", "blurple")
+            ),
+            "'blurple' is not a colour",
+        ),
         (lambda exp: (exp / "history.tsv").unlink(), "history.tsv: .*stage 3"),
         (lambda exp: (exp / "history.tsv").write_text("step\tnll\n10\tmany\n"), "line 2: column nll: .*'many'"),
         (lambda exp: (exp / "gaussianity_dims.tsv").unlink(), "gaussianity_dims.tsv: .*stage 4"),

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dnf.experiment.config import resolve
+
 HEADER = (
     *("step", "epoch", "seconds", "nll", "logp", "logdet", "grad_norm", "lr", "frames_per_s"),
     *("dev_nll", "dev_logp", "dev_logdet", "dev_accuracy", "spikes", "restores"),
@@ -54,9 +56,8 @@ def write_experiment(
     exp: Path, classes: list[str], cond_dim: int, sets: dict[str, dict[str, int]], dim: int = 5
 ) -> Path:
     exp.mkdir()
-    (exp / "config.yaml").write_text(
-        "seed: 3\nplots: {colours: {en: 'tab:blue', ce: 'tab:red'}, max_points: 60, tsne_points: 24}\n"
-    )
+    words = ("seed=3", "plots.colours={en: 'tab:blue', ce: 'tab:red'}", "plots.max_points=60", "plots.tsne_points=24")
+    resolve(words).save(exp / "config.yaml")
     history = [HEADER]
     for i in range(1, 41):
         dev = (-i, i, 1, 0.5 + i / 100) if i % 10 == 0 else ("", "", "", "")
