@@ -11,11 +11,11 @@ from drawn_experiment import write_experiment
 from PIL import Image
 
 from dnf.decisions import decide
-from dnf.decisions.accuracy_rows import MOST_DECIDED, decided_most
+from dnf.decisions.accuracy_rows import decided_most
 from dnf.decisions.detection_rows import detection_rows, pair_aucs
 from dnf.experiment.config import resolve
 from dnf.experiment.tables import read_tsv, write_tsv
-from dnf.metrics.figures import class_names
+from dnf.metrics.figures import MOST_DECIDED, class_names
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials, most_confused
 from dnf.plots import draw
 from dnf.plots.drawing import drawn_sets
