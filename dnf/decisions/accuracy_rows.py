@@ -11,9 +11,8 @@ from dnf.decisions.detection_rows import ACCURACY, CALIBRATED_ACCURACY
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.correlation import COEFFICIENTS, LEAST, by_speaker
 from dnf.metrics.figure_rows import row_of, share_row
+from dnf.metrics.figures import MOST_DECIDED
 from dnf.metrics.trials import Trials
-
-MOST_DECIDED = 8  # classes of a row of a confusion matrix, of more those decided most
 
 
 def correlation_rows(trials: Trials, resamples: int, seed: int, **names: str) -> list[dict]:

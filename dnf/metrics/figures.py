@@ -22,6 +22,7 @@ PARTS = ("c", "r", "x")
 KNOWN = "known"  # open set: all utterances of known classes in the test sets, as what a metric is against
 
 MOST_NAMED = 8  # classes that are named where figures are of several
+MOST_DECIDED = 8  # classes of a row of a confusion matrix, of more those decided most
 
 HIGHER, LOWER, ZERO = "higher", "lower", "0"  # which way is better
 

@@ -129,6 +129,10 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
         for axes, side in zip(row, zip(*handles)):
             shown = [handle for handle in side if handle]
             axes.set_aspect("equal", anchor="N")
+            if side_by_side > 1:
+                axes.tick_params(labelsize=8)
+                axes.xaxis.label.set_fontsize(9)
+                axes.yaxis.label.set_fontsize(9)
             if shown:
                 place = (0.5, -0.13 if side_by_side == 1 else -0.25)
                 axes.legend(handles=shown, loc="upper center", bbox_to_anchor=place, **small)

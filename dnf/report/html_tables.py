@@ -6,9 +6,18 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from dnf.decisions.accuracy_rows import MOST_DECIDED
 from dnf.metrics.figure_rows import p_text
-from dnf.metrics.figures import CONTROL, DIFFERENCE, GAP, METRICS, costs_last, is_difference, of_part, shown
+from dnf.metrics.figures import (
+    CONTROL,
+    DIFFERENCE,
+    GAP,
+    METRICS,
+    MOST_DECIDED,
+    costs_last,
+    is_difference,
+    of_part,
+    shown,
+)
 from dnf.report.cells import Rows, html_share, number, speakers
 from dnf.report.html_page import Section, paragraph, table
 
