@@ -50,6 +50,14 @@ def check_unshared(layout: Layout) -> None:
             )
 
 
+def check_folders(layout: Layout) -> None:
+    """Raise ``ValueError`` where something that is no folder is in the way of one of the run's folders."""
+    for folder in (layout.data, layout.feats, layout.frames, layout.exp):
+        for path in (folder, *folder.parents):
+            if path.exists() and not path.is_dir():
+                raise ValueError(f"'{path}' is not a folder, and this run makes one of that name; move it away")
+
+
 def check_recordings(layout: Layout, own_data: Path, source: str) -> None:
     """Raise ``ValueError`` where a stage was made from other recordings, whose folder has the same name.
 
@@ -105,6 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     lines = []
     for name, layers in experiments(args.experiments, args.weaker, args.layers, args.sweep):
         config, layout = resolve(layers), Layout.make(Path("exp"), name, corpus)
+        check_folders(layout)
         check_unshared(layout)
         if args.own_data:
             check_recordings(layout, args.own_data, args.source)

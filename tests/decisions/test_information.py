@@ -218,7 +218,7 @@ def test_pieces_are_normalized_by_themselves_whatever_the_scope(experiment):
 
 def test_figures_show_every_set_and_part(experiment):
     root, config = experiment
-    made = dict(breakdown_figures.information_figures(root / "exp", config, "exp"))
+    made = dict(breakdown_figures.information_figures(root / "exp", config, "exp", ["train", "dev", "test"]))
     assert set(made) == {"durations", "fisher"}
     legend = [text.get_text() for text in made["durations"].legends[0].get_texts()]
     assert legend == ["dev, en+zh"]
