@@ -17,7 +17,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import PLOTS
 from dnf.metrics import detection
 from dnf.metrics.trials import Trials, most_confused
-from dnf.plots.drawing import drawn_sets
+from dnf.plots.drawn_sets import drawn_sets
 from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, fitting, new_figure, write_figures
 
 log = logging.getLogger(__name__)

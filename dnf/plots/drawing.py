@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import CONFIG_YAML, LATENTS, META_JSON, run_again, run_stage
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import each_row
+from dnf.plots.drawn_sets import drawn_sets
 from dnf.plots.latent_set import LatentSet, read_latents
 from dnf.plots.style import MOST_SETS, colours_of
 
@@ -68,15 +69,6 @@ def sets_of(exp: Path) -> list[str]:
     if not names:
         raise ValueError(f"{exp / LATENTS}: no set has latents; {run_stage('latents')}")
     return names
-
-
-def drawn_sets(names: Collection[str], config: Config) -> list[str]:
-    """The sets that have pictures: those of ``plots.sets``, else all, of more than ``MOST_SETS`` train, dev and the first."""
-    if config.plots.sets or len(names) <= MOST_SETS:
-        return [name for name in names if name in (config.plots.sets or names)]
-    fitted = [name_of(config.data, role) for role in ("train", "dev")]
-    first = sorted(names, key=lambda name: (name not in fitted, name))[:MOST_SETS]
-    return sorted(first)
 
 
 def read_table(

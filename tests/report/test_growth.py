@@ -18,7 +18,7 @@ from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.figures import MOST_DECIDED, class_names
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials, most_confused
 from dnf.plots import draw
-from dnf.plots.drawing import drawn_sets
+from dnf.plots.drawn_sets import drawn_sets
 from dnf.plots.latent_set import MOST_GROUPS, OTHERS, grouped
 from dnf.report import html_page
 from dnf.report.shown_rows import left_out_line, shown_rows
@@ -103,9 +103,8 @@ def test_pictures_and_rows_of_sixteen_classes_and_forty_sets_are_bounded(tmp_pat
     test = {f"t{n:02d}": dict.fromkeys(CLASSES[n % 4 :: 4] if n else CLASSES, 2) for n in range(40)}
     sets = {"train": dict.fromkeys(CLASSES, 4), "dev": dict.fromkeys(CLASSES, 2), **test}
     exp = write_experiment(tmp_path / "many", CLASSES, 3, sets)
-    (exp / "config.yaml").write_text(
-        "plots: {max_points: 200, tsne_points: 40, dpi: 50, sets: [dev, t00, t01]}\nreport: {bootstrap: 20}\n"
-    )
+    words = ("plots.max_points=200", "plots.tsne_points=40", "plots.dpi=50", "plots.sets=[dev, t00, t01]")
+    resolve([*words, "report.bootstrap=20"]).save(exp / "config.yaml")
     written = draw.make_plots(exp)
     assert decide.main([str(exp)]) == 0
     sizes = {path: Image.open(path).size for path in (exp / "plots").iterdir()}
