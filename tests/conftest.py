@@ -252,8 +252,11 @@ def noise() -> dict[str, list]:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    samples = [(1000 * rng.standard_normal(800 * n)).astype(np.int16) for n in (5, 6, 7)]
-    return {name: [(f"{name}{k}", "mf"[k % 2], samples) for k in range(8)] for name in ("en", "ce", "je")}
+
+    def utterances() -> list:
+        return [(1000 * rng.standard_normal(800 * n)).astype(np.int16) for n in (5, 6, 7)]
+
+    return {name: [(f"{name}{k}", "mf"[k % 2], utterances()) for k in range(8)] for name in ("en", "ce", "je")}
 
 
 class Killed(BaseException):

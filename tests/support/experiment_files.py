@@ -30,8 +30,8 @@ def check_experiment(exp: Path) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """A PNG as wide as all, and not blank."""
-    image = Image.open(path)
+    """A PNG of an experiment as wide as all, 12 inches, not too tall, and not blank."""
+    dpi, image = Config.load(path.parents[1] / "config.yaml").plots.dpi, Image.open(path)
     image.load()
-    assert image.format == "PNG" and image.width == 1200 and 300 <= image.height <= 4000
+    assert image.format == "PNG" and image.width == 12 * dpi and 3 * dpi <= image.height <= 24 * dpi
     assert np.asarray(image.convert("L")).std() > 5
