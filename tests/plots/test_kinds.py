@@ -61,7 +61,7 @@ def test_every_kind_is_drawn_and_is_a_picture(pictures, kind):
     assert of_kind
     for path in of_kind:
         assert path.stat().st_size < 1_000_000
-        check_picture(path)
+        check_picture(path, 100)
 
 
 def test_every_picture_is_of_a_kind_with_a_caption(pictures):

@@ -344,7 +344,7 @@ def test_the_view_has_the_frames_of_scores_1_and_2(whole):
 
 @pytest.mark.slow
 def test_scatter_of_native_and_accented_frames(whole):
-    check_picture(whole[0] / "exp" / "nf" / "plots" / "scatter_wsj_test+ce+je_12.png")
+    check_picture(whole[0] / "exp" / "nf" / "plots" / "scatter_wsj_test+ce+je_12.png", 40)
 
 
 @pytest.mark.slow
