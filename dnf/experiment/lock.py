@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import logging
 import os
@@ -58,7 +59,7 @@ def read_holder(path: Path) -> Holder | None:
 def processes(path: Path) -> dict[int, str]:
     """Processes of this machine that have the file open, as far as this user may see them: command line by pid."""
     wanted, command_of = path.stat(), {}
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
+    for link in map(Path, glob.iglob("/proc/[0-9]*/fd/*")):  # unlike Path.glob, it passes over what ends meanwhile
         try:
             if os.path.samestat(link.stat(), wanted):
                 words = (link.parents[1] / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")

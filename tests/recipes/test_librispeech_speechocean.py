@@ -416,6 +416,7 @@ def test_help_names_the_options_of_the_recipe(tmp_path):
 SHORT = (
     "flow.blocks=4", "flow.hidden=32", "train.epochs=4", "train.steps=800", "train.batch_size=500",
     "plots.tsne_points=60", "plots.tsne_perplexity=5", "report.bootstrap=50",
+    "baselines.mlp_epochs=2", "baselines.mlp_hidden=64", "baselines.gmm_components=4", "baselines.max_frames=8000", "latents.durations=[1, 3]",
 )  # fmt: skip
 
 

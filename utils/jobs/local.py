@@ -109,12 +109,15 @@ class LocalRunner:
     def collect(self, task: Task) -> None:
         """Write the end of a task's log and book it; a failed task goes back to the queue while it has tries left.
 
-        What a failed task leaves behind is killed, so that it does not write beside the next try.
+        What a failed task leaves behind is killed and waited for, so that it does not write beside the next try.
         """
         process = self.processes.pop(task)
         status = process.returncode
         if status != 0:
             send(process, signal.SIGKILL)
+            deadline = time.time() + GRACE
+            while group_lives(process.pid) and time.time() < deadline:
+                time.sleep(0.01)
         self.slots.give(self.slot_of.pop(task))
         again = status != 0 and task.tries < self.tries and not self.wakeup.caught
         try:
