@@ -98,6 +98,7 @@ class TestGridEngine(QueueBehaviour):
 
 
 @needs_cell
+@pytest.mark.slow
 class TestGridEngineDies:
     """A cell of its own for each test, since it is not whole afterwards."""
 

@@ -139,6 +139,7 @@ def test_success_that_slurm_contradicts(tmp_path):
 
 
 @needs_slurm
+@pytest.mark.slow
 class TestSlurmDies:
     """A cluster of its own for each test, since it is not whole afterwards."""
 
