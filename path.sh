@@ -1,7 +1,6 @@
 # To be sourced: the environment of every script. Makes .venv on first use; DNF_PYTHON or an active environment is used
 # as it is. Sets DNF_ROOT, and puts the chosen python3 first on PATH and this checkout first on PYTHONPATH.
 # OpenMP threads sleep while they wait: spinning ones bring a processor that others use, too, to a crawl.
-
 # What notebooks and other projects export for Python does not reach it, nor do modules of the working folder.
 
 DNF_ROOT=$(CDPATH='' builtin cd "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd)

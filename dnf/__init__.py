@@ -1,6 +1,6 @@
 """Discriminative normalization flows on speech.
 
-Importing the package loads nothing heavy: every stage is a module of its own, run as ``python3 -m dnf.<verb>``.
+Importing the package loads nothing heavy: every stage is a module of its own, run as ``python3 -m dnf.<package>.<module>``, and what people type is ``python3 -m dnf VERB``.
 """
 
 import sys

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnf.data.kaldi_files import MANIFESTS, RECORDINGS, SUPERVISIONS, key_of, read_loose, read_manifest
-from dnf.experiment.layout import SEGMENTS, UTT2SPK, run_stage
+from dnf.data.kaldi_files import MANIFESTS, key_of, read_loose, read_manifest
+from dnf.experiment.layout import RECORDINGS_JSONL, SEGMENTS, SUPERVISIONS_JSONL, UTT2SPK, run_stage
 
 
 @dataclass
@@ -47,14 +47,16 @@ def select(data: DataSet, utterances: Iterable[str]) -> DataSet:
     keys = {"utterance": utterances, "speaker": speakers, "recording": recordings, None: utterances}
     tables = {name: {k: table[k] for k in keys[key_of(name)] if k in table} for name, table in data.tables.items()}
     manifests = {}
-    if SUPERVISIONS in data.manifests:
+    if SUPERVISIONS_JSONL in data.manifests:
         chosen = set(utterances)
-        records = {name: record for name, record in data.manifests[SUPERVISIONS].items() if name in chosen}
-        manifests[SUPERVISIONS] = records
+        records = {name: record for name, record in data.manifests[SUPERVISIONS_JSONL].items() if name in chosen}
+        manifests[SUPERVISIONS_JSONL] = records
         recordings = [record.get("recording_id") for record in records.values()]
-    if RECORDINGS in data.manifests:
+    if RECORDINGS_JSONL in data.manifests:
         chosen = set(recordings)
-        manifests[RECORDINGS] = {name: record for name, record in data.manifests[RECORDINGS].items() if name in chosen}
+        manifests[RECORDINGS_JSONL] = {
+            name: record for name, record in data.manifests[RECORDINGS_JSONL].items() if name in chosen
+        }
     return DataSet(tables, manifests)
 
 

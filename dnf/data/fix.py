@@ -13,8 +13,6 @@ from dnf.data.kaldi_files import (
     BY_SPEAKER,
     BY_UTTERANCE,
     PARTIAL,
-    RECORDINGS,
-    SUPERVISIONS,
     VALUES,
     render_manifest,
     render_table,
@@ -22,7 +20,7 @@ from dnf.data.kaldi_files import (
 from dnf.data.rename import keeps_together, new_ids, renamed
 from dnf.data.validate import Counts, few, validate
 from dnf.experiment.files import replace_file
-from dnf.experiment.layout import SEGMENTS, SPK2UTT
+from dnf.experiment.layout import RECORDINGS_JSONL, SEGMENTS, SPK2UTT, SUPERVISIONS_JSONL
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +103,13 @@ def demands_of_tables(data: DataSet) -> Iterator[Demand]:
 
 def demands_of_manifests(data: DataSet) -> Iterator[Demand]:
     """The same for the Lhotse manifests."""
-    supervisions, recordings = data.manifests.get(SUPERVISIONS), data.manifests.get(RECORDINGS)
+    supervisions, recordings = data.manifests.get(SUPERVISIONS_JSONL), data.manifests.get(RECORDINGS_JSONL)
     if supervisions is not None:
-        yield supervisions.__contains__, f"{SUPERVISIONS} does not have"
+        yield supervisions.__contains__, f"{SUPERVISIONS_JSONL} does not have"
     if recordings is not None and supervisions is None:
-        yield lambda u: data.recording_of(u) in recordings, f"are of recordings {RECORDINGS} does not have"
+        yield lambda u: data.recording_of(u) in recordings, f"are of recordings {RECORDINGS_JSONL} does not have"
     elif recordings is not None:
         yield (
             lambda u: supervisions[u].get("recording_id") in recordings,
-            f"are of recordings {RECORDINGS} does not have",
+            f"are of recordings {RECORDINGS_JSONL} does not have",
         )

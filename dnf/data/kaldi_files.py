@@ -37,9 +37,7 @@ from dnf.experiment.layout import (
     WAV_SCP,
 )
 
-RECORDINGS = RECORDINGS_JSONL
-SUPERVISIONS = SUPERVISIONS_JSONL
-MANIFESTS = (RECORDINGS, SUPERVISIONS)
+MANIFESTS = (RECORDINGS_JSONL, SUPERVISIONS_JSONL)
 
 # Tables by what their key is. Other files called utt2*, spk2* or reco2* are carried along but not checked.
 BY_UTTERANCE = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dnf.data.data_dir import DataSet
-from dnf.data.kaldi_files import SUPERVISIONS, key_of
+from dnf.data.kaldi_files import key_of
+from dnf.experiment.layout import SUPERVISIONS_JSONL
 
 
 def keeps_together(utt2spk: dict[str, str]) -> bool:
@@ -36,8 +37,8 @@ def renamed(data: DataSet, ids: dict[str, str]) -> DataSet:
     for name, records in data.manifests.items():
         found = [dict(record) for record in records.values()]
         for record in found:
-            record["id"] = (ids if name == SUPERVISIONS else of_recording).get(record["id"], record["id"])
-            if name == SUPERVISIONS:
+            record["id"] = (ids if name == SUPERVISIONS_JSONL else of_recording).get(record["id"], record["id"])
+            if name == SUPERVISIONS_JSONL:
                 record["recording_id"] = of_recording.get(record["recording_id"], record["recording_id"])
         manifests[name] = {record["id"]: record for record in sorted(found, key=lambda record: record["id"])}
     return DataSet(tables, manifests)

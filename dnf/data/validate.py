@@ -18,8 +18,6 @@ from dnf.data.kaldi_files import (
     FIX,
     GLOBAL,
     PARTIAL,
-    RECORDINGS,
-    SUPERVISIONS,
     VALUES,
     Spellings,
     is_class_name,
@@ -31,7 +29,18 @@ from dnf.data.kaldi_files import (
     read_table,
     read_text,
 )
-from dnf.experiment.layout import FEATS_SCP, SEGMENTS, SPK2UTT, UTT2CLASS, UTT2DUR, UTT2NUM_FRAMES, UTT2SPK, WAV_SCP
+from dnf.experiment.layout import (
+    FEATS_SCP,
+    RECORDINGS_JSONL,
+    SEGMENTS,
+    SPK2UTT,
+    SUPERVISIONS_JSONL,
+    UTT2CLASS,
+    UTT2DUR,
+    UTT2NUM_FRAMES,
+    UTT2SPK,
+    WAV_SCP,
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,9 @@ def validate(
     check_other_tables(directory, tables)
     check_classes(directory, tables, classes)
     manifests = {
-        name: read_manifest(directory / name) for name in (RECORDINGS, SUPERVISIONS) if (directory / name).is_file()
+        name: read_manifest(directory / name)
+        for name in (RECORDINGS_JSONL, SUPERVISIONS_JSONL)
+        if (directory / name).is_file()
     }
     check_manifests(directory, tables, manifests, allow_pipes=allow_pipes)
     return count(tables, manifests)
@@ -264,24 +275,28 @@ def check_manifests(
     directory: Path, tables: dict[str, dict[str, str]], manifests: dict[str, dict], *, allow_pipes: bool
 ) -> None:
     """The Lhotse manifests have the recordings and utterances of the tables, with the same speakers and classes."""
-    recordings, supervisions = manifests.get(RECORDINGS), manifests.get(SUPERVISIONS)
+    recordings, supervisions = manifests.get(RECORDINGS_JSONL), manifests.get(SUPERVISIONS_JSONL)
     remedy = f"make the set again, or run {FIX} {directory}"
     if recordings is not None:
         if WAV_SCP in tables:
-            check_keys(directory / RECORDINGS, recordings, directory / WAV_SCP, tables[WAV_SCP], what="recordings")
+            check_keys(
+                directory / RECORDINGS_JSONL, recordings, directory / WAV_SCP, tables[WAV_SCP], what="recordings"
+            )
         for line, (name, record) in enumerate(recordings.items(), 1):
             if not allow_pipes and any(source.get("type") == "command" for source in record.get("sources", ())):
                 raise ValueError(
-                    f"{directory / RECORDINGS} line {line}: the source of {name!r} is a command, which would be run; "
+                    f"{directory / RECORDINGS_JSONL} line {line}: the source of {name!r} is a command, which would be run; "
                     "name audio files, or allow pipes if you trust the directory"
                 )
     if supervisions is None:
         return
-    check_keys(directory / SUPERVISIONS, supervisions, directory / UTT2SPK, tables[UTT2SPK])
+    check_keys(directory / SUPERVISIONS_JSONL, supervisions, directory / UTT2SPK, tables[UTT2SPK])
     for line, (name, record) in enumerate(supervisions.items(), 1):
-        where = f"{directory / SUPERVISIONS} line {line}: {name!r}"
+        where = f"{directory / SUPERVISIONS_JSONL} line {line}: {name!r}"
         if recordings is not None and record.get("recording_id") not in recordings:
-            raise ValueError(f"{where} is of recording {record.get('recording_id')!r}, not in {RECORDINGS}; {remedy}")
+            raise ValueError(
+                f"{where} is of recording {record.get('recording_id')!r}, not in {RECORDINGS_JSONL}; {remedy}"
+            )
         for field, value, table in (
             ("speaker", record.get("speaker"), UTT2SPK),
             ("class", (record.get("custom") or {}).get("class"), UTT2CLASS),
@@ -317,7 +332,7 @@ def few(names: list[str]) -> str:
 
 
 def count(tables: dict[str, dict[str, str]], manifests: dict[str, dict]) -> Counts:
-    recordings = tables.get(WAV_SCP, manifests.get(RECORDINGS))
+    recordings = tables.get(WAV_SCP, manifests.get(RECORDINGS_JSONL))
     durations, frames = tables.get(UTT2DUR), tables.get(UTT2NUM_FRAMES)
     return Counts(
         utterances=len(tables[UTT2SPK]),

@@ -89,7 +89,8 @@ def detection_rows(
 ) -> list[dict]:
     """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if more.
 
-    Of more than ``MOST_PAIRS`` pairs those most confused on dev have intervals, and ``MOST_ROWS`` have figures. AUC, EER and minDCF are of the mean log-likelihood ratio per frame, minCllr and Cllr of the calibrated one.
+    Of more than ``MOST_PAIRS`` pairs those most confused on dev have intervals, and ``MOST_ROWS`` have figures. AUC, EER
+    and minDCF are of the mean log-likelihood ratio per frame, minCllr and Cllr of the calibrated one.
 
     Args:
         trials: utterances of known classes.

@@ -200,6 +200,11 @@ def run_again(name: str) -> str:
 STEPS = {**STAGES, "spliced": Stage(2, "arks of spliced vectors", ("cmvn", "splice"), ("frames",), "spliced")}
 
 
+def done_marker(folder: Path, name: str) -> Path:
+    """The marker of a stage that is done, in the folder it writes to."""
+    return folder / f".done.{name}"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one experiment, by the place a stage writes to."""
@@ -259,7 +264,7 @@ class Layout:
         return getattr(self, STEPS[name].place)
 
     def marker(self, name: str) -> Path:
-        return self.folder(name) / f".done.{name}"
+        return done_marker(self.folder(name), name)
 
     def started(self, name: str) -> Path:
         return self.folder(name) / f".started.{name}"
@@ -274,5 +279,5 @@ def systems(exp: Path) -> dict[str, Path]:
     Args:
         exp: folder of the experiment, which is that of the flow; a baseline's is ``baselines/<name>`` below it.
     """
-    baselines = sorted(path for path in (exp / "baselines").glob("*") if any(path.glob("latents/*/meta.json")))
+    baselines = sorted(path for path in (exp / BASELINES).glob("*") if any(path.glob(f"{LATENTS}/*/{META_JSON}")))
     return {FLOW: exp, **{path.name: path for path in baselines}}

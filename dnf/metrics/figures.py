@@ -213,11 +213,8 @@ def markdown() -> str:
     """The table of docs/results.md."""
     lines = ["| metric | title | unit | better | meaning |", "|---|---|---|---|---|"]
     for name, metric in METRICS.items():
-        lines.append(
-            f"| `{name}` | {metric.title} | {metric.unit} | {metric.better} | {metric.meaning} |".replace(
-                "|det|", r"\|det\|"
-            )
-        )
+        meaning = metric.meaning.replace("|", r"\|")
+        lines.append(f"| `{name}` | {metric.title} | {metric.unit} | {metric.better} | {meaning} |")
     return "\n".join(lines)
 
 

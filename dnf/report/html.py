@@ -17,7 +17,17 @@ from markupsafe import Markup
 
 from dnf.experiment import entry
 from dnf.experiment.files import replace_file
-from dnf.experiment.layout import CONFIG_YAML, ENV_JSON, FLOW, PLOTS, REPORT_HTML, RESULTS_TSV, run_again, run_stage
+from dnf.experiment.layout import (
+    CONFIG_YAML,
+    ENV_JSON,
+    FLOW,
+    PLOTS,
+    REPORT_HTML,
+    RESULTS_TSV,
+    done_marker,
+    run_again,
+    run_stage,
+)
 from dnf.experiment.stage import read_marker
 from dnf.experiment.tables import read_tsv
 from dnf.plots.kinds import KINDS, kind_of
@@ -129,7 +139,7 @@ def read_settings(exp: Path) -> tuple[str, dict, dict]:
         facts = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
     except (yaml.YAMLError, json.JSONDecodeError) as error:
         raise ValueError(f"{exp}: {CONFIG_YAML} or {ENV_JSON} is damaged ({error}); {run_again('train')}") from None
-    trained = read_marker(exp / ".done.train")
+    trained = read_marker(done_marker(exp, "train"))
     seed = {"seed": config["seed"]} if "seed" in config else {}
     return text, config, seed | ({"data": trained["source"]} if trained else {}) | facts
 

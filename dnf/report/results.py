@@ -30,6 +30,7 @@ from dnf.experiment.layout import (
     SCORES,
     STAGES,
     TRAINING_JSON,
+    done_marker,
     run_stage,
 )
 from dnf.experiment.sets import name_of
@@ -220,7 +221,7 @@ BLOCKS: list[tuple[str, Callable[[Figures], list[str]]]] = [
 def header(exp: Path, config: Config) -> list[str]:
     """What was run, on what, and how long it took; the only part of results.txt that differs between two equal runs."""
     environment = json.loads((exp / ENV_JSON).read_text(encoding="utf-8"))
-    markers = {name: read_marker(exp / f".done.{name}") for name, stage in STAGES.items() if stage.place == "exp"}
+    markers = {name: read_marker(done_marker(exp, name)) for name, stage in STAGES.items() if stage.place == "exp"}
     seconds = " ".join(f"{name} {marker['seconds']}" for name, marker in markers.items() if marker)
     train = markers["train"] or {"source": "unknown", "key": "unknown"}
     facts = [environment["device_name"], f"{environment['threads']} threads", environment.get("precision", "float32")]
