@@ -1,18 +1,32 @@
-"""Matrices and vectors of Kaldi archives, read without running or unpickling anything that stands in a table."""
+"""Matrices and vectors of Kaldi archives, read without running or unpickling anything that stands in a table or archive.
+
+Given a name, kaldiio runs what looks like a command, and it unpickles entries that say so. Here it is given an open file, and
+only where an array begins.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-import kaldiio
 import numpy as np
+from kaldiio.matio import read_kaldi, read_token
 
 from dnf.experiment import entry
 from dnf.experiment.layout import run_again
 
-BINARY, TEXT = b"\0B", b" ["  # how an array begins; kaldiio also unpickles what begins with PKL
+BINARY, TEXT = b"\0B", b" ["  # how an array begins
+
+
+def read_entry(file: BinaryIO) -> np.ndarray:
+    """The array that begins where ``file`` stands; ``ValueError`` where none does."""
+    start = file.tell()
+    if not file.read(2).startswith((BINARY, TEXT)):
+        raise ValueError("no array begins there")
+    file.seek(start)
+    return read_kaldi(file)
 
 
 def read_array(value: str, scp: Path, utt: str) -> np.ndarray:
@@ -24,15 +38,13 @@ def read_array(value: str, scp: Path, utt: str) -> np.ndarray:
     where, value = f"{scp}: {utt}", value.strip()
     if "|" in (value[:1], value[-1:]):
         raise ValueError(f"{where} is a pipe, which would run a command: {value!r}; {run_again('features')}")
-    place = re.fullmatch(r"(.*[^ ]):([0-9]+)(\[[0-9:,]*\])?", value)
+    place = re.fullmatch(r"(.*[^ ]):([0-9]+)", value)
     if not place:
         raise ValueError(f"{where} is {value!r}, not 'archive:offset'; {run_again('features')}")
     try:
         with open(place[1], "rb") as file:
             file.seek(int(place[2]))
-            if not file.read(2).startswith((BINARY, TEXT)):
-                raise ValueError("no array begins there")
-        return kaldiio.load_mat(value)
+            return read_entry(file)
     except Exception as error:  # what a damaged archive raises depends on where it was cut
         reason = error.strerror if isinstance(error, OSError) else entry.describe(error)
         raise ValueError(f"{where}: {value} cannot be read ({reason}); {run_again('features')}") from None
@@ -41,6 +53,8 @@ def read_array(value: str, scp: Path, utt: str) -> np.ndarray:
 def read_all(ark: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Key and array of each entry of an archive; ``ValueError`` where it is damaged."""
     try:
-        yield from kaldiio.load_ark(str(ark))
+        with ark.open("rb") as file:
+            while key := read_token(file):
+                yield key, read_entry(file)
     except Exception as error:
         raise ValueError(f"{ark}: cannot be read ({entry.describe(error)}); {run_again('features')}") from None

@@ -12,6 +12,7 @@ import torch
 from dnf.data.kaldi_files import write_table
 from dnf.experiment.settings import Cmvn, Splice
 from dnf.features import frames
+from dnf.features.arks import read_all
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.frame_store import FrameStore
 from dnf.features.frames import write_spliced
@@ -338,6 +339,24 @@ def test_an_archive_that_is_none_is_named(two, monkeypatch, tmp_path, content, r
     with pytest.raises(ValueError, match=rf"feats.scp: a-2: {ark}:4 .*{reason}.*run stage features again") as caught:
         two.build()
     assert "\n" not in str(caught.value) and not (tmp_path / "ran").exists()
+
+
+def test_an_archive_that_is_named_like_a_command_is_only_read(two, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("touch ran|").write_bytes(b"a-2 \0BFM junk")
+    two.change("feats.scp", "touch ran|:4")
+    with pytest.raises(ValueError, match=r"feats.scp: a-2: touch ran\|:4 cannot be read"):
+        two.build()
+    assert not Path("ran").exists()
+
+
+def test_an_entry_of_a_whole_archive_is_not_unpickled(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    ark = tmp_path / "stats.1.ark"
+    ark.write_bytes(b"a-2 PKL" + pickle.dumps(Trap()))
+    with pytest.raises(ValueError, match=r"stats.1.ark: cannot be read \(no array begins there\)"):
+        list(read_all(ark))
+    assert not Path("ran").exists()
 
 
 def test_values_that_are_no_place_in_an_archive_are_named(two):
