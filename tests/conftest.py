@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -257,6 +257,19 @@ def noise() -> dict[str, list]:
         return [(1000 * rng.standard_normal(800 * n)).astype(np.int16) for n in (5, 6, 7)]
 
     return {name: [(f"{name}{k}", "mf"[k % 2], utterances()) for k in range(8)] for name in ("en", "ce", "je")}
+
+
+@pytest.fixture
+def by_header() -> Iterator[None]:
+    """Lhotse reads recordings by their headers, as in stages, while a test runs."""
+    import lhotse
+
+    from dnf.data import sphere
+
+    before = lhotse.get_current_audio_backend()
+    sphere.install()
+    yield
+    lhotse.set_current_audio_backend(before)
 
 
 class Killed(BaseException):

@@ -3,13 +3,11 @@
 import os
 import struct
 
-import lhotse
 import numpy as np
 import pytest
 import soundfile
 from lhotse import Recording, SupervisionSegment
 
-from dnf.data import sphere
 from dnf.data.audio import Rejected, load_samples
 from dnf.data.audio_blocks import Source, read_blocks
 from dnf.data.manifests import Utterance, manifests
@@ -19,14 +17,7 @@ SAMPLES = (np.random.default_rng(7).standard_normal(8000) * 3000).astype("<i2")
 SOUND = SAMPLES.tobytes()
 SIZE = len(SOUND)
 SETTINGS = resolve([]).features
-
-
-@pytest.fixture(autouse=True)
-def by_header():
-    before = lhotse.get_current_audio_backend()
-    sphere.install()
-    yield
-    lhotse.set_current_audio_backend(before)
+pytestmark = pytest.mark.usefixtures("by_header")
 
 
 def wav(said: int, sound: bytes = SOUND, after: bytes = b"", before: bytes = b"", riff: int | None = None) -> bytes:

@@ -16,14 +16,7 @@ from dnf.experiment.config import resolve
 
 SAMPLES = (np.random.default_rng(7).standard_normal(8000) * 3000).astype(np.int16)
 SETTINGS = resolve([]).features
-
-
-@pytest.fixture(autouse=True)
-def by_header():
-    before = lhotse.get_current_audio_backend()
-    sphere.install()
-    yield
-    lhotse.set_current_audio_backend(before)
+pytestmark = pytest.mark.usefixtures("by_header")
 
 
 @pytest.fixture
