@@ -11,6 +11,7 @@ from recipe_runs import ROOT, environment
 from benchmarks import ours, parts, peers, profiling, rows, table
 from benchmarks.masked import MaskedRealNVP
 from benchmarks.timing import Watch, multiply_adds, passes, spread
+from dnf.experiment.config import resolve
 from dnf.experiment.settings import Flow
 from dnf.models.flows.realnvp import RealNVP
 
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def flow_settings(mask: str = "halves", nets: str = "two", blocks: int = 4) -> Flow:
-    return Flow("realnvp", blocks, 7, 2, "relu", mask, nets, 1.5)
+    return resolve([f"flow.mask={mask}", f"flow.nets={nets}", f"flow.blocks={blocks}", "flow.hidden=7"]).flow
 
 
 def randomize(module: torch.nn.Module, seed: int) -> None:

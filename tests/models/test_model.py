@@ -6,12 +6,15 @@ import pytest
 import torch
 from scipy import stats
 
+from dnf.experiment.config import resolve
 from dnf.experiment.settings import Flow, Prior
 from dnf.models import checkpoint
 from dnf.models.dnf import DNF
 from dnf.models.prior import ClassPrior
 
-FLOW = Flow("realnvp", 3, 7, 2, "tanh", "evenodd", "one", 0.8)
+FLOW = resolve(
+    ["flow.blocks=3", "flow.hidden=7", "flow.activation=tanh", "flow.mask=evenodd", "flow.log_scale_bound=0.8"]
+).flow
 
 
 def make(dim: int, classes: int, prior: Prior, flow: Flow = FLOW, seed: int = 1, identity: bool = False) -> DNF:

@@ -7,16 +7,18 @@ import torch
 from flow_checks import randomized, vectors
 from torch.func import jacrev, vmap
 
+from dnf.experiment.config import resolve
 from dnf.experiment.settings import Flow
-from dnf.models.flows.realnvp import RealNVP
-from dnf.models.flows.transforms import Coupling
+from dnf.models.flows.realnvp import AffineCoupling, RealNVP
 
 MASKS, NETS, ACTIVATIONS, DIMS = ("halves", "evenodd"), ("one", "two"), ("relu", "tanh", "silu"), (2, 5, 6)
 every_net = pytest.mark.parametrize(("nets", "activation"), list(itertools.product(NETS, ACTIVATIONS)))
 
 
 def settings(mask="halves", nets="one", activation="tanh", blocks=3, hidden=7, layers=2, bound=1.5) -> Flow:
-    return Flow("realnvp", blocks, hidden, layers, activation, mask, nets, bound)
+    words = [f"mask={mask}", f"nets={nets}", f"activation={activation}", f"log_scale_bound={bound}"]
+    words += [f"blocks={blocks}", f"hidden={hidden}", f"layers={layers}"]
+    return resolve([f"flow.{word}" for word in words]).flow
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -30,7 +32,7 @@ def test_a_new_flow_is_the_identity_and_can_leave_it(mask, nets, activation, dim
     assert all(block_has_gradient(block) for block in flow.blocks)
 
 
-def block_has_gradient(block: Coupling) -> bool:
+def block_has_gradient(block: AffineCoupling) -> bool:
     return any(parameter.grad.abs().max() > 0 for parameter in block.parameters())
 
 
@@ -52,7 +54,7 @@ def test_each_block_changes_one_half_and_latents_keep_the_order_of_the_data(mask
 
 @every_net
 def test_log_scale_never_exceeds_its_bound_and_comes_close_to_it(nets, activation):
-    coupling = randomized(Coupling(3, 4, settings(nets=nets, activation=activation, bound=0.75)), scale=30.0)
+    coupling = randomized(AffineCoupling(3, 4, settings(nets=nets, activation=activation, bound=0.75)), scale=30.0)
     kept, changed = vectors(500, 3, scale=1e3), vectors(500, 4)
     log_scale, _ = coupling.scale_and_shift(kept)
     assert log_scale.abs().max() <= 0.75
@@ -63,7 +65,9 @@ def test_log_scale_never_exceeds_its_bound_and_comes_close_to_it(nets, activatio
 
 @every_net
 def test_one_hidden_layer_is_not_affine(nets, activation):
-    coupling = randomized(Coupling(3, 4, settings(nets=nets, activation=activation, layers=1, bound=1e4)), scale=1.0)
+    coupling = randomized(
+        AffineCoupling(3, 4, settings(nets=nets, activation=activation, layers=1, bound=1e4)), scale=1.0
+    )
     a, b = vectors(50, 3, seed=3), vectors(50, 3, seed=4)
     for at, left, right in zip(*(coupling.scale_and_shift(kept) for kept in ((a + b) / 2, a, b))):
         assert (at - (left + right) / 2).abs().max() > 0.1
@@ -87,7 +91,7 @@ def test_every_block_steers_by_the_dims_the_one_before_changed():
 
 
 def test_scales_and_shifts_stay_wide_under_bfloat16():
-    coupling = Coupling(3, 4, settings())
+    coupling = AffineCoupling(3, 4, settings())
     kept, changed = torch.randn(9, 3), torch.randn(9, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, logdet = coupling(kept, changed)

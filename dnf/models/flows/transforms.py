@@ -1,7 +1,8 @@
-"""Invertible transforms that flows are made of, and their networks."""
+"""What flows are made of: networks, and the affine transform that they steer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -24,38 +25,42 @@ def make_net(inputs: int, outputs: int, settings: Flow) -> nn.Sequential:
     return nn.Sequential(*parts, last)
 
 
-class Coupling(nn.Module):
-    """Affine coupling: y = x exp(s) + t with s and t functions of the dims that stay (arXiv:1605.08803, eq. 7).
+def widened(x: Tensor) -> Tensor:
+    """``x`` in float32 if matrix products left it in fewer bits."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+class Affine(nn.Module):
+    """y = x exp(s) + t with s and t functions of the dims that steer (arXiv:1605.08803, eq. 7).
 
     The log-scale is bounded, |s| < ``log_scale_bound``, by s = bound tanh(raw), so no step of training can make the
     flow explode. It starts as the identity.
 
     Args:
-        kept: dims that stay and steer.
-        changed: dims that are scaled and shifted.
+        make: gives a network with the dims that steer as inputs, and so many outputs for each dim that changes.
     """
 
-    def __init__(self, kept: int, changed: int, settings: Flow):
+    def __init__(self, make: Callable[[int], nn.Module], settings: Flow):
         super().__init__()
         self.bound = settings.log_scale_bound
         if settings.nets == "one":
-            self.net = make_net(kept, 2 * changed, settings)
+            self.net = make(2)
         else:
-            self.scale_net, self.shift_net = (make_net(kept, changed, settings) for _ in range(2))
+            self.scale_net, self.shift_net = make(1), make(1)
 
-    def scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_and_shift(self, steering: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale and shift, ``(N, changed)`` each, float32 or wider whatever the matrix products ran in."""
         raw, shift = (
-            self.net(kept).chunk(2, dim=1) if hasattr(self, "net") else (self.scale_net(kept), self.shift_net(kept))
+            self.net(steering).chunk(2, dim=1)
+            if hasattr(self, "net")
+            else (self.scale_net(steering), self.shift_net(steering))
         )
-        if raw.dtype in (torch.bfloat16, torch.float16):
-            raw, shift = raw.float(), shift.float()
-        return self.bound * torch.tanh(raw), shift
+        return self.bound * torch.tanh(widened(raw)), widened(shift)
 
-    def forward(self, kept: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self.scale_and_shift(kept)
+    def forward(self, steering: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.scale_and_shift(steering)
         return torch.addcmul(shift, changed, log_scale.exp()), log_scale.sum(1)
 
-    def inverse(self, kept: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale, shift = self.scale_and_shift(kept)
+    def inverse(self, steering: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.scale_and_shift(steering)
         return (changed - shift) * torch.exp(-log_scale), -log_scale.sum(1)

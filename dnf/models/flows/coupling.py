@@ -1,0 +1,63 @@
+"""Flows of coupling layers, whatever a layer does to the half of the dims that it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dnf.experiment.settings import Flow
+
+
+class CouplingFlow(nn.Module):
+    """Coupling layers that change the second and the first half of the dims in turn.
+
+    ``mask: evenodd`` makes the halves of the even and the odd dims; latents keep the order of the data either way.
+    One dim cannot be halved, so ``dim`` is at least 2.
+
+    A family is a subclass with its ``coupling``: a module made of the number of dims that stay and steer, the number of
+    those that change, and the settings. Its ``forward`` and ``inverse`` take both, ``(N, kept)`` and ``(N, changed)``,
+    and return the changed dims and the log|det| of their Jacobian, ``(N,)`` in nats.
+    """
+
+    coupling: Callable[[int, int, Flow], nn.Module]
+
+    def __init__(self, dim: int, settings: Flow):
+        super().__init__()
+        if dim < 2:
+            raise ValueError(f"flow.kind {settings.kind} needs at least 2 dims, not {dim}")
+        order = torch.arange(dim)
+        if settings.mask == "evenodd":
+            order = torch.cat([order[0::2], order[1::2]])
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("back", order.argsort(), persistent=False)
+        self.reorders = settings.mask == "evenodd"
+        self.sizes = (dim - dim // 2, dim // 2)
+        self.blocks = nn.ModuleList(
+            self.coupling(self.sizes[i % 2], self.sizes[(i + 1) % 2], settings) for i in range(settings.blocks)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Data ``(N, D)`` to latents ``(N, D)`` and log|det dz/dx| ``(N,)``."""
+        halves = list((x[:, self.order] if self.reorders else x).split(self.sizes, dim=1))
+        logdet = x.new_zeros(len(x))
+        for i, block in enumerate(self.blocks):
+            kept, changed = i % 2, (i + 1) % 2
+            halves[changed], change = block(halves[kept], halves[changed])
+            logdet = logdet + change
+        return self._join(halves), logdet
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents ``(N, D)`` to data ``(N, D)`` and log|det dx/dz| ``(N,)``."""
+        halves = list((z[:, self.order] if self.reorders else z).split(self.sizes, dim=1))
+        logdet = z.new_zeros(len(z))
+        for i, block in reversed(list(enumerate(self.blocks))):
+            kept, changed = i % 2, (i + 1) % 2
+            halves[changed], change = block.inverse(halves[kept], halves[changed])
+            logdet = logdet + change
+        return self._join(halves), logdet
+
+    def _join(self, halves: list[Tensor]) -> Tensor:
+        joined = torch.cat(halves, dim=1)
+        return joined[:, self.back] if self.reorders else joined
