@@ -175,7 +175,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Flow:
-    kind: Literal["realnvp"]
+    kind: Literal["realnvp", "maf", "spline"]
     blocks: int
     hidden: int
     layers: int
@@ -183,9 +183,13 @@ class Flow:
     mask: Literal["halves", "evenodd"]
     nets: Literal["one", "two"]
     log_scale_bound: float
+    bins: int
+    tail_bound: float
 
     def __post_init__(self):
-        positive(self, "blocks", "hidden", "layers", "log_scale_bound")
+        positive(self, "blocks", "hidden", "layers", "log_scale_bound", "tail_bound")
+        if not 2 <= self.bins <= 100:
+            raise ValueError(f"flow.bins must be from 2 to 100, not {self.bins}")
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from dnf.models.dnf import DNF
 from dnf.models.flows import FLOWS, make_flow
 
 SIZE = ("flow.blocks=3", "flow.hidden=7", "flow.layers=2", "flow.log_scale_bound=1.5")
-CHOICES = {
-    "realnvp": {"mask": ("halves", "evenodd"), "nets": ("one", "two")}
-}  # a family's settings that change what it does
+CHOICES = {  # a family's settings that change what it does
+    "realnvp": {"mask": ("halves", "evenodd"), "nets": ("one", "two")},
+    "maf": {"nets": ("one", "two")},
+    "spline": {"mask": ("halves", "evenodd"), "bins": (2, 6)},
+}
 
 
 def variants(kind: str) -> list[tuple[str, ...]]:
@@ -70,11 +72,15 @@ def test_reported_logdets_are_those_of_the_jacobians(make, words, dim):
 @every_dim
 def test_gradient_reaches_every_parameter(make, words, dim):
     flow = make(words, dim)
-    z, logdet = flow(vectors(200, dim))
+    z, logdet = flow(vectors(2000, dim))
     (z.square().sum() - logdet.sum()).backward()
+    masks = {name.replace("mask", "weight"): mask.bool() for name, mask in flow.named_buffers() if ".mask" in name}
     for name, parameter in flow.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
         reached = parameter.grad != 0
+        if name in masks:  # a masked weight is none
+            assert not reached[~masks[name]].any(), name
+            reached = reached[masks[name]]
         assert reached.any() if "flow.activation=relu" in words else reached.all(), name  # a rectifier may be off
 
 
@@ -87,6 +93,35 @@ def test_evaluation_equals_training(make, words, dim):
     evaluation = flow.eval()(x)
     for got in (again, evaluation):
         assert torch.equal(training[0], got[0]) and torch.equal(training[1], got[1])
+
+
+@every_variant
+@every_dim
+def test_a_new_flow_is_the_identity_and_can_leave_it(small_config, words, dim):
+    flow, x = make_flow(dim, small_config(*SIZE, *words).flow).double(), vectors(20, dim, scale=3.0)
+    z, logdet = flow(x)
+    torch.testing.assert_close(z, x, rtol=0, atol=1e-14)
+    torch.testing.assert_close(logdet, torch.zeros(20, dtype=torch.float64), rtol=0, atol=1e-14)
+    (z.square().sum() - logdet.sum()).backward()
+    assert all(any(p.grad.abs().max() > 0 for p in block.parameters()) for block in flow.blocks)
+
+
+@every_variant
+def test_latents_stay_wide_under_bfloat16(small_config, words):
+    """Only the products of the networks are rounded: a new flow is the identity as before."""
+    flow, x = make_flow(6, small_config(*SIZE, *words).flow), vectors(20, 6).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        z, logdet = flow(x)
+        back, _ = flow.inverse(z)
+    assert z.dtype == logdet.dtype == back.dtype == torch.float32
+    torch.testing.assert_close(z, x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", FLOWS)
+def test_one_dim_is_refused(small_config, kind):
+    with pytest.raises(ValueError, match=f"{kind} needs at least 2 dims, not 1"):
+        make_flow(1, small_config(f"flow.kind={kind}").flow)
 
 
 @every_variant

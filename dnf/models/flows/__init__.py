@@ -14,9 +14,11 @@ from collections.abc import Callable
 from torch import nn
 
 from dnf.experiment.settings import Flow
+from dnf.models.flows.maf import MAF
 from dnf.models.flows.realnvp import RealNVP
+from dnf.models.flows.spline import SplineFlow
 
-FLOWS: dict[str, Callable[[int, Flow], nn.Module]] = {"realnvp": RealNVP}
+FLOWS: dict[str, Callable[[int, Flow], nn.Module]] = {"realnvp": RealNVP, "maf": MAF, "spline": SplineFlow}
 
 
 def make_flow(dim: int, settings: Flow) -> nn.Module:
