@@ -124,6 +124,12 @@ def test_one_dim_is_refused(small_config, kind):
         make_flow(1, small_config(f"flow.kind={kind}").flow)
 
 
+@pytest.mark.parametrize(("kind", "word"), [("maf", "flow.mask=evenodd"), ("spline", "flow.nets=two")])
+def test_settings_that_a_family_cannot_serve_are_refused(small_config, kind, word):
+    with pytest.raises(ValueError, match=f"flow.kind {kind} .*{word.split('=')[0]}"):
+        make_flow(6, small_config(f"flow.kind={kind}", word).flow)
+
+
 @every_variant
 def test_a_vector_is_mapped_by_itself(make, words):
     """Gradients are exact over micro-batches because of it."""

@@ -69,7 +69,7 @@ class MADE(Affine):
 class MAF(nn.Module):
     """MADE blocks, the order of the dims reversed from one to the next; latents keep the order of the data.
 
-    Density takes one pass, the inverse one for each dim and block. ``flow.mask`` says nothing here.
+    Density takes one pass, the inverse one for each dim and block.
 
     >>> from dnf.experiment.config import resolve
     >>> flow = MAF(6, resolve(["flow.blocks=3", "flow.hidden=8"]).flow)
@@ -82,6 +82,8 @@ class MAF(nn.Module):
         super().__init__()
         if dim < 2:
             raise ValueError(f"flow.kind {settings.kind} needs at least 2 dims, not {dim}")
+        if settings.mask != "halves":
+            raise ValueError(f"flow.kind {settings.kind} has no halves of dims; leave flow.mask as it is")
         places = torch.arange(dim)
         self.blocks = nn.ModuleList(
             MADE(places if i % 2 == 0 else places.flip(0), settings) for i in range(settings.blocks)

@@ -54,6 +54,8 @@ class SplineCoupling(nn.Module):
 
     def __init__(self, kept: int, changed: int, settings: Flow):
         super().__init__()
+        if settings.nets != "one":
+            raise ValueError(f"flow.kind {settings.kind} has one network a coupling; set flow.nets to one")
         self.bins, self.tail, self.bound = settings.bins, settings.tail_bound, settings.log_scale_bound
         self.net = make_net(kept, (3 * self.bins - 1) * changed, settings)
 
