@@ -1,0 +1,153 @@
+"""Counts, means and covariances of the classes, from one pass over vectors: memory K x D x D, whatever their number."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dnf.experiment.layout import run_again
+from dnf.features.rows import batch_for
+from dnf.features.windows import Windows
+from dnf.models.standardize import Standardize
+from dnf.training.ranks import ALONE, Ranks
+
+log = logging.getLogger(__name__)
+
+FEWEST = 3  # vectors of a class that say something of its covariance
+FEW = 10  # vectors for each dim: a covariance of fewer is shrunk
+LEAST_VARIANCE = 1e-6  # of a direction, as a share of the variance of its features: below it there is no inverse
+NAMED = 8  # constant dims that a message names
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """Statistics of standardized vectors, in float64 on the processor.
+
+    Attributes:
+        classes: names of the classes, in id order.
+        counts: vectors of each class ``(K,)``.
+        means: ``(K, D)``.
+        covariances: those of maximum likelihood ``(K, D, D)``.
+        fourth: mean of ||x - mean||^4 ``(K,)``.
+    """
+
+    classes: Sequence[str]
+    counts: Tensor
+    means: Tensor
+    covariances: Tensor
+    fourth: Tensor
+
+    def mean(self) -> Tensor:
+        """Mean of all vectors ``(D,)``."""
+        return self.counts @ self.means / self.counts.sum()
+
+    def shrinkage(self, label: int) -> float:
+        """Share that a multiple of the identity takes in the covariance of a class, after Ledoit and Wolf.
+
+        Source: "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate Anal. 88
+        (2004). Of the vectors it needs only the mean of ||x - mean||^4, so one pass gives what scikit-learn finds.
+        """
+        covariance = self.covariances[label]
+        norm = covariance.square().sum()
+        distance = norm - covariance.trace().square() / len(covariance)
+        error = (self.fourth[label] - norm) / self.counts[label]
+        return (error / distance).clamp(0, 1).item() if distance > 0 else 0.0
+
+    def invertible(self) -> Tensor:
+        """The covariances ``(K, D, D)``, changed where they have no good inverse; the log says where.
+
+        A dim that never changes is made independent of the others, with variance 1. A class of few vectors is shrunk;
+        one of two or a single one has the mean covariance of all classes. Directions that then still have no variance
+        to speak of get ``LEAST_VARIANCE``.
+        """
+        covariances = self.covariances.clone()
+        constant = self._constant_dims()
+        for label, (name, count) in enumerate(zip(self.classes, self.counts.long().tolist())):
+            covariance, dim = covariances[label], self.means.shape[1]
+            if count < FEWEST:
+                log.warning("class %s has %d vectors: its covariance is the mean of all classes", name, count)
+                covariance.copy_(self._mean_covariance())
+            elif count < FEW * dim:
+                weight, variance = self.shrinkage(label), covariance.trace() / dim
+                log.warning("class %s: %d vectors of %d dims: covariance shrunk by %.4f", name, count, dim, weight)
+                covariance.mul_(1 - weight).diagonal().add_(weight * variance)
+            covariance[constant], covariance[:, constant] = 0.0, 0.0
+            covariance.diagonal()[constant] = 1.0
+            self._lift(covariance, name)
+        return covariances
+
+    def _mean_covariance(self) -> Tensor:
+        """Mean within-class covariance ``(D, D)``."""
+        return torch.tensordot(self.counts / self.counts.sum(), self.covariances, 1)
+
+    def _constant_dims(self) -> Tensor:
+        """Numbers of the dims that are the same in all vectors."""
+        spread = (self.means - self.mean()).square() + self.covariances.diagonal(dim1=1, dim2=2)
+        constant = torch.nonzero(self.counts @ spread / self.counts.sum() < LEAST_VARIANCE)[:, 0]
+        if len(constant):
+            names = " ".join(map(str, constant[:NAMED].tolist())) + " ..." * (len(constant) > NAMED)
+            log.warning("%d dims never change in training and are left to themselves: %s", len(constant), names)
+        return constant
+
+    def _lift(self, covariance: Tensor, name: str) -> None:
+        """Raise variances of directions to ``LEAST_VARIANCE``, in place."""
+        least = LEAST_VARIANCE * torch.eye(len(covariance), dtype=torch.float64)
+        if torch.linalg.cholesky_ex(covariance - least).info:
+            values, directions = torch.linalg.eigh(covariance)
+            flat = int((values < LEAST_VARIANCE).sum())
+            log.warning("class %s does not change in %d directions: variance %g", name, flat, LEAST_VARIANCE)
+            covariance.copy_(directions * values.clamp(min=LEAST_VARIANCE) @ directions.T)
+
+
+@torch.no_grad()
+def class_statistics(
+    windows: Windows, classes: Sequence[str], standardize: Standardize, ranks: Ranks = ALONE
+) -> ClassStatistics:
+    """Statistics of all vectors of ``windows``, standardized; every vector is gathered once.
+
+    Args:
+        windows: vectors of these classes only, each of which has some.
+        classes: their names, in id order; a single one takes all vectors.
+        standardize: the layer that the vectors go through first; it keeps the sums small.
+        ranks: processes that call this together, each for its part of the vectors; all get the same.
+
+    Raises:
+        ValueError: a vector with a value that is not finite.
+    """
+    k, dim, device = len(classes), windows.dim, windows.device
+    counts, norms, squares = (torch.zeros(k, dtype=torch.float64, device=device) for _ in range(3))
+    sums, weighted = (torch.zeros(k, dim, dtype=torch.float64, device=device) for _ in range(2))
+    products = torch.zeros(k, dim, dim, dtype=torch.float64, device=device)
+    first, end = ranks.bounds(len(windows))
+    for start in range(first, end, batch_for(device)):
+        rows = torch.arange(start, min(start + batch_for(device), end))
+        x, labels = standardize(windows.gather(rows).double())[0], windows.labels(rows)
+        for label in labels.unique().tolist() if k > 1 else [0]:
+            of_class = x[labels == label] if k > 1 else x
+            norm = of_class.square().sum(1)
+            counts[label] += len(of_class)
+            norms[label] += norm.sum()
+            squares[label] += norm.square().sum()
+            sums[label] += of_class.sum(0)
+            weighted[label] += norm @ of_class
+            products[label].addmm_(of_class.T, of_class)
+    gathered = (ranks.sum_tensor(t).cpu() for t in (counts, norms, squares, sums, weighted, products))
+    counts, norms, squares, sums, weighted, products = gathered
+    if not norms.isfinite().all():
+        name = classes[int((~norms.isfinite()).nonzero()[0])]
+        names = " ".join(store.name for store in windows.stores)
+        raise ValueError(
+            f"{windows.stores[0].directory.parent}: frames of class {name} in {names} are not finite; "
+            f"{run_again('features')} with --force"
+        )
+    means, n = sums / counts[:, None], counts
+    square = means.square().sum(1)
+    fourth = squares - 4 * (means * weighted).sum(1) + 2 * square * norms - 3 * n * square.square()
+    for label, mean in enumerate(means):
+        fourth[label] += 4 * mean @ products[label] @ mean
+        products[label].div_(n[label]).addr_(mean, mean, alpha=-1)
+    return ClassStatistics(classes, counts, means, products, fourth / n)
