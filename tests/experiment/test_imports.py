@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "dnf.experiment.lock": "",
     "dnf.experiment.plan": "",
     "dnf.experiment.requirements": "",
+    "dnf.experiment.settings_table": "",
     "dnf.experiment.stage": "",
     "dnf.experiment.status": "",
     "dnf.features.extract": "numpy torch lhotse",
