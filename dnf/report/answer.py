@@ -1,0 +1,172 @@
+"""What an experiment found, in short: what was trained on what, small tables of the test sets, and a few sentences.
+
+The first lines of results.txt and of report.html show it. All of it is of test sets; train and dev have no part in it but
+that the best other system is chosen on dev.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnf.experiment.config import Config
+from dnf.experiment.layout import FLOW
+from dnf.experiment.sets import name_of
+from dnf.metrics.figures import CONTROL, PARTS
+from dnf.report.found import ACCURACY, CALIBRATED, Found
+from dnf.report.sentences import sentences
+
+WORST = 3  # classes of a set that are shown where it has more than MOST
+MOST = 4
+
+ACCURACIES = ("frame_accuracy", ACCURACY, CALIBRATED)
+DETECTION = ("auc", "eer", "cllr")
+DENSITIES = ("loglik", "logp", "logdet")
+SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: figures of a set.
+
+    Attributes:
+        set: its name.
+        label: class, classes joined by +, or ``all``.
+        control_of: the set that it is the control of; empty for none.
+        cells: rows of results.tsv by metric, without its ending, and system.
+        part: of the latents, with its number of dims, such as ``c120``; empty for what is not of a part.
+    """
+
+    set: str
+    label: str
+    control_of: str
+    cells: dict[tuple[str, str], dict]
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an experiment found, in short.
+
+    The lines of each table stand in order of weight: a reader who has no room for all leaves out the last.
+
+    Attributes:
+        name: of the experiment.
+        trained: what was trained on what, and what it was tested on; two lines.
+        systems: the flow and the best other system on dev, if there is one.
+        accuracy: of each test set and class; metrics ``ACCURACIES``.
+        detection: of each pair of classes, and of all classes if more; metrics ``DETECTION``. A control's line has its
+            utterances of the classes that it has, and those of its set for the others.
+        density: of each test set and class, nats per frame; metrics ``DENSITIES`` of the flow.
+        gaussianity: of each test set and part of the latents; metrics ``SHAPES`` of the flow.
+        agreement: row of the difference between training and evaluation; None where nobody measured it.
+        sentences: what the figures allow to say, at most five.
+    """
+
+    name: str
+    trained: list[str]
+    systems: list[str]
+    accuracy: list[Line]
+    detection: list[Line]
+    density: list[Line]
+    gaussianity: list[Line]
+    agreement: dict | None
+    sentences: list[str]
+
+
+def answer(exp: Path, rows: Sequence[dict], config: Config) -> Answer:
+    """The answer of an experiment.
+
+    Args:
+        exp: folder of the experiment.
+        rows: of results.tsv, as ``dnf.report.shown_rows`` gives them.
+        config: settings of the experiment.
+    """
+    found = Found(rows, config)
+    return Answer(
+        exp.resolve().name,
+        trained_lines(found),
+        found.systems,
+        list(accuracy_lines(found)),
+        list(detection_lines(found)),
+        list(density_lines(found)),
+        list(gaussianity_lines(found)),
+        found.row("train_eval_difference"),
+        sentences(found),
+    )
+
+
+def cells_of(found: Found, metrics: Iterable[str], place: tuple[str, str], ending: str = "") -> dict:
+    """Rows of the systems by metric and system; those that are not there are left out."""
+    rows = {
+        (metric, system): found.row(metric + ending, *place, system) for metric in metrics for system in found.systems
+    }
+    return {key: row for key, row in rows.items() if row}
+
+
+def accuracy_lines(found: Found) -> Iterable[Line]:
+    """All classes of a set and each of them, or of many those of lowest accuracy; of a single class only that."""
+    for name, control_of in found.with_controls():
+        labels = found.labels(ACCURACY, name)
+        worst = sorted(labels, key=lambda label: float(found.row(ACCURACY, name, label)["value"]))
+        chosen = worst[:WORST] if len(labels) > MOST else [label for label in found.classes if label in labels]
+        for label in ["all", *chosen] if len(labels) > 1 else labels:
+            yield Line(name, label, control_of, cells_of(found, ACCURACIES, (name, label)))
+
+
+def detection_lines(found: Found) -> Iterable[Line]:
+    """Each pair of classes of a set, and all its classes if more, and behind each the same with the control."""
+    for name in (name for name, control_of in found.with_controls() if not control_of):
+        labels = dict.fromkeys(found.labels("auc", name) + found.labels("cllr", name))
+        for label in sorted(labels, key=lambda label: -label.count("+")):
+            yield Line(name, label, "", cells_of(found, DETECTION, (name, label)))
+            if beside := cells_of(found, DETECTION, (name, label), CONTROL):
+                yield Line(found.controls[name], label, name, beside)
+
+
+def density_lines(found: Found) -> Iterable[Line]:
+    """All utterances of each set, then each of its classes."""
+    places = [(name, "all", of) for name, of in found.with_controls()]
+    places += [
+        (name, label, of)
+        for name, of in found.with_controls()
+        if len(labels := found.labels("loglik", name)) > 1
+        for label in labels
+    ]
+    for name, label, control_of in places:
+        if found.row("loglik", name, label):
+            cells = {(metric, FLOW): found.row(metric, name, label) for metric in DENSITIES}
+            yield Line(name, label, control_of, cells)
+
+
+def gaussianity_lines(found: Found) -> Iterable[Line]:
+    """Each set and part of the latents; the input is none."""
+    for name, control_of in found.with_controls():
+        for part in (part for part in PARTS if part != "x"):
+            for label in found.labels(f"kurt_{part}", name):
+                cells = {(metric, FLOW): found.row(f"{metric}_{part}", name, label) for metric in SHAPES}
+                dims = found.config.prior.cond_dim
+                yield Line(name, label, control_of, cells, f"{part}{dims if part == 'c' else found.config.dim - dims}")
+
+
+def trained_lines(found: Found) -> list[str]:
+    """What was trained on what, and what it was tested on."""
+    config, train = found.config, name_of(found.config.data, "train")
+    dims = config.prior.cond_dim
+    parameters, frames = found.row("parameters"), found.row("frames")
+    knows = f"classes {shortened(found.classes)}" if found.classes else "no classes"
+    model = [f"{config.flow.kind} of {config.dim} dims (c {dims}, r {config.dim - dims})", knows]
+    model += [f"{int(parameters['value']):,} parameters"] if parameters else []
+    spoken = found.row(ACCURACY, train, "all")
+    counts = [f"{spoken['speakers']} speakers"] if spoken else []
+    counts += [f"{int(frames['value']):,} frames"] if frames else []
+    lines = [f"{', '.join(model)}; trained on {'+'.join(config.data.train)}: {', '.join(counts)}"]
+    tested = [f"{name}, control of {of}" if of else name for name, of in found.with_controls()]
+    other = f"; {FLOW} is the flow, {found.other} the best other system on dev" if found.other else ""
+    return [*lines, f"tested on {'; '.join(tested) or 'nothing'}{other}"]
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Names, of many the first and the last, and how many there are."""
+    return ", ".join(names) if len(names) <= MOST else f"{names[0]} ... {names[-1]} ({len(names)})"

@@ -1,0 +1,98 @@
+"""Figures of results.tsv by metric, set, class and system, and which sets, classes and systems the answer is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dnf.experiment.classes import reference_first
+from dnf.experiment.config import Config
+from dnf.experiment.layout import FLOW
+from dnf.experiment.sets import name_of
+from dnf.metrics.figures import LEFT_OUT
+
+CALIBRATED, ACCURACY = "utt_accuracy_calibrated", "utt_accuracy"
+
+
+class Found:
+    """What an experiment found.
+
+    Args:
+        rows: of results.tsv.
+        config: settings of the experiment.
+
+    Attributes:
+        config: the settings.
+        classes: those that the flow decides between, the reference class first; none for a flow that knows no classes.
+        tests: sets that neither train nor dev is made of, the main one first.
+        controls: the control of each test set that has one.
+        other: the best other system on dev; empty where the flow is alone.
+    """
+
+    def __init__(self, rows: Sequence[dict], config: Config):
+        self.config = config
+        self._rows: dict[tuple[str, str, str, str], dict] = {}
+        self._labels: dict[tuple[str, str], dict[str, None]] = {}
+        for row in rows:
+            self._rows.setdefault((row["metric"], row["set"], row["class"], row.get("system") or FLOW), row)
+            self._labels.setdefault((row["metric"], row["set"]), {})[row["class"]] = None
+        self.shares = [row for row in rows if row["metric"] == "utt_share" and (row.get("system") or FLOW) == FLOW]
+        data, names = config.data, dict.fromkeys(row["set"] for row in rows if row["set"])
+        known = dict.fromkeys(label for name in names for label in self.labels(ACCURACY, name))
+        self.classes = reference_first(sorted(known), data.classes) if known else []
+        fitted = {name_of(data, "train"), name_of(data, "dev"), *data.train, *data.dev}
+        tests = [name for name in names if name not in fitted]
+        self.controls = {name: c for name, c in data.controls.items() if {name, c} <= set(tests)}
+        main = min(tests, key=self._rank, default="")
+        self.tests = sorted(tests, key=lambda name: name != main)
+        self.other = self._best_other()
+
+    def _rank(self, name: str) -> tuple:
+        """Order of the test sets: those of most classes, with a control, and of whole utterances come first."""
+        view = self.config.data.views.get(name)
+        is_part = bool(view and (view.seconds or view.scores))
+        is_control = name in self.controls.values()
+        return is_control, -len(self.labels(ACCURACY, name)), name not in self.controls, is_part
+
+    def _best_other(self) -> str:
+        """The other system of highest utterance accuracy on dev, and of several the one of lowest Cllr there."""
+        dev = name_of(self.config.data, "dev")
+
+        def rank(system: str) -> tuple[float, float]:
+            accuracy = self.row(CALIBRATED, dev, "all", system) or self.row(ACCURACY, dev, "all", system)
+            costs = [self.row(f"cllr{LEFT_OUT}", dev, label, system) for label in self.labels(f"cllr{LEFT_OUT}", dev)]
+            costs = [float(row["value"]) for row in costs if row]
+            return float(accuracy["value"]) if accuracy else 0.0, -max(costs, default=0.0)
+
+        return max(sorted({key[3] for key in self._rows} - {FLOW}), key=rank, default="")
+
+    def row(self, metric: str, name: str = "", label: str = "", system: str = FLOW) -> dict | None:
+        """The row of a figure; None where there is none."""
+        return self._rows.get((metric, name, label, system))
+
+    def labels(self, metric: str, name: str) -> list[str]:
+        """Classes, or classes joined by +, of which a set has a figure, without ``all``."""
+        return [label for label in self._labels.get((metric, name), ()) if label != "all"]
+
+    @property
+    def systems(self) -> list[str]:
+        """The flow and the best other system."""
+        return [FLOW, self.other] if self.other else [FLOW]
+
+    @property
+    def main(self) -> str:
+        """The test set that the sentences are about; empty where no set is tested."""
+        return self.tests[0] if self.tests else ""
+
+    @property
+    def pairs(self) -> list[str]:
+        """Pairs of classes of the main test set."""
+        return [label for label in self.labels("auc", self.main) if label.count("+") == 1]
+
+    def with_controls(self) -> list[tuple[str, str]]:
+        """Test sets with the set that each is the control of, empty for none; a control stands behind its set."""
+        order: dict[str, str] = {}
+        for name in (name for name in self.tests if name not in self.controls.values()):
+            order.setdefault(name, "")
+            if name in self.controls:
+                order.setdefault(self.controls[name], name)
+        return list(order.items())

@@ -1,0 +1,221 @@
+"""What the figures of the test sets allow to say, in sentences: each has its figures, with intervals where they have some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dnf.experiment.sets import name_of
+from dnf.metrics.figure_rows import p_text
+from dnf.metrics.figures import CONTROL, DIFFERENCE, GAP, HIGHER, METRICS
+from dnf.report.cells import few
+from dnf.report.found import ACCURACY, CALIBRATED, Found
+
+MOST = 5
+LEVEL = 0.05  # a difference is beyond chance where its p-value is below, and its 95 % interval leaves 0 out
+MOST_UNSEEN = 3  # unseen classes that are named
+EARLY = 0.8  # share of the steps before which the best one is early
+COUNTS = ("spikes", "restores", "best_step", "steps")
+SMALL = 0.001  # nats per frame: a difference between training and evaluation below is rounding
+
+
+def sentences(found: Found) -> list[str]:
+    """At most ``MOST``, in order of weight."""
+    parts = (comparison, control, unseen, training, knows_nothing)
+    return [sentence for part in parts for sentence in part(found)][:MOST]
+
+
+def number(text: str, digits: int = 4) -> str:
+    return f"{float(text):.{digits}f}"
+
+
+def with_ends(row: dict) -> str:
+    """A figure as ``0.9556 (0.873-0.991)``, with its interval if it has one."""
+    return number(row["value"]) + (f" ({number(row['low'], 3)}-{number(row['high'], 3)})" if row["low"] else "")
+
+
+def difference(row: dict, *more: str) -> str:
+    """A difference as ``-0.0389 (-0.072 to -0.011, p 0.125)``."""
+    ends = [f"{number(row['low'], 3)} to {number(row['high'], 3)}"] if row["low"] else ["no interval: too few speakers"]
+    return f"{number(row['value'])} ({', '.join([*ends, *filter(None, more)])}{few(row)})"
+
+
+def leaves_out_0(row: dict) -> bool:
+    """Whether the interval of a difference leaves 0 out."""
+    return bool(row["low"]) and not float(row["low"]) <= 0 <= float(row["high"])
+
+
+def title(metric: str) -> str:
+    return METRICS[metric].title
+
+
+# ---- systems -------------------------------------------------------------------------------------
+
+
+def comparison(found: Found) -> Iterator[str]:
+    """Whether the flow or the best other system is better on the main test set, and whether that may be chance."""
+    if not found.classes:
+        return
+    yield from no_better_than_chance(found)
+    if not found.other:
+        yield "The flow was compared with no other system: nothing says whether another would be better."
+        return
+    places = {CALIBRATED: "all", **({"cllr": found.pairs[0], "auc": found.pairs[0]} if len(found.pairs) == 1 else {})}
+    rows = {
+        metric: row
+        for metric, label in places.items()
+        if (row := found.row(metric + DIFFERENCE, found.main, label, found.other))
+    }
+    if not rows:
+        yield f"Nothing on {found.main} says whether the flow or {found.other} is better: see `systems` of the details."
+        return
+    first = next((metric for metric, row in rows.items() if verdict(metric, row)), next(iter(rows)))
+    row, word = rows.pop(first), {1: "is better than", -1: "loses to", 0: "does not differ beyond chance from"}
+    words = word[verdict(first, row)] if row["low"] else "cannot be judged against"
+    of_flow, of_other = (found.row(first, found.main, places[first], system) for system in found.systems)
+    p = p_text(row.get("p", ""), first, found.config.report.bootstrap)
+    rest = [f"; by {title(metric)} it {short_verdict(found, metric, more)}" for metric, more in list(rows.items())[:1]]
+    yield (
+        f"The flow {words} {found.other} on {found.main} by {title(first)}: "
+        f"{number(of_flow['value'])} against {number(of_other['value'])}, difference {difference(row, p)}{''.join(rest)}."
+    )
+
+
+def verdict(metric: str, row: dict) -> int:
+    """1 where the flow is better beyond chance, -1 where it is worse, 0 where the difference may be chance."""
+    if not leaves_out_0(row) or not row.get("p") or float(row["p"]) >= LEVEL:
+        return 0
+    return 1 if (float(row["value"]) > 0) == (METRICS[metric].better == HIGHER) else -1
+
+
+def short_verdict(found: Found, metric: str, row: dict) -> str:
+    p = p_text(row.get("p", ""), metric, found.config.report.bootstrap)
+    word = {1: "is better", -1: "loses", 0: "does not differ beyond chance"}[verdict(metric, row)]
+    return f"{word} ({number(row['value'])}{', ' + p if p else ''})"
+
+
+def no_better_than_chance(found: Found) -> Iterator[str]:
+    """Where the flow does not tell the classes of the main test set apart."""
+    if len(found.pairs) == 1:
+        row, chance = found.row("auc", found.main, found.pairs[0]), 0.5
+    else:
+        row, chance = found.row(ACCURACY, found.main, "all"), 1 / len(found.classes)
+    if len(found.labels(ACCURACY, found.main)) > 1 and row and row["low"] and float(row["low"]) <= chance:
+        yield (
+            f"The flow is no better than chance on {found.main}: {title(row['metric'])} {with_ends(row)}, "
+            f"chance {chance:.3g}."
+        )
+
+
+# ---- channel -------------------------------------------------------------------------------------
+
+
+def control(found: Found) -> Iterator[str]:
+    """Whether the control has lost against its set, so that the channel may explain the figures of the set."""
+    if not found.classes:
+        return
+    name = found.main if found.main in found.controls else next(iter(found.controls), "")
+    gaps = [
+        (metric, row)
+        for metric in (CALIBRATED, ACCURACY, "auc", "cllr")
+        for label in found.labels(metric + GAP, name)
+        if (row := found.row(metric + GAP, name, label))
+    ]
+    if not gaps:
+        yield "There is no control of the same class from another corpus: the channel may explain all figures."
+        return
+    lost = [gap for gap in gaps if leaves_out_0(gap[1]) and loss(*gap)[0] > 0]
+    shares = [gap for gap in gaps if gap[0] != "cllr"]
+    metric, row = max(lost or shares, key=lambda gap: loss(*gap)[1])
+    place, beside = found.controls[name], found.row(metric + CONTROL, name, row["class"])
+    beside = beside or found.row(metric, place, row["class"])
+    holds = "cannot be judged" if not row["low"] else "does not hold" if lost else "holds within chance"
+    yield (
+        f"Control {place} {holds}: {title(metric)} of {row['class']} {with_ends(beside)} against "
+        f"{number(found.row(metric, name, row['class'])['value'])} on {name}, difference {difference(row)}"
+        f"{'; the channel may explain it' if lost else ''}."
+    )
+
+
+def loss(metric: str, row: dict) -> tuple[float, float]:
+    """By how much the control is worse than its set, and how much worse it may be by the interval."""
+    ends = [float(row["value"])] + [float(row[end]) for end in ("low", "high") if row[end]]
+    worse = ends if METRICS[metric].better == HIGHER else [-end for end in ends]
+    return worse[0], max(worse)
+
+
+# ---- unseen classes ------------------------------------------------------------------------------
+
+
+def unseen(found: Found) -> Iterator[str]:
+    """What the classes that the flow does not know were taken for, each on the first test set that has it."""
+    taken: dict[str, dict] = {}
+    for name in found.tests:
+        of_set = [row for row in found.shares if row["set"] == name and row["class"] not in found.classes]
+        for label in {row["class"]: None for row in of_set if row["class"] not in taken}:
+            taken[label] = max((row for row in of_set if row["class"] == label), key=lambda row: float(row["value"]))
+    if not taken:
+        return
+    split = 1 / len(found.classes)
+    words = [
+        f"{label} (unseen) was taken for {row['decided']} by {row['count']} of {row['total']} utterances of {row['set']}: "
+        f"{with_ends(row)}" + (", not beyond an even split" if row["low"] and float(row["low"]) <= split else "")
+        for label, row in list(taken.items())[:MOST_UNSEEN]
+    ]
+    more = [f"{len(taken) - MOST_UNSEEN} more unseen classes"] if len(taken) > MOST_UNSEEN else []
+    yield "; ".join(words + more) + f"{flagged(found, taken)}."
+
+
+def flagged(found: Found, taken: dict[str, dict]) -> str:
+    """How well the open-set score finds the only unseen class."""
+    (label, row), *more = taken.items()
+    auc = None if more else found.row("open_set_auc", row["set"], label)
+    return f"; as none of the classes: AUC {with_ends(auc)}" if auc else ""
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+def training(found: Found) -> Iterator[str]:
+    """What was odd in training, and how train, dev and evaluation agree."""
+    counts = {name: int(row["value"]) for name in COUNTS if (row := found.row(name))}
+    if len(counts) < len(COUNTS):
+        return
+    agreement = found.row("train_eval_difference")
+    odd = [f"{counts['spikes']} spikes of the loss"] if counts["spikes"] else []
+    odd += [f"{counts['restores']} restores after a loss that was not finite"] if counts["restores"] else []
+    early = counts["best_step"] < EARLY * counts["steps"]
+    odd += [f"dev was best as early as step {counts['best_step']} of {counts['steps']}"] if early else []
+    apart = agreement and abs(float(agreement["value"])) >= SMALL
+    odd += [f"evaluation differs from training by {number(agreement['value'], 3)} nats per frame"] if apart else []
+    head = f"Odd in training: {', '.join(odd)}" if odd else "Nothing odd in training: no spikes, no restores"
+    of_train, of_dev = (mean_nll(found, name_of(found.config.data, role)) for role in ("train", "dev"))
+    gap = f"; NLL {of_dev:.2f} on dev, {of_train:.2f} on train" if of_train and of_dev else ""
+    yield f"{head}{gap}."
+
+
+def mean_nll(found: Found, name: str) -> float:
+    """Mean over the frames of the classes that the model was trained on; 0 where none is known."""
+    labels = found.classes or found.config.data.classes or found.labels("nll", name)
+    rows = [row for label in labels if (row := found.row("nll", name, label))]
+    frames = sum(int(row["total"]) for row in rows)
+    return sum(float(row["value"]) * int(row["total"]) for row in rows) / frames if frames else 0.0
+
+
+# ---- a flow without classes ----------------------------------------------------------------------
+
+
+def knows_nothing(found: Found) -> Iterator[str]:
+    """Which class of the test sets is the least likely to a flow that decides nothing."""
+    if found.classes:
+        return
+    yield "This flow knows no classes: it gives densities, which have no interval, and decides nothing."
+    rows = [
+        row
+        for name in found.tests
+        for label in found.labels("loglik", name)
+        if (row := found.row("loglik", name, label))
+    ]
+    if len(rows) > 1:
+        words = [f"{row['set']} {row['class']} ({number(row['value'], 2)})" for row in rows]
+        least, most = (pick(range(len(rows)), key=lambda n: float(rows[n]["value"])) for pick in (min, max))
+        yield f"The least likely is {words[least]}, the most likely {words[most]}, by LogLL in nats per frame."

@@ -1,0 +1,141 @@
+"""The answer of an experiment: its tables hold test sets alone, and its sentences say no more than intervals allow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dnf.experiment.config import resolve
+from dnf.metrics.figure_rows import COLUMNS
+from dnf.report.answer import Answer, answer
+
+WORDS = ("data.classes=[en, ce]", "data.controls={test: mic}", "splice.left=1", "splice.right=1", "prior.cond_dim=100")
+
+
+def row(metric: str, name: str = "", label: str = "", value: float = 0.0, ends: tuple = (), **cells) -> dict:
+    """A row of results.tsv of the flow, as read."""
+    low, high = ends or ("", "")
+    named = {"system": "dnf", "metric": metric, "set": name, "class": label, "value": value, "low": low, "high": high}
+    return {column: str((named | cells).get(column, "")) for column in COLUMNS}
+
+
+def two_class_rows(gap: tuple = (-0.05, 0.2), difference: tuple = (-0.09, -0.01), p: object = 0.01) -> list[dict]:
+    """Figures of train, dev, test with its control mic, and wild; je is unseen, and mlp is better than gmm on dev."""
+    rows = []
+    for name, labels in {"train": "ce en", "dev": "ce en", "test": "ce en", "mic": "en", "wild": "en"}.items():
+        places = labels.split() + (["all"] if name not in ("mic", "wild") else [])
+        for n, label in enumerate([*places, "je"]):
+            more = {"total": 90, "speakers": 6}
+            known = label != "je"
+            rows += [row("frame_accuracy", name, label, 0.64 + n / 100, (0.6, 0.7), **more)] if known else []
+            rows += [row("utt_accuracy", name, label, 0.95 - n / 100, (0.87, 0.99), **more)] if known else []
+            of_label = (row(m, name, label, -100 - n, total=1000) for m in ("loglik", "logp", "logdet", "nll"))
+            rows += of_label
+        for system, right in (("dnf", 0.92), ("gmm", 0.95), ("mlp", 0.96)):
+            rows.append(row("utt_accuracy_calibrated", name, "all", right, (0.8, 0.99), system=system, total=180))
+        rows.append(row("kurt_c", name, labels.replace(" ", "+"), 0.3, total=1000))
+    rows.append(row("utt_accuracy_calibrated_difference", "test", "all", -0.04, difference, system="mlp", p=p))
+    rows.append(row("utt_accuracy_control_gap", "test", "en", 0.1, gap, fewest=6, speakers=12))
+    rows += [row("auc", "test", "en+ce", 0.99, (0.97, 1.0)), row("auc_control", "test", "en+ce", 0.9, (0.8, 0.95))]
+    for decided, share in (("en", 0.8), ("ce", 0.2)):
+        ends, counts = (share - 0.15, share + 0.15), {"count": round(90 * share), "total": 90}
+        rows.append(row("utt_share", "test", "je", share, ends, decided=decided, **counts))
+    counted = {"spikes": 0, "restores": 0, "best_step": 1900, "steps": 2000, "train_eval_difference": 0.0}
+    return rows + [row(name, value=value, system="") for name, value in counted.items()]
+
+
+def made(rows: list[dict], *words: str) -> Answer:
+    return answer(Path("exp/a"), rows, resolve([*WORDS, *words]))
+
+
+def the(sentences: list[str], start: str) -> str:
+    (found,) = [sentence for sentence in sentences if sentence.startswith(start)]
+    return found
+
+
+def test_tables_hold_test_sets_with_the_control_behind_its_set_and_the_best_other_system_on_dev():
+    got = made(two_class_rows())
+    assert [(line.set, line.label, line.control_of) for line in got.accuracy] == [
+        ("test", "all", ""), ("test", "en", ""), ("test", "ce", ""), ("mic", "en", "test"), ("wild", "en", ""),
+    ]  # fmt: skip
+    assert [(line.set, line.cells["auc", "dnf"]["value"]) for line in got.detection] == [
+        ("test", "0.99"),
+        ("mic", "0.9"),
+    ]
+    assert got.systems == ["dnf", "mlp"]
+    assert {line.set for table in (got.density, got.gaussianity) for line in table} == {"test", "mic", "wild"}
+    assert [line.part for line in got.gaussianity] == ["c100"] * 3 and len(got.trained) == 2
+
+
+@pytest.mark.parametrize(
+    "difference, p, words",
+    [
+        ((-0.09, -0.01), 0.01, "The flow loses to mlp on test by calibrated utterance accuracy: 0.9200 against 0.9600"),
+        ((-0.09, -0.01), 0.125, "The flow does not differ beyond chance from mlp on test"),
+        ((-0.09, 0.02), 0.01, "The flow does not differ beyond chance from mlp on test"),
+        ((), "", "The flow cannot be judged against mlp on test"),
+        ((0.01, 0.09), 0.01, "The flow is better than mlp on test"),
+    ],
+)
+def test_a_system_is_better_where_interval_and_p_value_say_so(difference, p, words):
+    rows = two_class_rows(difference=difference, p=p)
+    for found in rows:
+        if found["metric"].endswith("accuracy_calibrated_difference") and difference and difference[0] > 0:
+            found["value"] = "0.04"
+    sentence = made(rows).sentences[0]
+    assert sentence.startswith(words) and ("no interval" in sentence) == (not difference)
+
+
+@pytest.mark.parametrize(
+    "gap, words",
+    [((0.01, 0.2), "does not hold"), ((-0.05, 0.2), "holds within chance"), ((), "cannot be judged")],
+)
+def test_the_control_holds_unless_its_loss_leaves_0_out(gap, words):
+    sentence = the(made(two_class_rows(gap=gap)).sentences, "Control mic")
+    assert sentence.startswith(f"Control mic {words}: utterance accuracy of en ")
+    assert ("the channel may explain it" in sentence) == (words == "does not hold")
+
+
+def test_without_a_control_the_channel_may_explain_everything():
+    rows = [r for r in two_class_rows() if r["set"] != "mic" and "control" not in r["metric"]]
+    assert the(made(rows).sentences, "There is no control").endswith("the channel may explain all figures.")
+
+
+def test_what_an_unseen_class_was_taken_for_and_whether_that_is_more_than_an_even_split():
+    sentence = the(made(two_class_rows()).sentences, "je (unseen)")
+    assert "taken for en by 72 of 90 utterances of test: 0.8000 (0.650-0.950)" in sentence and "even" not in sentence
+    rows = two_class_rows()
+    for found in rows:
+        found["low"] = "0.4" if found["metric"] == "utt_share" else found["low"]
+    assert "not beyond an even split" in the(made(rows).sentences, "je (unseen)")
+
+
+def test_what_was_odd_in_training():
+    assert "Nothing odd in training" in made(two_class_rows()).sentences[-1]
+    odd = {"spikes": "3", "restores": "2", "best_step": "400", "train_eval_difference": "0.25"}
+    rows = [found | {"value": odd.get(found["metric"], found["value"])} for found in two_class_rows()]
+    sentence = the(made(rows).sentences, "Odd in training")
+    for words in ("3 spikes", "2 restores", "step 400 of 2000", "0.250 nats"):
+        assert words in sentence
+
+
+def test_a_flow_no_better_than_chance_is_said_to_be():
+    rows = [
+        found | ({"low": "0.45", "value": "0.55"} if found["metric"] == "auc" else {}) for found in two_class_rows()
+    ]
+    assert made(rows).sentences[0] == "The flow is no better than chance on test: AUC 0.5500 (0.450-1.000), chance 0.5."
+
+
+def test_a_flow_without_classes_has_densities_alone():
+    got = made([r for r in two_class_rows() if r["metric"] in ("loglik", "logp", "logdet", "nll", "kurt_c")])
+    assert not got.accuracy and not got.detection and got.density
+    assert got.sentences[0].startswith("This flow knows no classes") and "test je" in got.sentences[1]
+
+
+def test_of_many_classes_the_total_and_the_worst_are_shown():
+    labels = [f"c{n:03d}" for n in range(200)]
+    rows = [row("utt_accuracy", "test", label, n / 200) for n, label in enumerate(labels)]
+    got = made([*rows, row("utt_accuracy", "test", "all", 0.5)], "data.classes=[]")
+    assert [line.label for line in got.accuracy] == ["all", "c000", "c001", "c002"]
+    assert "c000 ... c199 (200)" in got.trained[0]
