@@ -25,6 +25,11 @@ def name_of(data: DataSettings, role: str) -> str:
     return sets[0] if len(sets) == 1 else role
 
 
+def fitted_sets(data: DataSettings) -> set[str]:
+    """Names of the sets that a model is fitted on or chosen by, as they are scored; the others are test sets."""
+    return {name_of(data, "train"), name_of(data, "dev"), *data.train, *data.dev}
+
+
 def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scored], dict[str, str]]:
     """What to score, the training and dev sets first, and what is left out, with the set that is not there.
 

@@ -39,7 +39,7 @@ def write_tsv(path: Path, rows: Iterable[dict], columns: Sequence[str] = ()) -> 
         writer.writerows(rows)
 
 
-def aligned(rows: Sequence[Sequence[str]], least: int = 0) -> list[str]:
-    """Rows of cells as lines whose columns, each ``least`` wide or wider, stand below each other."""
+def aligned(rows: Sequence[Sequence[str]], least: int = 0, gap: str = "  ") -> list[str]:
+    """Rows of cells as lines whose columns, each ``least`` wide or wider, stand below each other, ``gap`` between them."""
     widths = [max(least, *map(len, column)) for column in zip(*rows)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return [gap.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

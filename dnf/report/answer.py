@@ -58,7 +58,7 @@ class Answer:
         accuracy: of each test set and class; metrics ``ACCURACIES``.
         detection: of each pair of classes, and of all classes if more; metrics ``DETECTION``. A control's line has its
             utterances of the classes that it has, and those of its set for the others.
-        density: of each test set and class, nats per frame; metrics ``DENSITIES`` of the flow.
+        density: of all utterances of each test set, then of each class; metrics ``DENSITIES`` of the flow.
         gaussianity: of each test set and part of the latents; metrics ``SHAPES`` of the flow.
         agreement: row of the difference between training and evaluation; None where nobody measured it.
         sentences: what the figures allow to say, at most five.
@@ -126,18 +126,13 @@ def detection_lines(found: Found) -> Iterable[Line]:
 
 
 def density_lines(found: Found) -> Iterable[Line]:
-    """All utterances of each set, then each of its classes."""
-    places = [(name, "all", of) for name, of in found.with_controls()]
-    places += [
-        (name, label, of)
-        for name, of in found.with_controls()
-        if len(labels := found.labels("loglik", name)) > 1
-        for label in labels
-    ]
-    for name, label, control_of in places:
-        if found.row("loglik", name, label):
-            cells = {(metric, FLOW): found.row(metric, name, label) for metric in DENSITIES}
-            yield Line(name, label, control_of, cells)
+    """All utterances of each set, then each of its classes if it has several."""
+    places = {(name, of): found.labels("loglik", name) for name, of in found.with_controls()}
+    wholes = [(place, labels[0] if len(labels) == 1 else "all") for place, labels in places.items()]
+    parts = [(place, label) for place, labels in places.items() if len(labels) > 1 for label in labels]
+    for (name, control_of), label in (*wholes, *parts):
+        if cells := cells_of(found, DENSITIES, (name, label)):
+            yield Line(name, label, control_of, {key: row for key, row in cells.items() if key[1] == FLOW})
 
 
 def gaussianity_lines(found: Found) -> Iterable[Line]:
@@ -145,28 +140,25 @@ def gaussianity_lines(found: Found) -> Iterable[Line]:
     for name, control_of in found.with_controls():
         for part in (part for part in PARTS if part != "x"):
             for label in found.labels(f"kurt_{part}", name):
-                cells = {(metric, FLOW): found.row(f"{metric}_{part}", name, label) for metric in SHAPES}
+                cells = {(m, FLOW): row for m in SHAPES if (row := found.row(f"{m}_{part}", name, label))}
                 dims = found.config.prior.cond_dim
                 yield Line(name, label, control_of, cells, f"{part}{dims if part == 'c' else found.config.dim - dims}")
 
 
 def trained_lines(found: Found) -> list[str]:
     """What was trained on what, and what it was tested on."""
-    config, train = found.config, name_of(found.config.data, "train")
-    dims = config.prior.cond_dim
-    parameters, frames = found.row("parameters"), found.row("frames")
-    knows = f"classes {shortened(found.classes)}" if found.classes else "no classes"
-    model = [f"{config.flow.kind} of {config.dim} dims (c {dims}, r {config.dim - dims})", knows]
-    model += [f"{int(parameters['value']):,} parameters"] if parameters else []
-    spoken = found.row(ACCURACY, train, "all")
+    config, frames = found.config, found.row("frames")
+    spoken = found.row(ACCURACY, name_of(config.data, "train"), "all")
+    dims = f"{config.dim} dims (c {config.prior.cond_dim}, r {config.dim - config.prior.cond_dim})"
     counts = [f"{spoken['speakers']} speakers"] if spoken else []
     counts += [f"{int(frames['value']):,} frames"] if frames else []
-    lines = [f"{', '.join(model)}; trained on {'+'.join(config.data.train)}: {', '.join(counts)}"]
+    knows = f"of {shortened(found.classes)}" if found.classes else "without classes"
+    trained = f"{config.flow.kind} {knows}, {dims}; trained on {shortened(config.data.train)}: {', '.join(counts)}"
     tested = [f"{name}, control of {of}" if of else name for name, of in found.with_controls()]
     other = f"; {FLOW} is the flow, {found.other} the best other system on dev" if found.other else ""
-    return [*lines, f"tested on {'; '.join(tested) or 'nothing'}{other}"]
+    return [trained, f"tested on {shortened(tested, '; ') or 'nothing'}{other}"]
 
 
-def shortened(names: Sequence[str]) -> str:
-    """Names, of many the first and the last, and how many there are."""
-    return ", ".join(names) if len(names) <= MOST else f"{names[0]} ... {names[-1]} ({len(names)})"
+def shortened(names: Sequence[str], between: str = ", ") -> str:
+    """Names; of many the first and the last, and how many there are."""
+    return between.join(names) if len(names) <= MOST else f"{names[0]} ... {names[-1]} ({len(names)})"

@@ -38,6 +38,18 @@ def gap_text(row: dict | None) -> str:
     return f"difference {float(row['value']):.4f} [ {ends(row)}{few(row)} ]" if row else ""
 
 
+def with_ends(row: dict) -> str:
+    """A figure as ``0.9556 (0.873-0.991)``, with its interval if it has one."""
+    ends = f" ({float(row['low']):.3f}-{float(row['high']):.3f})" if row["low"] else ""
+    return f"{float(row['value']):.4f}{ends}"
+
+
+def cut(text: str, width: int) -> str:
+    """A text that is too long without its middle."""
+    tail = (width - 2) // 3
+    return text if len(text) <= width else f"{text[: width - 2 - tail]}..{text[-tail:]}"
+
+
 class Rows:
     """Rows of results.tsv that no table has shown yet."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
 from dnf.experiment.layout import FLOW
-from dnf.experiment.sets import name_of
+from dnf.experiment.sets import fitted_sets, name_of
 from dnf.metrics.figures import LEFT_OUT
 
 CALIBRATED, ACCURACY = "utt_accuracy_calibrated", "utt_accuracy"
@@ -39,8 +39,7 @@ class Found:
         data, names = config.data, dict.fromkeys(row["set"] for row in rows if row["set"])
         known = dict.fromkeys(label for name in names for label in self.labels(ACCURACY, name))
         self.classes = reference_first(sorted(known), data.classes) if known else []
-        fitted = {name_of(data, "train"), name_of(data, "dev"), *data.train, *data.dev}
-        tests = [name for name in names if name not in fitted]
+        tests = [name for name in names if name not in fitted_sets(data)]
         self.controls = {name: c for name, c in data.controls.items() if {name, c} <= set(tests)}
         main = min(tests, key=self._rank, default="")
         self.tests = sorted(tests, key=lambda name: name != main)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
-from dnf.experiment.layout import BY_SCORE_TSV, GAUSSIANITY_TSV, SPEAKERS_TSV
 from dnf.experiment.settings import DataSettings
-from dnf.experiment.tables import read_tsv
 from dnf.metrics.figures import GAP, KNOWN, METRICS, class_names, shown
 from dnf.report.cells import ends, few, gap_text, share_cell
 
@@ -23,10 +20,15 @@ def seconds_lines(rows: list[dict]) -> list[str]:
     return [f"seconds {name} {true} {' | '.join(cells)}" for (name, true), cells in by_place.items()]
 
 
-def table_lines(exp: Path) -> list[str]:
-    """Each set's and class's speakers of lowest, middle and highest accuracy, and figures by expert score."""
+def speaker_lines(of_speakers: list[dict], by_score: list[dict]) -> list[str]:
+    """Each set's and class's speakers of lowest, middle and highest accuracy, and figures by expert score.
+
+    Args:
+        of_speakers: rows of speakers.tsv.
+        by_score: rows of by_score.tsv.
+    """
     groups: dict[tuple[str, str], list[dict]] = {}
-    for row in read_tsv(exp / SPEAKERS_TSV) if (exp / SPEAKERS_TSV).is_file() else ():
+    for row in of_speakers:
         if row["accuracy"]:
             groups.setdefault((row["set"], row["class"]), []).append(row)
     lines = []
@@ -41,7 +43,7 @@ def table_lines(exp: Path) -> list[str]:
             )
         )
         lines.append(f"speakers {name} {true} {' | '.join(cells)} [ {len(speakers)} speakers ]")
-    for row in read_tsv(exp / BY_SCORE_TSV) if (exp / BY_SCORE_TSV).is_file() else ():
+    for row in by_score:
         accuracy = f"accuracy {float(row['accuracy']):.4f} " if row["accuracy"] else ""
         counts = f"{row['utterances']} utterances, {row['speakers']} speakers"
         lines.append(
@@ -213,10 +215,10 @@ def density_lines(rows: list[dict]) -> list[str]:
     return lines
 
 
-def gaussianity_lines(exp: Path) -> list[str]:
-    """Skewness and kurtosis of the latents, and Mardia's test, a line for each set, classes and part."""
+def gaussianity_lines(shapes: list[dict]) -> list[str]:
+    """Rows of gaussianity.tsv: skewness and kurtosis of latents, and Mardia's test, by set, classes and part."""
     lines = []
-    for r in read_tsv(exp / GAUSSIANITY_TSV):
+    for r in shapes:
         test = "Mardia not tested: too few frames for the dims"
         if r["mardia_kurt_z"]:
             p_values = f"p {r['mardia_kurt_p']} skewness p {r['mardia_skew_p']}"

@@ -1,14 +1,14 @@
 """Stage report: every figure of an experiment in results.tsv and results.txt; and all experiments of a folder side by side.
 
-``python3 -m dnf results exp/NAME`` writes both files, whole; ``python3 -m dnf results exp`` compares what is below
-``exp``.
+``python3 -m dnf results exp/NAME`` writes both files, whole, and with ``--details SECTION`` prints a section of results.txt;
+``python3 -m dnf results exp`` compares what is below ``exp``.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from dnf.experiment.files import replace_file
 from dnf.experiment.layout import (
     ACCURACY_TSV,
     AGREEMENT_JSON,
+    BY_SCORE_TSV,
     CONFIG_YAML,
     DENSITIES_TSV,
     ENV_JSON,
@@ -28,17 +29,20 @@ from dnf.experiment.layout import (
     RESULTS_TSV,
     RESULTS_TXT,
     SCORES,
+    SPEAKERS_TSV,
     STAGES,
     TRAINING_JSON,
     done_marker,
+    run_again,
     run_stage,
 )
-from dnf.experiment.sets import name_of
+from dnf.experiment.sets import fitted_sets, name_of
 from dnf.experiment.stage import read_marker
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import shown
-from dnf.report import lines
+from dnf.report import answer_text, lines
+from dnf.report.answer import answer
 from dnf.report.detection_lines import detection_lines, warning_lines
 from dnf.report.shown_rows import left_out_line, shown_rows
 from dnf.report.side_by_side import experiments, system_lines
@@ -111,7 +115,7 @@ def collect(exp: Path) -> list[dict]:
 
 
 class Figures(NamedTuple):
-    """What the blocks of results.txt are made from.
+    """What the sections of results.txt are made from; of sets, those that a model is fitted on come last.
 
     Attributes:
         exp: folder of the experiment.
@@ -131,95 +135,44 @@ class Figures(NamedTuple):
     def controls(self) -> dict[str, str]:
         return self.config.data.controls
 
+    def table(self, name: str) -> list[dict]:
+        """Rows of a file of the experiment; none where it is not there."""
+        return fitted_last(read_tsv(self.exp / name), self.config) if (self.exp / name).is_file() else []
 
-def accuracy_block(figures: Figures) -> list[str]:
+
+def fitted_last(rows: Iterable[dict], config: Config) -> list[dict]:
+    """Rows of test sets, then those of dev and train."""
+    return sorted(rows, key=lambda row: row["set"] in fitted_sets(config.data))
+
+
+def accuracy_section(figures: Figures) -> list[str]:
     if not figures.classes:
         return ["# this flow knows no classes: it gives densities and decides nothing"]
     return lines.accuracy_lines(figures.rows, figures.controls)
 
 
-def detection_block(figures: Figures) -> list[str]:
+def detection_section(figures: Figures) -> list[str]:
     measured = detection_lines(figures.exp, figures.all_systems, figures.config)
     more = left_out_line(figures.exp) if measured else []
     return measured + warning_lines(figures.all_systems, figures.controls) + more
 
 
-def unseen_block(figures: Figures) -> list[str]:
+def unseen_section(figures: Figures) -> list[str]:
     return lines.share_lines(figures.rows, set(figures.classes)) if figures.classes else []
 
 
-def confusion_block(figures: Figures) -> list[str]:
+def confusion_section(figures: Figures) -> list[str]:
     return lines.confusion_lines(figures.rows, figures.classes) if figures.classes else []
 
 
-def density_block(figures: Figures) -> list[str]:
+def density_section(figures: Figures) -> list[str]:
     train = name_of(figures.config.data, "train")
-    return lines.training_line(figures.rows, train) + lines.density_lines(figures.rows)
+    return lines.density_lines(figures.rows) + lines.training_line(figures.rows, train)
 
 
-# Title, which may name settings, and lines; a block without lines is left out.
-BLOCKS: list[tuple[str, Callable[[Figures], list[str]]]] = [
-    (
-        "accuracy: share decided as the true class by likelihood, as in the notes; 95% interval over speakers "
-        "(Korn & Graubard)",
-        accuracy_block,
-    ),
-    (
-        "all systems side by side, on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as "
-        "in the notes, utt_accuracy_calibrated by posterior under calibrate.priors",
-        lambda figures: system_lines(figures.all_systems),
-    ),
-    (
-        "calibration and detection: Cllr in bits, lower is better (two classes: 1 says nothing), on dev with each "
-        "speaker left out of the fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration of "
-        "the number of frames alone; utt_accuracy_calibrated: by posterior under calibrate.priors",
-        detection_block,
-    ),
-    ("shares decided for classes the model has not seen", unseen_block),
-    (
-        "accuracy of utterances against their duration",
-        lambda figures: lines.duration_lines(figures.rows, figures.config.data),
-    ),
-    (
-        "open set: none of the model's classes; AUC of unseen classes, and shares flagged",
-        lambda figures: lines.open_set_lines(figures.rows),
-    ),
-    (
-        "accuracy of recordings of so many seconds, normalized by themselves, by likelihood (durations.tsv)",
-        lambda figures: lines.seconds_lines(figures.rows),
-    ),
-    (
-        "by speaker (all of them in speakers.tsv) and by expert score",
-        lambda figures: lines.table_lines(figures.exp),
-    ),
-    (
-        "near-ties: margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances",
-        lambda figures: lines.near_tie_lines(figures.rows),
-    ),
-    (
-        "correlation of the utterances' log-likelihood ratio with expert scores, 95% interval by bootstrap over "
-        "speakers",
-        lambda figures: lines.correlation_lines(figures.rows),
-    ),
-    ("confusion: true class -> decided", confusion_block),
-    (
-        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)",
-        density_block,
-    ),
-    (
-        "Gaussianity: mean over dims of skewness and excess kurtosis, pooled as in the notes and within class",
-        lambda figures: lines.gaussianity_lines(figures.exp),
-    ),
-    (
-        "Fisher ratio: variance of the class means over variance within class, mean over dims; x is the input",
-        lambda figures: lines.fisher_lines(figures.rows),
-    ),
-    ("training", lambda figures: lines.training_lines(figures.rows)),
-]
-
-
-def header(exp: Path, config: Config) -> list[str]:
-    """What was run, on what, and how long it took; the only part of results.txt that differs between two equal runs."""
+def run_section(figures: Figures) -> list[str]:
+    """What was run, on what, and how long it took; the only section that differs between two equal runs."""
+    exp, config = figures.exp, figures.config
     environment = json.loads((exp / ENV_JSON).read_text(encoding="utf-8"))
     markers = {name: read_marker(done_marker(exp, name)) for name, stage in STAGES.items() if stage.place == "exp"}
     seconds = " ".join(f"{name} {marker['seconds']}" for name, marker in markers.items() if marker)
@@ -230,21 +183,126 @@ def header(exp: Path, config: Config) -> list[str]:
         f"# {train['source']}  experiment {exp}  seed {config.seed}  settings {train['key']}",
         f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
         f"# device {environment['device']} ({', '.join(facts)})  seconds: {seconds}",
-        *(f"# left out: {row['set']}: {row['reason']}" for row in read_tsv(exp / LEFT_OUT_TSV)),
+        *(f"# left out: {row['set']}: {row['reason']}" for row in figures.table(LEFT_OUT_TSV)),
     ]
 
 
+class Section(NamedTuple):
+    """A section of the details: what it is called, what it holds, which may name settings, and its lines."""
+
+    name: str
+    title: str
+    lines: Callable[[Figures], list[str]]
+
+
+# One without lines is left out.
+SECTIONS = [
+    Section(
+        "accuracy",
+        "share decided as the true class by likelihood, as in the notes; 95% interval over speakers (Korn & Graubard)",
+        accuracy_section,
+    ),
+    Section(
+        "systems",
+        "all side by side, on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as in the "
+        "notes, utt_accuracy_calibrated by posterior under calibrate.priors",
+        lambda figures: system_lines(figures.all_systems),
+    ),
+    Section(
+        "detection",
+        "and calibration: Cllr in bits, lower is better (two classes: 1 says nothing), on dev with each speaker left "
+        "out of the fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration of the number of "
+        "frames alone; utt_accuracy_calibrated: by posterior under calibrate.priors",
+        detection_section,
+    ),
+    Section("unseen", "shares decided for classes that the model has not seen", unseen_section),
+    Section(
+        "duration",
+        "accuracy of utterances against their duration",
+        lambda figures: lines.duration_lines(figures.rows, figures.config.data),
+    ),
+    Section(
+        "open_set",
+        "none of the model's classes; AUC of unseen classes, and shares flagged",
+        lambda figures: lines.open_set_lines(figures.rows),
+    ),
+    Section(
+        "seconds",
+        "accuracy of recordings of so many seconds, normalized by themselves, by likelihood (durations.tsv)",
+        lambda figures: lines.seconds_lines(figures.rows),
+    ),
+    Section(
+        "speakers",
+        "accuracy by speaker (all of them in speakers.tsv) and by expert score",
+        lambda figures: lines.speaker_lines(figures.table(SPEAKERS_TSV), figures.table(BY_SCORE_TSV)),
+    ),
+    Section(
+        "near_ties",
+        "margin below {config.decide.near_tie:g} standard errors; accuracy of the other utterances",
+        lambda figures: lines.near_tie_lines(figures.rows),
+    ),
+    Section(
+        "correlation",
+        "of the utterances' log-likelihood ratio with expert scores, 95% interval by bootstrap over speakers",
+        lambda figures: lines.correlation_lines(figures.rows),
+    ),
+    Section("confusion", "true class -> decided", confusion_section),
+    Section(
+        "density",
+        "mean log densities in nats per frame; LogLL = LogP + LogDet, the notes print NLL as LogLL (loss)",
+        density_section,
+    ),
+    Section(
+        "gaussianity",
+        "mean over dims of skewness and excess kurtosis, pooled as in the notes and within class",
+        lambda figures: lines.gaussianity_lines(figures.table(GAUSSIANITY_TSV)),
+    ),
+    Section(
+        "fisher",
+        "variance of the class means over variance within class, mean over dims; x is the input",
+        lambda figures: lines.fisher_lines(figures.rows),
+    ),
+    Section(
+        "training",
+        "steps, spikes and restores, and whether evaluation agrees with training",
+        lambda figures: lines.training_lines(figures.rows),
+    ),
+    Section("run", "what was run, on what, and how long it took", run_section),
+]
+HEAD = "## "  # of a section in results.txt
+
+
 def text(exp: Path, rows: list[dict], config: Config) -> str:
-    """``results.txt``: one figure a line, each with its counts, so that ``grep`` and ``sort`` can read it."""
+    """``results.txt``: the answer, then details in sections: one figure a line, each with its counts, for ``grep``."""
     rows = shown_rows(rows, exp)
+    short = answer_text.text(answer(exp, rows, config))
+    rows = fitted_last(rows, config)
     of_flow = [row for row in rows if row["system"] in ("", FLOW)]
     classes = sorted({row["decided"] for row in of_flow if row["metric"] == "utt_share"})
     figures = Figures(exp, config, rows, of_flow, classes)
-    page = header(exp, config)
-    for title, lines_of in BLOCKS:
-        if block := lines_of(figures):
-            page += ["", f"# {title.format(config=config)}", *block]
+    page = [*short, "", "# details", f"# one section: python3 -m dnf results {exp} --details SECTION"]
+    for section in SECTIONS:
+        if of_section := section.lines(figures):
+            page += ["", f"{HEAD}{section.name}: {section.title.format(config=config)}", *of_section]
     return "\n".join(page) + "\n"
+
+
+def details(exp: Path, name: str) -> str:
+    """A section of an experiment's results.txt.
+
+    Raises:
+        ValueError: there is no results.txt, or it has no such section.
+    """
+    path = exp / RESULTS_TXT
+    if not path.is_file():
+        raise ValueError(f"{path}: not there; {run_stage('report')}")
+    _, *sections = f"\n{path.read_text(encoding='utf-8')}".split(f"\n{HEAD}")
+    by_name = {section.partition(":")[0]: f"{HEAD}{section}" for section in sections}
+    if not by_name:
+        raise ValueError(f"{path}: has no sections, an earlier version wrote it; {run_again('report')}")
+    if name not in by_name:
+        raise ValueError(f"{path}: has no section {name}; name one of {', '.join(by_name)}")
+    return by_name[name].strip()
 
 
 def write(exp: Path) -> None:
@@ -258,8 +316,13 @@ def write(exp: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("folder", type=Path, help="an experiment to write results of, or the folder of all to compare")
+    parser.add_argument(
+        "--details", metavar="SECTION", help="print a section of an experiment's results.txt; write nothing"
+    )
     args = parser.parse_args(argv)
-    if (args.folder / CONFIG_YAML).is_file():
+    if args.details is not None:
+        print(details(args.folder, args.details))
+    elif (args.folder / CONFIG_YAML).is_file():
         write(args.folder)
     else:
         print(experiments(args.folder))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dnf.experiment.sets import name_of
 from dnf.metrics.figure_rows import p_text
 from dnf.metrics.figures import CONTROL, DIFFERENCE, GAP, HIGHER, METRICS
-from dnf.report.cells import few
+from dnf.report.cells import few, with_ends
 from dnf.report.found import ACCURACY, CALIBRATED, Found
 
 MOST = 5
@@ -26,11 +26,6 @@ def sentences(found: Found) -> list[str]:
 
 def number(text: str, digits: int = 4) -> str:
     return f"{float(text):.{digits}f}"
-
-
-def with_ends(row: dict) -> str:
-    """A figure as ``0.9556 (0.873-0.991)``, with its interval if it has one."""
-    return number(row["value"]) + (f" ({number(row['low'], 3)}-{number(row['high'], 3)})" if row["low"] else "")
 
 
 def difference(row: dict, *more: str) -> str:
@@ -157,7 +152,7 @@ def unseen(found: Found) -> Iterator[str]:
         return
     split = 1 / len(found.classes)
     words = [
-        f"{label} (unseen) was taken for {row['decided']} by {row['count']} of {row['total']} utterances of {row['set']}: "
+        f"{label} (unseen) was taken for {row['decided']} in {row['count']} of {row['total']} utterances of {row['set']}: "
         f"{with_ends(row)}" + (", not beyond an even split" if row["low"] and float(row["low"]) <= split else "")
         for label, row in list(taken.items())[:MOST_UNSEEN]
     ]
@@ -166,10 +161,10 @@ def unseen(found: Found) -> Iterator[str]:
 
 
 def flagged(found: Found, taken: dict[str, dict]) -> str:
-    """How well the open-set score finds the only unseen class."""
+    """How well the open-set score finds an unseen class that is the only one."""
     (label, row), *more = taken.items()
     auc = None if more else found.row("open_set_auc", row["set"], label)
-    return f"; as none of the classes: AUC {with_ends(auc)}" if auc else ""
+    return f"; AUC of flagging it as none of the classes {with_ends(auc)}" if auc else ""
 
 
 # ---- training ------------------------------------------------------------------------------------
@@ -180,17 +175,18 @@ def training(found: Found) -> Iterator[str]:
     counts = {name: int(row["value"]) for name in COUNTS if (row := found.row(name))}
     if len(counts) < len(COUNTS):
         return
-    agreement = found.row("train_eval_difference")
     odd = [f"{counts['spikes']} spikes of the loss"] if counts["spikes"] else []
     odd += [f"{counts['restores']} restores after a loss that was not finite"] if counts["restores"] else []
     early = counts["best_step"] < EARLY * counts["steps"]
     odd += [f"dev was best as early as step {counts['best_step']} of {counts['steps']}"] if early else []
-    apart = agreement and abs(float(agreement["value"])) >= SMALL
-    odd += [f"evaluation differs from training by {number(agreement['value'], 3)} nats per frame"] if apart else []
+    agreement = found.row("train_eval_difference")
+    apart = float(agreement["value"]) if agreement else 0.0
+    odd += ["training and evaluation differ"] if abs(apart) >= SMALL else []
     head = f"Odd in training: {', '.join(odd)}" if odd else "Nothing odd in training: no spikes, no restores"
+    more = [f"train/eval difference {apart:.6f} nats per frame"] if agreement else []
     of_train, of_dev = (mean_nll(found, name_of(found.config.data, role)) for role in ("train", "dev"))
-    gap = f"; NLL {of_dev:.2f} on dev, {of_train:.2f} on train" if of_train and of_dev else ""
-    yield f"{head}{gap}."
+    more += [f"NLL {of_dev:.2f} on dev, {of_train:.2f} on train"] if of_train and of_dev else []
+    yield f"{'; '.join([head, *more])}."
 
 
 def mean_nll(found: Found, name: str) -> float:

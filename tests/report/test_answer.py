@@ -104,7 +104,7 @@ def test_without_a_control_the_channel_may_explain_everything():
 
 def test_what_an_unseen_class_was_taken_for_and_whether_that_is_more_than_an_even_split():
     sentence = the(made(two_class_rows()).sentences, "je (unseen)")
-    assert "taken for en by 72 of 90 utterances of test: 0.8000 (0.650-0.950)" in sentence and "even" not in sentence
+    assert "taken for en in 72 of 90 utterances of test: 0.8000 (0.650-0.950)" in sentence and "even" not in sentence
     rows = two_class_rows()
     for found in rows:
         found["low"] = "0.4" if found["metric"] == "utt_share" else found["low"]
@@ -116,7 +116,7 @@ def test_what_was_odd_in_training():
     odd = {"spikes": "3", "restores": "2", "best_step": "400", "train_eval_difference": "0.25"}
     rows = [found | {"value": odd.get(found["metric"], found["value"])} for found in two_class_rows()]
     sentence = the(made(rows).sentences, "Odd in training")
-    for words in ("3 spikes", "2 restores", "step 400 of 2000", "0.250 nats"):
+    for words in ("3 spikes", "2 restores", "step 400 of 2000", "train/eval difference 0.250000 nats"):
         assert words in sentence
 
 
