@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnf.experiment.config import Config
-from dnf.experiment.layout import FLOW
+from dnf.experiment.layout import FLOW, LEFT_OUT_TSV
 from dnf.experiment.sets import name_of
+from dnf.experiment.tables import read_tsv
 from dnf.metrics.figures import CONTROL, PARTS
+from dnf.report.cells import cut
 from dnf.report.found import ACCURACY, CALIBRATED, Found
 from dnf.report.sentences import sentences
 
 WORST = 3  # classes of a set that are shown where it has more than MOST
 MOST = 4
+LONGEST = 28  # letters of a name in a sentence
 
 ACCURACIES = ("frame_accuracy", ACCURACY, CALIBRATED)
 DETECTION = ("auc", "eer", "cllr")
@@ -86,15 +89,20 @@ def answer(exp: Path, rows: Sequence[dict], config: Config) -> Answer:
     found = Found(rows, config)
     return Answer(
         exp.resolve().name,
-        trained_lines(found),
+        [with_short_words(line) for line in trained_lines(found, left_out(exp))],
         found.systems,
         list(accuracy_lines(found)),
         list(detection_lines(found)),
         list(density_lines(found)),
         list(gaussianity_lines(found)),
         found.row("train_eval_difference"),
-        sentences(found),
+        [with_short_words(sentence) for sentence in sentences(found)],
     )
+
+
+def with_short_words(line: str) -> str:
+    """A line in which no name of a set or class is long."""
+    return " ".join(cut(word, LONGEST) for word in line.split(" "))
 
 
 def cells_of(found: Found, metrics: Iterable[str], place: tuple[str, str], ending: str = "") -> dict:
@@ -145,7 +153,13 @@ def gaussianity_lines(found: Found) -> Iterable[Line]:
                 yield Line(name, label, control_of, cells, f"{part}{dims if part == 'c' else found.config.dim - dims}")
 
 
-def trained_lines(found: Found) -> list[str]:
+def left_out(exp: Path) -> list[str]:
+    """Names of the sets that were not there to be scored."""
+    path = exp / LEFT_OUT_TSV
+    return [row["set"] for row in read_tsv(path)] if path.is_file() else []
+
+
+def trained_lines(found: Found, left_out: Sequence[str]) -> list[str]:
     """What was trained on what, and what it was tested on."""
     config, frames = found.config, found.row("frames")
     spoken = found.row(ACCURACY, name_of(config.data, "train"), "all")
@@ -153,10 +167,12 @@ def trained_lines(found: Found) -> list[str]:
     counts = [f"{spoken['speakers']} speakers"] if spoken else []
     counts += [f"{int(frames['value']):,} frames"] if frames else []
     knows = f"of {shortened(found.classes)}" if found.classes else "without classes"
-    trained = f"{config.flow.kind} {knows}, {dims}; trained on {shortened(config.data.train)}: {', '.join(counts)}"
+    counted = f" ({', '.join(counts)})" if counts else ""
+    trained = f"{config.flow.kind} {knows}, {dims}; trained on {shortened(config.data.train)}{counted}"
     tested = [f"{name}, control of {of}" if of else name for name, of in found.with_controls()]
     other = f"; {FLOW} is the flow, {found.other} the best other system on dev" if found.other else ""
-    return [trained, f"tested on {shortened(tested, '; ') or 'nothing'}{other}"]
+    missing = f"; left out: {shortened(left_out)}" if left_out else ""
+    return [trained, f"tested on {shortened(tested, '; ') or 'nothing'}{missing}{other}"]
 
 
 def shortened(names: Sequence[str], between: str = ", ") -> str:

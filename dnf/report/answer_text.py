@@ -35,7 +35,7 @@ def text(answer: Answer) -> list[str]:
             if room > 0 and len(shown[turn]) < len(tables[turn]):
                 shown[turn].append(tables[turn][len(shown[turn])])
                 room -= 1
-    return [*head, *(line for rows in shown for line in rows), "", *sentences][:LINES]
+    return [*head, *(line for rows in shown if rows[1:] for line in rows), "", *sentences][:LINES]
 
 
 def table(places: Sequence[tuple[str, str]], *blocks: Sequence[Sequence[str]]) -> list[str]:

@@ -170,7 +170,10 @@ def test_an_experiment_gets_its_tables_and_rows(experiment):
     parts = {r["metric"] for r in fisher_summary(root / "exp")}
     assert parts == {f"fisher_{a}{b}" for a in ("", "top_") for b in "crx"}
     assert len(read(root / "exp" / "speakers.tsv")) == 8 + 12 + 12 and read(root / "exp" / "by_score.tsv") == []
-    assert any(line.startswith("speakers test en lowest ") for line in lines.speaker_lines(read(root / "exp" / "speakers.tsv"), []))
+    assert any(
+        line.startswith("speakers test en lowest ")
+        for line in lines.speaker_lines(read(root / "exp" / "speakers.tsv"), [])
+    )
 
 
 def test_a_piece_is_decided_as_a_recording_of_that_length_would_be(experiment, small_config):

@@ -9,6 +9,7 @@ import pytest
 from dnf.experiment.config import resolve
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.report.answer import Answer, answer
+from dnf.report.answer_text import text
 
 WORDS = ("data.classes=[en, ce]", "data.controls={test: mic}", "splice.left=1", "splice.right=1", "prior.cond_dim=100")
 
@@ -139,3 +140,52 @@ def test_of_many_classes_the_total_and_the_worst_are_shown():
     got = made([*rows, row("utt_accuracy", "test", "all", 0.5)], "data.classes=[]")
     assert [line.label for line in got.accuracy] == ["all", "c000", "c001", "c002"]
     assert "c000 ... c199 (200)" in got.trained[0]
+
+
+# ---- the first lines of results.txt --------------------------------------------------------------
+
+
+def renamed(rows: list[dict], names: dict[str, str]) -> list[dict]:
+    """The same figures of sets and classes of other names."""
+    return [
+        found | {key: "+".join(names.get(part, part) for part in found[key].split("+")) for key in NAMED}
+        for found in rows
+    ]
+
+
+NAMED = ("set", "class", "decided")
+LONG = {"test": "test_" + "x" * 90, "mic": "control_" + "y" * 90, "en": "english_" + "z" * 80, "je": "j" * 120}
+
+
+@pytest.mark.parametrize(
+    "rows, words",
+    [
+        (two_class_rows(), ()),
+        (two_class_rows((0.01, 0.2), (), ""), ()),
+        (renamed(two_class_rows(), LONG), (f"data.controls={{{LONG['test']}: {LONG['mic']}}}", "data.classes=[]")),
+        ([row("utt_accuracy", "test", f"c{n:03d}", n / 200) for n in range(200)], ("data.classes=[]",)),
+        ([row("loglik", f"t{n}", "en", n) for n in range(60)], ()),
+        ([], ()),
+    ],
+    ids=("usual", "no interval", "long names", "many classes", "many sets", "no figures"),
+)
+def test_the_answer_has_25_lines_of_100_columns_at_most(rows, words):
+    lines = text(made(rows, *words))
+    assert 3 <= len(lines) <= 25 and max(map(len, lines)) <= 100
+    written = " ".join("\n".join(lines).split())
+    assert all(sentence in written for sentence in made(rows, *words).sentences)
+    if rows:
+        assert sum(line.startswith("set ") for line in lines) >= 1
+
+
+def test_ten_seconds_are_enough_to_find_accuracy_control_systems_and_unseen_class():
+    lines = text(made(two_class_rows()))
+    head = next(n for n, line in enumerate(lines) if "utterance dnf" in line)
+    assert "0.9300 (0.870-0.990)" in lines[head + 1] and lines[head + 1].split()[:2] == ["test", "all"]
+    for words in (
+        "control mic ",
+        "- Control mic holds within chance",
+        "- The flow loses to mlp",
+        "- je (unseen) was taken for en",
+    ):
+        assert any(line.startswith(words) for line in lines)
