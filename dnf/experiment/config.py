@@ -148,6 +148,26 @@ def from_saved(tree: Mapping[str, Any]) -> Config:
     return from_tree(full)
 
 
+def of_any_version(path: Path) -> tuple[Config, list[str]]:
+    """The settings in an experiment's ``config.yaml`` of any version, and the names of those that it lacks.
+
+    Those have their defaults; settings that are not known any more are left out.
+
+    Raises:
+        ValueError: a value that is not legal any more.
+    """
+    tree, saved = read_yaml(DEFAULTS), read_yaml(path) if path.is_file() else {}
+    lacking = [section for section in tree if section not in saved]
+    for section in tree.keys() & saved.keys():
+        known = tree[section]
+        if isinstance(known, dict) and isinstance(saved[section], dict):
+            lacking += [f"{section}.{key}" for key in known if key not in saved[section]]
+            tree[section] = {key: saved[section].get(key, value) for key, value in known.items()}
+        else:
+            tree[section] = saved[section]
+    return from_tree(tree), sorted(lacking)
+
+
 def from_tree(tree: Mapping[str, Any]) -> Config:
     """The settings from a tree of plain values that names every one of them.
 

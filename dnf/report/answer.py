@@ -15,7 +15,7 @@ from dnf.experiment.layout import FLOW, LEFT_OUT_TSV
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import read_tsv
 from dnf.metrics.figures import CONTROL, PARTS
-from dnf.report.cells import cut
+from dnf.report.cells import cut, shortened
 from dnf.report.found import ACCURACY, CALIBRATED, Found
 from dnf.report.sentences import sentences
 
@@ -173,8 +173,3 @@ def trained_lines(found: Found, left_out: Sequence[str]) -> list[str]:
     other = f"; {FLOW} is the flow, {found.other} the best other system on dev" if found.other else ""
     missing = f"; left out: {shortened(left_out)}" if left_out else ""
     return [trained, f"tested on {shortened(tested, '; ') or 'nothing'}{missing}{other}"]
-
-
-def shortened(names: Sequence[str], between: str = ", ") -> str:
-    """Names; of many the first and the last, and how many there are."""
-    return between.join(names) if len(names) <= MOST else f"{names[0]} ... {names[-1]} ({len(names)})"

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dnf.metrics.bootstrap import FEW
 from dnf.metrics.figures import DIFFERENCE, GAP
 
+MOST_IN_LINE = 4  # names that are listed within a line
+
 
 def ends(row: dict) -> str:
     """The interval of a row; ``to`` between ends of which one may be, or is, negative."""
@@ -48,6 +50,11 @@ def cut(text: str, width: int) -> str:
     """A text that is too long without its middle."""
     tail = (width - 2) // 3
     return text if len(text) <= width else f"{text[: width - 2 - tail]}..{text[-tail:]}"
+
+
+def shortened(names: Sequence[str], between: str = ", ") -> str:
+    """Names; of many the first and the last, and how many there are."""
+    return between.join(names) if len(names) <= MOST_IN_LINE else f"{names[0]} ... {names[-1]} ({len(names)})"
 
 
 class Rows:

@@ -87,7 +87,28 @@ def test_results_of_experiments_without_systems_are_read(small_config, tmp_path)
     small_config().save(folder / "config.yaml")
     columns = [name for name in COLUMNS if name != "system"]
     write_tsv(folder / "results.tsv", [{name: ROWS[1][name] for name in columns}], columns)
-    assert experiments(tmp_path).split() == ["experiment", "utt", "test", "old", "0.7500"]
+    assert experiments(tmp_path).splitlines() == [
+        "experiment  utt test",
+        "old         0.7500",
+        "missing: old: results.tsv has no column system; an earlier version made it; run stage report again (--stage 8)",
+    ]
+
+
+def test_experiments_of_earlier_versions_are_listed_with_what_they_lack(small_config, tmp_path):
+    write_experiment(tmp_path / "new", small_config(), ROWS)
+    small_config().save(tmp_path / "trained" / "config.yaml")
+    for name, text in (("old", "seed: 1\ndata: {train: [a, b], gone: 3}\n"), ("odd", "flow: {kind: forgotten}\n")):
+        write_experiment(tmp_path / name, small_config(), ROWS)
+        (tmp_path / name / "config.yaml").write_text(text)
+    write_experiment(tmp_path / "bare", small_config(), ROWS)
+    (tmp_path / "bare" / "config.yaml").unlink()
+    *table, bare, odd, old, trained = experiments(tmp_path).splitlines()
+    flows = [line.split()[0] for line in table[1:] if line.split()[1] == "0.9000"]
+    assert flows == ["bare", "new", "odd", "old"]
+    assert bare.startswith("missing: bare: config.yaml has no augment ... vad (21)")
+    assert odd.startswith("missing: odd: flow.kind: 'forgotten' is not one of ")
+    assert old.startswith("missing: old: config.yaml has no augment ... vad (") and "an earlier version" in old
+    assert trained == "missing: trained: no results.tsv; run stage report (--stage 8)"
 
 
 def test_a_folder_without_results_is_an_error(tmp_path):

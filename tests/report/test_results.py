@@ -1,0 +1,75 @@
+"""results.txt: the answer in its first lines, then sections, of which one can be printed; dev and train come last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from result_rows import WORDS, row, two_class_rows
+
+from dnf.experiment import entry
+from dnf.experiment.config import resolve
+from dnf.report.results import main, text
+
+
+@pytest.fixture
+def exp(tmp_path) -> Path:
+    """An experiment with a results.txt of made-up figures."""
+    folder = tmp_path / "exp" / "a"
+    folder.mkdir(parents=True)
+    environment = {"device": "cpu", "device_name": "CPU", "threads": 2, "git": "1a2b", "torch": "2", "lhotse": "1"}
+    (folder / "env.json").write_text(json.dumps(environment))
+    (folder / "left_out.tsv").write_text("set\treason\nje\tno set je: give --je PATH\n")
+    (folder / "gaussianity.tsv").write_text(
+        "set\tclasses\tpart\tdim\tskew\tkurt\tskew_within\tkurt_within\tmardia_kurt_z\n"
+    )
+    rows = [found | {"count": found["count"] or "81", "total": found["total"] or "90"} for found in two_class_rows()]
+    rows += [row(f"training_{name}", value=-100.0, system="", total=500) for name in ("nll", "logp", "logdet")]
+    config = resolve(WORDS)
+    config.save(folder / "config.yaml")
+    (folder / "results.txt").write_text(text(folder, rows, config))
+    return folder
+
+
+def test_the_answer_comes_first_then_all_figures_in_sections_with_dev_and_train_last(exp):
+    lines = (exp / "results.txt").read_text().splitlines()
+    start = lines.index("# details")
+    assert start <= 26 and lines[1].startswith("# tested on test; ") and "left out: je" in lines[1]
+    assert max(map(len, lines[:start])) <= 100
+    heads = [line.removeprefix("## ").partition(":")[0] for line in lines[start:] if line.startswith("## ")]
+    assert heads == ["accuracy", "systems", "detection", "unseen", "confusion", "density", "training", "run"]
+    for metric in ("utt_accuracy", "density"):
+        sets = [line.split()[1] for line in lines[start:] if line.startswith(f"{metric} ")]
+        tests = [name not in ("dev", "train") for name in sets]
+        assert tests == sorted(tests, reverse=True) and {"test", "mic", "dev", "train"} <= set(sets)
+    assert "# left out: je: no set je: give --je PATH" in lines
+
+
+def test_a_section_is_printed_alone(exp, capsys):
+    before = (exp / "results.txt").read_bytes()
+    assert main([str(exp), "--details", "unseen"]) == 0
+    head, *shares = capsys.readouterr().out.splitlines()
+    assert head == "## unseen: shares decided for classes that the model has not seen"
+    assert len(shares) == 2 and all(line.startswith("utt_share test je (unseen) decided ") for line in shares)
+    assert (exp / "results.txt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, r"results.txt: not there; run stage report \(--stage 8\)"),
+        (
+            "# as it was before\n\n# accuracy: share\n",
+            r"has no sections, an earlier version wrote it; run stage report again",
+        ),
+        ("# details\n\n## accuracy: share\n\n## run: what\n", r"has no section fish; name one of accuracy, run$"),
+    ],
+)
+def test_a_section_that_is_not_there_is_one_line_with_a_remedy(exp, content, message):
+    (exp / "results.txt").unlink()
+    if content:
+        (exp / "results.txt").write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        main([str(exp), "--details", "fish"])
+    assert "\n" not in entry.describe(caught.value)
