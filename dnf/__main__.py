@@ -8,7 +8,10 @@ import importlib
 from dnf.experiment import entry
 
 VERBS = {
-    "results": ("dnf.report.results", "write results.txt of an experiment, or compare all experiments of a folder"),
+    "results": (
+        "dnf.report.results",
+        "write results.txt of an experiment or print a section of it; compare all of a folder",
+    ),
     "compare": ("dnf.report.compare", "hold two systems against each other, utterance by utterance"),
     "sweep": ("dnf.report.sweep", "figures of a sweep against the setting that it varies"),
     "status": ("dnf.experiment.status", "which stages of which experiments are done, running or broken off"),

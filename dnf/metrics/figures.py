@@ -36,7 +36,7 @@ class Metric(NamedTuple):
         better: HIGHER, LOWER, ZERO, or empty where no way is.
         meaning: what it says, in a line.
         digits: decimals of report.html; None: as in results.tsv.
-        shown: besides results.tsv; ``systems``, ``detection`` and ``training`` are blocks of results.txt; ``tells
+        shown: besides results.tsv; ``systems``, ``detection`` and ``training`` are sections of results.txt; ``tells
             apart``, ``open set``, ``likelihood``, ``gaussianity`` and ``training`` are tables of report.html; ``folder`` is
             the table of ``dnf results FOLDER``, ``sweep`` that of ``dnf sweep``.
     """
