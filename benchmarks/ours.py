@@ -70,8 +70,8 @@ def settings(context: int, hidden: int, batch: int, *words: str) -> Config:
     return resolve([*shape, *train, *words])
 
 
-def open_windows(store: FrameStore, config: Config, device: torch.device) -> Windows:
-    return Windows([store], config.splice, config.cmvn, CLASSES, keep_unseen=False, device=device)
+def open_windows(store: FrameStore, config: Config, device: torch.device, *, all_classes: bool = False) -> Windows:
+    return Windows([store], config.splice, config.cmvn, CLASSES, keep_unseen=all_classes, device=device)
 
 
 def make_trainer(windows: Windows, config: Config, *, masked: bool = False, ranks: Ranks | None = None) -> Trainer:

@@ -29,10 +29,18 @@ def standard_normal(z: Tensor) -> Tensor:
 
 
 def zuko(dim: int, settings: Flow) -> tuple[nn.Module, Density]:
-    """zuko's ``NICE``, which is affine by default."""
-    from zuko.flows import NICE
+    """zuko's ``NICE``, which is affine by default, its ``MAF``, or ``NICE`` with the splines of its ``NSF``."""
+    from zuko.flows import MAF, NICE
+    from zuko.transforms import MonotonicRQSTransform
 
-    flow = NICE(dim, transforms=settings.blocks, hidden_features=[settings.hidden] * settings.layers)
+    size = {"transforms": settings.blocks, "hidden_features": [settings.hidden] * settings.layers}
+    if settings.kind == "maf":
+        flow = MAF(dim, **size)
+    elif settings.kind == "spline":
+        shapes = [(settings.bins,), (settings.bins,), (settings.bins - 1,)]
+        flow = NICE(dim, univariate=MonotonicRQSTransform, shapes=shapes, **size)
+    else:
+        flow = NICE(dim, **size)
     return flow, lambda x: flow().log_prob(x)
 
 

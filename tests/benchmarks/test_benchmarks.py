@@ -8,11 +8,12 @@ import pytest
 import torch
 from recipe_runs import ROOT, environment
 
-from benchmarks import ours, parts, peers, profiling, rows, table
+from benchmarks import families, ours, parts, peers, profiling, rows, table
 from benchmarks.masked import MaskedRealNVP
 from benchmarks.timing import Watch, multiply_adds, passes, spread
 from dnf.experiment.config import resolve
 from dnf.experiment.settings import Flow
+from dnf.models.flows import FLOWS, make_flow
 from dnf.models.flows.realnvp import RealNVP
 
 CPU = torch.device("cpu")
@@ -220,3 +221,32 @@ def test_recordings_are_found_from_any_folder(tmp_path, monkeypatch):
     assert found == [tmp_path / "corpus" / "a/1.flac", tmp_path / "corpus" / "b/2.wav"]
     with pytest.raises(ValueError, match="--recordings b: no .wav or .flac file"):
         parts.find_recordings(Path("b"), 2)
+
+
+def test_families_are_measured_by_the_density_of_the_features(tmp_path, capsys):
+    """An untrained flow of ours is a Gaussian of independent dims."""
+    stores = [ours.make_store(tmp_path / "frames" / name, 1500, 40) for name in ("train", "dev")]
+    size = ["--context", "0", "--hidden", "8", "--steps", "2", "--batch", "50"]
+    words = ["train.lr=1.0e-30"]
+    assert families.main([str(tmp_path / "frames"), *size, "--set", *words]) == 0
+    found = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines() if ": ours" in line}
+    assert list(found) == [f"{kind}: ours" for kind in FLOWS]
+    config = ours.settings(0, 8, 50, *words, "splice.hop=3")
+    train, dev = (ours.open_windows(store, config, CPU) for store in stores)
+    mean, std = train.global_normalization()
+    x = dev.gather(torch.arange(len(dev)))
+    expected = -torch.distributions.Normal(mean, std).log_prob(x).sum(1).mean().item()
+    for row in found.values():
+        assert int(row[2]) > 0 and float(row[3]) > 0
+        assert float(row[5]) == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", FLOWS)
+def test_the_peer_of_a_family_has_its_size(kind):
+    if "zuko" not in peers.available()[0]:
+        pytest.skip("zuko is not there; benchmarks/run.sh installs it")
+    settings = resolve([f"flow.kind={kind}", "flow.mask=evenodd" if kind != "maf" else "flow.mask=halves"]).flow
+    peer, density = peers.PEERS["zuko"][1](12, settings)
+    own = make_flow(12, settings)
+    assert rows.parameters(peer) == rows.parameters(own)
+    assert density(torch.randn(5, 12)).shape == (5,)
