@@ -168,7 +168,8 @@ def trained_lines(found: Found, left_out: Sequence[str]) -> list[str]:
     counts += [f"{int(frames['value']):,} frames"] if frames else []
     knows = f"of {shortened(found.classes)}" if found.classes else "without classes"
     counted = f" ({', '.join(counts)})" if counts else ""
-    trained = f"{config.flow.kind} {knows}, {dims}; trained on {shortened(config.data.train)}{counted}"
+    hybrid = f"hybrid (train.beta {config.train.beta:g}), " if config.train.beta else ""
+    trained = f"{config.flow.kind} {knows}, {dims}; {hybrid}trained on {shortened(config.data.train)}{counted}"
     tested = [f"{name}, control of {of}" if of else name for name, of in found.with_controls()]
     other = f"; {FLOW} is the flow, {found.other} the best other system on dev" if found.other else ""
     missing = f"; left out: {shortened(left_out)}" if left_out else ""

@@ -23,9 +23,8 @@ def text(answer: Answer) -> list[str]:
 
     Of the tables each line is shown that there is room for beside the sentences.
     """
-    head = [cut(f"# {line}", WIDTH) for line in (f"{answer.name}: {answer.trained[0]}", *answer.trained[1:])]
-    wrapped = (textwrap.wrap(line, WIDTH, initial_indent="- ", subsequent_indent="  ") for line in answer.sentences)
-    sentences = [line for lines in wrapped for line in lines]
+    head = wrapped([f"{answer.name}: {answer.trained[0]}", *answer.trained[1:]], "# ")
+    sentences = wrapped(answer.sentences, "- ")
     compared_by = (answer.accuracy, ACCURACIES), (answer.detection, DETECTION)
     tables = [*(compared(answer, *lines) for lines in compared_by), densities(answer)]
     shown = [rows[:1] if rows[1:] else [] for rows in tables]
@@ -36,6 +35,12 @@ def text(answer: Answer) -> list[str]:
                 shown[turn].append(tables[turn][len(shown[turn])])
                 room -= 1
     return [*head, *(line for rows in shown if rows[1:] for line in rows), "", *sentences][:LINES]
+
+
+def wrapped(lines: Sequence[str], start: str) -> list[str]:
+    """Lines that begin with ``start`` and go on in further ones where they are too long."""
+    more = {"initial_indent": start, "subsequent_indent": start[0].replace("-", " ") + " "}
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH, **more)]
 
 
 def table(places: Sequence[tuple[str, str]], *blocks: Sequence[Sequence[str]]) -> list[str]:

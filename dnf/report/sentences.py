@@ -20,7 +20,7 @@ SMALL = 0.001  # nats per frame: a difference between training and evaluation be
 
 def sentences(found: Found) -> list[str]:
     """At most ``MOST``, in order of weight."""
-    parts = (comparison, control, unseen, training, knows_nothing)
+    parts = (knows_nothing, comparison, control, unseen, training)
     return [sentence for part in parts for sentence in part(found)][:MOST]
 
 
@@ -50,7 +50,8 @@ def comparison(found: Found) -> Iterator[str]:
     """Whether the flow or the best other system is better on the main test set, and whether that may be chance."""
     if not found.classes:
         return
-    yield from no_better_than_chance(found)
+    if weak := no_better_than_chance(found):
+        yield weak
     if not found.other:
         yield "The flow was compared with no other system: nothing says whether another would be better."
         return
@@ -88,17 +89,15 @@ def short_verdict(found: Found, metric: str, row: dict) -> str:
     return f"{word} ({number(row['value'])}{', ' + p if p else ''})"
 
 
-def no_better_than_chance(found: Found) -> Iterator[str]:
-    """Where the flow does not tell the classes of the main test set apart."""
+def no_better_than_chance(found: Found) -> str:
+    """That the flow does not separate the classes of the main test set, in a sentence; empty where it does."""
     if len(found.pairs) == 1:
         row, chance = found.row("auc", found.main, found.pairs[0]), 0.5
     else:
         row, chance = found.row(ACCURACY, found.main, "all"), 1 / len(found.classes)
-    if len(found.labels(ACCURACY, found.main)) > 1 and row and row["low"] and float(row["low"]) <= chance:
-        yield (
-            f"The flow is no better than chance on {found.main}: {title(row['metric'])} {with_ends(row)}, "
-            f"chance {chance:.3g}."
-        )
+    if len(found.labels(ACCURACY, found.main)) < 2 or not row or not row["low"] or float(row["low"]) > chance:
+        return ""
+    return f"The flow is no better than chance on {found.main}: {title(row['metric'])} {with_ends(row)}, chance {chance:.3g}."
 
 
 # ---- channel -------------------------------------------------------------------------------------
@@ -118,17 +117,26 @@ def control(found: Found) -> Iterator[str]:
     if not gaps:
         yield "There is no control of the same class from another corpus: the channel may explain all figures."
         return
+    place = found.controls[name]
+    if name == found.main and no_better_than_chance(found):
+        yield f"Control {place} says nothing: there is no figure on {name} that the channel could explain."
+        return
     lost = [gap for gap in gaps if leaves_out_0(gap[1]) and loss(*gap)[0] > 0]
+    weak = [gap for gap in gaps if gap[0] == "auc" and may_be_chance(found.row(f"auc{CONTROL}", name, gap[1]["class"]))]
     shares = [gap for gap in gaps if gap[0] != "cllr"]
-    metric, row = max(lost or shares, key=lambda gap: loss(*gap)[1])
-    place, beside = found.controls[name], found.row(metric + CONTROL, name, row["class"])
-    beside = beside or found.row(metric, place, row["class"])
-    holds = "cannot be judged" if not row["low"] else "does not hold" if lost else "holds within chance"
+    metric, row = max(lost or weak or shares, key=lambda gap: loss(*gap)[1])
+    state = "does not hold" if lost else "shows no loss beyond chance"
+    state = state if row["low"] and (lost or not weak) else "cannot be judged"
+    beside = found.row(metric + CONTROL, name, row["class"]) or found.row(metric, place, row["class"])
     yield (
-        f"Control {place} {holds}: {title(metric)} of {row['class']} {with_ends(beside)} against "
+        f"Control {place} {state}: {title(metric)} of {row['class']} {with_ends(beside)} against "
         f"{number(found.row(metric, name, row['class'])['value'])} on {name}, difference {difference(row)}"
         f"{'; the channel may explain it' if lost else ''}."
     )
+
+
+def may_be_chance(auc: dict | None) -> bool:
+    return auc is not None and bool(auc["low"]) and float(auc["low"]) <= 0.5
 
 
 def loss(metric: str, row: dict) -> tuple[float, float]:

@@ -56,12 +56,19 @@ def test_a_system_is_better_where_interval_and_p_value_say_so(difference, p, wor
 
 @pytest.mark.parametrize(
     "gap, words",
-    [((0.01, 0.2), "does not hold"), ((-0.05, 0.2), "holds within chance"), ((), "cannot be judged")],
+    [((0.01, 0.2), "does not hold"), ((-0.05, 0.2), "shows no loss beyond chance"), ((), "cannot be judged")],
 )
 def test_the_control_holds_unless_its_loss_leaves_0_out(gap, words):
     sentence = the(made(two_class_rows(gap=gap)).sentences, "Control mic")
     assert sentence.startswith(f"Control mic {words}: utterance accuracy of en ")
     assert ("the channel may explain it" in sentence) == (words == "does not hold")
+
+
+def test_a_control_that_may_be_at_chance_itself_is_not_said_to_hold():
+    rows = [found | ({"low": "0.4"} if found["metric"] == "auc_control" else {}) for found in two_class_rows()]
+    rows.append(row("auc_control_gap", "test", "en+ce", 0.09, (-0.05, 0.3)))
+    sentence = the(made(rows).sentences, "Control mic")
+    assert sentence.startswith("Control mic cannot be judged: AUC of en+ce 0.9000 (0.400-0.950) against 0.9900 on test")
 
 
 def test_without_a_control_the_channel_may_explain_everything():
@@ -92,6 +99,7 @@ def test_a_flow_no_better_than_chance_is_said_to_be():
         found | ({"low": "0.45", "value": "0.55"} if found["metric"] == "auc" else {}) for found in two_class_rows()
     ]
     assert made(rows).sentences[0] == "The flow is no better than chance on test: AUC 0.5500 (0.450-1.000), chance 0.5."
+    assert the(made(rows).sentences, "Control mic").startswith("Control mic says nothing")
 
 
 def test_a_flow_without_classes_has_densities_alone():
@@ -150,7 +158,7 @@ def test_ten_seconds_are_enough_to_find_accuracy_control_systems_and_unseen_clas
     assert "0.9300 (0.870-0.990)" in lines[head + 1] and lines[head + 1].split()[:2] == ["test", "all"]
     for words in (
         "control mic ",
-        "- Control mic holds within chance",
+        "- Control mic shows no loss beyond chance",
         "- The flow loses to mlp",
         "- je (unseen) was taken for en",
     ):
