@@ -50,7 +50,10 @@ def comparison(found: Found) -> Iterator[str]:
     """Whether the flow or the best other system is better on the main test set, and whether that may be chance."""
     if not found.classes:
         return
-    if weak := no_better_than_chance(found):
+    if not found.main:
+        yield "No test set was scored: nothing says how well the flow does on new speakers."
+        return
+    if weak := not_beyond_chance(found):
         yield weak
     if not found.other:
         yield "The flow was compared with no other system: nothing says whether another would be better."
@@ -89,15 +92,15 @@ def short_verdict(found: Found, metric: str, row: dict) -> str:
     return f"{word} ({number(row['value'])}{', ' + p if p else ''})"
 
 
-def no_better_than_chance(found: Found) -> str:
-    """That the flow does not separate the classes of the main test set, in a sentence; empty where it does."""
+def not_beyond_chance(found: Found) -> str:
+    """That the flow may not separate the classes of the main test set, in a sentence; empty where it does."""
     if len(found.pairs) == 1:
         row, chance = found.row("auc", found.main, found.pairs[0]), 0.5
     else:
         row, chance = found.row(ACCURACY, found.main, "all"), 1 / len(found.classes)
     if len(found.labels(ACCURACY, found.main)) < 2 or not row or not row["low"] or float(row["low"]) > chance:
         return ""
-    return f"The flow is no better than chance on {found.main}: {title(row['metric'])} {with_ends(row)}, chance {chance:.3g}."
+    return f"The flow is not shown to be better than chance on {found.main}: {title(row['metric'])} {with_ends(row)}, chance {chance:.3g}."
 
 
 # ---- channel -------------------------------------------------------------------------------------
@@ -105,7 +108,7 @@ def no_better_than_chance(found: Found) -> str:
 
 def control(found: Found) -> Iterator[str]:
     """Whether the control has lost against its set, so that the channel may explain the figures of the set."""
-    if not found.classes:
+    if not found.classes or not found.main:
         return
     name = found.main if found.main in found.controls else next(iter(found.controls), "")
     gaps = [
@@ -118,8 +121,8 @@ def control(found: Found) -> Iterator[str]:
         yield "There is no control of the same class from another corpus: the channel may explain all figures."
         return
     place = found.controls[name]
-    if name == found.main and no_better_than_chance(found):
-        yield f"Control {place} says nothing: there is no figure on {name} that the channel could explain."
+    if name == found.main and not_beyond_chance(found):
+        yield f"Control {place} says nothing: the flow is not shown to be better than chance on {name} itself."
         return
     lost = [gap for gap in gaps if leaves_out_0(gap[1]) and loss(*gap)[0] > 0]
     weak = [gap for gap in gaps if gap[0] == "auc" and may_be_chance(found.row(f"auc{CONTROL}", name, gap[1]["class"]))]

@@ -64,6 +64,12 @@ def test_the_control_holds_unless_its_loss_leaves_0_out(gap, words):
     assert ("the channel may explain it" in sentence) == (words == "does not hold")
 
 
+def test_without_a_test_set_nothing_is_said_of_one():
+    got = made([found for found in two_class_rows() if found["set"] in ("train", "dev", "")])
+    assert got.sentences[0].startswith("No test set was scored") and got.trained[1].startswith("tested on nothing")
+    assert not got.accuracy and not got.density and len(got.sentences) == 2
+
+
 def test_a_control_that_may_be_at_chance_itself_is_not_said_to_hold():
     rows = [found | ({"low": "0.4"} if found["metric"] == "auc_control" else {}) for found in two_class_rows()]
     rows.append(row("auc_control_gap", "test", "en+ce", 0.09, (-0.05, 0.3)))
@@ -94,11 +100,14 @@ def test_what_was_odd_in_training():
         assert words in sentence
 
 
-def test_a_flow_no_better_than_chance_is_said_to_be():
+def test_a_flow_that_may_be_no_better_than_chance_is_said_to_be():
     rows = [
         found | ({"low": "0.45", "value": "0.55"} if found["metric"] == "auc" else {}) for found in two_class_rows()
     ]
-    assert made(rows).sentences[0] == "The flow is no better than chance on test: AUC 0.5500 (0.450-1.000), chance 0.5."
+    assert (
+        made(rows).sentences[0]
+        == "The flow is not shown to be better than chance on test: AUC 0.5500 (0.450-1.000), chance 0.5."
+    )
     assert the(made(rows).sentences, "Control mic").startswith("Control mic says nothing")
 
 
