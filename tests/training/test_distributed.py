@@ -37,6 +37,8 @@ KINDS = {
     "micro-batches": ("train.micro_batch=7", "train.sampling=balanced", "flow.nets=two"),
     "no classes": ("prior.cond_dim=0",),
     "bf16": ("train.precision=bf16",),
+    "maf": ("flow.kind=maf",),
+    "spline": ("flow.kind=spline",),
     "broken": (),
 }
 NAN = [4, 20, 21]

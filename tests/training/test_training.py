@@ -19,6 +19,7 @@ from recipe_runs import ROOT
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
 from dnf.models import checkpoint
+from dnf.models.flows import FLOWS
 from dnf.scoring import latents
 from dnf.training import train
 from dnf.training import trainer as trainer_module
@@ -328,8 +329,12 @@ def test_every_kind_of_prior_and_sampling_trains(new_trainer, sampling, cond_dim
     assert np.isfinite(rows).all() and rows[-1] < rows[0]
 
 
-def test_bfloat16_trains_on_a_cpu_near_float32(new_trainer):
-    trainers = {p: new_trainer(f"train.precision={p}", "train.lr=0.003", out=p) for p in ("float32", "bf16")}
+@pytest.mark.parametrize("kind", FLOWS)
+def test_bfloat16_trains_on_a_cpu_near_float32(new_trainer, kind):
+    trainers = {
+        p: new_trainer(f"flow.kind={kind}", f"train.precision={p}", "train.lr=0.003", out=p)
+        for p in ("float32", "bf16")
+    }
     for trainer in trainers.values():
         train.run(trainer)
         assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
