@@ -33,6 +33,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,8 @@ from dnf.metrics.effective_frames import effective_frames
 
 HALF = (1e-2, 1e5)  # effective frames, the least and the most h
 DOUBT = 0.5  # deviation of the prior of log h
-FOLDS = 100  # fits at most when speakers are left out
+FOLDS, FEW_FOLDS = 100, 10  # fits at most when speakers are left out, and those that there are for any size of dev
+CELLS = 10_000_000  # log-likelihoods in all these fits, above which there are fewer of them
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,12 @@ class Calibration:
         frames = effective_frames(evidence.frames[known], covariance)
         mean = evidence.mean[known]
         mean = mean - mean.mean(1, keepdims=True)
-        counts = {
-            k: len({s for s, column in zip(speakers, columns) if column == k}) for k in range(len(evidence.classes))
-        }
+        counts = Counter(column for column, _ in set(zip(columns.tolist(), speakers)))
         start = usual_half(mean, columns, frames, covariance) if settings.duration else None
         weights = speaker_weights(columns, speakers, len(evidence.classes))
         middle = weights @ mean / weights.sum()
         slope, offsets, half = regress(
-            mean - middle, columns, weights, list(counts.values()), frames, start, settings.pseudo_speakers
+            mean - middle, columns, weights, min(counts.values()), frames, start, settings.pseudo_speakers
         )
         return cls(
             list(evidence.classes),
@@ -112,23 +112,23 @@ class Calibration:
             half,
             [float(value) for value in covariance],
             {name: counts[k] for k, name in enumerate(evidence.classes)},
-            {name: int((columns == k).sum()) for k, name in enumerate(evidence.classes)},
+            dict(zip(evidence.classes, np.bincount(columns, minlength=len(evidence.classes)).tolist())),
         )
 
     @classmethod
     def left_out(cls, evidence: Evidence, settings: Calibrate) -> np.ndarray | None:
         """Log-likelihoods ``(U, K)`` of dev itself, nats, each utterance's by a fit without its speaker.
 
-        Above ``FOLDS`` speakers, several are left out at a time. Utterances of classes the model does not know are
-        scored by the fit on all. The autocovariance of frames is that of all of dev. None if a class is of one speaker
-        alone, or of those left out at a time, so that no fit can do without them.
+        Above ``FOLDS`` speakers, several are left out at a time, of different classes where possible. Utterances of
+        classes the model does not know are scored by the fit on all. The autocovariance of frames is that of all of
+        dev. None if a class is of one speaker alone, or of those left out at a time, so that no fit can do without
+        them.
         """
         loglik = cls.fit(evidence, settings).loglik(evidence)
         known = known_utterances(evidence)
-        speakers = sorted({evidence.utts[u]["speaker"] for u in known})
-        fold = {speaker: n % FOLDS for n, speaker in enumerate(speakers)}
-        of_known = np.array([fold[evidence.utts[u]["speaker"]] for u in known])
-        for number in sorted(set(fold.values())):
+        folds = int(np.clip(CELLS // max(1, evidence.mean.size), FEW_FOLDS, FOLDS))
+        of_known = speaker_folds([(evidence.utts[u]["class"], evidence.utts[u]["speaker"]) for u in known], folds)
+        for number in np.unique(of_known):
             kept = evidence.only(known[of_known != number])
             if absent_classes(kept):
                 return None
@@ -187,12 +187,26 @@ def posteriors(loglik: np.ndarray, classes: list[str], priors: dict[str, float])
 
 def known_utterances(evidence: Evidence) -> np.ndarray:
     """Numbers of the utterances of classes that the model knows."""
-    return np.array([u for u, utt in enumerate(evidence.utts) if utt["class"] in evidence.classes], dtype=int)
+    classes = set(evidence.classes)
+    return np.array([u for u, utt in enumerate(evidence.utts) if utt["class"] in classes], dtype=int)
 
 
 def columns_of(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
     """Their classes, as columns of the evidence."""
-    return np.array([evidence.classes.index(evidence.utts[row]["class"]) for row in rows], dtype=int)
+    column = {name: k for k, name in enumerate(evidence.classes)}
+    return np.array([column[evidence.utts[row]["class"]] for row in rows], dtype=int)
+
+
+def speaker_folds(names: Sequence[tuple[str, str]], folds: int) -> np.ndarray:
+    """Fold ``(U,)`` of each utterance, that of its speaker; speakers of a class are spread over the folds.
+
+    Args:
+        names: class and speaker of each utterance.
+        folds: how many at most.
+    """
+    speakers = dict.fromkeys(speaker for _, speaker in sorted(set(names)))
+    fold = {speaker: n % folds for n, speaker in enumerate(speakers)}
+    return np.array([fold[speaker] for _, speaker in names], dtype=int)
 
 
 def prior_of(classes: list[str], priors: dict[str, float]) -> np.ndarray:
@@ -245,7 +259,7 @@ def regress(
     mean: np.ndarray,
     columns: np.ndarray,
     weights: np.ndarray,
-    of_class: list[int],
+    speakers: int,
     frames: np.ndarray,
     half: float | None,
     pseudo: float,
@@ -256,7 +270,7 @@ def regress(
         mean: ``(U, K)`` mean log-likelihoods, centred over the classes and around their middle, nats.
         columns: ``(U,)`` columns of their classes.
         weights: ``(U,)`` how much each counts.
-        of_class: number of speakers of each class.
+        speakers: of the class that has the fewest.
         frames: ``(U,)`` effective.
         half: median of the prior of h; None: no h.
         pseudo: speakers added to the counts of each class, as evidence against certainty.
@@ -264,7 +278,8 @@ def regress(
     from scipy import optimize  # slow to import, and only a fit needs it
 
     classes = mean.shape[1]
-    targets = targets_of(columns, min(of_class), classes, pseudo)
+    targets = targets_of(columns, speakers, classes, pseudo)
+    weighted_targets = weights[:, None] * targets
     scale = np.sqrt((mean**2).mean()) or 1.0
     x = mean / scale
 
@@ -272,8 +287,11 @@ def regress(
         score = theta[0] * x
         weight = np.ones(len(x)) if half is None else frames / (frames + np.exp(theta[-1]))
         logits = weight[:, None] * score + theta[1 : 1 + classes]
-        gap = weights[:, None] * (special.softmax(logits, axis=1) - targets)
-        value = -(weights[:, None] * targets * special.log_softmax(logits, axis=1)).sum()
+        logits -= logits.max(1, keepdims=True)
+        odds = np.exp(logits)
+        total = odds.sum(1, keepdims=True)
+        gap = weights[:, None] * (odds / total - targets)
+        value = -(weighted_targets * (logits - np.log(total))).sum()
         gradient = [(gap * weight[:, None] * x).sum(), *gap.sum(0)]
         if half is not None:
             far = theta[-1] - np.log(half)

@@ -67,8 +67,13 @@ def pair_aucs(dev: Trials) -> dict[str, float]:
     """AUC of every pair of classes, joined by +, that dev has; none where they are few enough to show them all."""
     if len(dev.pairs(MOST_PAIRS + 1)) <= MOST_PAIRS:
         return {}
-    pairs = (dev.pair(*both) for both in dev.pairs(len(dev.classes) ** 2))
-    return {pair.name: detection.auc(pair.scores["mean"], pair.target) for pair in pairs}
+    mean, rows, column = dev.scores["mean"], dev.rows_by_class, {name: k for k, name in enumerate(dev.classes)}
+
+    def auc(first: str, second: str) -> float:
+        ratios = (mean[rows[name], column[first]] - mean[rows[name], column[second]] for name in (first, second))
+        return detection.chance_above(*ratios)
+
+    return {"+".join(pair): auc(*pair) for pair in dev.pairs(len(dev.classes) ** 2)}
 
 
 def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarray) -> np.ndarray:

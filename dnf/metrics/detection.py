@@ -52,9 +52,17 @@ def auc(scores: np.ndarray, target: np.ndarray, weights: np.ndarray | None = Non
         weights: ``(R, U)`` or None.
     """
     scores, target, weights, single = checked(scores, target, weights)
+    if single:
+        return chance_above(scores[target], scores[~target])
     miss, false = error_rates(scores, target, weights)
-    area = (-np.diff(false, axis=1) * (2 - miss[:, 1:] - miss[:, :-1]) / 2).sum(1)
-    return float(area[0]) if single else area
+    return (-np.diff(false, axis=1) * (2 - miss[:, 1:] - miss[:, :-1]) / 2).sum(1)
+
+
+def chance_above(targets: np.ndarray, others: np.ndarray) -> float:
+    """Chance that one of ``targets`` ``(T,)`` is above one of ``others`` ``(N,)``, at least one each; a tie counts half."""
+    others = np.sort(others)
+    below = others.searchsorted(targets) + others.searchsorted(targets, side="right")
+    return float(below.sum() / (2 * len(targets) * len(others)))
 
 
 def eer(scores: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:

@@ -293,6 +293,32 @@ def test_a_left_out_speaker_is_scored_by_a_fit_without_him(monkeypatch, folds):
     np.testing.assert_array_equal(found[24], all_in[24])
 
 
+def many_classes(count: int) -> Evidence:
+    """Two speakers of each class with two utterances each, whose own class is somewhat the likeliest."""
+    labels = np.repeat(np.arange(count), 4)
+    mean = np.random.default_rng(1).standard_normal((len(labels), count)) + np.eye(count)[labels]
+    utts = [{"speaker": f"s{n % 2}c{k:03d}", "class": f"c{k:03d}"} for n, k in enumerate(labels)]
+    return Evidence([f"c{k:03d}" for k in range(count)], utts, mean, np.full(len(labels), 20))
+
+
+def test_fits_without_speakers_of_many_classes_take_bounded_work(monkeypatch):
+    work, fit = [], calibration.regress
+
+    def counted(mean, *rest):
+        work.append(mean.size)
+        return fit(mean, *rest)
+
+    monkeypatch.setattr(calibration, "regress", counted)
+    monkeypatch.setattr(calibration, "CELLS", 100_000)
+    for count in (10, 40):
+        work.clear()
+        dev = many_classes(count)
+        found = Calibration.left_out(dev, SETTINGS)
+        assert found.shape == dev.mean.shape, "every class keeps one of its two speakers in every fit"
+        assert sum(work[1:]) <= max(calibration.CELLS, calibration.FEW_FOLDS * dev.mean.size)
+        assert len(work[1:]) == {10: 20, 40: 15}[count]
+
+
 def test_the_one_speaker_of_a_class_cannot_be_left_out():
     rows = [("ce", "s1", loglik) if true == "ce" else (true, s, loglik) for true, s, loglik in utterances(1, [40] * 12)]
     assert Calibration.left_out(evidence(latents(rows)), SETTINGS) is None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from drawn_experiment import write_experiment
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from dnf.decisions import decide
 from dnf.decisions.accuracy_rows import decided_most
@@ -45,6 +46,8 @@ def test_up_to_eight_pairs_are_all_there_and_of_more_those_of_lowest_auc_on_dev(
     trials = trials_of_classes(CLASSES)
     aucs = pair_aucs(trials)
     assert len(aucs) == 120
+    for pair in (trials.pair(*name.split("+")) for name in aucs):
+        assert aucs[pair.name] == pytest.approx(roc_auc_score(pair.target, pair.scores["mean"]))
     chosen = trials_of_classes(CLASSES, aucs).pairs()
     assert len(chosen) == MOST_PAIRS
     assert max(aucs["+".join(pair)] for pair in chosen) == sorted(aucs.values())[MOST_PAIRS - 1]
