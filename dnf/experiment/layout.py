@@ -87,6 +87,9 @@ RESULTS_TXT = "results.txt"
 REPORT_HTML = "report.html"
 CORRECTION_NPZ = "correction.npz"
 
+# exp/, the folder of all experiments
+COMPARISON_HTML = "comparison.html"
+
 # exp/<experiment>/latents/<set>/ and scores/<set>/
 UTTS_TSV = "utts.tsv"
 Z_NPY = "z.npy"

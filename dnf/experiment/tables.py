@@ -11,9 +11,16 @@ from dnf.experiment.files import replacing
 
 
 def each_row(path: Path) -> Iterator[dict[str, str]]:
-    """Rows by column name, one at a time."""
+    """Rows by column name, one at a time; a value that a row lacks is None, and those beyond the header have the name None."""
     with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file, delimiter="\t")
+        lines = csv.reader(file, delimiter="\t")
+        columns = next(lines, [])
+        for values in filter(None, lines):
+            row = dict(zip(columns, values))
+            if len(values) != len(columns):
+                row |= dict.fromkeys(columns[len(values) :])
+                row |= {None: values[len(columns) :]} if len(values) > len(columns) else {}
+            yield row
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:

@@ -61,7 +61,7 @@ METRICS = {
         "share of utterances",
         HIGHER,
         "decided as the true class by likelihood",
-        ("systems", "sweep"),
+        ("systems", "folder", "sweep"),
     ),
     "utt_accuracy_calibrated": Metric(
         "calibrated utterance accuracy",
@@ -136,7 +136,7 @@ METRICS = {
     "loglik": Metric("LogLL", "nats per frame", HIGHER, "mean log-likelihood, LogP + LogDet", ("likelihood",), 3),
     "logp": Metric("LogP", "nats per frame", "", "mean log density of the latents under the prior", ("likelihood",), 3),
     "logdet": Metric("LogDet", "nats per frame", "", "mean log|det| of the Jacobian", ("likelihood",), 3),
-    "nll": Metric("NLL", "nats per frame", LOWER, "-LogLL, the loss", ("likelihood", "sweep"), 3),
+    "nll": Metric("NLL", "nats per frame", LOWER, "-LogLL, the loss", ("likelihood", "folder", "sweep"), 3),
     "skew": Metric("skewness", "", ZERO, "of the latents, mean over dims, pooled", ("gaussianity",), 4),
     "kurt": Metric("kurtosis", "", ZERO, "excess kurtosis of the latents, mean over dims, pooled", ("gaussianity",), 4),
     "skew_within": Metric("skewness within", "", ZERO, "the same within class", ("gaussianity",), 4),
@@ -177,7 +177,7 @@ METRICS = {
     ),
     "steps": Metric("steps", "", "", "updates of the weights", ("training",)),
     "best_step": Metric("best step", "", "", "the step whose weights were kept, chosen on dev", ("training",)),
-    "parameters": Metric("parameters", "", "", "trainable numbers of the model", ("training",)),
+    "parameters": Metric("parameters", "", "", "trainable numbers of the model", ("training", "folder")),
     "frames": Metric("frames", "", "", "training frames", ("training",)),
 }
 

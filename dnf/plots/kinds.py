@@ -92,6 +92,9 @@ KINDS = {
     "sweep": Kind("sweep", "sweep_figure.draw", "Figures against the setting that a sweep varies."),
 }
 
+# Kinds that answer the first questions, and that report.html begins with.
+FIRST = ("llr_hist", "loglik_hist", "detection", "scatter", "curves")
+
 
 def drawers(stage: str) -> list[Callable]:
     """The functions that draw the pictures of a stage, each once."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from markupsafe import Markup
+
 from dnf.metrics.bootstrap import FEW
 from dnf.metrics.figures import DIFFERENCE, GAP
 
@@ -84,13 +86,18 @@ def number(text: str, digits: int | None = None) -> str:
     return f"{int(value):,}" if value.is_integer() and abs(value) < 1e15 else text
 
 
-def html_share(row: dict | None) -> list[str]:
-    """Cells: a share with its interval, and its counts."""
+def html_share(row: dict | None) -> Markup:
+    """A figure, its interval and its counts below each other; nothing where there is no row."""
     if row is None:
-        return ["", ""]
-    interval = f" ({number(row['low'], 4)} to {number(row['high'], 4)})" if row.get("low") and row.get("high") else ""
-    counts = f"{number(row['count'])} / {number(row['total'])}" if row.get("count") and row.get("total") else ""
-    return [number(row["value"], 4) + interval, counts]
+        return Markup()
+    below = []
+    if row.get("low") and row.get("high"):
+        below.append(f"{number(row['low'], 4)} to {number(row['high'], 4)}")
+    if row.get("count") and row.get("total"):
+        below.append(f"{number(row['count'])} / {number(row['total'])}")
+    return Markup("{}{}").format(
+        number(row["value"], 4), Markup().join(Markup("<small>{}</small>").format(s) for s in below)
+    )
 
 
 def speakers(cells: dict[str, dict]) -> str:

@@ -1,6 +1,6 @@
-"""Stage report: report.html, one page that holds everything: figures, tables, plots, settings, and how to read them.
+"""Stage report: report.html, one page: what came out, the pictures that show it, and everything else in sections that open.
 
-The page needs no network, no scripts and no other file. It is made from results.tsv, and from config.yaml, env.json and
+The page needs no network and no other file. It is made from results.tsv, and from config.yaml, env.json and
 plots/*.png where they are there. A metric it does not know is listed, never dropped.
 """
 
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 from markupsafe import Markup
 
 from dnf.experiment import entry
+from dnf.experiment.config import Config
 from dnf.experiment.files import replace_file
 from dnf.experiment.layout import (
     CONFIG_YAML,
@@ -29,12 +29,13 @@ from dnf.experiment.layout import (
     run_stage,
 )
 from dnf.experiment.stage import read_marker
-from dnf.experiment.tables import read_tsv
-from dnf.plots.kinds import KINDS, kind_of
-from dnf.report import html_breakdowns
+from dnf.metrics.figure_rows import COLUMNS
+from dnf.plots.kinds import FIRST, KINDS, kind_of
+from dnf.report import html_answer, html_breakdowns
+from dnf.report.answer import Answer, answer
 from dnf.report.cells import Rows
 from dnf.report.detection_lines import warning_lines
-from dnf.report.html_page import Section, document, fill, paragraph, picture, table
+from dnf.report.html_page import Section, document, fill, paragraph, picture, section, table
 from dnf.report.html_tables import (
     accuracy,
     baseline,
@@ -47,15 +48,16 @@ from dnf.report.html_tables import (
     is_detection,
     other,
     training,
+    unseen,
 )
+from dnf.report.saved import SavedData, read_results
 from dnf.report.shown_rows import left_out_line, shown_rows
 
 logger = logging.getLogger(__name__)
 
-# Bytes of the page that its pictures take at most.
-MOST_OF_PICTURES = 2_500_000
-# Columns that results.tsv must have.
-NEEDED = ("metric", "set", "class", "value")
+# Pictures that the page begins with at most, and bytes of the others.
+MOST_FIRST = 4
+MOST_OF_PICTURES = 2_000_000
 READING = (
     "Accuracy is the share of utterances (or frames) decided as their true class. Intervals are 95 % over "
     "speakers: utterances of a speaker are not independent. Those of shares are of Korn & Graubard, the others by bootstrap, "
@@ -79,29 +81,39 @@ READING = (
 
 
 class Sheet:
-    """What the sections are made from; each takes the rows that it shows.
+    """What the page is made from; each section takes the rows that it shows.
 
     Attributes:
         exp: folder of the experiment.
-        read: rows of results.tsv.
+        answer: what it found, in short; None where its settings are not of this version.
+        read: rows of results.tsv in the order of the answer's sets, then the others, train and dev last.
         rows: those of the flow, without those of ``detection``.
         detection: rows that hold all systems against each other.
         others: rows of each other system.
         config_text: config.yaml; empty where it is missing.
         facts: of the run, by name.
         controls: the control of each set that has one.
-        has_plots: whether pictures are shown.
+        pictures: of the experiment by kind, those of a kind in the order of the sets.
         resamples: of the intervals.
+        missing: what the experiment lacks, with the remedy.
 
     Raises:
         ValueError: no results.tsv, or a file that is not what it should be.
     """
 
     def __init__(self, exp: Path):
-        self.exp, self.read = exp, shown_rows(read_results(exp / RESULTS_TSV), exp)
         self.config_text, config, self.facts = read_settings(exp)
-        self.controls = (config.get("data") or {}).get("controls") or {}
-        self.has_plots = (config.get("plots") or {}).get("enabled", True)
+        self.exp, data = exp, SavedData.of(config)
+        self.controls, self.missing = data.controls, []
+        rows = shown_rows(list(read_results(exp / RESULTS_TSV)), exp)
+        self.answer = self.read_answer(rows)
+        lines = (*self.answer.accuracy, *self.answer.density) if self.answer else ()
+        order = SetOrder([line.set for line in lines], data.fitted)
+        self.read = sorted(rows, key=lambda row: order.place(row["set"]))
+        has_plots = (config.get("plots") or {}).get("enabled", True)
+        self.pictures = pictures_of(exp, order) if has_plots else {}
+        if has_plots and not any(self.pictures.values()):
+            self.missing.append(f"pictures: {run_stage('plots')}")
         self.resamples = (config.get("report") or {}).get("bootstrap", 1000)
         by_system: dict[str, list[dict]] = {FLOW: []}
         for row in self.read:
@@ -110,20 +122,24 @@ class Sheet:
         self.detection = Rows([row for row in self.read if is_detection(row["metric"])])
         self.others = by_system
 
+    def read_answer(self, rows: list[dict]) -> Answer | None:
+        try:
+            config = Config.load(self.exp / CONFIG_YAML)
+        except (OSError, ValueError) as error:
+            self.missing.append(f"settings of this version, which the summary needs: {error}")
+            return None
+        return answer(self.exp, [dict.fromkeys(COLUMNS, "") | row for row in rows], config)
 
-def read_results(path: Path) -> list[dict]:
-    """Rows of results.tsv.
 
-    Raises:
-        ValueError: not there, or damaged.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: not there; {run_stage('report')}, which writes it first")
-    rows = read_tsv(path)
-    for line, row in enumerate(rows, start=2):
-        if None in row or any(row.get(column) is None for column in (*NEEDED, *row)):
-            raise ValueError(f"{path}: line {line}: not one value for each column of the header; {run_again('report')}")
-    return rows
+class SetOrder:
+    """The order of sets on the page: the given ones, then others, then those that were fitted."""
+
+    def __init__(self, first: Sequence[str], fitted: Sequence[str]):
+        self.places = {name: n for n, name in enumerate(dict.fromkeys(first))}
+        self.last = {name: len(self.places) + 1 for name in fitted}
+
+    def place(self, name: str) -> int:
+        return self.places.get(name, self.last.get(name, len(self.places)))
 
 
 def read_settings(exp: Path) -> tuple[str, dict, dict]:
@@ -144,70 +160,82 @@ def read_settings(exp: Path) -> tuple[str, dict, dict]:
     return text, config, seed | ({"data": trained["source"]} if trained else {}) | facts
 
 
-def baseline_sections(sheet: Sheet) -> list[Section]:
-    return [section for name, rows in sheet.others.items() for section in baseline(name, rows, sheet.controls)]
+def pictures_of(exp: Path, order: SetOrder) -> dict[str, list[Path]]:
+    """The pictures of an experiment, by kind in the order of ``KINDS``; of a kind in the order of their sets."""
+    of_kind: dict[str, list[Path]] = {kind: [] for kind in (*KINDS, "")}
+    for path in sorted((exp / PLOTS).glob("*.png")):
+        of_kind[kind_of(path.stem)].append(path)
+    return {
+        kind: sorted(paths, key=lambda path: order.place(path.stem.removeprefix(f"{kind}_")))
+        for kind, paths in of_kind.items()
+    }
 
 
-def pictures(sheet: Sheet) -> list[Section]:
-    """All plots, by kind, each with what to look for."""
-    order = list(KINDS)
+def shown_picture(path: Path) -> Markup:
+    """A picture with what to look for."""
+    kind = KINDS.get(kind_of(path.stem))
+    return picture(path.stem, path.read_bytes(), kind.caption if kind else path.stem)
 
-    def place(path: Path) -> tuple[int, str]:
-        kind = kind_of(path.stem)
-        return (order.index(kind) if kind else len(order)), path.name
 
-    paths = sorted((sheet.exp / PLOTS).glob("*.png"), key=place) if sheet.has_plots else []
-    of_kind: Counter = Counter()
-    turns = {}
-    for path in paths:
-        turns[path] = of_kind[kind_of(path.stem)]
-        of_kind[kind_of(path.stem)] += 1
-    html, size = {}, 0
-    for path in sorted(paths, key=turns.get):
-        kind = kind_of(path.stem)
-        shown_picture = picture(path.stem, path.read_bytes(), KINDS[kind].caption if kind else path.stem)
-        if size + len(shown_picture) <= MOST_OF_PICTURES:
-            html[path] = shown_picture
-            size += len(shown_picture)
-    left = len(paths) - len(html)
+def first_pictures(sheet: Sheet) -> Markup:
+    """One picture of each kind that the page begins with, as far as they are there."""
+    shown = [sheet.pictures[kind].pop(0) for kind in FIRST if sheet.pictures.get(kind)][:MOST_FIRST]
+    return Markup('<div class="pictures">{}</div>').format(Markup().join(map(shown_picture, shown)))
+
+
+def more_pictures(sheet: Sheet) -> list[Section]:
+    """The pictures that are left, the first of each kind before the second, until the page is full."""
+    ranked = [(rank, path) for paths in sheet.pictures.values() for rank, path in enumerate(paths)]
+    shown, size = set(), 0
+    for _, path in sorted(ranked, key=lambda item: item[0]):
+        size += path.stat().st_size
+        if size <= MOST_OF_PICTURES:
+            shown.add(path)
+    left = len(ranked) - len(shown)
     words = paragraph(f"{left} more pictures are in {PLOTS}/ of the experiment.") if left else Markup()
-    return [Section("Plots", words + Markup().join(html[path] for path in paths if path in html))]
+    return [Section("", words + Markup().join(shown_picture(path) for _, path in ranked if path in shown))]
 
 
-def reading_section(sheet: Sheet) -> list[Section]:
-    return [Section("How to read this", fill("list.html", lines=READING))]
-
-
-def settings_section(sheet: Sheet) -> list[Section]:
-    return [Section("Settings", Markup("<pre>{}</pre>").format(sheet.config_text) if sheet.config_text else Markup())]
-
-
-def run_section(sheet: Sheet) -> list[Section]:
-    """Facts of the run, of which lists and numbers stand as in JSON."""
-    lines = [[name, fact if isinstance(fact, str) else json.dumps(fact)] for name, fact in sheet.facts.items()]
-    return [Section("Run", table(["", ""], lines, keys=1))]
-
-
-def detection_sections(sheet: Sheet) -> list[Section]:
+def detection_parts(sheet: Sheet) -> list[Section]:
     warnings = warning_lines(sheet.read, sheet.controls) + left_out_line(sheet.exp)
     return detection(sheet.detection, sheet.controls, warnings, sheet.resamples)
 
 
+def settings_part(sheet: Sheet) -> list[Section]:
+    return [Section("", Markup("<pre>{}</pre>").format(sheet.config_text) if sheet.config_text else Markup())]
+
+
+def run_part(sheet: Sheet) -> list[Section]:
+    """Facts of the run, of which lists and numbers stand as in JSON."""
+    lines = [[name, fact if isinstance(fact, str) else json.dumps(fact)] for name, fact in sheet.facts.items()]
+    return [Section("", table(["", ""], lines, keys=1))]
+
+
 # In the order of the page; what no table before it has shown is left for ``other``.
-SECTIONS: list[Callable[[Sheet], list[Section]]] = [
-    lambda sheet: [accuracy(sheet.rows, sheet.controls)],
-    detection_sections,
-    lambda sheet: [certainty(sheet.rows), html_breakdowns.open_set_section(sheet.rows)],
-    lambda sheet: html_breakdowns.breakdown_sections(sheet.rows, sheet.exp),
-    lambda sheet: [correlations(sheet.rows), *confusions(sheet.rows)],
-    lambda sheet: [densities(sheet.rows), gaussianity(sheet.rows), training(sheet.rows)],
-    baseline_sections,
-    lambda sheet: [other(Rows([*sheet.rows.left, *sheet.detection.left]))],
-    pictures,
-    reading_section,
-    settings_section,
-    run_section,
+SECTIONS: list[tuple[str, Callable[[Sheet], list[Section]]]] = [
+    ("accuracy", lambda sheet: [accuracy(sheet.rows, sheet.controls), certainty(sheet.rows)]),
+    ("detection and calibration", detection_parts),
+    ("unseen classes", lambda sheet: [unseen(sheet.rows), html_breakdowns.open_set(sheet.rows)]),
+    ("confusions", lambda sheet: [confusions(sheet.rows)]),
+    ("durations", lambda sheet: [html_breakdowns.durations(sheet.rows)]),
+    ("speakers and scores", lambda sheet: [*html_breakdowns.groups(sheet.exp), correlations(sheet.rows)]),
+    ("density", lambda sheet: [densities(sheet.rows)]),
+    ("gaussianity", lambda sheet: [gaussianity(sheet.rows), html_breakdowns.fisher(sheet.rows)]),
+    ("training", lambda sheet: [training(sheet.rows)]),
 ]
+
+
+def sections(sheet: Sheet) -> Iterator[Markup]:
+    """All sections, each closed."""
+    for name, parts_of in SECTIONS:
+        yield section(name, parts_of(sheet))
+    for name, rows in sheet.others.items():
+        yield section(f"system {name}", baseline(rows, sheet.controls))
+    yield section("other figures", [other(Rows([*sheet.rows.left, *sheet.detection.left]))])
+    yield section("pictures", more_pictures(sheet))
+    yield section("how to read this", [Section("", fill("list.html", lines=READING))])
+    yield section("settings", settings_part(sheet))
+    yield section("run", run_part(sheet))
 
 
 def page(exp: Path) -> str:
@@ -217,14 +245,11 @@ def page(exp: Path) -> str:
         ValueError: no results.tsv, or a file that is not what it should be.
     """
     sheet = Sheet(exp)
-    sections = [section for sections_of in SECTIONS for section in sections_of(sheet)]
-    return document(exp.resolve().name, facts_line(sheet.facts), sections)
-
-
-def facts_line(facts: dict) -> str:
-    """The few facts that stand under the title."""
-    wanted = ("data", "git", "seed", "device_name", "train_seconds")
-    return ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in wanted if facts.get(name) not in (None, ""))
+    lines = sheet.answer.trained if sheet.answer else []
+    lines += [f"Missing: {text}" for text in sheet.missing]
+    summary = html_answer.short(sheet.answer) if sheet.answer else Markup()
+    body = summary + first_pictures(sheet) + Markup().join(sections(sheet))
+    return document(exp.resolve().name, lines, body)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,17 +11,12 @@ from dnf.report.cells import Rows, html_share
 from dnf.report.html_page import Section, paragraph, table
 
 
-def breakdown_sections(rows: Rows, exp: Path) -> list[Section]:
-    """Where accuracy and class information are, from rows and from tables beside results.tsv."""
-    return [
-        duration_section(rows),
-        fisher_section(rows),
-        table_section(exp / SPEAKERS_TSV, "By speaker"),
-        table_section(exp / BY_SCORE_TSV, "By expert score"),
-    ]
+def groups(exp: Path) -> list[Section]:
+    """Figures of each speaker and of each expert score, from tables beside results.tsv."""
+    return [table_section(exp / SPEAKERS_TSV, "By speaker"), table_section(exp / BY_SCORE_TSV, "By expert score")]
 
 
-def duration_section(rows: Rows) -> Section:
+def durations(rows: Rows) -> Section:
     """Accuracy of pieces of recordings, a column for each length."""
     of_pieces = (row for row in rows.left if row["metric"] == "duration_accuracy")
     lengths = rows.pivot(of_pieces, ("set", "class"), "decided")
@@ -33,7 +28,7 @@ def duration_section(rows: Rows) -> Section:
         "likelihood. Long pieces may have other speakers than short ones; fewer than 5 of a class are not shown."
     )
     shown_table = table(["set", "class", *(head.replace("s", " s") for head in heads)], body, keys=2)
-    return Section("Accuracy against the length of a recording", shown_table and words + shown_table)
+    return Section("", shown_table and words + shown_table)
 
 
 def duration_cell(row: dict | None) -> str:
@@ -44,7 +39,7 @@ def duration_cell(row: dict | None) -> str:
     return f"{float(row['value']):.3f}{ends}, {row['speakers']} speakers"
 
 
-def fisher_section(rows: Rows) -> Section:
+def fisher(rows: Rows) -> Section:
     """Mean Fisher ratio of each part, and what its top dimensions have of the sum."""
     body = []
     of_dims = (row for row in rows.left if row["metric"].startswith("fisher_"))
@@ -71,18 +66,17 @@ def short(text: str) -> str:
     return f"{float(text):.4f}" if point and whole.lstrip("-").isdigit() and decimals.isdigit() else text
 
 
-def open_set_section(rows: Rows) -> Section:
-    """Whether utterances of unseen classes are told from those of known ones."""
+def open_set(rows: Rows) -> Section:
+    """Whether utterances of unseen classes are flagged, and those of known classes are not."""
     metrics = shown("open set")
     of_open_set = (row for row in rows.left if row["metric"] in metrics)
     by_place = rows.pivot(of_open_set, ("metric", "set", "class", "decided"))
     body = []
     for (metric, name, true, pool), cells in sorted(by_place.items(), key=lambda item: metrics.index(item[0][0])):
         row = cells[metric]
-        counts = f"{row['count']} / {row['total']}", row["speakers"]
         against = "all test sets" if pool == KNOWN else pool
-        body.append([METRICS[metric].title, name, true, against, html_share(row)[0], *counts])
-    heads = ["figure", "set", "class", "against the known classes of", "value (95 %)", "utterances", "speakers"]
+        body.append([METRICS[metric].title, name, true, against, html_share(row), row["speakers"]])
+    heads = ["figure", "set", "class", "against the known classes of", "value", "speakers"]
     words = paragraph(
         "None of these: utterances flagged as of no class the model knows. The score and its threshold were fitted "
         "on training and dev utterances of known classes alone. An AUC of 0.5 is chance."

@@ -1,11 +1,13 @@
-"""A self-contained HTML page: tables, pictures and sections, readable on a phone and a desktop, by day and by night.
+"""A self-contained HTML page: tables, pictures and sections that open, for a phone and a desktop, light and dark.
 
-The templates escape every text; only ``Markup`` is HTML already.
+The templates escape every text; only ``Markup`` is HTML already. The page's policy allows its own script and nothing of
+a network.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +17,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from dnf.experiment.layout import run_again
+from dnf.experiment.layout import PLOTS, run_again
 
 MOST_ROWS = 200  # of a table
-LONG = 60  # letters of a cell beyond which its column wraps
+SORTABLE = 7  # rows beyond which a table can be sorted
+LONG = 24  # letters of a cell beyond which its column is one of words
+FOLDER = Path(__file__).parent / "templates"
 TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=FileSystemLoader(FOLDER),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     keep_trailing_newline=True,
 )
+SCRIPT = (FOLDER / "page.js").read_text(encoding="utf-8")
 
 
 class Section(NamedTuple):
@@ -34,36 +39,31 @@ class Section(NamedTuple):
     title: str
     html: Markup
 
-    @property
-    def name(self) -> str:
-        """The title without what stands in brackets."""
-        return self.title.split(" (")[0]
-
-    @property
-    def anchor(self) -> str:
-        return self.name.lower().replace(" ", "-")
-
 
 def fill(template: str, **values) -> Markup:
     """A template with its values."""
     return Markup(TEMPLATES.get_template(template).render(values))
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], keys: int, caption: str = "") -> Markup:
-    """A table that scrolls sideways where the screen is narrow; nothing without rows.
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], keys: int, caption: str = "", most: int = MOST_ROWS
+) -> Markup:
+    """A table, each row of which becomes a block of lines where the screen is narrow; nothing without rows.
 
     Args:
-        heads: the column heads.
-        rows: the cells; long texts wrap, others do not.
+        heads: the column heads; a click on one sorts a long table.
+        rows: the cells.
         keys: how many columns from the left name the row.
         caption: title of the table.
+        most: rows that are shown.
     """
     if not rows:
         return Markup()
-    more = len(rows) - MOST_ROWS
-    rows = rows[:MOST_ROWS]
+    more = len(rows) - most
+    rows = rows[:most]
     kinds = ["key" if i < keys else "words" if is_words(rows, i) else None for i in range(len(heads))]
-    html = fill("table.html", heads=heads, rows=rows, kinds=[{"class": kind} for kind in kinds], caption=caption)
+    values = {"heads": heads, "rows": rows, "keys": keys, "kinds": [{"class": kind} for kind in kinds]}
+    html = fill("table.html", **values, sortable=any(heads) and len(rows) > SORTABLE, caption=caption)
     return html + (paragraph(f"{more} more rows are in the tables (.tsv) of the experiment.") if more > 0 else "")
 
 
@@ -79,18 +79,28 @@ def paragraph(text: str) -> Markup:
 
 def picture(name: str, png: bytes, caption: str) -> Markup:
     """A PNG inside the page, with its size, so that the page does not jump while it loads."""
-    small = io.BytesIO()
     try:
-        image = Image.open(io.BytesIO(png), formats=["PNG"]).convert("RGB")
+        width, height = Image.open(io.BytesIO(png), formats=["PNG"]).size
     except (OSError, SyntaxError):
-        raise ValueError(f"plots/{name}.png: not a PNG file; {run_again('plots')}") from None
-    width, height = image.size
-    # 256 colours are enough for a plot, and a third of the size
-    image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(small, "PNG")
-    data = base64.b64encode(min(small.getvalue(), png, key=len)).decode("ascii")
+        raise ValueError(f"{PLOTS}/{name}.png: not a PNG file; {run_again('plots')}") from None
+    data = base64.b64encode(png).decode("ascii")
     return fill("picture.html", name=name, data=data, width=width, height=height, caption=caption)
 
 
-def document(title: str, facts: str, sections: Sequence[Section]) -> str:
-    """The whole page; its policy forbids scripts and anything from a network."""
-    return fill("page.html", title=title, facts=facts, sections=[section for section in sections if section.html])
+def section(name: str, parts: Sequence[Section]) -> Markup:
+    """A section that opens with a click; nothing where none of its parts has content."""
+    parts = [part for part in parts if part.html]
+    return fill("section.html", name=name, parts=parts) if parts else Markup()
+
+
+def document(title: str, lines: Sequence[str], body: Markup) -> str:
+    """The whole page.
+
+    Args:
+        title: its name.
+        lines: what stands under it, in small print.
+        body: everything below.
+    """
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode("ascii")
+    script = {"script": Markup(SCRIPT), "script_hash": f"sha256-{digest}"}
+    return fill("page.html", title=title, lines=lines, body=body, **script)

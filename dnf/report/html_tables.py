@@ -21,40 +21,42 @@ from dnf.metrics.figures import (
 from dnf.report.cells import Rows, html_share, number, speakers
 from dnf.report.html_page import Section, paragraph, table
 
+ACCURACIES = {
+    "utt_accuracy": "utterances",
+    "utt_accuracy_calibrated": "utterances, calibrated",
+    "frame_accuracy": "frames",
+}
+
 
 def accuracy(rows: Rows, controls: dict[str, str]) -> Section:
     """Accuracy of utterances and frames per set and class, with the control's beside it."""
-    metrics = ("utt_accuracy", "utt_accuracy_calibrated", "frame_accuracy")
-    by_place = rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class"))
+    by_place = rows.pivot((r for r in rows.left if r["metric"] in ACCURACIES), ("set", "class"))
     body = []
     for (name, true), cells in by_place.items():
         control = by_place.get((controls.get(name, ""), true), {}).get("utt_accuracy") if true != "all" else None
-        beside = f"{control['set']}: {number(control['value'], 4)}" if control else ""
-        calibrated = html_share(cells.get("utt_accuracy_calibrated"))[0]
-        ends = [*html_share(cells.get("utt_accuracy")), beside, calibrated, *html_share(cells.get("frame_accuracy"))]
-        body.append([name, true, *ends, speakers(cells)])
-    heads = ["set", "class", "utterances (95 %)", "right / all", "control", "calibrated (95 %)", "frames (95 %)"]
-    heads += ["right / all", "speakers"]
-    controlled = any(row[4] for row in body)
+        beside = f"{number(control['value'], 4)} ({control['set']})" if control else ""
+        body.append([name, true, *(html_share(cells.get(metric)) for metric in ACCURACIES), beside, speakers(cells)])
+    heads = ["set", "class", *ACCURACIES.values(), "utterances of the control", "speakers"]
+    controlled = any(row[5] for row in body)
     if not controlled:
-        heads, body = [h for h in heads if h != "control"], [row[:4] + row[5:] for row in body]
+        heads, body = [*heads[:5], heads[6]], [[*row[:5], row[6]] for row in body]
     html = table(heads, body, keys=2)
     if body and not controlled:
-        html += paragraph("No control set has figures: nothing here shows that classes are told by more than channels.")
-    return Section("Accuracy", html)
+        html += paragraph("No control set has figures: the channel of a class may explain these accuracies.")
+    return Section("Share decided as the true class, its 95 % interval, and counts", html)
 
 
 def certainty(rows: Rows) -> Section:
     """How many decisions are near-ties, and the accuracy without them."""
-    by_place = rows.pivot(
-        (r for r in rows.left if r["metric"] in ("near_ties", "utt_accuracy_clear")), ("set", "class")
-    )
+    metrics = ("near_ties", "utt_accuracy_clear")
+    by_place = rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class"))
     body = [
-        [*key, *html_share(cells.get("near_ties")), *html_share(cells.get("utt_accuracy_clear")), speakers(cells)]
+        [*key, *(html_share(cells.get(metric)) for metric in metrics), speakers(cells)]
         for key, cells in by_place.items()
     ]
-    heads = ["set", "class", "near-ties (95 %)", "so / all", "accuracy of the others (95 %)", "right / all", "speakers"]
-    return Section("Near-ties", table(heads, body, keys=2))
+    return Section(
+        "Near-ties", table(["set", "class", "near-ties", "accuracy of the others", "speakers"], body, keys=2)
+    )
 
 
 def correlations(rows: Rows) -> Section:
@@ -65,17 +67,17 @@ def correlations(rows: Rows) -> Section:
         by_place = rows.pivot((r for r in rows.left if r["metric"] in names), ("set", "class"))
         for key, cells in by_place.items():
             first = next(iter(cells.values()))
-            ends = [html_share(cells.get(name))[0] for name in names]
+            ends = [html_share(cells.get(name)) for name in names]
             body.append([*key, f"{number(first['total'])} {points}", *ends, number(first["speakers"])])
-    heads = ["set", "class", "of", "Pearson (95 %)", "Spearman (95 %)", "speakers"]
-    return Section("Correlation with expert scores", table(heads, body, keys=2))
+    heads = ["set", "class", "of", "Pearson", "Spearman", "speakers"]
+    return Section("Correlation of the log-likelihood ratio with expert scores", table(heads, body, keys=2))
 
 
-def confusions(rows: Rows) -> list[Section]:
-    """Confusion matrices of the classes the model knows, and shares of those it does not."""
-    shares = [r for r in rows.left if r["metric"] in ("utt_share", "frame_share") and r.get("decided")]
+def confusions(rows: Rows) -> Section:
+    """Confusion matrices of the classes the model knows."""
+    shares = decided_shares(rows)
     known = list(dict.fromkeys(r["decided"] for r in shares))
-    matrices, unseen = Markup(), []
+    matrices = Markup()
     for metric, unit in (("utt_share", "Utterances"), ("frame_share", "Frames")):
         of_known = (r for r in shares if r["metric"] == metric and r["class"] in known)
         by_place = rows.pivot(of_known, ("set", "class"), "decided")
@@ -86,21 +88,25 @@ def confusions(rows: Rows) -> list[Section]:
             body = [[*key, matrix_cell(cells.get(key[1])), mistakes(key[1], cells)] for key, cells in by_place.items()]
             heads = ["set", "true class", "right", "most often decided otherwise"]
         matrices += table(heads, body, keys=2, caption=f"{unit}: count (share of the true class)")
-    of_unseen = [r for r in shares if r["class"] not in known]
-    for (name, true, decided), cells in rows.pivot(of_unseen, ("set", "class", "decided")).items():
-        ends = [*html_share(cells.get("utt_share")), *html_share(cells.get("frame_share")), speakers(cells)]
-        unseen.append([name, true, decided, *ends])
-    heads = [
-        "set",
-        "true class",
-        "decided",
-        "utterances (95 %)",
-        "so decided / all",
-        "frames (95 %)",
-        "so decided / all",
+    return Section("", matrices)
+
+
+def unseen(rows: Rows) -> Section:
+    """What classes the model has not seen were taken for."""
+    shares = decided_shares(rows)
+    known = {r["decided"] for r in shares}
+    of_unseen = (r for r in shares if r["class"] not in known)
+    body = [
+        [*key, html_share(cells.get("utt_share")), html_share(cells.get("frame_share")), speakers(cells)]
+        for key, cells in rows.pivot(of_unseen, ("set", "class", "decided")).items()
     ]
-    unseen_table = table([*heads, "speakers"], unseen, keys=3)
-    return [Section("Confusions", matrices), Section("Classes the model has not seen", unseen_table)]
+    heads = ["set", "true class", "decided", "utterances", "frames", "speakers"]
+    return Section("Classes the model has not seen: what they were taken for", table(heads, body, keys=3))
+
+
+def decided_shares(rows: Rows) -> list[dict]:
+    """Shares of a true class by the class decided."""
+    return [r for r in rows.left if r["metric"] in ("utt_share", "frame_share") and r.get("decided")]
 
 
 def mistakes(true: str, cells: dict[str, dict]) -> str:
@@ -129,7 +135,7 @@ def densities(rows: Rows) -> Section:
     for (name, true), cells in rows.pivot((r for r in rows.left if r["metric"] in metrics), ("set", "class")).items():
         body.append([name, true, frames(cells), *(value(cells.get(metric), metric) for metric in metrics)])
     heads = ["set", "class", "frames", *(METRICS[metric].title for metric in metrics)]
-    return Section("Likelihood (nats per frame)", table(heads, body, keys=2))
+    return Section("Nats per frame", table(heads, body, keys=2))
 
 
 def frames(cells: dict[str, dict]) -> str:
@@ -157,7 +163,7 @@ def gaussianity(rows: Rows) -> Section:
             values = (value(figures.get(metric), metric) for metric in metrics)
             lines.append([name, classes, part, frames(figures), *values])
     heads = ["set", "classes", "part", "frames", *(METRICS[metric].title for metric in metrics)]
-    return Section("Gaussianity (means over dimensions)", table(heads, lines, keys=3))
+    return Section("Means over dimensions", table(heads, lines, keys=3))
 
 
 def training(rows: Rows) -> Section:
@@ -167,7 +173,7 @@ def training(rows: Rows) -> Section:
         for row in rows.pivot((r for r in rows.left if r["metric"] == metric), ("set", "class")).values():
             place = " ".join(filter(None, (row[metric]["set"], row[metric]["class"])))
             body.append([f"{metric} {place}".strip(), number(row[metric]["value"]), METRICS[metric].meaning])
-    return Section("Training", table(["figure", "value", "meaning"], body, keys=1))
+    return Section("", table(["figure", "value", "meaning"], body, keys=1))
 
 
 def is_detection(metric: str) -> bool:
@@ -181,7 +187,7 @@ def is_paired(metric: str) -> bool:
 
 
 def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str], resamples: int) -> list[Section]:
-    """How well each system tells classes apart on each set, and on its control; what separates systems."""
+    """Detection by each system on each set and on its control, and how far systems and controls differ."""
     apart = gaps(rows, controls)
     return [measures(rows, controls, warnings), apart, paired_differences(rows, resamples)]
 
@@ -195,14 +201,15 @@ def measures(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> S
         for ending, place in (("", name), (CONTROL, f"{name}, control {controls.get(name, '')}")):
             figures = {metric: cells[metric + ending] for metric in metrics if metric + ending in cells}
             if figures:
-                ends = (html_share(figures.get(metric))[0] for metric in metrics)
+                ends = (html_share(figures.get(metric)) for metric in metrics)
                 body.append([place, classes, system, *ends, speakers(figures)])
-    body.sort(key=lambda line: line[:2])
-    heads = ["set", "classes", "system", *(f"{METRICS[metric].head} (95 %)" for metric in metrics), "speakers"]
+    places = list(dict.fromkeys(line[0] for line in body))
+    body.sort(key=lambda line: (places.index(line[0]), line[1]))
+    heads = ["set", "classes", "system", *(METRICS[metric].head for metric in metrics), "speakers"]
     html = table(heads, body, keys=3)
     for line in warnings:
         html += Markup("<p><b>{}</b></p>").format(line)
-    return Section("Detection and calibration", html)
+    return Section("All systems, with 95 % intervals", html)
 
 
 def gaps(rows: Rows, controls: dict[str, str]) -> Section:
@@ -211,8 +218,8 @@ def gaps(rows: Rows, controls: dict[str, str]) -> Section:
     of_gaps = (row for row in rows.left if row["metric"].endswith(GAP))
     for (name, classes, system, metric), cells in rows.pivot(of_gaps, key).items():
         title = METRICS[metric.removesuffix(GAP)].title
-        body.append([name, controls.get(name, ""), classes, system, title, html_share(cells[metric])[0]])
-    heads = ["set", "control", "classes", "system", "of", "difference (95 %)"]
+        body.append([name, controls.get(name, ""), classes, system, title, html_share(cells[metric])])
+    heads = ["set", "control", "classes", "system", "of", "difference"]
     return Section("Each set minus its control", table(heads, body, keys=5))
 
 
@@ -223,19 +230,18 @@ def paired_differences(rows: Rows, resamples: int) -> Section:
     for (name, classes, system, metric), cells in rows.pivot(of_pairs, key).items():
         p = p_text(cells[metric].get("p"), metric, resamples).removeprefix("p ")
         title = METRICS[metric.removesuffix(DIFFERENCE)].head
-        body.append([name, classes, system, title, html_share(cells[metric])[0], p])
-    heads = ["set", "classes", "against", "of", "difference (95 %)", "p"]
+        body.append([name, classes, system, title, html_share(cells[metric]), p])
+    heads = ["set", "classes", "against", "of", "difference", "p"]
     return Section("The flow minus each baseline (paired)", table(heads, body, keys=4))
 
 
-def baseline(name: str, rows_of_system: list[dict], controls: dict[str, str]) -> list[Section]:
+def baseline(rows_of_system: list[dict], controls: dict[str, str]) -> list[Section]:
     """The tables of another system, those of detection left out."""
     rows = Rows([row for row in rows_of_system if not is_detection(row["metric"])])
-    made = [accuracy(rows, controls), certainty(rows), correlations(rows), *confusions(rows), other(rows)]
-    return [Section(f"{name}: {section.title}", section.html) for section in made]
+    return [accuracy(rows, controls), certainty(rows), correlations(rows), confusions(rows), unseen(rows), other(rows)]
 
 
 def other(rows: Rows) -> Section:
     """What no table above has shown, as it stands in results.tsv."""
     columns = [c for c in rows.left[0] if any(row[c] for row in rows.left)] if rows.left else []
-    return Section("Other figures", table(columns, [[row[c] for c in columns] for row in rows.left], keys=3))
+    return Section("", table(columns, [[row[c] for c in columns] for row in rows.left], keys=3))

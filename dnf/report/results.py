@@ -20,6 +20,7 @@ from dnf.experiment.layout import (
     ACCURACY_TSV,
     AGREEMENT_JSON,
     BY_SCORE_TSV,
+    COMPARISON_HTML,
     CONFIG_YAML,
     DENSITIES_TSV,
     ENV_JSON,
@@ -41,11 +42,12 @@ from dnf.experiment.stage import read_marker
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import shown
-from dnf.report import answer_text, lines
+from dnf.report import answer_text, html_comparison, lines
 from dnf.report.answer import answer
 from dnf.report.detection_lines import detection_lines, warning_lines
+from dnf.report.folder import experiments
 from dnf.report.shown_rows import left_out_line, shown_rows
-from dnf.report.side_by_side import experiments, system_lines
+from dnf.report.side_by_side import system_lines
 
 log = logging.getLogger(__name__)
 
@@ -319,13 +321,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--details", metavar="SECTION", help="print a section of an experiment's results.txt; write nothing"
     )
+    parser.add_argument(
+        "--html", action="store_true", help=f"of a folder of experiments: write {COMPARISON_HTML} there"
+    )
+    parser.add_argument(
+        "--metrics", nargs="+", default=[], metavar="METRIC", help="of a folder of experiments: compare these figures"
+    )
     args = parser.parse_args(argv)
+    is_experiment = (args.folder / CONFIG_YAML).is_file()
+    if is_experiment and (args.html or args.metrics):
+        parser.error(f"{args.folder} is one experiment; --html and --metrics compare those of a folder")
     if args.details is not None:
         print(details(args.folder, args.details))
-    elif (args.folder / CONFIG_YAML).is_file():
+    elif is_experiment:
         write(args.folder)
+    elif args.html:
+        html_comparison.write(args.folder, args.metrics)
     else:
-        print(experiments(args.folder))
+        print(experiments(args.folder, args.metrics))
     return 0
 
 

@@ -11,9 +11,9 @@ from dnf.metrics.figures import CONTROL, class_names, shown
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, most_confused
 
 
-def is_of_pair(row: dict) -> bool:
-    """Whether a figure says how well two classes are told apart."""
-    return row["metric"].removesuffix(CONTROL) in shown("detection") and row["class"].count("+") == 1
+def is_of_pair(row: dict, metrics: Sequence[str]) -> bool:
+    """Whether a row is of one of these metrics, or of it with the control, and of two classes."""
+    return row["metric"].removesuffix(CONTROL) in metrics and row["class"].count("+") == 1
 
 
 def shown_rows(rows: Sequence[dict], exp: Path) -> list[dict]:
@@ -24,7 +24,8 @@ def shown_rows(rows: Sequence[dict], exp: Path) -> list[dict]:
         exp: folder of the experiment, where ``pairs.tsv`` ranks the pairs if they are many.
     """
     pairs: dict[tuple[str, bool], dict[str, None]] = {}
-    for row in filter(is_of_pair, rows):
+    metrics = shown("detection")
+    for row in (row for row in rows if is_of_pair(row, metrics)):
         pairs.setdefault((row["set"], row["metric"].endswith(CONTROL)), {})[row["class"]] = None
     path = exp / PAIRS_TSV
     dev_auc = {row["class"]: float(row["auc"]) for row in read_tsv(path)} if path.is_file() else {}
@@ -32,7 +33,7 @@ def shown_rows(rows: Sequence[dict], exp: Path) -> list[dict]:
     return [
         row | {"class": class_names(row["class"])}
         for row in rows
-        if not is_of_pair(row) or row["class"] in chosen[row["set"], row["metric"].endswith(CONTROL)]
+        if not is_of_pair(row, metrics) or row["class"] in chosen[row["set"], row["metric"].endswith(CONTROL)]
     ]
 
 

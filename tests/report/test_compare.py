@@ -11,7 +11,7 @@ from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.trials import Trials
 from dnf.report import compare
 from dnf.report.compare import paired_rows, read_decided, two_systems
-from dnf.report.side_by_side import experiments, system_lines
+from dnf.report.side_by_side import system_lines
 
 
 def row(metric: str, name: str, true: str, value: float, system: str = "dnf", ends=(None, None)) -> dict:
@@ -58,62 +58,6 @@ def test_one_system_alone_needs_no_table():
 def test_a_set_of_one_class_has_the_accuracy_of_that():
     rows = [row("utt_accuracy", "other", "en", 0.5), row("utt_accuracy", "other", "en", 0.6, "lda")]
     assert "systems other utt_accuracy en 0.5000 0.6000" in [" ".join(line.split()) for line in system_lines(rows)]
-
-
-def write_experiment(folder, config, rows) -> None:
-    folder.mkdir(parents=True)
-    config.save(folder / "config.yaml")
-    write_tsv(folder / "results.tsv", rows, COLUMNS)
-
-
-def test_all_experiments_and_their_systems_are_in_one_table(small_config, tmp_path):
-    write_experiment(tmp_path / "one", small_config(), ROWS)
-    write_experiment(tmp_path / "two", small_config(), [r for r in ROWS if r["system"] in ("", "dnf")])
-    lines = experiments(tmp_path).splitlines()
-    head = [cell.strip() for cell in lines[0].split("  ") if cell.strip()]
-    assert head == ["experiment", "AUC test", "AUC test control", "NLL dev", "parameters", "utt test"]
-    table = {" ".join(cells[:-5]): cells[-5:] for cells in (line.split() for line in lines[1:])}
-    assert table == {
-        "one": ["0.9000", "0.6000", "12.35", "7", "0.7500"],
-        "one mlp": ["0.9700", "-", "-", "-", "0.8500"],
-        "one gmm": ["-", "-", "-", "-", "0.6500"],
-        "two": ["0.9000", "0.6000", "12.35", "7", "0.7500"],
-    }
-
-
-def test_results_of_experiments_without_systems_are_read(small_config, tmp_path):
-    folder = tmp_path / "old"
-    folder.mkdir()
-    small_config().save(folder / "config.yaml")
-    columns = [name for name in COLUMNS if name != "system"]
-    write_tsv(folder / "results.tsv", [{name: ROWS[1][name] for name in columns}], columns)
-    assert experiments(tmp_path).splitlines() == [
-        "experiment  utt test",
-        "old         0.7500",
-        "missing: old: results.tsv has no column system; an earlier version made it; run stage report again (--stage 8)",
-    ]
-
-
-def test_experiments_of_earlier_versions_are_listed_with_what_they_lack(small_config, tmp_path):
-    write_experiment(tmp_path / "new", small_config(), ROWS)
-    small_config().save(tmp_path / "trained" / "config.yaml")
-    for name, text in (("old", "seed: 1\ndata: {train: [a, b], gone: 3}\n"), ("odd", "flow: {kind: forgotten}\n")):
-        write_experiment(tmp_path / name, small_config(), ROWS)
-        (tmp_path / name / "config.yaml").write_text(text)
-    write_experiment(tmp_path / "bare", small_config(), ROWS)
-    (tmp_path / "bare" / "config.yaml").unlink()
-    *table, bare, odd, old, trained = experiments(tmp_path).splitlines()
-    flows = [line.split()[0] for line in table[1:] if line.split()[1] == "0.9000"]
-    assert flows == ["bare", "new", "odd", "old"]
-    assert bare.startswith("missing: bare: config.yaml has no augment ... vad (21)")
-    assert odd.startswith("missing: odd: flow.kind: 'forgotten' is not one of ")
-    assert old.startswith("missing: old: config.yaml has no augment ... vad (") and "an earlier version" in old
-    assert trained == "missing: trained: no results.tsv; run stage report (--stage 8)"
-
-
-def test_a_folder_without_results_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="no results.tsv"):
-        experiments(tmp_path)
 
 
 # ---- two systems ---------------------------------------------------------------------------------

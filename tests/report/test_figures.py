@@ -10,8 +10,9 @@ from dnf.metrics.figures import METRICS, Metric, costs_last, is_difference, of_p
 from dnf.plots.sweep_figure import panels
 from dnf.report.cells import Rows
 from dnf.report.detection_lines import measure_lines
+from dnf.report.folder import columns_of
 from dnf.report.html_tables import is_detection, measures
-from dnf.report.side_by_side import folder_cell, system_lines
+from dnf.report.side_by_side import system_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 PLACES = {
@@ -50,7 +51,7 @@ def test_heads_of_columns_have_the_unit_unless_it_is_a_share(name, head):
     assert METRICS[name].head == head
 
 
-def test_a_row_of_the_table_is_all_that_shows_a_new_figure(monkeypatch, small_config):
+def test_a_row_of_the_table_is_all_that_shows_a_new_figure(monkeypatch):
     places = ("systems", "detection", "tells apart", "folder", "sweep")
     monkeypatch.setitem(METRICS, "dprime", Metric("d prime", "deviations", figures.HIGHER, "how far apart", places))
     rows = [
@@ -61,5 +62,7 @@ def test_a_row_of_the_table_is_all_that_shows_a_new_figure(monkeypatch, small_co
     assert system_lines(rows)[1].split()[1:] == ["test", "dprime", "en+ce", "2.5119", "2.7211"]
     assert measure_lines(rows, shown("detection"), {})[0].startswith("dprime test en+ce dnf 2.5119")
     assert is_detection("dprime") and "d prime, deviations" in measures(Rows(rows), {}, []).html
-    assert folder_cell(rows[0], small_config().data, several_pairs=False) == {"d prime test": "2.5119"}
+    assert [(column.head, column.text(row)) for column, row in columns_of(rows[:1], "dev")] == [
+        ("d prime test", "2.5119")
+    ]
     assert panels(rows) == {"dprime": ["dprime"]}

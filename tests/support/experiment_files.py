@@ -26,7 +26,7 @@ def check_experiment(exp: Path) -> None:
     values = {row["metric"]: row["value"] for row in read_tsv(exp / "results.tsv") if not row["set"]}
     assert f"\nsteps {values['steps']}\n" in (exp / "results.txt").read_text()
     page = (exp / "report.html").read_text()
-    assert "<h2>Training</h2>" in page and page.endswith("</html>\n")
+    assert "<h2>training</h2>" in page and page.endswith("</html>\n")
 
 
 def check_picture(path: Path, dpi: int) -> None:

@@ -1,0 +1,145 @@
+"""All experiments of a folder and their systems, with the figures that compare them, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dnf.experiment.layout import CONFIG_YAML, FLOW, RESULTS_TSV, STAGES, run_stage
+from dnf.experiment.tables import aligned
+from dnf.experiment.yaml_files import load_yaml
+from dnf.metrics.figures import CONTROL, LEFT_OUT, METRICS, shown
+from dnf.report.cells import number
+from dnf.report.saved import SavedData, read_results
+from dnf.report.shown_rows import shown_rows
+
+
+class Column(NamedTuple):
+    """A figure of a set; columns stand in the order of METRICS, of a metric those of dev last.
+
+    Attributes:
+        metric: its place in METRICS.
+        fitted: whether the set is dev.
+        set: on which it is; empty for a figure of the model.
+        control: whether it is with the set's control.
+        classes: of which it is, where a set has it of several.
+    """
+
+    metric: int
+    fitted: bool
+    set: str
+    control: bool
+    classes: str
+
+    @property
+    def name(self) -> str:
+        return list(METRICS)[self.metric]
+
+    @property
+    def head(self) -> str:
+        words = METRICS[self.name].title, self.set, "control" if self.control else "", self.classes
+        return " ".join(filter(None, words))
+
+    def text(self, row: dict) -> str:
+        """The figure of a row, with four decimals unless its metric has others; whole numbers stay whole."""
+        digits = METRICS[self.name].digits or 4
+        return number(row["value"], digits if "." in row["value"] else None)
+
+
+class System(NamedTuple):
+    """A system of an experiment.
+
+    Attributes:
+        experiment, name: of the two.
+        cells: rows of results.tsv by column.
+        missing: what the experiment lacks, with the remedy; empty if nothing.
+    """
+
+    experiment: str
+    name: str
+    cells: dict[Column, dict]
+    missing: str
+
+
+def read_folder(folder: Path, metrics: Sequence[str] = ()) -> tuple[list[Column], list[System]]:
+    """Columns and systems of all experiments one folder below.
+
+    Args:
+        folder: of experiments.
+        metrics: names in METRICS; those of the table ``folder`` unless given.
+
+    Raises:
+        ValueError: there is no experiment, or a metric is none.
+    """
+    for name in metrics:
+        if name not in METRICS:
+            raise ValueError(f"{name}: not a metric; docs/results.md lists them: {', '.join(METRICS)}")
+    chosen = [*metrics] or shown("folder")
+    found = sorted({path.parent for name in (CONFIG_YAML, RESULTS_TSV) for path in folder.glob(f"*/{name}")})
+    if not found:
+        raise ValueError(
+            f"{folder}: no {RESULTS_TSV} one folder below it; run the stages up to {STAGES['report'].number}, or name "
+            "another folder"
+        )
+    systems = [system for exp in found for system in read_experiment(exp, chosen)]
+    return sorted({column for system in systems for column in system.cells}), systems
+
+
+def read_experiment(exp: Path, metrics: Sequence[str]) -> list[System]:
+    """The systems of an experiment, the flow first; one without figures where there are no results."""
+    missing, data, rows = [], SavedData.of({}), []
+    try:
+        data = SavedData.of(load_yaml(exp / CONFIG_YAML) or {})
+    except (OSError, ValueError, AttributeError):
+        missing.append(f"settings that can be read ({CONFIG_YAML})")
+    names = {name + ending for name in metrics for ending in ("", CONTROL)}
+    try:
+        rows = [row for row in read_results(exp / RESULTS_TSV) if row["metric"] in names]
+    except ValueError as error:
+        is_there = (exp / RESULTS_TSV).is_file()
+        missing.append(str(error).removeprefix(f"{exp}/") if is_there else f"{RESULTS_TSV}: {run_stage('report')}")
+    rows = [row for row in rows if row["set"] != data.fitted[0]]
+    cells: dict[str, dict[Column, dict]] = {FLOW: {}}
+    for column, row in columns_of(shown_rows(rows, exp), data.fitted[1]):
+        cells.setdefault(row.get("system") or FLOW, {}).setdefault(column, row)
+    if not missing or rows:
+        present = {column.name for column in cells[FLOW]}
+        lacking = [METRICS[name].title for name in metrics if name not in present and not name.endswith(LEFT_OUT)]
+        missing += [", ".join(lacking)] if lacking else []
+    return [System(exp.name, name, of_system, "; ".join(missing)) for name, of_system in cells.items()]
+
+
+def columns_of(rows: Sequence[dict], dev: str) -> Iterable[tuple[Column, dict]]:
+    """Each row that stands for a whole set, with its column; figures of classes where a set has them of no more than these.
+
+    Densities compare models on the same frames: of dev.
+    """
+    labels: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        labels.setdefault((row["metric"], row["set"]), set()).add(row["class"])
+    place = {name: n for n, name in enumerate(METRICS)}
+    for row in rows:
+        of_set, metric = labels[row["metric"], row["set"]], row["metric"].removesuffix(CONTROL)
+        if "all" in of_set and row["class"] != "all" or "likelihood" in METRICS[metric].shown and row["set"] != dev:
+            continue
+        classes = row["class"] if len(of_set) > 1 and row["class"] != "all" else ""
+        yield Column(place[metric], row["set"] == dev, row["set"], metric != row["metric"], classes), row
+
+
+def experiments(folder: Path, metrics: Sequence[str] = ()) -> str:
+    """A table of all experiments below a folder, a line for each of their systems, and what some lack.
+
+    Args:
+        folder, metrics: as ``read_folder`` takes them.
+
+    Raises:
+        ValueError: there is no experiment, or a metric is none.
+    """
+    columns, systems = read_folder(folder, metrics)
+    lines = [["experiment", "system", *(column.head for column in columns)]]
+    for system in systems:
+        figures = (column.text(system.cells[column]) if column in system.cells else "-" for column in columns)
+        lines.append([system.experiment, system.name, *figures])
+    lacking = {system.experiment: system.missing for system in systems if system.missing}
+    return "\n".join([*aligned(lines, 7), *(f"# {name} lacks {missing}" for name, missing in lacking.items())])
