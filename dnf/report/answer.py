@@ -129,7 +129,7 @@ def detection_lines(found: Found) -> Iterable[Line]:
         labels = dict.fromkeys(found.labels("auc", name) + found.labels("cllr", name))
         for label in sorted(labels, key=lambda label: -label.count("+")):
             yield Line(name, label, "", cells_of(found, DETECTION, (name, label)))
-            if beside := cells_of(found, DETECTION, (name, label), CONTROL):
+            if name in found.controls and (beside := cells_of(found, DETECTION, (name, label), CONTROL)):
                 yield Line(found.controls[name], label, name, beside)
 
 

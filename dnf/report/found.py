@@ -34,7 +34,8 @@ class Found:
         self._labels: dict[tuple[str, str], dict[str, None]] = {}
         for row in rows:
             self._rows.setdefault((row["metric"], row["set"], row["class"], row.get("system") or FLOW), row)
-            self._labels.setdefault((row["metric"], row["set"]), {})[row["class"]] = None
+            if (row.get("system") or FLOW) == FLOW:
+                self._labels.setdefault((row["metric"], row["set"]), {})[row["class"]] = None
         self.shares = [row for row in rows if row["metric"] == "utt_share" and (row.get("system") or FLOW) == FLOW]
         data, names = config.data, dict.fromkeys(row["set"] for row in rows if row["set"])
         known = dict.fromkeys(label for name in names for label in self.labels(ACCURACY, name))
@@ -69,7 +70,7 @@ class Found:
         return self._rows.get((metric, name, label, system))
 
     def labels(self, metric: str, name: str) -> list[str]:
-        """Classes, or classes joined by +, of which a set has a figure, without ``all``."""
+        """Classes, or classes joined by +, of which the flow has a figure on a set, without ``all``."""
         return [label for label in self._labels.get((metric, name), ()) if label != "all"]
 
     @property

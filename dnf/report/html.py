@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-import yaml
 from markupsafe import Markup
 
 from dnf.experiment import entry
-from dnf.experiment.config import Config
+from dnf.experiment.config import Config, of_any_version, resolve
 from dnf.experiment.files import replace_file
 from dnf.experiment.layout import (
     CONFIG_YAML,
@@ -28,12 +27,13 @@ from dnf.experiment.layout import (
     run_again,
     run_stage,
 )
+from dnf.experiment.sets import fitted_sets
 from dnf.experiment.stage import read_marker
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.plots.kinds import FIRST, KINDS, kind_of
 from dnf.report import html_answer, html_breakdowns
-from dnf.report.answer import Answer, answer
-from dnf.report.cells import Rows
+from dnf.report.answer import answer
+from dnf.report.cells import Rows, shortened
 from dnf.report.detection_lines import warning_lines
 from dnf.report.html_page import Section, document, fill, paragraph, picture, section, table
 from dnf.report.html_tables import (
@@ -50,8 +50,7 @@ from dnf.report.html_tables import (
     training,
     unseen,
 )
-from dnf.report.saved import SavedData, read_results
-from dnf.report.shown_rows import left_out_line, shown_rows
+from dnf.report.shown_rows import left_out_line, read_results, shown_rows
 
 logger = logging.getLogger(__name__)
 
@@ -60,22 +59,22 @@ MOST_FIRST = 4
 MOST_OF_PICTURES = 2_000_000
 READING = (
     "Accuracy is the share of utterances (or frames) decided as their true class. Intervals are 95 % over "
-    "speakers: utterances of a speaker are not independent. Those of shares are of Korn & Graubard, the others by bootstrap, "
-    "too narrow below ten speakers of a class and left out below five.",
-    "An accuracy on the training corpora's own test set may be that of telling microphones apart. Trust the "
-    "control: the same class from another corpus.",
+    "speakers: utterances of a speaker are not independent. Those of shares are by Korn & Graubard, the others by bootstrap, "
+    "which is too narrow below ten speakers of a class and left out below five.",
+    "A high accuracy on the test set of the training corpora may come from microphones that differ between the corpora. "
+    "The control says so: it is the same class from another corpus.",
     "LogP is the mean log prior density of the latents, LogDet the mean log|det| of the Jacobian, LogLL = LogP + "
     "LogDet the mean log-likelihood, and NLL = -LogLL the loss, all in nats per frame. Compare them between sets, "
     "not between models of other features.",
     "Skewness and excess kurtosis are 0 for a Gaussian; the table gives means over dimensions. Pooled figures mix "
     "the classes: two separated Gaussians have kurtosis towards -2. Within-class figures, after each class has lost "
     "its mean and scale, say whether the latents are Gaussian. Mardia's test looks at all dimensions together.",
-    "A near-tie is an utterance whose margin between the two best classes is within its own standard error: its "
-    "decision may as well have been the other one.",
-    "Cllr is the cost in bits of using the log-likelihood ratios as they are: 0 if they are right and sure, 1 if they "
-    "say nothing, more if they mislead; its minimum is what the best calibration would leave. They are calibrated on "
+    "A near-tie is an utterance whose margin between the two best classes is within its own standard error: "
+    "chance may have decided it.",
+    "Cllr is the cost in bits of the calibrated log-likelihood ratios: 0 if they are right and sure, 1 if they "
+    "say nothing, more if they mislead; minCllr is what the best calibration would leave. They are calibrated on "
     "dev; calibrated figures of dev itself are by fits without the utterance's speaker. AUC, EER and minDCF are of the "
-    "mean log-likelihood ratio per frame, which knows no duration; what duration alone tells stands beside the AUC.",
+    "mean log-likelihood ratio per frame, which does not depend on duration; the AUC of duration alone stands beside.",
     "An unseen class has no right answer: its table says how the model decides when it must.",
 )
 
@@ -85,7 +84,7 @@ class Sheet:
 
     Attributes:
         exp: folder of the experiment.
-        answer: what it found, in short; None where its settings are not of this version.
+        answer: what it found, in short.
         read: rows of results.tsv in the order of the answer's sets, then the others, train and dev last.
         rows: those of the flow, without those of ``detection``.
         detection: rows that hold all systems against each other.
@@ -102,39 +101,42 @@ class Sheet:
     """
 
     def __init__(self, exp: Path):
-        self.config_text, config, self.facts = read_settings(exp)
-        self.exp, data = exp, SavedData.of(config)
-        self.controls, self.missing = data.controls, []
-        rows = shown_rows(list(read_results(exp / RESULTS_TSV)), exp)
-        self.answer = self.read_answer(rows)
-        lines = (*self.answer.accuracy, *self.answer.density) if self.answer else ()
-        order = SetOrder([line.set for line in lines], data.fitted)
+        self.config_text, self.facts = read_facts(exp)
+        self.exp, self.missing, rows = exp, [], list(read_results(exp / RESULTS_TSV))
+        config = self.read_config()
+        rows = shown_rows([dict.fromkeys(COLUMNS, "") | row for row in rows], exp)
+        self.answer, self.controls, self.resamples = (
+            answer(exp, rows, config),
+            config.data.controls,
+            config.report.bootstrap,
+        )
+        order = SetOrder([line.set for line in (*self.answer.accuracy, *self.answer.density)], fitted_sets(config.data))
         self.read = sorted(rows, key=lambda row: order.place(row["set"]))
-        has_plots = (config.get("plots") or {}).get("enabled", True)
-        self.pictures = pictures_of(exp, order) if has_plots else {}
-        if has_plots and not any(self.pictures.values()):
-            self.missing.append(f"pictures: {run_stage('plots')}")
-        self.resamples = (config.get("report") or {}).get("bootstrap", 1000)
+        self.pictures = pictures_of(exp, order) if config.plots.enabled else {}
+        if config.plots.enabled and not any(self.pictures.values()):
+            self.missing.append(f"no pictures; {run_stage('plots')}")
         by_system: dict[str, list[dict]] = {FLOW: []}
         for row in self.read:
-            by_system.setdefault(row.get("system") or FLOW, []).append(row)
+            by_system.setdefault(row["system"] or FLOW, []).append(row)
         self.rows = Rows([row for row in by_system.pop(FLOW) if not is_detection(row["metric"])])
         self.detection = Rows([row for row in self.read if is_detection(row["metric"])])
         self.others = by_system
 
-    def read_answer(self, rows: list[dict]) -> Answer | None:
+    def read_config(self) -> Config:
+        """Settings, of an earlier version with what they lack, and the defaults for those that cannot be read."""
         try:
-            config = Config.load(self.exp / CONFIG_YAML)
-        except (OSError, ValueError) as error:
-            self.missing.append(f"settings of this version, which the summary needs: {error}")
-            return None
-        return answer(self.exp, [dict.fromkeys(COLUMNS, "") | row for row in rows], config)
+            config, lacking = of_any_version(self.exp / CONFIG_YAML)
+        except ValueError as error:
+            config, lacking = resolve([]), []
+            self.missing.append(str(error))
+        self.missing += [f"{CONFIG_YAML} has no {shortened(lacking)}"] if lacking else []
+        return config
 
 
 class SetOrder:
     """The order of sets on the page: the given ones, then others, then those that were fitted."""
 
-    def __init__(self, first: Sequence[str], fitted: Sequence[str]):
+    def __init__(self, first: Sequence[str], fitted: Collection[str]):
         self.places = {name: n for n, name in enumerate(dict.fromkeys(first))}
         self.last = {name: len(self.places) + 1 for name in fitted}
 
@@ -142,8 +144,8 @@ class SetOrder:
         return self.places.get(name, self.last.get(name, len(self.places)))
 
 
-def read_settings(exp: Path) -> tuple[str, dict, dict]:
-    """config.yaml as text and read, and facts of the run; empty where a file is missing.
+def read_facts(exp: Path) -> tuple[str, dict]:
+    """config.yaml as text, and facts of the run; empty where a file is missing.
 
     Raises:
         ValueError: a file is damaged.
@@ -151,13 +153,11 @@ def read_settings(exp: Path) -> tuple[str, dict, dict]:
     settings, environment = exp / CONFIG_YAML, exp / ENV_JSON
     text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
     try:
-        config = yaml.safe_load(text) or {}
         facts = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise ValueError(f"{exp}: {CONFIG_YAML} or {ENV_JSON} is damaged ({error}); {run_again('train')}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{environment}: damaged ({error}); {run_again('train')}") from None
     trained = read_marker(done_marker(exp, "train"))
-    seed = {"seed": config["seed"]} if "seed" in config else {}
-    return text, config, seed | ({"data": trained["source"]} if trained else {}) | facts
+    return text, ({"data": trained["source"]} if trained else {}) | facts
 
 
 def pictures_of(exp: Path, order: SetOrder) -> dict[str, list[Path]]:
@@ -201,6 +201,10 @@ def detection_parts(sheet: Sheet) -> list[Section]:
     return detection(sheet.detection, sheet.controls, warnings, sheet.resamples)
 
 
+def other_systems(sheet: Sheet) -> list[Section]:
+    return [part for name, rows in sheet.others.items() for part in baseline(name, rows, sheet.controls)]
+
+
 def settings_part(sheet: Sheet) -> list[Section]:
     return [Section("", Markup("<pre>{}</pre>").format(sheet.config_text) if sheet.config_text else Markup())]
 
@@ -211,31 +215,29 @@ def run_part(sheet: Sheet) -> list[Section]:
     return [Section("", table(["", ""], lines, keys=1))]
 
 
-# In the order of the page; what no table before it has shown is left for ``other``.
+# In the order of the page, by the names of results.txt where that has them, too; what no table before it has shown is
+# left for ``other``.
 SECTIONS: list[tuple[str, Callable[[Sheet], list[Section]]]] = [
-    ("accuracy", lambda sheet: [accuracy(sheet.rows, sheet.controls), certainty(sheet.rows)]),
-    ("detection and calibration", detection_parts),
-    ("unseen classes", lambda sheet: [unseen(sheet.rows), html_breakdowns.open_set(sheet.rows)]),
-    ("confusions", lambda sheet: [confusions(sheet.rows)]),
-    ("durations", lambda sheet: [html_breakdowns.durations(sheet.rows)]),
-    ("speakers and scores", lambda sheet: [*html_breakdowns.groups(sheet.exp), correlations(sheet.rows)]),
+    ("accuracy", lambda sheet: [accuracy(sheet.rows, sheet.controls)]),
+    ("detection", detection_parts),
+    ("unseen", lambda sheet: [unseen(sheet.rows)]),
+    ("open_set", lambda sheet: [html_breakdowns.open_set(sheet.rows)]),
+    ("seconds", lambda sheet: [html_breakdowns.durations(sheet.rows)]),
+    ("speakers", lambda sheet: html_breakdowns.groups(sheet.exp)),
+    ("near_ties", lambda sheet: [certainty(sheet.rows)]),
+    ("correlation", lambda sheet: [correlations(sheet.rows)]),
+    ("confusion", lambda sheet: [confusions(sheet.rows)]),
     ("density", lambda sheet: [densities(sheet.rows)]),
-    ("gaussianity", lambda sheet: [gaussianity(sheet.rows), html_breakdowns.fisher(sheet.rows)]),
+    ("gaussianity", lambda sheet: [gaussianity(sheet.rows)]),
+    ("fisher", lambda sheet: [html_breakdowns.fisher(sheet.rows)]),
     ("training", lambda sheet: [training(sheet.rows)]),
+    ("systems", other_systems),
+    ("other", lambda sheet: [other(Rows([*sheet.rows.left, *sheet.detection.left]))]),
+    ("pictures", more_pictures),
+    ("reading", lambda sheet: [Section("", fill("list.html", lines=READING))]),
+    ("settings", settings_part),
+    ("run", run_part),
 ]
-
-
-def sections(sheet: Sheet) -> Iterator[Markup]:
-    """All sections, each closed."""
-    for name, parts_of in SECTIONS:
-        yield section(name, parts_of(sheet))
-    for name, rows in sheet.others.items():
-        yield section(f"system {name}", baseline(rows, sheet.controls))
-    yield section("other figures", [other(Rows([*sheet.rows.left, *sheet.detection.left]))])
-    yield section("pictures", more_pictures(sheet))
-    yield section("how to read this", [Section("", fill("list.html", lines=READING))])
-    yield section("settings", settings_part(sheet))
-    yield section("run", run_part(sheet))
 
 
 def page(exp: Path) -> str:
@@ -245,11 +247,10 @@ def page(exp: Path) -> str:
         ValueError: no results.tsv, or a file that is not what it should be.
     """
     sheet = Sheet(exp)
-    lines = sheet.answer.trained if sheet.answer else []
-    lines += [f"Missing: {text}" for text in sheet.missing]
-    summary = html_answer.short(sheet.answer) if sheet.answer else Markup()
-    body = summary + first_pictures(sheet) + Markup().join(sections(sheet))
-    return document(exp.resolve().name, lines, body)
+    lines = [*sheet.answer.trained, *(f"Missing: {text}" for text in sheet.missing)]
+    body = html_answer.short(sheet.answer) + first_pictures(sheet)
+    body += Markup().join(section(name, parts_of(sheet)) for name, parts_of in SECTIONS)
+    return document(sheet.answer.name, lines, body)
 
 
 def main(argv: list[str] | None = None) -> int:

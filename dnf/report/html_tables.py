@@ -88,7 +88,7 @@ def confusions(rows: Rows) -> Section:
             body = [[*key, matrix_cell(cells.get(key[1])), mistakes(key[1], cells)] for key, cells in by_place.items()]
             heads = ["set", "true class", "right", "most often decided otherwise"]
         matrices += table(heads, body, keys=2, caption=f"{unit}: count (share of the true class)")
-    return Section("", matrices)
+    return Section("True class by decided class", matrices)
 
 
 def unseen(rows: Rows) -> Section:
@@ -235,13 +235,16 @@ def paired_differences(rows: Rows, resamples: int) -> Section:
     return Section("The flow minus each baseline (paired)", table(heads, body, keys=4))
 
 
-def baseline(rows_of_system: list[dict], controls: dict[str, str]) -> list[Section]:
+def baseline(name: str, rows_of_system: list[dict], controls: dict[str, str]) -> list[Section]:
     """The tables of another system, those of detection left out."""
     rows = Rows([row for row in rows_of_system if not is_detection(row["metric"])])
-    return [accuracy(rows, controls), certainty(rows), correlations(rows), confusions(rows), unseen(rows), other(rows)]
+    parts = [accuracy(rows, controls), certainty(rows), correlations(rows), confusions(rows), unseen(rows), other(rows)]
+    return [Section(f"{name}: {part.title}", part.html) for part in parts]
 
 
 def other(rows: Rows) -> Section:
     """What no table above has shown, as it stands in results.tsv."""
     columns = [c for c in rows.left[0] if any(row[c] for row in rows.left)] if rows.left else []
-    return Section("", table(columns, [[row[c] for c in columns] for row in rows.left], keys=3))
+    return Section(
+        "Figures that no other table shows", table(columns, [[row[c] for c in columns] for row in rows.left], keys=3)
+    )

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dnf.experiment.layout import PAIRS_TSV, RESULTS_TSV
-from dnf.experiment.tables import read_tsv
+from dnf.experiment.layout import PAIRS_TSV, RESULTS_TSV, run_again, run_stage
+from dnf.experiment.tables import each_row, read_tsv
 from dnf.metrics.figures import CONTROL, class_names, shown
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, most_confused
+
+# Columns that results.tsv must have.
+NEEDED = {"metric", "set", "class", "value"}
+
+
+def read_results(path: Path) -> Iterator[dict]:
+    """Rows of results.tsv.
+
+    Raises:
+        ValueError: not there, or damaged.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: not there; {run_stage('report')}, which writes it first")
+    for line, row in enumerate(each_row(path), start=2):
+        if None in row or None in row.values() or (line == 2 and not row.keys() >= NEEDED):
+            raise ValueError(f"{path}: line {line}: not one value for each column of the header; {run_again('report')}")
+        yield row
 
 
 def is_of_pair(row: dict, metrics: Sequence[str]) -> bool:
