@@ -157,15 +157,21 @@ def of_any_version(path: Path) -> tuple[Config, list[str]]:
         ValueError: a value that is not legal any more.
     """
     tree, saved = read_yaml(DEFAULTS), read_yaml(path) if path.is_file() else {}
-    lacking = [section for section in tree if section not in saved]
+    missing = lacking(saved, tree)
     for section in tree.keys() & saved.keys():
-        known = tree[section]
-        if isinstance(known, dict) and isinstance(saved[section], dict):
-            lacking += [f"{section}.{key}" for key in known if key not in saved[section]]
-            tree[section] = {key: saved[section].get(key, value) for key, value in known.items()}
-        else:
-            tree[section] = saved[section]
-    return from_tree(tree), sorted(lacking)
+        known, given = tree[section], saved[section]
+        are_trees = isinstance(known, dict) and isinstance(given, dict)
+        tree[section] = {key: given.get(key, value) for key, value in known.items()} if are_trees else given
+    return from_tree(tree), missing
+
+
+def lacking(saved: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """Names of sections and settings that are known and that an experiment's settings lack."""
+    names = [section for section in known if section not in saved]
+    for section in known.keys() & saved.keys():
+        if isinstance(known[section], dict) and isinstance(saved[section], dict):
+            names += [f"{section}.{key}" for key in known[section] if key not in saved[section]]
+    return sorted(names)
 
 
 def from_tree(tree: Mapping[str, Any]) -> Config:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dnf.experiment.layout import CONFIG_YAML, FLOW, RESULTS_TSV, STAGES, run_stage
+from dnf.experiment.config import DEFAULTS, lacking, read_yaml
+from dnf.experiment.layout import CONFIG_YAML, FLOW, RESULTS_TSV, STAGES, run_again
 from dnf.experiment.tables import aligned
-from dnf.experiment.yaml_files import load_yaml
-from dnf.metrics.figures import CONTROL, LEFT_OUT, METRICS, shown
-from dnf.report.cells import number
-from dnf.report.saved import SavedData, read_results
-from dnf.report.shown_rows import shown_rows
+from dnf.metrics.figure_rows import COLUMNS
+from dnf.metrics.figures import CONTROL, METRICS, shown
+from dnf.report.cells import number, shortened
+from dnf.report.shown_rows import read_results, shown_rows
 
 
 class Column(NamedTuple):
@@ -75,39 +75,56 @@ def read_folder(folder: Path, metrics: Sequence[str] = ()) -> tuple[list[Column]
     for name in metrics:
         if name not in METRICS:
             raise ValueError(f"{name}: not a metric; docs/results.md lists them: {', '.join(METRICS)}")
-    chosen = [*metrics] or shown("folder")
+    chosen, known = [*metrics] or shown("folder"), read_yaml(DEFAULTS)
     found = sorted({path.parent for name in (CONFIG_YAML, RESULTS_TSV) for path in folder.glob(f"*/{name}")})
     if not found:
         raise ValueError(
             f"{folder}: no {RESULTS_TSV} one folder below it; run the stages up to {STAGES['report'].number}, or name "
             "another folder"
         )
-    systems = [system for exp in found for system in read_experiment(exp, chosen)]
+    systems = [system for exp in found for system in read_experiment(exp, chosen, known)]
     return sorted({column for system in systems for column in system.cells}), systems
 
 
-def read_experiment(exp: Path, metrics: Sequence[str]) -> list[System]:
-    """The systems of an experiment, the flow first; one without figures where there are no results."""
-    missing, data, rows = [], SavedData.of({}), []
+def read_experiment(exp: Path, metrics: Sequence[str], known: Mapping) -> list[System]:
+    """The systems of an experiment, the flow first; the flow without figures where there are no results.
+
+    Args:
+        exp: folder of the experiment.
+        metrics: which to read.
+        known: settings of this version.
+    """
+    train, dev, missing = read_sets(exp, known)
+    names, rows = {name + ending for name in metrics for ending in ("", CONTROL)}, []
     try:
-        data = SavedData.of(load_yaml(exp / CONFIG_YAML) or {})
-    except (OSError, ValueError, AttributeError):
-        missing.append(f"settings that can be read ({CONFIG_YAML})")
-    names = {name + ending for name in metrics for ending in ("", CONTROL)}
-    try:
-        rows = [row for row in read_results(exp / RESULTS_TSV) if row["metric"] in names]
+        rows = [row for row in read_results(exp / RESULTS_TSV) if row["metric"] in names and row["set"] != train]
     except ValueError as error:
-        is_there = (exp / RESULTS_TSV).is_file()
-        missing.append(str(error).removeprefix(f"{exp}/") if is_there else f"{RESULTS_TSV}: {run_stage('report')}")
-    rows = [row for row in rows if row["set"] != data.fitted[0]]
+        missing.append(str(error).removeprefix(f"{exp}/"))
+    columns = [name for name in COLUMNS if rows and name not in rows[0]]
+    missing += [f"{RESULTS_TSV} has no column {shortened(columns)}; {run_again('report')}"] if columns else []
     cells: dict[str, dict[Column, dict]] = {FLOW: {}}
-    for column, row in columns_of(shown_rows(rows, exp), data.fitted[1]):
+    for column, row in columns_of(shown_rows(rows, exp), dev):
         cells.setdefault(row.get("system") or FLOW, {}).setdefault(column, row)
-    if not missing or rows:
-        present = {column.name for column in cells[FLOW]}
-        lacking = [METRICS[name].title for name in metrics if name not in present and not name.endswith(LEFT_OUT)]
-        missing += [", ".join(lacking)] if lacking else []
     return [System(exp.name, name, of_system, "; ".join(missing)) for name, of_system in cells.items()]
+
+
+def read_sets(exp: Path, known: Mapping) -> tuple[str, str, list[str]]:
+    """Under which names train and dev of an experiment have figures, and what its settings lack.
+
+    The other settings are not checked: that takes most of the time where there are hundreds of experiments.
+    """
+    missing, saved = [], {}
+    try:
+        saved = read_yaml(exp / CONFIG_YAML)
+    except (OSError, ValueError):
+        missing.append(f"{CONFIG_YAML}: cannot be read")
+    names = lacking(saved, known)
+    missing += [f"{CONFIG_YAML} has no {shortened(names)}"] if saved and names else []
+    data = saved.get("data")
+    given = {role: data.get(role) if isinstance(data, dict) else None for role in ("train", "dev")}
+    sets = {role: names if names and isinstance(names, list) else known["data"][role] for role, names in given.items()}
+    train, dev = (names[0] if len(names) == 1 else role for role, names in sets.items())
+    return train, dev, missing
 
 
 def columns_of(rows: Sequence[dict], dev: str) -> Iterable[tuple[Column, dict]]:
@@ -141,5 +158,5 @@ def experiments(folder: Path, metrics: Sequence[str] = ()) -> str:
     for system in systems:
         figures = (column.text(system.cells[column]) if column in system.cells else "-" for column in columns)
         lines.append([system.experiment, system.name, *figures])
-    lacking = {system.experiment: system.missing for system in systems if system.missing}
-    return "\n".join([*aligned(lines, 7), *(f"# {name} lacks {missing}" for name, missing in lacking.items())])
+    missing = {system.experiment: system.missing for system in systems if system.missing}
+    return "\n".join([*aligned(lines, 7), *(f"missing: {name}: {what}" for name, what in missing.items())])

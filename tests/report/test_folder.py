@@ -64,11 +64,14 @@ def test_old_experiments_are_listed_with_what_they_lack(small_config, tmp_path):
     lines = experiments(tmp_path).splitlines()
     cells = next(re.split(r"  +", line) for line in lines if line.startswith("old "))
     assert cells[:2] == ["old", "dnf"] and cells.count("0.7500") == 1
-    assert lines[-3] == "# old lacks AUC, Cllr, NLL, parameters"
-    assert lines[-2].startswith(
-        "# older lacks settings that can be read (config.yaml); results.tsv: line 2: not one value"
+    old, older, oldest = lines[-3:]
+    assert old.startswith(
+        "missing: old: config.yaml has no augment ... vad (26); results.tsv has no column system, fewest, p;"
     )
-    assert lines[-1].endswith("results.tsv: run stage report (--stage 8)")
+    assert older.startswith("missing: older: config.yaml: cannot be read; results.tsv: line 2: not one value")
+    assert oldest.startswith(
+        "missing: oldest: config.yaml: cannot be read; results.tsv: not there; run stage report (--stage 8)"
+    )
     shown = page(tmp_path)
     assert "4 experiments, 6 systems" in shown and shown.count("run stage report (--stage 8)") == 1
 
