@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnf.experiment.config import DEFAULTS, lacking, read_yaml
-from dnf.experiment.layout import CONFIG_YAML, FLOW, RESULTS_TSV, STAGES, run_again
+from dnf.experiment.layout import CONFIG_YAML, FLOW, NOT_EXPERIMENTS, RESULTS_TSV, STAGES, run_again
 from dnf.experiment.tables import aligned
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import CONTROL, METRICS, shown
@@ -76,7 +76,8 @@ def read_folder(folder: Path, metrics: Sequence[str] = ()) -> tuple[list[Column]
         if name not in METRICS:
             raise ValueError(f"{name}: not a metric; docs/results.md lists them: {', '.join(METRICS)}")
     chosen, known = [*metrics] or shown("folder"), read_yaml(DEFAULTS)
-    found = sorted({path.parent for name in (CONFIG_YAML, RESULTS_TSV) for path in folder.glob(f"*/{name}")})
+    folders = {path.parent for name in (CONFIG_YAML, RESULTS_TSV) for path in folder.glob(f"*/{name}")}
+    found = sorted(path for path in folders if path.name not in NOT_EXPERIMENTS)
     if not found:
         raise ValueError(
             f"{folder}: no {RESULTS_TSV} one folder below it; run the stages up to {STAGES['report'].number}, or name "
