@@ -1,4 +1,4 @@
-"""What an experiment found, in short: what was trained on what, small tables of the test sets, and a few sentences.
+"""What an experiment figures, in short: what was trained on what, small tables of the test sets, and a few sentences.
 
 The first lines of results.txt and of report.html show it. All of it is of test sets; train and dev have no part in it but
 that the best other system is chosen on dev.
@@ -16,7 +16,7 @@ from dnf.experiment.sets import name_of
 from dnf.experiment.tables import read_tsv
 from dnf.metrics.figures import CONTROL, PARTS
 from dnf.report.cells import cut, shortened
-from dnf.report.found import ACCURACY, CALIBRATED, Found
+from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
 from dnf.report.sentences import sentences
 
 WORST = 3  # classes of a set that are shown where it has more than MOST
@@ -50,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an experiment found, in short.
+    """What an experiment figures, in short.
 
     The lines of each table stand in order of weight: a reader who has no room for all leaves out the last.
 
@@ -86,17 +86,17 @@ def answer(exp: Path, rows: Sequence[dict], config: Config) -> Answer:
         rows: of results.tsv, as ``dnf.report.shown_rows`` gives them.
         config: settings of the experiment.
     """
-    found = Found(rows, config)
+    figures = FigureIndex(rows, config)
     return Answer(
         exp.resolve().name,
-        [with_short_words(line) for line in trained_lines(found, left_out(exp))],
-        found.systems,
-        list(accuracy_lines(found)),
-        list(detection_lines(found)),
-        list(density_lines(found)),
-        list(gaussianity_lines(found)),
-        found.row("train_eval_difference"),
-        [with_short_words(sentence) for sentence in sentences(found)],
+        [with_short_words(line) for line in trained_lines(figures, left_out(exp))],
+        figures.systems,
+        list(accuracy_table(figures)),
+        list(detection_table(figures)),
+        list(density_table(figures)),
+        list(gaussianity_table(figures)),
+        figures.row("train_eval_difference"),
+        [with_short_words(sentence) for sentence in sentences(figures)],
     )
 
 
@@ -105,52 +105,56 @@ def with_short_words(line: str) -> str:
     return " ".join(cut(word, LONGEST) for word in line.split(" "))
 
 
-def cells_of(found: Found, metrics: Iterable[str], place: tuple[str, str], ending: str = "") -> dict:
+def cells_of(figures: FigureIndex, metrics: Iterable[str], place: tuple[str, str], ending: str = "") -> dict:
     """Rows of the systems by metric and system; those that are not there are left out."""
     rows = {
-        (metric, system): found.row(metric + ending, *place, system) for metric in metrics for system in found.systems
+        (metric, system): figures.row(metric + ending, *place, system)
+        for metric in metrics
+        for system in figures.systems
     }
     return {key: row for key, row in rows.items() if row}
 
 
-def accuracy_lines(found: Found) -> Iterable[Line]:
+def accuracy_table(figures: FigureIndex) -> Iterable[Line]:
     """All classes of a set and each of them, or of many those of lowest accuracy; of a single class only that."""
-    for name, control_of in found.with_controls():
-        labels = found.labels(ACCURACY, name)
-        worst = sorted(labels, key=lambda label: float(found.row(ACCURACY, name, label)["value"]))
-        chosen = worst[:WORST] if len(labels) > MOST else [label for label in found.classes if label in labels]
+    for name, control_of in figures.with_controls():
+        labels = figures.labels(ACCURACY, name)
+        worst = sorted(labels, key=lambda label: float(figures.row(ACCURACY, name, label)["value"]))
+        chosen = worst[:WORST] if len(labels) > MOST else [label for label in figures.classes if label in labels]
         for label in ["all", *chosen] if len(labels) > 1 else labels:
-            yield Line(name, label, control_of, cells_of(found, ACCURACIES, (name, label)))
+            yield Line(name, label, control_of, cells_of(figures, ACCURACIES, (name, label)))
 
 
-def detection_lines(found: Found) -> Iterable[Line]:
+def detection_table(figures: FigureIndex) -> Iterable[Line]:
     """Each pair of classes of a set, and all its classes if more, and behind each the same with the control."""
-    for name in (name for name, control_of in found.with_controls() if not control_of):
-        labels = dict.fromkeys(found.labels("auc", name) + found.labels("cllr", name))
+    for name in (name for name, control_of in figures.with_controls() if not control_of):
+        labels = dict.fromkeys(figures.labels("auc", name) + figures.labels("cllr", name))
         for label in sorted(labels, key=lambda label: -label.count("+")):
-            yield Line(name, label, "", cells_of(found, DETECTION, (name, label)))
-            if name in found.controls and (beside := cells_of(found, DETECTION, (name, label), CONTROL)):
-                yield Line(found.controls[name], label, name, beside)
+            yield Line(name, label, "", cells_of(figures, DETECTION, (name, label)))
+            if name in figures.controls and (beside := cells_of(figures, DETECTION, (name, label), CONTROL)):
+                yield Line(figures.controls[name], label, name, beside)
 
 
-def density_lines(found: Found) -> Iterable[Line]:
+def density_table(figures: FigureIndex) -> Iterable[Line]:
     """All utterances of each set, then each of its classes if it has several."""
-    places = {(name, of): found.labels("loglik", name) for name, of in found.with_controls()}
+    places = {(name, of): figures.labels("loglik", name) for name, of in figures.with_controls()}
     wholes = [(place, labels[0] if len(labels) == 1 else "all") for place, labels in places.items()]
     parts = [(place, label) for place, labels in places.items() if len(labels) > 1 for label in labels]
     for (name, control_of), label in (*wholes, *parts):
-        if cells := cells_of(found, DENSITIES, (name, label)):
+        if cells := cells_of(figures, DENSITIES, (name, label)):
             yield Line(name, label, control_of, {key: row for key, row in cells.items() if key[1] == FLOW})
 
 
-def gaussianity_lines(found: Found) -> Iterable[Line]:
+def gaussianity_table(figures: FigureIndex) -> Iterable[Line]:
     """Each set and part of the latents; the input is none."""
-    for name, control_of in found.with_controls():
+    for name, control_of in figures.with_controls():
         for part in (part for part in PARTS if part != "x"):
-            for label in found.labels(f"kurt_{part}", name):
-                cells = {(m, FLOW): row for m in SHAPES if (row := found.row(f"{m}_{part}", name, label))}
-                dims = found.config.prior.cond_dim
-                yield Line(name, label, control_of, cells, f"{part}{dims if part == 'c' else found.config.dim - dims}")
+            for label in figures.labels(f"kurt_{part}", name):
+                cells = {(m, FLOW): row for m in SHAPES if (row := figures.row(f"{m}_{part}", name, label))}
+                dims = figures.config.prior.cond_dim
+                yield Line(
+                    name, label, control_of, cells, f"{part}{dims if part == 'c' else figures.config.dim - dims}"
+                )
 
 
 def left_out(exp: Path) -> list[str]:
@@ -159,18 +163,18 @@ def left_out(exp: Path) -> list[str]:
     return [row["set"] for row in read_tsv(path)] if path.is_file() else []
 
 
-def trained_lines(found: Found, left_out: Sequence[str]) -> list[str]:
+def trained_lines(figures: FigureIndex, left_out: Sequence[str]) -> list[str]:
     """What was trained on what, and what it was tested on."""
-    config, frames = found.config, found.row("frames")
-    spoken = found.row(ACCURACY, name_of(config.data, "train"), "all")
+    config, frames = figures.config, figures.row("frames")
+    spoken = figures.row(ACCURACY, name_of(config.data, "train"), "all")
     dims = f"{config.dim} dims (c {config.prior.cond_dim}, r {config.dim - config.prior.cond_dim})"
     counts = [f"{spoken['speakers']} speakers"] if spoken else []
     counts += [f"{int(frames['value']):,} frames"] if frames else []
-    knows = f"of {shortened(found.classes)}" if found.classes else "without classes"
+    knows = f"of {shortened(figures.classes)}" if figures.classes else "without classes"
     counted = f" ({', '.join(counts)})" if counts else ""
     hybrid = f"hybrid (train.beta {config.train.beta:g}), " if config.train.beta else ""
     trained = f"{config.flow.kind} {knows}, {dims}; {hybrid}trained on {shortened(config.data.train)}{counted}"
-    tested = [f"{name}, control of {of}" if of else name for name, of in found.with_controls()]
-    other = f"; {FLOW} is the flow, {found.other} the best other system on dev" if found.other else ""
+    tested = [f"{name}, control of {of}" if of else name for name, of in figures.with_controls()]
+    other = f"; {FLOW} is the flow, {figures.other} the best other system on dev" if figures.other else ""
     missing = f"; left out: {shortened(left_out)}" if left_out else ""
     return [trained, f"tested on {shortened(tested, '; ') or 'nothing'}{missing}{other}"]

@@ -10,7 +10,7 @@ from dnf.experiment.tables import aligned
 from dnf.metrics.figures import METRICS
 from dnf.report.answer import ACCURACIES, DENSITIES, DETECTION, SHAPES, Answer, Line
 from dnf.report.cells import cut, with_ends
-from dnf.report.found import CALIBRATED
+from dnf.report.figure_index import CALIBRATED
 
 LINES, WIDTH = 25, 100
 TURNS = 0, 0, 1, 2  # tables that get the next line while there is room: accuracy twice as often as the others

@@ -8,7 +8,7 @@ from dnf.experiment.sets import name_of
 from dnf.metrics.figure_rows import p_text
 from dnf.metrics.figures import CONTROL, DIFFERENCE, GAP, HIGHER, METRICS
 from dnf.report.cells import few, with_ends
-from dnf.report.found import ACCURACY, CALIBRATED, Found
+from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
 
 MOST = 5
 LEVEL = 0.05  # a difference is beyond chance where its p-value is below, and its 95 % interval leaves 0 out
@@ -18,10 +18,10 @@ COUNTS = ("spikes", "restores", "best_step", "steps")
 SMALL = 0.001  # nats per frame: a difference between training and evaluation below is rounding
 
 
-def sentences(found: Found) -> list[str]:
+def sentences(figures: FigureIndex) -> list[str]:
     """At most ``MOST``, in order of weight."""
     parts = (knows_nothing, comparison, control, unseen, training)
-    return [sentence for part in parts for sentence in part(found)][:MOST]
+    return [sentence for part in parts for sentence in part(figures)][:MOST]
 
 
 def number(text: str, digits: int = 4) -> str:
@@ -46,35 +46,40 @@ def title(metric: str) -> str:
 # ---- systems -------------------------------------------------------------------------------------
 
 
-def comparison(found: Found) -> Iterator[str]:
+def comparison(figures: FigureIndex) -> Iterator[str]:
     """Whether the flow or the best other system is better on the main test set, and whether that may be chance."""
-    if not found.classes:
+    if not figures.classes:
         return
-    if not found.main:
+    if not figures.main:
         yield "No test set was scored: nothing says how well the flow does on new speakers."
         return
-    if weak := not_beyond_chance(found):
+    if weak := not_beyond_chance(figures):
         yield weak
-    if not found.other:
+    if not figures.other:
         yield "The flow was compared with no other system: nothing says whether another would be better."
         return
-    places = {CALIBRATED: "all", **({"cllr": found.pairs[0], "auc": found.pairs[0]} if len(found.pairs) == 1 else {})}
+    places = {
+        CALIBRATED: "all",
+        **({"cllr": figures.pairs[0], "auc": figures.pairs[0]} if len(figures.pairs) == 1 else {}),
+    }
     rows = {
         metric: row
         for metric, label in places.items()
-        if (row := found.row(metric + DIFFERENCE, found.main, label, found.other))
+        if (row := figures.row(metric + DIFFERENCE, figures.main, label, figures.other))
     }
     if not rows:
-        yield f"Nothing on {found.main} says whether the flow or {found.other} is better: see `systems` of the details."
+        yield f"Nothing on {figures.main} says whether the flow or {figures.other} is better: see `systems` of the details."
         return
     first = next((metric for metric, row in rows.items() if verdict(metric, row)), next(iter(rows)))
     row, word = rows.pop(first), {1: "is better than", -1: "loses to", 0: "does not differ beyond chance from"}
     words = word[verdict(first, row)] if row["low"] else "cannot be judged against"
-    of_flow, of_other = (found.row(first, found.main, places[first], system) for system in found.systems)
-    p = p_text(row.get("p", ""), first, found.config.report.bootstrap)
-    rest = [f"; by {title(metric)} it {short_verdict(found, metric, more)}" for metric, more in list(rows.items())[:1]]
+    of_flow, of_other = (figures.row(first, figures.main, places[first], system) for system in figures.systems)
+    p = p_text(row.get("p", ""), first, figures.config.report.bootstrap)
+    rest = [
+        f"; by {title(metric)} it {short_verdict(figures, metric, more)}" for metric, more in list(rows.items())[:1]
+    ]
     yield (
-        f"The flow {words} {found.other} on {found.main} by {title(first)}: "
+        f"The flow {words} {figures.other} on {figures.main} by {title(first)}: "
         f"{number(of_flow['value'])} against {number(of_other['value'])}, difference {difference(row, p)}{''.join(rest)}."
     )
 
@@ -86,54 +91,56 @@ def verdict(metric: str, row: dict) -> int:
     return 1 if (float(row["value"]) > 0) == (METRICS[metric].better == HIGHER) else -1
 
 
-def short_verdict(found: Found, metric: str, row: dict) -> str:
-    p = p_text(row.get("p", ""), metric, found.config.report.bootstrap)
+def short_verdict(figures: FigureIndex, metric: str, row: dict) -> str:
+    p = p_text(row.get("p", ""), metric, figures.config.report.bootstrap)
     word = {1: "is better", -1: "loses", 0: "does not differ beyond chance"}[verdict(metric, row)]
     return f"{word} ({number(row['value'])}{', ' + p if p else ''})"
 
 
-def not_beyond_chance(found: Found) -> str:
+def not_beyond_chance(figures: FigureIndex) -> str:
     """That the flow may not separate the classes of the main test set, in a sentence; empty where it does."""
-    if len(found.pairs) == 1:
-        row, chance = found.row("auc", found.main, found.pairs[0]), 0.5
+    if len(figures.pairs) == 1:
+        row, chance = figures.row("auc", figures.main, figures.pairs[0]), 0.5
     else:
-        row, chance = found.row(ACCURACY, found.main, "all"), 1 / len(found.classes)
-    if len(found.labels(ACCURACY, found.main)) < 2 or not row or not row["low"] or float(row["low"]) > chance:
+        row, chance = figures.row(ACCURACY, figures.main, "all"), 1 / len(figures.classes)
+    if len(figures.labels(ACCURACY, figures.main)) < 2 or not row or not row["low"] or float(row["low"]) > chance:
         return ""
-    return f"The flow is not shown to be better than chance on {found.main}: {title(row['metric'])} {with_ends(row)}, chance {chance:.3g}."
+    return f"The flow is not shown to be better than chance on {figures.main}: {title(row['metric'])} {with_ends(row)}, chance {chance:.3g}."
 
 
 # ---- channel -------------------------------------------------------------------------------------
 
 
-def control(found: Found) -> Iterator[str]:
+def control(figures: FigureIndex) -> Iterator[str]:
     """Whether the control has lost against its set, so that the channel may explain the figures of the set."""
-    if not found.classes or not found.main:
+    if not figures.classes or not figures.main:
         return
-    name = found.main if found.main in found.controls else next(iter(found.controls), "")
+    name = figures.main if figures.main in figures.controls else next(iter(figures.controls), "")
     gaps = [
         (metric, row)
         for metric in (CALIBRATED, ACCURACY, "auc", "cllr")
-        for label in found.labels(metric + GAP, name)
-        if (row := found.row(metric + GAP, name, label))
+        for label in figures.labels(metric + GAP, name)
+        if (row := figures.row(metric + GAP, name, label))
     ]
     if not gaps:
         yield "There is no control of the same class from another corpus: the channel may explain all figures."
         return
-    place = found.controls[name]
-    if name == found.main and not_beyond_chance(found):
+    place = figures.controls[name]
+    if name == figures.main and not_beyond_chance(figures):
         yield f"Control {place} says nothing: the flow is not shown to be better than chance on {name} itself."
         return
     lost = [gap for gap in gaps if leaves_out_0(gap[1]) and loss(*gap)[0] > 0]
-    weak = [gap for gap in gaps if gap[0] == "auc" and may_be_chance(found.row(f"auc{CONTROL}", name, gap[1]["class"]))]
+    weak = [
+        gap for gap in gaps if gap[0] == "auc" and may_be_chance(figures.row(f"auc{CONTROL}", name, gap[1]["class"]))
+    ]
     shares = [gap for gap in gaps if gap[0] != "cllr"]
     metric, row = max(lost or weak or shares, key=lambda gap: loss(*gap)[1])
     state = "does not hold" if lost else "shows no loss beyond chance"
     state = state if row["low"] and (lost or not weak) else "cannot be judged"
-    beside = found.row(metric + CONTROL, name, row["class"]) or found.row(metric, place, row["class"])
+    beside = figures.row(metric + CONTROL, name, row["class"]) or figures.row(metric, place, row["class"])
     yield (
         f"Control {place} {state}: {title(metric)} of {row['class']} {with_ends(beside)} against "
-        f"{number(found.row(metric, name, row['class'])['value'])} on {name}, difference {difference(row)}"
+        f"{number(figures.row(metric, name, row['class'])['value'])} on {name}, difference {difference(row)}"
         f"{'; the channel may explain it' if lost else ''}."
     )
 
@@ -152,58 +159,58 @@ def loss(metric: str, row: dict) -> tuple[float, float]:
 # ---- unseen classes ------------------------------------------------------------------------------
 
 
-def unseen(found: Found) -> Iterator[str]:
+def unseen(figures: FigureIndex) -> Iterator[str]:
     """What the classes that the flow does not know were taken for, each on the first test set that has it."""
     taken: dict[str, dict] = {}
-    for name in found.tests:
-        of_set = [row for row in found.shares if row["set"] == name and row["class"] not in found.classes]
+    for name in figures.tests:
+        of_set = [row for row in figures.shares if row["set"] == name and row["class"] not in figures.classes]
         for label in {row["class"]: None for row in of_set if row["class"] not in taken}:
             taken[label] = max((row for row in of_set if row["class"] == label), key=lambda row: float(row["value"]))
     if not taken:
         return
-    split = 1 / len(found.classes)
+    split = 1 / len(figures.classes)
     words = [
         f"{label} (unseen) was taken for {row['decided']} in {row['count']} of {row['total']} utterances of {row['set']}: "
         f"{with_ends(row)}" + (", not beyond an even split" if row["low"] and float(row["low"]) <= split else "")
         for label, row in list(taken.items())[:MOST_UNSEEN]
     ]
     more = [f"{len(taken) - MOST_UNSEEN} more unseen classes"] if len(taken) > MOST_UNSEEN else []
-    yield "; ".join(words + more) + f"{flagged(found, taken)}."
+    yield "; ".join(words + more) + f"{flagged(figures, taken)}."
 
 
-def flagged(found: Found, taken: dict[str, dict]) -> str:
+def flagged(figures: FigureIndex, taken: dict[str, dict]) -> str:
     """How well the open-set score finds an unseen class that is the only one."""
     (label, row), *more = taken.items()
-    auc = None if more else found.row("open_set_auc", row["set"], label)
+    auc = None if more else figures.row("open_set_auc", row["set"], label)
     return f"; AUC of flagging it as none of the classes {with_ends(auc)}" if auc else ""
 
 
 # ---- training ------------------------------------------------------------------------------------
 
 
-def training(found: Found) -> Iterator[str]:
+def training(figures: FigureIndex) -> Iterator[str]:
     """What was odd in training, and how train, dev and evaluation agree."""
-    counts = {name: int(row["value"]) for name in COUNTS if (row := found.row(name))}
+    counts = {name: int(row["value"]) for name in COUNTS if (row := figures.row(name))}
     if len(counts) < len(COUNTS):
         return
     odd = [f"{counts['spikes']} spikes of the loss"] if counts["spikes"] else []
     odd += [f"{counts['restores']} restores after a loss that was not finite"] if counts["restores"] else []
     early = counts["best_step"] < EARLY * counts["steps"]
     odd += [f"dev was best as early as step {counts['best_step']} of {counts['steps']}"] if early else []
-    agreement = found.row("train_eval_difference")
+    agreement = figures.row("train_eval_difference")
     apart = float(agreement["value"]) if agreement else 0.0
     odd += ["training and evaluation differ"] if abs(apart) >= SMALL else []
     head = f"Odd in training: {', '.join(odd)}" if odd else "Nothing odd in training: no spikes, no restores"
     more = [f"train/eval difference {apart:.6f} nats per frame"] if agreement else []
-    of_train, of_dev = (mean_nll(found, name_of(found.config.data, role)) for role in ("train", "dev"))
+    of_train, of_dev = (mean_nll(figures, name_of(figures.config.data, role)) for role in ("train", "dev"))
     more += [f"NLL {of_dev:.2f} on dev, {of_train:.2f} on train"] if of_train and of_dev else []
     yield f"{'; '.join([head, *more])}."
 
 
-def mean_nll(found: Found, name: str) -> float:
+def mean_nll(figures: FigureIndex, name: str) -> float:
     """Mean over the frames of the classes that the model was trained on; 0 where none is known."""
-    labels = found.classes or found.config.data.classes or found.labels("nll", name)
-    rows = [row for label in labels if (row := found.row("nll", name, label))]
+    labels = figures.classes or figures.config.data.classes or figures.labels("nll", name)
+    rows = [row for label in labels if (row := figures.row("nll", name, label))]
     frames = sum(int(row["total"]) for row in rows)
     return sum(float(row["value"]) * int(row["total"]) for row in rows) / frames if frames else 0.0
 
@@ -211,16 +218,16 @@ def mean_nll(found: Found, name: str) -> float:
 # ---- a flow without classes ----------------------------------------------------------------------
 
 
-def knows_nothing(found: Found) -> Iterator[str]:
+def knows_nothing(figures: FigureIndex) -> Iterator[str]:
     """Which class of the test sets is the least likely to a flow that decides nothing."""
-    if found.classes:
+    if figures.classes:
         return
     yield "This flow knows no classes: it gives densities, which have no interval, and decides nothing."
     rows = [
         row
-        for name in found.tests
-        for label in found.labels("loglik", name)
-        if (row := found.row("loglik", name, label))
+        for name in figures.tests
+        for label in figures.labels("loglik", name)
+        if (row := figures.row("loglik", name, label))
     ]
     if len(rows) > 1:
         words = [f"{row['set']} {row['class']} ({number(row['value'], 2)})" for row in rows]

@@ -13,8 +13,8 @@ from dnf.metrics.figures import LEFT_OUT
 CALIBRATED, ACCURACY = "utt_accuracy_calibrated", "utt_accuracy"
 
 
-class Found:
-    """What an experiment found.
+class FigureIndex:
+    """Figures of an experiment.
 
     Args:
         rows: of results.tsv.
