@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import tracemalloc
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -120,13 +121,25 @@ def test_lda_densities_and_priors_give_the_posteriors_of_sklearn(small_config, c
     x, labels = blobs(counts, 5)
     fitted = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x, labels)
     model = LDA(5, len(counts), small_config().baselines)
-    model.set(fitted)
+    model.fit_vectors((x[labels == k] for k in range(len(counts))), fitted.priors_)
     joint = model(torch.from_numpy(x)) + torch.from_numpy(fitted.priors_).log()
     np.testing.assert_allclose(torch.softmax(joint, 1), fitted.predict_proba(x), atol=1e-9)
     wanted = torch.distributions.MultivariateNormal(
         torch.from_numpy(fitted.means_[1]), torch.from_numpy(fitted.covariance_)
     )
     np.testing.assert_allclose(model(torch.from_numpy(x))[:, 1], wanted.log_prob(torch.from_numpy(x)), rtol=1e-9)
+
+
+def test_lda_holds_the_vectors_of_one_class_at_a_time(small_config):
+    def peak(classes: int) -> int:
+        model = LDA(8, classes, small_config().baselines)
+        tracemalloc.start()
+        model.fit_vectors((blobs((20000,), 8, k)[0] for k in range(classes)), np.full(classes, 1 / classes))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(12) < 1.2 * peak(2)
 
 
 def test_gmm_densities_are_those_of_sklearn_whatever_the_number_of_components(small_config):
