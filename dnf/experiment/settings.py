@@ -175,6 +175,8 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class Flow:
+    first: Literal["standardize", "whiten", "joint"]
+    first_trainable: bool
     kind: Literal["realnvp", "maf", "spline"]
     blocks: int
     hidden: int
@@ -182,6 +184,7 @@ class Flow:
     activation: Literal["relu", "tanh", "silu"]
     mask: Literal["halves", "evenodd"]
     nets: Literal["one", "two"]
+    mix: Literal["none", "permute", "lu"]
     log_scale_bound: float
     bins: int
     tail_bound: float

@@ -15,7 +15,7 @@ from dnf.experiment.config import Config, from_saved
 from dnf.experiment.layout import run_again, run_stage
 from dnf.models.dnf import DNF
 
-FORMAT = 4
+FORMAT = 5
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

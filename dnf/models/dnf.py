@@ -5,7 +5,7 @@
 Sources: Cai et al., "Deep normalization for speaker vectors", arXiv:2004.04095 (class-dependent means); Sun et al.,
 "Deep generative factorization for speech signal", ICASSP 2021 (the parts c and r). All densities are in nats.
 ``prior.cond_r`` gives r a class-dependent mean, too; ``prior.variances`` makes the variances a parameter of each dim,
-or of each class and dim.
+or of each class and dim. f is a fixed first layer, ``flow.first``, and the flow proper behind it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dnf.experiment.config import Config
 from dnf.experiment.settings import Flow, Prior
+from dnf.models.decorrelate import Decorrelate
 from dnf.models.flows import make_flow
 from dnf.models.prior import ClassPrior
 from dnf.models.standardize import Standardize
@@ -31,7 +32,7 @@ class DNF(nn.Module):
 
     def __init__(self, dim: int, num_classes: int, flow: Flow, prior: Prior):
         super().__init__()
-        self.standardize = Standardize(dim)
+        self.first = Standardize(dim) if flow.first == "standardize" else Decorrelate(dim)
         self.flow = make_flow(dim, flow)
         self.prior = ClassPrior(dim, num_classes, prior)
 
@@ -41,14 +42,14 @@ class DNF(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data ``(N, D)`` to latents ``(N, D)`` and log|det dz/dx| ``(N,)``."""
-        y, scaling = self.standardize(x)
+        y, scaling = self.first(x)
         z, logdet = self.flow(y)
         return z, logdet + scaling
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Latents ``(N, D)`` to data ``(N, D)`` and log|det dx/dz| ``(N,)``."""
         y, logdet = self.flow.inverse(z)
-        x, scaling = self.standardize.inverse(y)
+        x, scaling = self.first.inverse(y)
         return x, logdet + scaling
 
     def log_prob(self, x: Tensor) -> Tensor:

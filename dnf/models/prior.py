@@ -16,8 +16,7 @@ class ClassPrior(nn.Module):
     ``var_c`` and ``var_r`` are variances. With ``cond_dim`` 0 it is the prior of a plain normalization flow.
 
     With ``cond_r`` r ~ N(m_k, v_r I) has class means of its own. With ``variances`` tied or free each dim has a learned
-    variance, which starts at ``var_c`` or ``var_r``: tied, the same for all classes, or free, one for each class in the
-    parts whose mean depends on the class.
+    variance: tied, the same for all classes, or free, one for each class in the parts whose mean depends on the class.
     """
 
     def __init__(self, dim: int, num_classes: int, settings: Prior):
@@ -38,6 +37,26 @@ class ClassPrior(nn.Module):
     def is_plain(self) -> bool:
         """Whether one variance a part is all there is to know beside the means of c."""
         return self.means_r is None and self.log_var_c is None
+
+    @torch.no_grad()
+    def start(self, means: Tensor, variances: Tensor, shares: Tensor) -> None:
+        """Take means and, unless they are fixed, variances of latents, ``(K, D)`` each; ``(1, D)`` without classes.
+
+        Args:
+            shares: of the classes in what a variance common to them is the mean over, ``(K,)`` with sum 1.
+        """
+        means, variances, shares = (t.to(self.means.device) for t in (means, variances, shares))
+        self.means.copy_(means[:, : self.cond_dim])
+        if self.means_r is not None:
+            self.means_r.copy_(means[:, self.cond_dim :])
+        if self.log_var_c is None:
+            return
+        about = variances + (means - self.class_means()[: len(means)]).square()  # r has the mean 0 unless ``cond_r``
+        for parameter, part in (
+            (self.log_var_c, about[:, : self.cond_dim]),
+            (self.log_var_r, about[:, self.cond_dim :]),
+        ):
+            parameter.copy_((part if len(parameter) == len(part) else shares @ part).log())
 
     def class_means(self) -> Tensor:
         """Mean of z for each class, ``(K, D)``; 0 in r unless it depends on the class."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ from dnf.training.objective import Objective
 from dnf.training.ranks import ALONE, Ranks
 from dnf.training.sampler import Sampler
 from dnf.training.spikes import SpikeMonitor
+from dnf.training.start import start_model
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +46,6 @@ def learning_rate(step: int, total: int, settings: Train) -> float:
         return (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
     return settings.lr_final + (1 - settings.lr_final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
-    """About ``count`` rows of ``windows``, evenly spaced within each class and as many of each."""
-    present = [k for k, n in enumerate(counts) if n]
-    per_class = -(-count // len(present))
-    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], per_class)) for k in present])
 
 
 class Trainer:
@@ -76,7 +70,7 @@ class Trainer:
         self.eval_steps = settings.eval_steps or self.sampler.steps_per_epoch
         at_once = CPU_MICRO_BATCH if self.device.type == "cpu" else settings.batch_size
         self.micro_batch = settings.micro_batch or at_once
-        self.model = self._make_model(counts)
+        self.model = self._make_model()
         self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
         self.objective = Objective(config, counts, ranks)
         self.precision = acceleration.choose(settings.precision, self.device)
@@ -111,13 +105,11 @@ class Trainer:
             )
         return sampler
 
-    def _make_model(self, counts: list[int]) -> DNF:
-        """A new model, its first layer and class means those of training vectors."""
+    def _make_model(self) -> DNF:
+        """A new model, its first layer and prior those of training vectors."""
         torch.manual_seed(self.config.seed)
         model = DNF.from_config(self.config, len(self.classes)).to(self.device)
-        model.standardize.set(*self.train.global_normalization())
-        rows = of_each_class(self.train, counts, AGREEMENT_FRAMES)
-        model.init_means(self.train.gather(rows), self.train.labels(rows))
+        start_model(model, self.train, self.classes, self.config, self.ranks)
         return model
 
     def _compile(self) -> bool:

@@ -98,7 +98,7 @@ def shaken(config) -> DNF:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-        model.standardize.set(torch.full((4,), 8.0), torch.full((4,), 3.0))
+        model.first.set(torch.full((4,), 8.0), torch.full((4,), 3.0))
     return model
 
 

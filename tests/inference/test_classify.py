@@ -42,7 +42,7 @@ def make_exp(tmp_path_factory, small_config):
         model = DNF.from_config(config, len(classes))
         with torch.no_grad():
             model.prior.means.copy_(torch.tensor(means))
-            model.standardize.set(torch.zeros(4), torch.full((4,), 3.0))
+            model.first.set(torch.zeros(4), torch.full((4,), 3.0))
         config.save(exp / "config.yaml")
         save(exp / "best.pt", {"config": config_tree(config), "classes": list(classes), "model": model.state_dict()})
         return exp

@@ -29,7 +29,7 @@ def exp(tmp_path_factory, small_config, write_store, two_classes):
     ]
     windows = Windows(stores[:1], config.splice, config.cmvn, ["en", "zh"], keep_unseen=False, device=CPU)
     model = DNF.from_config(config, 2)
-    model.standardize.set(*windows.global_normalization())
+    model.first.set(*windows.global_normalization())
     model.init_means(windows.gather(torch.arange(len(windows))), windows.labels(torch.arange(len(windows))))
     (folder / "exp").mkdir()
     config.save(folder / "exp" / "config.yaml")

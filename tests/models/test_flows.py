@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 from flow_checks import jacobian_logdet, randomized, vectors
+from torch import nn
 
 from dnf.experiment.settings import Flow, Prior
 from dnf.models import checkpoint
@@ -20,6 +21,11 @@ CHOICES = {  # a family's settings that change what it does
     "spline": {"mask": ("halves", "evenodd"), "bins": (2, 6)},
 }
 
+MIXING = (
+    ("flow.mix=permute",),
+    ("flow.mix=lu", "flow.first_trainable=true"),
+)  # what is around the blocks of any family
+
 
 def variants(kind: str) -> list[tuple[str, ...]]:
     """``section.key=value`` words of every choice of a family, with every activation."""
@@ -27,7 +33,7 @@ def variants(kind: str) -> list[tuple[str, ...]]:
     return [
         tuple(f"flow.{name}={value}" for name, value in zip(choices, values))
         for values in itertools.product(*choices.values())
-    ]
+    ] + [(f"flow.kind={kind}", "flow.activation=tanh", *words) for words in MIXING]
 
 
 ALL = [words for kind in FLOWS for words in variants(kind)]
@@ -99,11 +105,12 @@ def test_evaluation_equals_training(make, words, dim):
 @every_dim
 def test_a_new_flow_is_the_identity_and_can_leave_it(small_config, words, dim):
     flow, x = make_flow(dim, small_config(*SIZE, *words).flow).double(), vectors(20, dim, scale=3.0)
-    z, logdet = flow(x)
+    z, logdet = flow(x)  # so a prior that fits the input of the flow fits its latents
     torch.testing.assert_close(z, x, rtol=0, atol=1e-14)
     torch.testing.assert_close(logdet, torch.zeros(20, dtype=torch.float64), rtol=0, atol=1e-14)
     (z.square().sum() - logdet.sum()).backward()
-    assert all(any(p.grad.abs().max() > 0 for p in block.parameters()) for block in flow.blocks)
+    nets = [module for module in flow.modules() if type(module) is nn.Sequential]
+    assert all(any(p.grad.abs().max() > 0 for p in net.parameters()) for net in nets) and len(nets) >= 3
 
 
 @every_variant

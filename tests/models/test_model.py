@@ -26,7 +26,7 @@ def make(dim: int, classes: int, prior: Prior, flow: Flow = FLOW, seed: int = 1,
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     with torch.no_grad():
-        model.standardize.set(draw(dim), 0.5 + draw(dim).abs())
+        model.first.set(draw(dim), 0.5 + draw(dim).abs())
         if not identity:
             for parameter in model.flow.parameters():
                 parameter.copy_(0.5 * draw(parameter.shape))
@@ -56,7 +56,7 @@ def test_density_of_each_class_integrates_to_one(cond_dim):
 def test_log_prob_of_an_identity_flow_is_scipys_gaussian(cond_dim):
     """x = mean + std z with z ~ N([mu_k; 0], diag(v_c, v_r)): variances, not standard deviations, each in its place."""
     model, x = make(5, 3, Prior(cond_dim, 0.25, 7.0), identity=True), 3 * points(40, 5)
-    mean, std = model.standardize.mean, model.standardize.std
+    mean, std = model.first.mean, model.first.std
     variances = torch.tensor([0.25] * cond_dim + [7.0] * (5 - cond_dim), dtype=torch.float64)
     got = model.log_prob(x).detach()
     assert got.shape == (40, 3)
@@ -91,7 +91,7 @@ def test_plain_flow_equals_one_class_of_zero_mean(cond_dim):
     with torch.no_grad():
         dnf.prior.means.zero_()
     dnf.flow.load_state_dict(plain.flow.state_dict())
-    dnf.standardize.load_state_dict(plain.standardize.state_dict())
+    dnf.first.load_state_dict(plain.first.state_dict())
     x = points(30, 5)
     torch.testing.assert_close(plain.log_prob(x), dnf.log_prob(x), rtol=1e-12, atol=1e-12)
     assert plain.prior.means.shape == (1, 0)
@@ -103,7 +103,7 @@ def test_forward_and_inverse_go_through_standardization_and_flow():
     back, inverse = model.inverse(z)
     torch.testing.assert_close(back, x, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(inverse, -forward, rtol=1e-9, atol=1e-9)
-    assert torch.equal(z, model.flow(model.standardize(x)[0])[0])
+    assert torch.equal(z, model.flow(model.first(x)[0])[0])
 
 
 def test_sampling_has_the_means_and_variances_of_the_prior():

@@ -21,7 +21,7 @@ from dnf.features.windows import Windows
 from dnf.models import checkpoint
 from dnf.models.flows import FLOWS
 from dnf.scoring import latents
-from dnf.training import train
+from dnf.training import start, train
 from dnf.training import trainer as trainer_module
 from dnf.training.evaluate import evaluate
 from dnf.training.history import COLUMNS
@@ -239,7 +239,7 @@ def test_a_rare_class_that_the_sample_misses_has_finite_means(
     utterances = {n: r for n, r in rare.items() if r[1] == "en"} | {name: (row[0], row[1], row[2][:1], row[3][:1])}
     for store in ("train", "dev"):
         write_store(tmp_path / "rare" / store, utterances)
-    monkeypatch.setattr(trainer_module, "AGREEMENT_FRAMES", 20)
+    monkeypatch.setattr(start, "AGREEMENT_FRAMES", 20)
     trainer = new_trainer("data.shared_speakers=true", stores=tmp_path / "rare")
     assert weights(trainer.model).isfinite().all()
     assert one_step(trainer) is not None
@@ -262,7 +262,7 @@ def test_utterances_of_other_classes_are_left_out(write_store, two_classes, smal
     trainer = make_trainer(tmp_path, tmp_path, small_config(), ["en", "zh"], ALONE)
     assert len(trainer.train) == len(trainer.dev) == 300
     assert set(trainer.train.labels(torch.arange(300)).tolist()) == {0, 1}
-    assert trainer.model.standardize.mean.abs().max() < 30
+    assert trainer.model.first.mean.abs().max() < 30
 
 
 def true_log_density(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -826,7 +826,7 @@ def nudge_flow(content):
 
 
 def nudge_scaling(content):
-    content["model"]["standardize.std"] *= 1.5
+    content["model"]["first.std"] *= 1.5
 
 
 def swap_classes(content):

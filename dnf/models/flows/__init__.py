@@ -14,6 +14,7 @@ from collections.abc import Callable
 from torch import nn
 
 from dnf.experiment.settings import Flow
+from dnf.models.flows.linear import LU, Chain
 from dnf.models.flows.maf import MAF
 from dnf.models.flows.realnvp import RealNVP
 from dnf.models.flows.spline import SplineFlow
@@ -22,7 +23,7 @@ FLOWS: dict[str, Callable[[int, Flow], nn.Module]] = {"realnvp": RealNVP, "maf":
 
 
 def make_flow(dim: int, settings: Flow) -> nn.Module:
-    """The flow of ``settings.kind`` for vectors of ``dim`` dims.
+    """The flow of ``settings.kind`` for vectors of ``dim`` dims, behind a linear one if the first layer is trainable.
 
     >>> import torch
     >>> from dnf.experiment.config import resolve
@@ -37,4 +38,5 @@ def make_flow(dim: int, settings: Flow) -> nn.Module:
     Raises:
         ValueError: settings that the family cannot serve.
     """
-    return FLOWS[settings.kind](dim, settings)
+    flow = FLOWS[settings.kind](dim, settings)
+    return Chain(LU(dim), flow) if settings.first_trainable else flow

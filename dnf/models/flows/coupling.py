@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dnf.experiment.settings import Flow
+from dnf.models.flows.linear import make_mixes
 
 
 class CouplingFlow(nn.Module):
@@ -37,6 +38,7 @@ class CouplingFlow(nn.Module):
         self.blocks = nn.ModuleList(
             self.coupling(self.sizes[i % 2], self.sizes[(i + 1) % 2], settings) for i in range(settings.blocks)
         )
+        self.mixes = make_mixes(dim, settings)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Data ``(N, D)`` to latents ``(N, D)`` and log|det dz/dx| ``(N,)``."""
@@ -46,6 +48,9 @@ class CouplingFlow(nn.Module):
             kept, changed = i % 2, (i + 1) % 2
             halves[changed], change = block(halves[kept], halves[changed])
             logdet = logdet + change
+            if self.mixes:
+                mixed, change = self.mixes[i](torch.cat(halves, dim=1))
+                halves, logdet = list(mixed.split(self.sizes, dim=1)), logdet + change
         return self._join(halves), logdet
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,6 +58,9 @@ class CouplingFlow(nn.Module):
         halves = list((z[:, self.order] if self.reorders else z).split(self.sizes, dim=1))
         logdet = z.new_zeros(len(z))
         for i, block in reversed(list(enumerate(self.blocks))):
+            if self.mixes:
+                mixed, change = self.mixes[i].inverse(torch.cat(halves, dim=1))
+                halves, logdet = list(mixed.split(self.sizes, dim=1)), logdet + change
             kept, changed = i % 2, (i + 1) % 2
             halves[changed], change = block.inverse(halves[kept], halves[changed])
             logdet = logdet + change

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dnf.experiment.settings import Flow
+from dnf.models.flows.linear import Chain, make_mixes
 from dnf.models.flows.transforms import Affine, make_net
 
 
@@ -66,7 +67,7 @@ class MADE(Affine):
         return x, logdet
 
 
-class MAF(nn.Module):
+class MAF(Chain):
     """MADE blocks, the order of the dims reversed from one to the next; latents keep the order of the data.
 
     Density takes one pass, the inverse one for each dim and block.
@@ -79,28 +80,11 @@ class MAF(nn.Module):
     """
 
     def __init__(self, dim: int, settings: Flow):
-        super().__init__()
         if dim < 2:
             raise ValueError(f"flow.kind {settings.kind} needs at least 2 dims, not {dim}")
         if settings.mask != "halves":
             raise ValueError(f"flow.kind {settings.kind} has no halves of dims; leave flow.mask as it is")
         places = torch.arange(dim)
-        self.blocks = nn.ModuleList(
-            MADE(places if i % 2 == 0 else places.flip(0), settings) for i in range(settings.blocks)
-        )
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Data ``(N, D)`` to latents ``(N, D)`` and log|det dz/dx| ``(N,)``."""
-        logdet = x.new_zeros(len(x))
-        for block in self.blocks:
-            x, change = block(x)
-            logdet = logdet + change
-        return x, logdet
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents ``(N, D)`` to data ``(N, D)`` and log|det dx/dz| ``(N,)``."""
-        logdet = z.new_zeros(len(z))
-        for block in reversed(self.blocks):
-            z, change = block.inverse(z)
-            logdet = logdet + change
-        return z, logdet
+        blocks = [MADE(places if i % 2 == 0 else places.flip(0), settings) for i in range(settings.blocks)]
+        mixes = make_mixes(dim, settings)
+        super().__init__(*(layer for pair in zip(blocks, mixes) for layer in pair) if mixes else blocks)

@@ -1,0 +1,77 @@
+"""Where training starts from: a first layer, class means and class variances that follow from the training vectors.
+
+A new flow is the identity, so with means and variances of all classes and dims training starts at Gaussian classes: with
+``flow.first: joint`` and two classes at quadratic discriminant analysis, whose covariances the first layer makes diagonal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dnf.experiment.config import Config
+from dnf.features.rows import evenly_spaced
+from dnf.features.windows import Windows
+from dnf.models.diagonalize import diagonal_of, diagonalize, whiten
+from dnf.models.dnf import DNF
+from dnf.models.standardize import Standardize
+from dnf.training.class_statistics import class_statistics
+from dnf.training.evaluate import AGREEMENT_FRAMES
+from dnf.training.ranks import ALONE, Ranks
+from dnf.training.sampler import class_shares
+
+log = logging.getLogger(__name__)
+
+
+def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
+    """About ``count`` rows of ``windows``, evenly spaced within each class and as many of each."""
+    present = [k for k, n in enumerate(counts) if n]
+    per_class = -(-count // len(present))
+    return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], per_class)) for k in present])
+
+
+def start_model(model: DNF, train: Windows, classes: Sequence[str], config: Config, ranks: Ranks = ALONE) -> None:
+    """Set the first layer and the prior of a new model.
+
+    Class means are those of a sample where nothing else has to be known of the classes, else those of all vectors.
+
+    Args:
+        model: on the device of ``train``.
+        train: vectors of the classes, all of which have some.
+        classes: their names, in id order.
+        config: the settings.
+        ranks: processes that call this together.
+    """
+    if config.flow.first == "standardize":
+        model.first.set(*train.global_normalization())
+    if config.flow.first == "standardize" and config.prior.variances == "fixed":
+        rows = of_each_class(train, list(train.class_counts(classes).values()), AGREEMENT_FRAMES)
+        model.init_means(train.gather(rows), train.labels(rows))
+    else:
+        start_from_statistics(model, train, classes, config, ranks)
+
+
+def start_from_statistics(model: DNF, train: Windows, classes: Sequence[str], config: Config, ranks: Ranks) -> None:
+    """Set the first layer and the prior by means and covariances of the classes, or of all vectors if there are none."""
+    standardize = Standardize(config.dim).to(train.device)
+    standardize.set(*train.global_normalization())
+    known = classes if config.prior.cond_dim else ["all"]
+    statistics = class_statistics(train, known, standardize, ranks)
+    covariances, means = statistics.invertible().numpy(), statistics.means
+    shares = class_shares(statistics.counts.tolist(), balanced=config.train.sampling == "balanced")
+    matrix = torch.eye(config.dim, dtype=torch.float64)
+    if config.flow.first != "standardize":
+        kind, centre = config.flow.first, statistics.mean()
+        if kind == "joint" and len(known) == 1:
+            log.warning("flow.first joint: there is one class only, so the first layer is that of whiten")
+            kind = "whiten"
+        average = torch.tensordot(shares, torch.from_numpy(covariances), 1).numpy()
+        found = whiten(average) if kind == "whiten" else diagonalize(covariances, shares.numpy())
+        matrix, means = torch.from_numpy(found), means - centre
+        mean, std = standardize.mean.cpu().double(), standardize.std.cpu().double()
+        model.first.set(mean + std * centre, matrix / std[:, None])
+    variances = torch.stack([torch.from_numpy(diagonal_of(matrix.numpy(), c)) for c in covariances])
+    model.prior.start(means @ matrix, variances, shares)
