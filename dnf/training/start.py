@@ -66,7 +66,8 @@ def start_from_statistics(model: DNF, train: Windows, classes: Sequence[str], co
     if config.flow.first != "standardize":
         kind, centre = config.flow.first, statistics.mean()
         if kind == "joint" and len(known) == 1:
-            log.warning("flow.first joint: there is one class only, so the first layer is that of whiten")
+            why = "there is one class" if config.prior.cond_dim else "the flow has no classes"
+            log.warning("flow.first joint: %s, so the first layer is that of whiten", why)
             kind = "whiten"
         average = torch.tensordot(shares, torch.from_numpy(covariances), 1).numpy()
         found = whiten(average) if kind == "whiten" else diagonalize(covariances, shares.numpy())
