@@ -299,6 +299,8 @@ class Baselines:
             raise ValueError(f"baselines.mlp_dropout must be from 0 to below 1, not {self.mlp_dropout}")
 
 
+LEAST_TSNE_ITERATIONS = 250  # that scikit-learn takes: those of its early exaggeration
+
 # Colours that need not be looked up
 PLAIN_COLOUR = re.compile(r"tab:(blue|orange|green|red|purple|brown|pink|gray|olive|cyan)|#[0-9a-fA-F]{6}")
 
@@ -319,10 +321,13 @@ class Plots:
     max_points: int
     tsne_points: int
     tsne_perplexity: float
+    tsne_iterations: int
     dpi: int
 
     def __post_init__(self):
         positive(self, "max_points", "tsne_points", "tsne_perplexity", "dpi")
+        if self.tsne_iterations < LEAST_TSNE_ITERATIONS:
+            raise ValueError(f"plots.tsne_iterations {self.tsne_iterations}: give {LEAST_TSNE_ITERATIONS} or more")
         for name, colour in self.colours.items():
             if not is_colour(colour):
                 raise ValueError(f"plots.colours: {name}: {colour!r} is not a colour; try tab:blue or '#1f77b4'")

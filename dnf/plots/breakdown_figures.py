@@ -22,7 +22,8 @@ MOST_PANELS = 6
 
 
 def draw(drawing: Drawing) -> NamedFigures:
-    return information_figures(drawing.exp, drawing.config, drawing.name, [latents.name for latents in drawing.shown])
+    sets = dict.fromkeys(latents.name for latents in (*drawing.shown, *drawing.controls.values()))
+    return information_figures(drawing.exp, drawing.config, drawing.name, sets)
 
 
 def information_figures(exp: Path, config: Config, name: str, sets: Collection[str]) -> NamedFigures:

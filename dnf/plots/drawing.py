@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dnf.experiment.classes import read_classes
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CONFIG_YAML, LATENTS, META_JSON, run_again, run_stage
+from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, LATENTS, META_JSON, Layout, run_again, run_stage
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import each_row
 from dnf.plots.drawn_sets import drawn_sets
-from dnf.plots.latent_set import LatentSet, read_latents
+from dnf.plots.latent_set import LatentSet, read_latents, with_control
 from dnf.plots.style import MOST_SETS, colours_of
 
 
@@ -24,6 +25,7 @@ class Drawing(NamedTuple):
         config: its settings.
         fit: the training set, from which planes and class means come.
         shown: the sets to show.
+        controls: the control of each of these sets that has one, by the set's name.
         colours: of each class.
     """
 
@@ -31,12 +33,19 @@ class Drawing(NamedTuple):
     config: Config
     fit: LatentSet
     shown: list[LatentSet]
+    controls: dict[str, LatentSet]
     colours: dict[str, str]
 
     @property
     def name(self) -> str:
         """The experiment, for titles."""
         return self.exp.resolve().name
+
+    def with_controls(self) -> Iterator[LatentSet]:
+        """The sets to show, each in one with its control."""
+        for latents in self.shown:
+            control = self.controls.get(latents.name)
+            yield with_control(latents, control, self.config.plots.max_points) if control else latents
 
 
 def read_drawing(exp: Path, sets: Sequence[str] | None) -> Drawing:
@@ -46,14 +55,24 @@ def read_drawing(exp: Path, sets: Sequence[str] | None) -> Drawing:
         ValueError: a stage has not run, or a file is not what it should be.
     """
     config = read_config(exp / CONFIG_YAML)
-    names = list(sets) if sets is not None else drawn_sets(sets_of(exp), config)
+    present = sets_of(exp)
+    names = list(sets) if sets is not None else drawn_sets(present, config)
     missing = [name for name in config.plots.sets if sets is None and name not in names]
     if missing:
-        raise ValueError(f"plots.sets: set {missing[0]} has no latents; there are {' '.join(sets_of(exp)[:MOST_SETS])}")
+        raise ValueError(f"plots.sets: set {missing[0]} has no latents; there are {' '.join(present[:MOST_SETS])}")
     fit = read_latents(exp / LATENTS / name_of(config.data, "train"))
     shown = [fit if name == fit.name else read_latents(exp / LATENTS / name) for name in names]
-    classes = [name for latents in (fit, *shown) for name in (*latents.classes, *latents.model_classes)]
-    return Drawing(exp, config, fit, shown, colours_of(classes, config.plots.colours))
+    controls = {name: config.data.controls[name] for name in names if config.data.controls.get(name) in present}
+    beside = {name: read_latents(exp / LATENTS / control) for name, control in controls.items()}
+    seen = {name for latents in (fit, *shown, *beside.values()) for name in latents.classes}
+    colours = colours_of(fit.model_classes, config.plots.colours, {*classes_of(exp), *seen})
+    return Drawing(exp, config, fit, shown, beside, colours)
+
+
+def classes_of(exp: Path) -> list[str]:
+    """All classes of the experiment's corpus, so that colours do not depend on the sets drawn; none without its list."""
+    path = Layout.read(exp).data / CLASSES_TXT
+    return read_classes(path) if path.is_file() else []
 
 
 def read_config(path: Path) -> Config:

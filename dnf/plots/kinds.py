@@ -41,21 +41,24 @@ KINDS = {
     "scatter": Kind(
         "plots",
         "latent_figures.draw_scatter",
-        "Latent frames. Left: two dimensions as they come, where classes may overlap although they separate in "
-        "others. Right: the plane that separates the training classes most. A class should lie around its "
-        "training mean; held-out frames that lie elsewhere show overfitting or another channel.",
+        "Latent frames, and the mean latents of utterances, in the plane that separates the model's classes most. First "
+        "axis: Fisher's discriminant, the direction between the class means of training in units of the deviation within "
+        "a class. Second axis: the next discriminant or, of two classes, the direction of largest variance that says "
+        "nothing of the first. A class should lie around its training mean (cross), and so should its control; utterances "
+        "that lie elsewhere show overfitting or another channel.",
     ),
     "scatter_r": Kind(
         "plots",
         "latent_figures.draw_scatter",
-        "The residual part r. Its prior does not know the class, so classes should overlap; a shift is class (or "
-        "channel) information that c has not taken up.",
+        "The residual part r in its own plane that separates classes most. Its prior does not know the class, so classes "
+        "should overlap; a shift is class (or channel) information that c has not taken up.",
     ),
     "tsne": Kind(
         "plots",
         "latent_figures.draw_tsne",
-        "t-SNE keeps neighbours together and says nothing about distances or sizes. Clusters within a class are "
-        "often speakers or recordings.",
+        "Which utterances lie together? Lines lead to the middle of each speaker: clusters within a class are speakers, "
+        "and a control beside its class is another channel. t-SNE keeps neighbours together and says nothing about "
+        "distances or sizes.",
     ),
     "llr_hist": Kind(
         "plots",

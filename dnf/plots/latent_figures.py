@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -20,42 +21,54 @@ from dnf.plots.projections import separating_plane, spread, tsne_map
 from dnf.plots.style import BLACK, LINES, MARKERS, REFERENCE, WIDTH, NamedFigures, fitting, new_figure
 
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
+FEW_POINTS = 1000  # up to which the points of a panel are larger
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
 MOST_BINS = 60
 LONG_TITLE = 28  # letters of a class and set in a legend, beyond which two columns do not fit
 
 
 class Panel(NamedTuple):
-    """One plane of a scatter figure: (m, 2) points, {class: (2,)} marks, labels of the axes and the title."""
+    """One plane of points.
+
+    Attributes:
+        points: (m, 2).
+        group: (m,) group of each, as an index into the groups of the set.
+        labels: of the axes.
+        title: what a point is, and how many there are.
+        marks: {class: (2,)} its mean in the training set.
+        centres: (m, 2) points that each is joined to by a line; None: no lines.
+    """
 
     points: torch.Tensor
-    marks: dict[str, torch.Tensor]
-    x_label: str
-    y_label: str
+    group: torch.Tensor
+    labels: tuple[str, str]
     title: str
+    marks: dict[str, torch.Tensor] = {}
+    centres: torch.Tensor | None = None
 
 
 def draw_scatter(drawing: Drawing) -> NamedFigures:
-    for latents in drawing.shown:
+    for latents in drawing.with_controls():
         yield from scatter(latents, drawing.fit, drawing.colours, drawing.name, drawing.config.plots.max_points)
 
 
 def draw_tsne(drawing: Drawing) -> NamedFigures:
-    for latents in drawing.shown:
+    for latents in drawing.with_controls():
         yield from tsne(latents, drawing.colours, drawing.name, drawing.config.plots, drawing.config.seed)
 
 
 def draw_histograms(drawing: Drawing) -> NamedFigures:
-    for latents in drawing.shown:
+    for latents in drawing.with_controls():
         yield from histograms(latents, drawing.colours, drawing.name)
 
 
 def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: str, limit: int) -> NamedFigures:
-    """Each part of z in two planes: its first two dims, and the plane that holds the training classes furthest apart.
+    """Frames and utterances of each part of z in the plane that holds the classes furthest apart.
 
     Args:
         latents: the set to show.
-        fit: the training set, from which the plane and the marked class means come.
+        fit: the training set, from which the plane and the marked class means come: those of the model's classes, or of
+            all where it does not decide.
         colours: of each class.
         exp: experiment, for the title.
         limit: points to show.
@@ -63,75 +76,88 @@ def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: st
     Yields:
         File name and figure.
     """
-    shown, rows = spread(latents.labels, limit), spread(fit.labels, FIT_FRAMES)
+    frames, utterances = spread(latents.labels, limit), spread(latents.label_of_utterance, limit)
+    of_plane = [k for k, name in enumerate(fit.classes) if not fit.decides or name in fit.model_classes]
+    known = torch.nonzero(torch.isin(fit.labels, torch.tensor(of_plane))).flatten()
+    rows = known[spread(fit.labels[known], FIT_FRAMES)]
     labels = fit.labels[rows]
+    marked = {name for name, _ in latents.groups} if len(fit.classes) > MOST_GROUPS else {*fit.classes}
     for suffix, part, columns in latents.parts():
-        dims, first = columns.stop - columns.start, columns.start
+        dims = columns.stop - columns.start
         if dims < 2:
             continue
-        points, known = latents.z[shown][:, columns], fit.z[rows][:, columns]
-        plane = separating_plane(known, labels)
-        marked = {name for name, _ in latents.groups} if len(fit.classes) > MOST_GROUPS else {*fit.classes}
-        means = {
-            c: known[labels == k].mean(0) for k, c in enumerate(fit.classes) if c in marked and (labels == k).any()
-        }
+        z = fit.z[rows][:, columns]
+        plane = separating_plane(z, labels)
+        means = {fit.classes[k]: z[labels == k].mean(0) @ plane.axes for k in labels.unique().tolist()}
+        shared = (
+            tuple(f"{name} (within-class s.d.)" for name in plane.names),
+            {name: mean for name, mean in means.items() if name in marked},
+        )
         panels = [
             Panel(
-                points[:, :2],
-                {c: m[:2] for c, m in means.items()},
-                f"z[{first}]",
-                f"z[{first + 1}]",
-                f"first two dims of {part}",
+                latents.z[frames][:, columns] @ plane.axes,
+                latents.group[frames],
+                shared[0],
+                f"{len(frames):,} frames",
+                shared[1],
             ),
             Panel(
-                points @ plane.axes,
-                {c: m @ plane.axes for c, m in means.items()},
-                *(f"{name} (within-class s.d.)" for name in plane.names),
-                f"plane of {part} fitted on {fit.name}",
+                latents.z_mean[utterances][:, columns] @ plane.axes,
+                latents.group_of_utterance[utterances],
+                shared[0],
+                f"{len(utterances):,} utterances, by their means",
+                shared[1],
             ),
         ]
-        title = f"{exp}, set {latents.name}: latent frames, part {part} ({dims} dims)"
-        yield f"scatter{suffix}_{latents.name}", scatter_figure(latents, colours, title, panels, shown)
+        title = f"{exp}, set {latents.name}: {part} ({dims} dims) in the plane that separates the classes"
+        yield f"scatter{suffix}_{latents.name}", scatter_figure(latents, colours, title, panels)
 
 
 def tsne(latents: LatentSet, colours: dict[str, str], exp: str, plots: Plots, seed: int) -> NamedFigures:
-    """t-SNE of each part of z, side by side; nothing if there are too few frames or dims."""
-    shown = spread(latents.labels, plots.tsne_points)
+    """t-SNE of utterances by their mean of each part of z, side by side; nothing if there are too few, or too few dims."""
+    shown = spread(latents.label_of_utterance, plots.tsne_points)
     parts = [(part, columns) for _, part, columns in latents.parts() if columns.stop - columns.start >= 2]
     if len(shown) < 5 or not parts:
         return
+    speakers = [(latents.utterances[u]["speaker"], latents.utterances[u]["set"]) for u in shown.tolist()]
+    of_speaker = torch.tensor([sorted({*speakers}).index(speaker) for speaker in speakers])
     panels = []
     for part, columns in parts:
-        points = tsne_map(latents.z[shown][:, columns], plots.tsne_perplexity, seed)
-        panels.append(Panel(points, {}, "t-SNE 1", "t-SNE 2", f"part {part} ({columns.stop - columns.start} dims)"))
-    title = f"{exp}, set {latents.name}: t-SNE of latent frames"
-    yield f"tsne_{latents.name}", scatter_figure(latents, colours, title, panels, shown)
+        points = tsne_map(latents.z_mean[shown][:, columns], plots.tsne_perplexity, plots.tsne_iterations, seed)
+        centres = torch.stack([points[of_speaker == k].mean(0) for k in range(int(of_speaker.max()) + 1)])
+        title = f"{len(shown):,} utterances, mean of {part} ({columns.stop - columns.start} dims)"
+        group = latents.group_of_utterance[shown]
+        panels.append(Panel(points, group, ("t-SNE 1", "t-SNE 2"), title, centres=centres[of_speaker]))
+    title = f"{exp}, set {latents.name}: t-SNE of utterances; lines lead to the middle of each speaker"
+    yield f"tsne_{latents.name}", scatter_figure(latents, colours, title, panels)
 
 
-def scatter_figure(
-    latents: LatentSet, colours: dict[str, str], title: str, panels: Sequence[Panel], shown: torch.Tensor
-) -> Figure:
-    """Points of each class in each panel; ``shown`` (m,) are the rows of ``latents.labels`` that the points are."""
+def scatter_figure(latents: LatentSet, colours: dict[str, str], title: str, panels: Sequence[Panel]) -> Figure:
+    """Points of each class in each panel."""
     columns = 1 if max(len(latents.group_title(group)) for group in latents.groups) > LONG_TITLE else 2
     entries = len(latents.groups) + (len(panels[0].marks) if columns == 1 else 0)
     figure = new_figure(title, 1.2 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.3 / columns * entries)
-    rows = {group: torch.nonzero(latents.group[shown] == k).flatten() for k, group in enumerate(latents.groups)}
     shades = latents.group_colours(colours)
     markers = {group: MARKERS[i % len(MARKERS)] for i, group in enumerate(latents.groups)}
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        size = 14 if len(panel.points) > FEW_POINTS else 30
+        rows = {group: torch.nonzero(panel.group == k).flatten() for k, group in enumerate(latents.groups)}
+        if panel.centres is not None:
+            for group, own in rows.items():
+                ends = torch.stack([panel.points[own], panel.centres[own]], dim=1).numpy()
+                axes.add_collection(LineCollection(ends, colors=[shades[group]], lw=0.7, alpha=0.35))
         for layer in range(LAYERS):
             for group, own in rows.items():
                 x, y = panel.points[own[layer::LAYERS]].T.numpy()
-                axes.scatter(x, y, s=14, alpha=0.5, linewidths=0, color=shades[group], marker=markers[group])
+                axes.scatter(x, y, s=size, alpha=0.5, linewidths=0, color=shades[group], marker=markers[group])
         for name, mark in panel.marks.items():
             axes.plot(*mark.tolist(), "X", ms=13, mfc=colours[name], mec=BLACK, mew=1.5)
-        axes.set(xlabel=panel.x_label, ylabel=panel.y_label, title=panel.title)
+        axes.set(xlabel=panel.labels[0], ylabel=panel.labels[1], title=panel.title)
         leave_far_points_out(axes, panel)
     handles = []
-    for group, own in rows.items():
+    for group in latents.groups:
         mine = latents.of_group(group)
-        counts = f"{len(own):,} of {latents.frames(mine):,} frames, {int(mine.sum()):,} utterances"
-        text = f"{latents.group_title(group)}: {counts}"
+        text = f"{latents.group_title(group)}: {int(mine.sum()):,} utterances, {latents.frames(mine):,} frames"
         handles.append(Line2D([], [], ls="", marker=markers[group], ms=8, color=shades[group], label=text))
     for name in dict.fromkeys(name for panel in panels for name in panel.marks):
         text = f"mean of {name} in the training set"
@@ -151,7 +177,7 @@ def leave_far_points_out(axes: Axes, panel: Panel) -> None:
     axes.set(xlim=(float(low[0]), float(high[0])), ylim=(float(low[1]), float(high[1])))
     outside = int(((points < low) | (points > high)).any(1).sum())
     if outside:
-        axes.set_title(f"{axes.get_title()} ({outside} points outside)")
+        axes.set_title(f"{axes.get_title()} ({outside} outside)")
 
 
 class Ratio(NamedTuple):

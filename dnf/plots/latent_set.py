@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from matplotlib import colors
 
-from dnf.experiment.layout import LOGP_NPY, META_JSON, UTTS_TSV, Z_NPY, Z_ROWS_NPY, run_again
+from dnf.experiment.layout import LOGP_NPY, META_JSON, UTTS_TSV, Z_MEAN_NPY, Z_NPY, Z_ROWS_NPY, run_again
+from dnf.plots.projections import spread
 from dnf.plots.style import MOST_SETS, REFERENCE, SET_SHADES
 from dnf.scoring import latent_store
 
@@ -27,27 +28,55 @@ class LatentSet(NamedTuple):
         model_classes: the K classes of the model; the set may have others.
         cond_dim: the first ``cond_dim`` columns of z are c, the rest is r.
         utterances: rows of utts.tsv, ``first`` and ``rows`` as integers.
-        classes: true classes of the set, sorted.
-        groups: pairs of true class and set that the frames come from, sorted; a set made of others has several sets. Of
-            more than ``MOST_GROUPS`` those of most utterances, and ``OTHERS``.
-        group_of_utterance: (U,) as an index into ``groups``.
         z: (M, D) float32 latents of some frames; may lie on disk until indexed.
-        labels: (M,) true class of each row of z, as an index into ``classes``.
-        group: (M,) the same as an index into ``groups``.
+        utterance: (M,) the utterance of each row of z.
+        z_mean: (U, D) float32 mean latent of each utterance; may lie on disk until indexed.
         loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats.
+        classes: true classes of the set, sorted.
+        label_of_utterance: (U,) true class of each utterance, as an index into ``classes``.
+        groups: pairs of true class and set that the frames come from, by class; a set made of others has several sets.
+            Of more than ``MOST_GROUPS`` those of most utterances, and ``OTHERS``.
+        group_of_utterance: (U,) as an index into ``groups``.
     """
 
     name: str
     model_classes: list[str]
     cond_dim: int
-    utterances: list[dict]
+    utterances: Sequence[dict]
+    z: torch.Tensor
+    utterance: torch.Tensor
+    z_mean: torch.Tensor
+    loglik: torch.Tensor
     classes: list[str]
+    label_of_utterance: torch.Tensor
     groups: list[tuple[str, str]]
     group_of_utterance: torch.Tensor
-    z: torch.Tensor
-    labels: torch.Tensor
-    group: torch.Tensor
-    loglik: torch.Tensor
+
+    @classmethod
+    def of(cls, utterances: Sequence[dict], **given) -> LatentSet:
+        """A set of these utterances; classes and groups follow from them."""
+        classes = sorted({utt["class"] for utt in utterances})
+        number = {name: k for k, name in enumerate(classes)}
+        labels = torch.tensor([number[utt["class"]] for utt in utterances])
+        groups, group_of_utterance = grouped([(utt["class"], utt["set"]) for utt in utterances])
+        return cls(
+            utterances=utterances,
+            classes=classes,
+            label_of_utterance=labels,
+            groups=groups,
+            group_of_utterance=group_of_utterance,
+            **given,
+        )
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """(M,) true class of each row of z, as an index into ``classes``."""
+        return self.label_of_utterance[self.utterance]
+
+    @property
+    def group(self) -> torch.Tensor:
+        """(M,) group of each row of z, as an index into ``groups``."""
+        return self.group_of_utterance[self.utterance]
 
     def parts(self) -> list[tuple[str, str, slice]]:
         """File suffix, name and columns of each part of z; the latent of a plain flow is all r, and gets no suffix."""
@@ -98,7 +127,9 @@ class LatentSet(NamedTuple):
 def read_latents(directory: Path) -> LatentSet:
     """One set's latents; the arrays stay on disk until used."""
     latents = latent_store.Latents.open(directory)
-    z, rows = (torch.from_numpy(np.load(directory / name, mmap_mode="c")) for name in (Z_NPY, Z_ROWS_NPY))
+    z, rows, z_mean = (
+        torch.from_numpy(np.load(directory / name, mmap_mode="c")) for name in (Z_NPY, Z_ROWS_NPY, Z_MEAN_NPY)
+    )
     ends = [0, *(utt["first"] + utt["rows"] for utt in latents.utts)]
     if [utt["first"] for utt in latents.utts] != ends[:-1] or not ends[-1] == len(latents.logp) == len(latents.logdet):
         raise ValueError(
@@ -110,37 +141,50 @@ def read_latents(directory: Path) -> LatentSet:
             f"{directory / Z_NPY}: shape {tuple(z.shape)} does not go with {len(rows)} rows in {Z_ROWS_NPY} and cond_dim "
             f"{latents.cond_dim} in {META_JSON}; {run_again('latents')}"
         )
-    classes = sorted({utt["class"] for utt in latents.utts})
-    number = {name: k for k, name in enumerate(classes)}
-    of_utterance = torch.tensor([number[utt["class"]] for utt in latents.utts])
-    groups, group_of_utterance = grouped([(utt["class"], utt["set"]) for utt in latents.utts])
-    utterance = torch.searchsorted(torch.tensor(ends[:-1]), rows.clone(), right=True) - 1
+    if z_mean.shape != (len(latents.utts), z.shape[1]):
+        raise ValueError(
+            f"{directory / Z_MEAN_NPY}: shape {tuple(z_mean.shape)} does not go with {len(latents.utts)} utterances of "
+            f"{z.shape[1]} dims; {run_again('latents')}"
+        )
     frames = torch.tensor([utt["rows"] for utt in latents.utts])
-    loglik = torch.from_numpy(latent_store.utterance_loglik(latents)) / frames[:, None]
-    return LatentSet(
+    return LatentSet.of(
+        latents.utts,
         name=directory.name,
         model_classes=latents.classes,
         cond_dim=latents.cond_dim,
-        utterances=latents.utts,
-        classes=classes,
-        groups=groups,
-        group_of_utterance=group_of_utterance,
         z=z,
-        labels=of_utterance[utterance],
-        group=group_of_utterance[utterance],
-        loglik=loglik,
+        utterance=torch.searchsorted(torch.tensor(ends[:-1]), rows.clone(), right=True) - 1,
+        z_mean=z_mean,
+        loglik=torch.from_numpy(latent_store.utterance_loglik(latents)) / frames[:, None],
+    )
+
+
+def with_control(latents: LatentSet, control: LatentSet, limit: int) -> LatentSet:
+    """A set and its control in one, whose utterances are of the set ``control <name>``; at most ``limit`` rows of z each."""
+    shown = [spread(side.labels, limit) for side in (latents, control)]
+    of_control = [utt | {"set": f"control {control.name}"} for utt in control.utterances]
+    first = torch.tensor([0, len(latents.utterances)])
+    return LatentSet.of(
+        [*latents.utterances, *of_control],
+        name=latents.name,
+        model_classes=latents.model_classes,
+        cond_dim=latents.cond_dim,
+        z=torch.cat([side.z[rows] for side, rows in zip((latents, control), shown)]),
+        utterance=torch.cat([side.utterance[rows] + n for side, rows, n in zip((latents, control), shown, first)]),
+        z_mean=torch.cat([latents.z_mean, control.z_mean]),
+        loglik=torch.cat([latents.loglik, control.loglik]),
     )
 
 
 def grouped(of_utterances: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], torch.Tensor]:
-    """Pairs of class and set, sorted, and which of them each utterance is of, (U,).
+    """Pairs of class and set, by class and then as they come, and which of them each utterance is of, (U,).
 
     Of more than ``MOST_GROUPS`` pairs those of most utterances stay and ``OTHERS`` is the last.
     """
     counts = Counter(of_utterances)
-    groups = sorted(counts)
+    groups = sorted(counts, key=lambda group: group[0])
     if len(groups) > MOST_GROUPS:
-        largest = sorted(groups, key=lambda group: (-counts[group], group))[: MOST_GROUPS - 1]
-        groups = [*sorted(largest), OTHERS]
+        largest = sorted(groups, key=lambda group: -counts[group])[: MOST_GROUPS - 1]
+        groups = [*(group for group in groups if group in largest), OTHERS]
     number = {group: k for k, group in enumerate(groups)}
     return groups, torch.tensor([number.get(group, len(groups) - 1) for group in of_utterances])

@@ -65,8 +65,8 @@ def separating_plane(x: torch.Tensor, labels: torch.Tensor) -> Plane:
     return Plane(axes.to(torch.float32), (names[0], names[1]))
 
 
-def tsne_map(x: torch.Tensor, perplexity: float, seed: int) -> torch.Tensor:
-    """t-SNE of (m, d) points to (m, 2); few points get a smaller perplexity.
+def tsne_map(x: torch.Tensor, perplexity: float, iterations: int, seed: int) -> torch.Tensor:
+    """t-SNE of (m, d) points to (m, 2), from their principal components on; few points get a smaller perplexity.
 
     One thread: the map depends on their number, and on a busy machine several of them are slower.
     """
@@ -74,6 +74,6 @@ def tsne_map(x: torch.Tensor, perplexity: float, seed: int) -> torch.Tensor:
     from threadpoolctl import threadpool_limits
 
     perplexity = min(float(perplexity), (len(x) - 1) / 3)
-    embedding = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed)
+    embedding = TSNE(perplexity=perplexity, max_iter=iterations, init="pca", random_state=seed)
     with threadpool_limits(1):
         return torch.from_numpy(embedding.fit_transform(x.numpy()))

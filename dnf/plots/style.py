@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.style
@@ -41,12 +41,19 @@ LINES = ("-", "--", "-.", ":")
 SET_SHADES = ((0.0, 0.0), (0.0, 0.55), (1.0, 0.5), (0.0, 0.3))
 
 
-def colours_of(classes: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Colour of each class: the given one, else the next of matplotlib's cycle that is not given to another class."""
+def colours_of(known: Sequence[str], given: Mapping[str, str], others: Collection[str] = ()) -> dict[str, str]:
+    """Colour of each class: the given one, else the next of matplotlib's cycle that is not given to another class.
+
+    Args:
+        known: classes of the model, which come first, so that pictures without the other classes have the same colours.
+        given: colours by class.
+        others: more classes.
+    """
     taken = {colors.to_hex(colour) for colour in given.values()}
     free = [c for c in colors.TABLEAU_COLORS if colors.to_hex(c) not in taken] or ["tab:gray"]
     cycle = itertools.cycle(free)
-    return {name: given[name] if name in given else next(cycle) for name in sorted({*classes, *given})}
+    order = dict.fromkeys([*sorted(known), *sorted({*others, *given})])
+    return {name: given[name] if name in given else next(cycle) for name in order}
 
 
 def fitting(height: float, rest: float) -> int:

@@ -48,7 +48,8 @@ PANELS = (
 )
 ACCURACY = Panel("frame accuracy", "share of frames", None, "dev_accuracy")
 CROSS_ENTROPY = Panel("cross-entropy of the class posteriors", "nats/frame", "ce", "dev_ce")
-SPEED = Panel("speed", "frames/s", "frames_per_s", None)
+SMOOTHED = 10  # rows of history.tsv, about an epoch, that a moving average is over
+SPEED = Panel(f"speed, mean of {SMOOTHED} rows", "frames/s", "speed", None)
 EVENTS = {"spikes": ("spike", PINK, ":"), "restores": ("restore", BLACK, "-.")}
 
 
@@ -77,7 +78,7 @@ def curves(history: Mapping[str, torch.Tensor], exp: str, *, accuracy: bool) -> 
     """
     step = history["step"]
     loglik = {f"{prefix}logll": history[f"{prefix}logp"] + history[f"{prefix}logdet"] for prefix in ("", "dev_")}
-    columns = {**history, **loglik}
+    columns = {**history, **loglik, "speed": moving_average(history["frames_per_s"], SMOOTHED)}
     panels = [*PANELS, *([ACCURACY] if accuracy else []), *([CROSS_ENTROPY] if "dev_ce" in history else []), SPEED]
     rows = math.ceil(len(panels) / 2)
     figure = new_figure(f"{exp}: training, {int(step.max()):,} steps", 0.9 + 2.9 * rows)
@@ -95,6 +96,14 @@ def curves(history: Mapping[str, torch.Tensor], exp: str, *, accuracy: bool) -> 
         handles.append(Line2D([], [], color=colour, ls=style, lw=2, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
+
+
+def moving_average(values: torch.Tensor, width: int) -> torch.Tensor:
+    """Mean of each value and the ``width - 1`` before it, as far as there are any, ``(rows,)``; NaN is left out."""
+    kept = torch.stack([values.nan_to_num(), (~values.isnan()).double()])
+    sums = torch.nn.functional.pad(kept.cumsum(1), (width, 0))
+    total, count = sums[:, width:] - sums[:, :-width]
+    return total / count
 
 
 def draw_panel(axes: Axes, panel: Panel, columns: Mapping[str, torch.Tensor]) -> None:

@@ -522,7 +522,7 @@ def test_bins_of_a_reliability_curve_are_alike_and_hold_equal_posteriors_togethe
 
 def test_pictures_are_there(two_systems):
     names = {path.name for path in (two_systems.exp / "plots").glob("*.png")}
-    assert names == {"detection_train.png", "detection_dev.png", "detection_test.png"}
+    assert names == {"detection_test.png"}
 
 
 def test_a_control_of_both_classes_stands_for_itself():

@@ -15,6 +15,8 @@ from PIL import Image
 from dnf.experiment import entry
 from dnf.experiment.config import resolve
 from dnf.plots import draw, gaussianity_figure, latent_figures, training_curves
+from dnf.plots.drawing import read_drawing
+from dnf.plots.drawn_sets import drawn_sets
 from dnf.plots.latent_set import read_latents
 from dnf.plots.projections import separating_plane, spread, tsne_map
 from dnf.plots.style import colours_of
@@ -22,9 +24,15 @@ from dnf.plots.style import colours_of
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
-    """An experiment of two classes with c and r, a test set with a class unseen, and its figures."""
-    sets = {"train": {"ce": 6, "en": 6}, "test": {"ce": 3, "en": 3, "je": 3}}
+    """An experiment of two classes with c and r, a test set with a class unseen and a control, and its figures."""
+    sets = {
+        "train": {"ce": 6, "en": 6},
+        "dev": {"ce": 2, "en": 2},
+        "test": {"ce": 3, "en": 3, "je": 3},
+        "other": {"en": 4},
+    }
     exp = write_experiment(tmp_path_factory.mktemp("plots") / "exp_a", ["ce", "en"], 3, sets)
+    resolve([exp / "config.yaml", "data.controls={test: other}"]).save(exp / "config.yaml")
     (exp / "plots").mkdir()
     (exp / "plots" / "tsne_gone.png").write_bytes(b"of a set that is no more")
     draw.make_plots(exp)
@@ -33,9 +41,49 @@ def experiment(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
 
 def test_every_figure_is_there_and_nothing_else(experiment):
     kinds = ("scatter", "scatter_r", "tsne", "llr_hist")
-    assert set(experiment[1]) == {"curves.png", "gaussianity.png"} | {
-        f"{k}_{s}.png" for k in kinds for s in ("train", "test")
-    }
+    assert set(experiment[1]) == {"curves.png", "gaussianity.png"} | {f"{kind}_test.png" for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    "names, settings, drawn",
+    [
+        (("dev", "other", "test", "train", "wild"), (), ["test", "wild"]),
+        (("dev", "other", "test", "train"), ("plots.sets=[train, other]",), ["other", "train"]),
+        (("dev", "other", "train"), (), ["other"]),
+        (("dev", "train"), (), ["dev"]),
+        (("train",), (), ["train"]),
+        (("a+b", "c", "other", "test"), ("data.train=[a, b]", "data.dev=[c]"), ["a+b", "test"]),
+        (tuple(f"t{i:02d}" for i in range(20)), (), [f"t{i:02d}" for i in range(16)]),
+    ],
+)
+def test_test_sets_are_drawn_and_others_where_they_are_named(names, settings, drawn):
+    assert drawn_sets(names, resolve(["data.controls={test: other}", *settings])) == drawn
+
+
+def test_a_set_and_its_control_are_drawn_together(experiment):
+    drawing = read_drawing(experiment[0], ["test"])
+    (both,) = drawing.with_controls()
+    assert both.groups == [("ce", "test"), ("en", "test"), ("en", "control other"), ("je", "test")]
+    control = both.of_group(("en", "control other"))
+    assert control.tolist() == [False] * 9 + [True] * 4
+    other = drawing.controls["test"]
+    torch.testing.assert_close(both.z_mean[control], other.z_mean)
+    torch.testing.assert_close(both.loglik[control], other.loglik)
+    torch.testing.assert_close(both.z[both.group == 2], other.z[:])
+    assert both.labels.tolist() == [*drawing.shown[0].labels.tolist(), *[1] * len(other.z)]
+    (_, histogram), (_, scatter) = (
+        next(draw(drawing)) for draw in (latent_figures.draw_histograms, latent_figures.draw_scatter)
+    )
+    for said in (texts(histogram), texts(scatter)):
+        assert "en, test: 3 utterances, 36 frames" in said and "en, control other: 4 utterances, 48 frames" in said
+    assert read_drawing(experiment[0], ["other"]).controls == {}
+
+
+def test_a_class_has_one_colour_whatever_is_drawn(experiment):
+    first = read_drawing(experiment[0], ["test"]).colours
+    assert first == read_drawing(experiment[0], ["train", "test"]).colours
+    known = colours_of(["ce", "zz"], {})  # as in the picture of a recording
+    assert known.items() <= colours_of(["zz", "ce"], {}, ["aa", "ce"]).items()
 
 
 def test_figures_are_1200_pixels_wide_and_not_empty(experiment):
@@ -49,19 +97,17 @@ def test_figures_are_1200_pixels_wide_and_not_empty(experiment):
 def test_the_same_input_gives_the_same_bytes_and_sets_limits_it_to_them(experiment):
     exp, before = experiment
     (exp / "plots" / "mine.png").write_bytes(b"kept when only some sets are asked for")
-    assert draw.main([str(exp), "--sets", "test", "train"]) == 0
+    assert draw.main([str(exp), "--sets", "test"]) == 0
     after = {path.name: path.read_bytes() for path in (exp / "plots").iterdir()}
-    assert after.pop("mine.png")
-    assert {name for name in before if before[name] != after[name]} <= {
-        "gaussianity.png"
-    }  # there the order is as asked
+    assert after.pop("mine.png") and after == before
     written = draw.make_plots(exp, ["train"])
     assert {path.name for path in written} == {
         "curves.png",
         "gaussianity.png",
-        *(n for n in before if n.endswith("_train.png")),
+        *(n.replace("_test", "_train") for n in before if n.endswith("_test.png")),
     }
-    (exp / "plots" / "mine.png").unlink()
+    assert draw.main([str(exp)]) == 0
+    assert {path.name for path in (exp / "plots").iterdir()} == set(before)
 
 
 def test_a_plain_flow_has_log_likelihoods_and_no_decisions(tmp_path):
@@ -94,13 +140,9 @@ def test_legends_count_and_histograms_show_the_ratio_of_each_pair(tmp_path):
     for axes in figure.axes:
         shares = [patch.get_data().values.sum() for patch in axes.patches]
         assert shares == pytest.approx([1.0] * 6)  # outline and fill of three classes
-    shown = spread(latents.labels, 9)
-    panel = latent_figures.Panel(latents.z[shown][:, :2], {}, "z[0]", "z[1]", "first")
-    assert "en: 3 of 36 frames, 3 utterances" in texts(
-        latent_figures.scatter_figure(
-            latents, colours_of("c", {}) | dict.fromkeys(latents.classes, "k"), "t", [panel], shown
-        )
-    )
+    panel = latent_figures.Panel(latents.z[:, :2], latents.group, ("one", "two"), "first")
+    colours = dict.fromkeys(latents.classes, "k")
+    assert "en: 3 utterances, 36 frames" in texts(latent_figures.scatter_figure(latents, colours, "t", [panel]))
 
 
 def test_utterance_scores_and_labels_belong_to_their_utterance(tmp_path):
@@ -123,11 +165,11 @@ def test_a_class_from_several_sets_is_shown_by_set(tmp_path):
     shades = latents.group_colours(colours)
     assert len(set(shades.values())) == 4 and shades["ce", "one"] == to_rgb("tab:red")
     assert shades["en", "both"] == to_rgb("tab:blue")
-    (_, histogram), shown = next(latent_figures.histograms(latents, colours, "exp")), torch.arange(len(latents.z))
-    panel = latent_figures.Panel(latents.z[:, :2], {}, "z[0]", "z[1]", "first")
-    for said in (texts(histogram), texts(latent_figures.scatter_figure(latents, colours, "t", [panel], shown))):
+    _, histogram = next(latent_figures.histograms(latents, colours, "exp"))
+    panel = latent_figures.Panel(latents.z[:, :2], latents.group, ("one", "two"), "first")
+    for said in (texts(histogram), texts(latent_figures.scatter_figure(latents, colours, "t", [panel]))):
         found = dict(
-            re.findall(r"^(ce, one|ce, two|en|je \(unseen by the model\)): .*?(\d+) utterances", said, re.MULTILINE)
+            re.findall(r"^(ce, one|ce, two|en|je \(unseen by the model\)): (\d+) utterances", said, re.MULTILINE)
         )
         assert found == {"ce, one": "3", "ce, two": "2", "en": "2", "je (unseen by the model)": "1"}
 
@@ -137,7 +179,7 @@ def test_several_training_sets_fit_the_plane_as_one(tmp_path):
     sets = {"train": {"ce": 4, "en": 4}, "test": {"ce": 2, "en": 2}}
     exp = write_experiment(tmp_path / "exp", ["ce", "en"], 3, sets)
     resolve([exp / "config.yaml", "data.train=[a, b]"]).save(exp / "config.yaml")
-    assert {path.name for path in draw.make_plots(exp)} > {"scatter_train.png", "scatter_test.png"}
+    assert {path.name for path in draw.make_plots(exp, ["train", "test"])} > {"scatter_train.png", "scatter_test.png"}
     resolve([exp / "config.yaml", "data.train=[a]"]).save(exp / "config.yaml")
     with pytest.raises(ValueError, match=r"latents/a: no latents; run stage latents \(--stage 4\)"):
         draw.make_plots(exp)
@@ -162,6 +204,26 @@ def test_curves_mark_spikes_and_restores_and_hide_no_value_in_silence(experiment
     np.testing.assert_allclose(by_title["LogLL = LogP + LogDet"].lines[0].get_ydata(), np.arange(1, 41) + 1)
     assert "spike (1 in all)" in texts(figure) and "restore (1 in all)" in texts(figure)
     assert "frame accuracy" not in texts(training_curves.curves(history, "exp", accuracy=False))
+
+
+def test_speed_is_a_moving_average_that_leaves_gaps_out(experiment):
+    values = torch.tensor([4.0, 2.0, torch.nan, 6.0, 8.0], dtype=torch.float64)
+    assert training_curves.moving_average(values, 2).tolist() == [4, 3, 2, 6, 7]
+    history = training_curves.read_history(experiment[0] / "history.tsv")
+    history["frames_per_s"][:] = torch.arange(40) * 10.0
+    (speed,) = (
+        axes for axes in training_curves.curves(history, "exp", accuracy=True).axes if "speed" in axes.get_title()
+    )
+    assert speed.lines[0].get_ydata()[-1] == pytest.approx(345)
+
+
+def test_the_plane_is_that_of_the_models_classes(tmp_path):
+    """A class that the model does not know has no part in it, though training has frames of it."""
+    exp = write_experiment(tmp_path / "exp", ["ce", "en"], 3, {"train": {"ce": 9, "en": 9, "zz": 9}, "test": {"en": 4}})
+    figure = dict(latent_figures.draw_scatter(read_drawing(exp, None)))["scatter_test"]
+    assert "mean of zz" not in texts(figure) and "mean of ce in the training set" in texts(figure)
+    labels = {(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes}
+    assert labels == {("linear discriminant 1 (within-class s.d.)", "largest variance (within-class s.d.)")}
 
 
 def test_gaussianity_shows_c_and_r_apart_and_heavy_tails_on_a_log_scale():
@@ -214,8 +276,8 @@ def test_separating_plane_finds_the_discriminant():
 def test_tsne_keeps_far_clusters_apart_and_follows_the_seed():
     g = torch.Generator().manual_seed(0)
     x = torch.randn(30, 6, generator=g) + 50 * (torch.arange(30) // 15)[:, None]
-    points = tsne_map(x, 30, seed=1)
-    assert torch.equal(points, tsne_map(x, 30, seed=1))
+    points = tsne_map(x, 30, 1000, seed=1)
+    assert torch.equal(points, tsne_map(x, 30, 1000, seed=1))
     inside, across = torch.cdist(points[:15], points[:15]), torch.cdist(points[:15], points[15:])
     assert across.min() > inside.max()
 
@@ -239,6 +301,10 @@ def test_tsne_keeps_far_clusters_apart_and_follows_the_seed():
             "the 5 rows of logp.npy.*stage 4",
         ),
         (lambda exp: np.save(exp / "latents" / "train" / "z.npy", np.zeros((5, 5))), "z.npy: shape .*stage 4"),
+        (
+            lambda exp: np.save(exp / "latents" / "train" / "z_mean.npy", np.zeros((5, 5))),
+            "z_mean.npy: shape .*stage 4",
+        ),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_file_and_the_stage(tmp_path, spoil, message):

@@ -45,6 +45,7 @@ def write_set(
     np.save(directory / "logdet.npy", np.full(total, 3.0, dtype=np.float32))
     np.save(directory / "z.npy", torch.cat(z)[::2].numpy())
     np.save(directory / "z_rows.npy", np.arange(0, total, 2))
+    np.save(directory / "z_mean.npy", torch.stack([rows.mean(0) for rows in z]).numpy())
     meta = {"classes": classes, "dim": dim, "cond_dim": cond_dim, "var_c": 1.0, "var_r": 1.0, "frames": total}
     (directory / "meta.json").write_text(json.dumps(meta))
     (directory / "utts.tsv").write_text(
