@@ -280,7 +280,7 @@ class LatentsSettings:
 @dataclass(frozen=True)
 class Baselines:
     enabled: bool
-    systems: list[Literal["lda", "gmm", "mlp"]]
+    systems: list[Literal["lda", "qda", "gmm", "mlp"]]
     max_frames: int
     gmm_components: int
     mlp_hidden: int

@@ -384,5 +384,5 @@ def test_a_data_directory_is_decided_as_by_the_recipe(tmp_path, capsys, monkeypa
         for name in posteriors:
             assert float(row[name]) == pytest.approx(float(wanted[name]), abs=2e-3)
     results = Path("exp/dnf120/results.txt").read_text()
-    assert {row["system"] for row in read_tsv(Path("exp/dnf120/results.tsv"))} >= {"dnf", "gmm", "lda", "mlp"}
+    assert {row["system"] for row in read_tsv(Path("exp/dnf120/results.tsv"))} >= {"dnf", "gmm", "lda", "mlp", "qda"}
     assert re.search(r"^systems +test +auc +en\+ce ", results, re.MULTILINE)

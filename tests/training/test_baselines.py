@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from recipe_runs import stage_arguments
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.covariance import ledoit_wolf
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
@@ -26,6 +27,7 @@ from dnf.training.baselines.baseline import shares_in_batches, vectors_of_class
 from dnf.training.baselines.gmm import GMM
 from dnf.training.baselines.lda import LDA
 from dnf.training.baselines.mlp import MLP
+from dnf.training.baselines.qda import QDA
 
 CPU = torch.device("cpu")
 SMALL = ("data.classes=[en, zh]", "baselines.gmm_components=3", "baselines.mlp_hidden=16", "baselines.mlp_epochs=40")
@@ -142,6 +144,36 @@ def test_lda_holds_the_vectors_of_one_class_at_a_time(small_config):
     assert peak(12) < 1.2 * peak(2)
 
 
+@pytest.mark.parametrize("counts", [(300, 100), (200, 300, 100)])
+def test_qda_densities_and_priors_give_the_posteriors_of_sklearn(small_config, counts):
+    x, labels = blobs(counts, 5)
+    x = x * np.linspace(0.5, 2, len(counts))[labels, None]
+    classes = [x[labels == k] for k in range(len(counts))]
+    means, covariances = np.stack([c.mean(0) for c in classes]), np.stack([np.cov(c.T, bias=True) for c in classes])
+    model = QDA(5, len(counts), small_config().baselines)
+    model.set(torch.from_numpy(means), torch.from_numpy(covariances))
+    fitted = QuadraticDiscriminantAnalysis().fit(x, labels)
+    joint = model(torch.from_numpy(x)) + torch.from_numpy(fitted.priors_).log()
+    np.testing.assert_allclose(torch.softmax(joint, 1), fitted.predict_proba(x), atol=1e-9)
+    wanted = torch.distributions.MultivariateNormal(*map(torch.from_numpy, (means[1], covariances[1])))
+    np.testing.assert_allclose(model(torch.from_numpy(x))[:, 1], wanted.log_prob(torch.from_numpy(x)), rtol=1e-9)
+
+
+def test_qda_has_the_covariances_of_all_frames_and_shrinks_those_of_few(root, small_config, caplog):
+    config = small_config("splice.left=4", "splice.right=4", "baselines.max_frames=20")
+    open_set = functools.partial(
+        Windows, splice=config.splice, cmvn=config.cmvn, classes=["en", "zh"], keep_unseen=False, device=CPU
+    )
+    train, dev = (open_set([FrameStore(root / "frames" / role)]) for role in ("train", "dev"))
+    x, labels = train.gather(torch.arange(len(train))).double(), train.labels(torch.arange(len(train)))
+    model = fit_baseline("qda", train, dev, ["en", "zh"], config)
+    z = model.standardize(x)[0][labels == 1].numpy()
+    covariance, weight = ledoit_wolf(z)
+    inverse = (model.whiten[1] @ model.whiten[1].T).numpy()
+    np.testing.assert_allclose(np.linalg.inv(inverse), covariance, rtol=1e-6, atol=1e-8)
+    assert f"class zh: 200 vectors of 36 dims: covariance shrunk by {weight:.4f}" in caplog.text
+
+
 def test_gmm_densities_are_those_of_sklearn_whatever_the_number_of_components(small_config):
     x, labels = blobs((200, 100), 4)
     model = GMM(4, 2, small_config("baselines.gmm_components=3").baselines)
@@ -154,7 +186,7 @@ def test_gmm_densities_are_those_of_sklearn_whatever_the_number_of_components(sm
 def test_densities_are_those_of_the_features_not_of_the_standardized_ones(small_config):
     x = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 4 + 10
     settings = small_config("baselines.gmm_components=1").baselines
-    for model in (LDA(3, 2, settings), GMM(3, 2, settings)):
+    for model in (LDA(3, 2, settings), QDA(3, 2, settings), GMM(3, 2, settings)):
         model.standardize.set(torch.full((3,), 10.0), torch.full((3,), 4.0))
         if isinstance(model, GMM):
             model.log_weights.zero_()
