@@ -92,7 +92,7 @@ def html_share(row: dict | None) -> Markup:
         return Markup()
     below = []
     if row.get("low") and row.get("high"):
-        below.append(f"{number(row['low'], 4)} to {number(row['high'], 4)}")
+        below.append(f"{number(row['low'], 3)} to {number(row['high'], 3)}")
     if row.get("count") and row.get("total"):
         below.append(f"{number(row['count'])} / {number(row['total'])}")
     return Markup("{}{}").format(

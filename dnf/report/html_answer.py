@@ -8,13 +8,13 @@ from markupsafe import Markup
 
 from dnf.metrics.figures import HIGHER, METRICS
 from dnf.report.answer import ACCURACIES, DETECTION, Answer, Line
+from dnf.report.answer_text import HEADS
 from dnf.report.cells import html_share
 from dnf.report.html_page import fill, table
-from dnf.report.html_tables import ACCURACIES as HEADS
 
 TITLES = {
     ACCURACIES: "Share decided as the true class, with 95 % intervals; the better system is bold",
-    DETECTION: "One class against another; a control stands for the class of another corpus",
+    DETECTION: "Detection: a pair of classes, then the same pair with the utterances of the control",
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from dnf.experiment.layout import PLOTS, run_again
 MOST_ROWS = 200  # of a table
 SORTABLE = 7  # rows beyond which a table can be sorted
 LONG = 24  # letters of a cell beyond which its column is one of words
+LONG_WORD = 14  # letters beyond which a word may be broken
 FOLDER = Path(__file__).parent / "templates"
 TEMPLATES = Environment(
     loader=FileSystemLoader(FOLDER),
@@ -63,13 +64,21 @@ def table(
     rows = rows[:most]
     kinds = ["key" if i < keys else "words" if is_words(rows, i) else None for i in range(len(heads))]
     values = {"heads": heads, "rows": rows, "keys": keys, "kinds": [{"class": kind} for kind in kinds]}
-    html = fill("table.html", **values, sortable=any(heads) and len(rows) > SORTABLE, caption=caption)
+    is_sortable, is_long = any(heads) and len(rows) > SORTABLE, has_long_words([heads, *rows])
+    classes = " ".join(["sortable"] * is_sortable + ["long"] * is_long)
+    html = fill("table.html", **values, classes=classes, caption=caption)
     return html + (paragraph(f"{more} more rows are in the tables (.tsv) of the experiment.") if more > 0 else "")
 
 
 def is_words(rows: Sequence[Sequence[str]], column: int) -> bool:
     """Whether a column holds sentences."""
     return any(len(row[column]) > LONG and not isinstance(row[column], Markup) for row in rows)
+
+
+def has_long_words(rows: Iterable[Sequence[str]]) -> bool:
+    """Whether a word must be broken, so that it does not make the table wider than the page."""
+    texts = (cell for row in rows for cell in row if len(cell) > LONG_WORD and not isinstance(cell, Markup))
+    return any(len(word) > LONG_WORD for text in texts for word in text.split())
 
 
 def paragraph(text: str) -> Markup:

@@ -182,14 +182,14 @@ def is_detection(metric: str) -> bool:
 
 
 def is_paired(metric: str) -> bool:
-    """Whether a metric is the flow minus another system, on sets without their controls."""
-    return is_difference(metric) and metric.removesuffix(DIFFERENCE) in METRICS
+    """Whether a metric is the flow minus another system."""
+    return is_difference(metric) and metric.removesuffix(DIFFERENCE).removesuffix(CONTROL) in METRICS
 
 
 def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str], resamples: int) -> list[Section]:
     """Detection by each system on each set and on its control, and how far systems and controls differ."""
     apart = gaps(rows, controls)
-    return [measures(rows, controls, warnings), apart, paired_differences(rows, resamples)]
+    return [measures(rows, controls, warnings), apart, paired_differences(rows, controls, resamples)]
 
 
 def measures(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> Section:
@@ -223,14 +223,16 @@ def gaps(rows: Rows, controls: dict[str, str]) -> Section:
     return Section("Each set minus its control", table(heads, body, keys=5))
 
 
-def paired_differences(rows: Rows, resamples: int) -> Section:
-    """The flow minus each other system, with p-values."""
+def paired_differences(rows: Rows, controls: dict[str, str], resamples: int) -> Section:
+    """The flow minus each other system on a set, or on a set with its control, with p-values."""
     body, key = [], ("set", "class", "system", "metric")
     of_pairs = (row for row in rows.left if is_paired(row["metric"]))
     for (name, classes, system, metric), cells in rows.pivot(of_pairs, key).items():
         p = p_text(cells[metric].get("p"), metric, resamples).removeprefix("p ")
-        title = METRICS[metric.removesuffix(DIFFERENCE)].head
-        body.append([name, classes, system, title, html_share(cells[metric]), p])
+        figure = metric.removesuffix(DIFFERENCE)
+        place = f"{name}, control {controls.get(name, '')}" if figure.endswith(CONTROL) else name
+        title = METRICS[figure.removesuffix(CONTROL)].head
+        body.append([place, classes, system, title, html_share(cells[metric]), p])
     heads = ["set", "classes", "against", "of", "difference", "p"]
     return Section("The flow minus each baseline (paired)", table(heads, body, keys=4))
 
@@ -244,7 +246,13 @@ def baseline(name: str, rows_of_system: list[dict], controls: dict[str, str]) ->
 
 def other(rows: Rows) -> Section:
     """What no table above has shown, as it stands in results.tsv."""
-    columns = [c for c in rows.left[0] if any(row[c] for row in rows.left)] if rows.left else []
-    return Section(
-        "Figures that no other table shows", table(columns, [[row[c] for c in columns] for row in rows.left], keys=3)
-    )
+    names = [
+        name for name in ("system", "metric", "set", "class", "decided") if any(row.get(name) for row in rows.left)
+    ]
+    body = []
+    for row in rows.left:
+        ends, counts = (" to ".join(filter(None, map(row.get, pair))) for pair in (("low", "high"), ("count", "total")))
+        names_of_row = [row.get(name) or "" for name in names]
+        body.append([*names_of_row, row["value"], ends, counts.replace(" to ", " / "), row.get("speakers") or ""])
+    heads = [*names, "value", "95 %", "counts", "speakers"]
+    return Section("Figures that no other table shows", table(heads, body, keys=len(names)))

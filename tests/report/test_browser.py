@@ -63,7 +63,7 @@ def experiments(tmp_path_factory, small_config) -> Path:
     """Folder ``exp/`` of a usual experiment, one of 200 classes, one with odd names, and an old one; with their pages."""
     folder = tmp_path_factory.mktemp("pages") / "exp"
     write_experiment(folder / "usual", small_config("data.controls={test: mic}"))
-    classes = [f"class{n:03d}" for n in range(200)]
+    classes = ["class" * 12 + f"{n:03d}" for n in range(200)]
     write_experiment(folder / "many", small_config(), classes, ["test"], 0.7)
     write_experiment(folder / "x<y", small_config(), ["<i>en", "c&e"], [ODD], 0.65)
     (folder / "old").mkdir()
@@ -82,7 +82,7 @@ PAGES = ("usual/report.html", "many/report.html", "x<y/report.html", "comparison
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", (*WIDTHS, 1040))
 def test_nothing_is_wider_than_the_page(show, experiments, name, width):
     page = show(experiments / name, width)
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
