@@ -95,9 +95,12 @@ def densities(answer: Answer) -> list[str]:
 def paired(answer: Answer) -> list[tuple[Line | None, Line | None]]:
     """Densities and Gaussianity of a set and the same classes; first those with both, then those with one of them."""
     of_place = {(line.set, line.label): line for line in answer.density}
+    classes: dict[str, list[str]] = {}
+    for name, label in (place for place in of_place if place[1] != "all"):
+        classes.setdefault(name, []).append(label)
     both, shapes_alone, used = [], [], set()
     for shapes in answer.gaussianity:
-        labels = sorted(label for name, label in of_place if name == shapes.set and label != "all")
+        labels = sorted(classes.get(shapes.set, ()))
         place = shapes.set, "all" if labels[1:] and shapes.label == "+".join(labels) else shapes.label
         density = None if place in used else of_place.get(place)
         used.add(place)

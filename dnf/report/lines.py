@@ -69,14 +69,14 @@ def fisher_lines(rows: list[dict]) -> list[str]:
 
 def open_set_lines(rows: list[dict]) -> list[str]:
     """Rows of ``results.tsv`` as lines of ``results.txt``."""
-    lines = []
+    lines, others = [], shown("open set")
     for r in rows:
         if r["metric"] == "open_set_auc":
             against = f"known classes of {r['decided']}" if r["decided"] != KNOWN else "known classes of all test sets"
             counts = f"{r['count']} against {int(r['total']) - int(r['count'])}"
             mark = few(r)
             name = f"open_set_auc {r['set']} {r['class']} (unseen) against {against}"
-        elif r["metric"] in shown("open set"):
+        elif r["metric"] in others:
             name = f"{r['metric']} {r['set']} {r['class']}" + (
                 " (unseen)" if r["metric"] == "open_set_detected" else ""
             )

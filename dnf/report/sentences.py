@@ -162,10 +162,12 @@ def loss(metric: str, row: dict) -> tuple[float, float]:
 def unseen(figures: FigureIndex) -> Iterator[str]:
     """What the classes that the flow does not know were taken for, each on the first test set that has it."""
     taken: dict[str, dict] = {}
+    shares, known = {}, set(figures.classes)
+    for row in (row for row in figures.shares if row["class"] not in known):
+        shares.setdefault(row["set"], {}).setdefault(row["class"], []).append(row)
     for name in figures.tests:
-        of_set = [row for row in figures.shares if row["set"] == name and row["class"] not in figures.classes]
-        for label in {row["class"]: None for row in of_set if row["class"] not in taken}:
-            taken[label] = max((row for row in of_set if row["class"] == label), key=lambda row: float(row["value"]))
+        for label, of_class in shares.get(name, {}).items():
+            taken.setdefault(label, max(of_class, key=lambda row: float(row["value"])))
     if not taken:
         return
     split = 1 / len(figures.classes)

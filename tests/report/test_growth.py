@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials, most_confused
 from dnf.plots import draw
 from dnf.plots.drawn_sets import drawn_sets
 from dnf.plots.latent_set import MOST_GROUPS, OTHERS, grouped
-from dnf.report import html_page
+from dnf.report import answer, answer_text, html_page
 from dnf.report.shown_rows import left_out_line, shown_rows
 
 CLASSES = [f"{letter}{n}" for letter in "bdfhjlnp" for n in (0, 1)]
@@ -99,6 +101,29 @@ def test_of_many_sets_and_groups_some_are_drawn():
 def test_a_long_table_says_where_its_rest_is():
     html = html_page.table(["set"], [[f"t{n}"] for n in range(html_page.MOST_ROWS + 3)], keys=1)
     assert html.count("<tr>") == html_page.MOST_ROWS + 1 and "3 more rows" in html
+
+
+def seconds_of_answer(sets: int) -> float:
+    """Processor time of the first lines of results.txt for so many test sets of two known classes and an unseen one."""
+    rows = []
+    for name in (f"t{n:04d}" for n in range(sets)):
+        for label in ("a", "b", "all"):
+            rows.append({"metric": "utt_accuracy", "class": label} | {"set": name})
+            rows += [{"metric": metric, "class": label} | {"set": name} for metric in answer.DENSITIES]
+        shares = [("a", "a"), ("b", "b"), ("z", "a"), ("z", "b")]
+        rows += [{"metric": "utt_share", "class": true, "decided": other, "set": name} for true, other in shares]
+        rows += [{"metric": f"{m}_{part}", "class": "a+b", "set": name} for m in answer.SHAPES for part in "cr"]
+    rows = [{"system": "dnf", "value": "0.5", "low": "", "high": "", "count": "1", "total": "2"} | row for row in rows]
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        answer_text.densities(answer.answer(Path("exp"), rows, resolve([])))
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def test_the_time_of_the_answer_grows_as_the_sets():
+    assert seconds_of_answer(1200) < 8 * seconds_of_answer(300)
 
 
 @pytest.mark.slow
