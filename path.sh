@@ -1,5 +1,6 @@
-# To be sourced: the environment of every script. Makes .venv on first use; DNF_PYTHON or an active environment is used
-# as it is. Sets DNF_ROOT, and puts the chosen python3 first on PATH and this checkout first on PYTHONPATH.
+# To be sourced: the environment of every script. Makes .venv on first use, unless DNF_PYTHON names a Python or an
+# environment is active. DNF_TORCH=cpu takes PyTorch's build for processors, from the index DNF_TORCH_INDEX or PyTorch's own.
+# Sets DNF_ROOT, and puts the chosen python3 first on PATH and this checkout first on PYTHONPATH.
 # OpenMP threads sleep while they wait: spinning ones bring a processor that others use, too, to a crawl.
 # What notebooks and other projects export for Python does not reach it, nor do modules of the working folder.
 
@@ -26,10 +27,32 @@ _path_make_venv() {  # python3 with or without the venv package's pip, as Debian
     "$venv/bin/python3" "$pip" install --quiet --ignore-installed pip ||
       _path_fail "cannot install pip into $venv" || return
   }
-  echo "path.sh: installing the requirements into $venv (once; PyTorch is large)" >&2
-  PYTHONWARNINGS=ignore "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check \
-    -c "$DNF_ROOT/constraints.txt" \
-    -e "$DNF_ROOT[test]" || _path_fail "pip failed; mend what it says and start again, or name a ready environment with DNF_PYTHON"
+  _path_say_size "$venv" || return
+  local progress=(--quiet)
+  [[ ! -t 2 || -n ${DNF_QUIET:-} ]] || progress=()
+  _path_pip=("$venv/bin/python3" -m pip install "${progress[@]}" --disable-pip-version-check)
+  [[ -z ${DNF_TORCH:-} ]] || _path_install_cpu_torch || return
+  PYTHONWARNINGS=ignore "${_path_pip[@]}" -c "$DNF_ROOT/constraints.txt" -e "$DNF_ROOT[test]" >&2 ||
+    _path_fail "pip failed; mend what it says and start again, or name a ready environment with DNF_PYTHON"
+}
+
+_path_say_size() {  # before a download that may take minutes
+  local said="path.sh: installing the requirements into $1, once; the download takes about"
+  case ${DNF_TORCH:-} in
+    cpu) echo "$said 0.4 GB" >&2 ;;
+    '')
+      [[ -n ${DNF_QUIET:-} ]] || echo "$said 2.9 GB with PyTorch's CUDA build, pip's choice on most Linux machines with" \
+        "x86_64, and 0.4 GB with the build for processors: stop with Control-C and set DNF_TORCH=cpu to have that" >&2
+      ;;
+    *) _path_fail "DNF_TORCH=$DNF_TORCH: the only choice is cpu; unset it to leave the build to pip" ;;
+  esac
+}
+
+_path_install_cpu_torch() {  # that version alone; what it needs comes with the requirements, from pip's own index
+  local index=${DNF_TORCH_INDEX:-https://download.pytorch.org/whl/cpu} version
+  version=$(sed -n 's/^torch==//p' "$DNF_ROOT/constraints.txt")
+  PYTHONWARNINGS=ignore "${_path_pip[@]}" --no-deps --retries 1 --timeout 20 --extra-index-url "$index" "torch==$version+cpu" >&2 ||
+    _path_fail "DNF_TORCH=cpu: torch $version+cpu cannot be had from $index; set DNF_TORCH_INDEX to an index that has it, or unset DNF_TORCH"
 }
 
 if [[ -n ${DNF_PYTHON:-} ]]; then
@@ -49,5 +72,5 @@ _path_dir=$(CDPATH='' builtin cd "$(dirname "$_path_python")" >/dev/null && pwd)
 [[ $PATH == "$_path_dir:"* ]] || PATH=$_path_dir:$PATH
 export PATH
 python3 -m dnf.experiment.requirements "$DNF_ROOT" || return
-unset -v _path_python _path_dir _path_venv _path_wanted _path_modules _path_entry
-unset -f _path_fail _path_make_venv
+unset -v _path_pip _path_python _path_dir _path_venv _path_wanted _path_modules _path_entry
+unset -f _path_fail _path_make_venv _path_say_size _path_install_cpu_torch
