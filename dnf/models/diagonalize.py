@@ -47,40 +47,53 @@ def diagonal_of(v: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def in_order(v: np.ndarray) -> np.ndarray:
-    """The columns of V in falling order of the variance in the data that their dims stand for, x = z inverse(V)."""
-    return v[:, np.argsort(-np.square(np.linalg.inv(v)).sum(1), kind="stable")]
+    """The columns of V in falling order of the variance in the data that their dims stand for, x = z inverse(V).
+
+    The largest entry of each is positive, so that rounding cannot turn a column around.
+    """
+    v = v[:, np.argsort(-np.square(np.linalg.inv(v)).sum(1), kind="stable")]
+    return v * np.sign(v[np.abs(v).argmax(0), np.arange(v.shape[1])])
 
 
 def nearly_diagonalize(covariances: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """The V of ``diagonalize``, its columns of any length and in any order, for any number of matrices."""
     v = whiten(np.tensordot(shares, covariances, 1))
-    current = np.stack([v.T @ covariance @ v for covariance in covariances])
-    value, eye = divergence(current, shares), np.eye(len(v))
-    for step in range(MOST_STEPS):
+    current, changed = mapped(v, covariances, np.empty_like(covariances)), np.empty_like(covariances)
+    eye, loss = np.eye(len(v)), loss_of(current, shares)
+    for _ in range(MOST_STEPS):
         move, size = newton_step(current, shares)
         if size < SMALL_GRADIENT:
-            log.info("joint diagonalization of %d matrices: %d steps, divergence %.4f nats", len(current), step, value)
-            return v
+            break
         for scale in 0.5 ** np.arange(20):
             turn = (eye + scale * move).T
-            changed = np.stack([turn.T @ matrix @ turn for matrix in current])
-            reached = divergence(changed, shares)
-            if reached < value:
+            reached = loss_of(mapped(turn, current, changed), shares)
+            if reached - np.linalg.slogdet(turn)[1] < loss:
                 break
         else:
             break
-        v, current, value = v @ turn, changed, reached
-    log.warning(
-        "joint diagonalization of %d matrices: gradient still %.1e after %d steps, divergence %.4f nats",
-        len(current), size, step, value,
-    )  # fmt: skip
+        v, current, changed, loss = v @ turn, changed, current, reached
+    found = "" if size < SMALL_GRADIENT else f", stopped before its end with a gradient of {size:.1e}"
+    level = logging.WARNING if found else logging.INFO
+    left = divergence(current, shares)
+    log.log(level, "joint diagonalization of %d classes: divergence %.4g nats%s", len(current), left, found)
     return v
+
+
+def mapped(v: np.ndarray, matrices: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """V' C V of each matrix C ``(K, D, D)``, in ``out``."""
+    for matrix, place in zip(matrices, out):
+        np.matmul(v.T, matrix @ v, out=place)
+    return out
+
+
+def loss_of(matrices: np.ndarray, shares: np.ndarray) -> float:
+    """The divergence of V' C V from diagonal matrices, but for log|det V| and what depends on the C alone, nats."""
+    return float(0.5 * shares @ np.log(np.diagonal(matrices, axis1=1, axis2=2)).sum(1))
 
 
 def divergence(matrices: np.ndarray, shares: np.ndarray) -> float:
     """Mean over the matrices ``(K, D, D)`` of KL(N(0, C) || N(0, diag C)), nats; 0 where all are diagonal."""
-    diagonals = np.diagonal(matrices, axis1=1, axis2=2)
-    return float(0.5 * shares @ (np.log(diagonals).sum(1) - np.linalg.slogdet(matrices)[1]))
+    return loss_of(matrices, shares) - float(0.5 * shares @ np.linalg.slogdet(matrices)[1])
 
 
 def newton_step(matrices: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float]:

@@ -39,6 +39,7 @@ KINDS = {
     "bf16": ("train.precision=bf16",),
     "maf": ("flow.kind=maf",),
     "spline": ("flow.kind=spline",),
+    "first layer": ("flow.first=joint", "prior.variances=free", "flow.first_trainable=true", "flow.mix=lu"),
     "broken": (),
 }
 NAN = [4, 20, 21]
