@@ -7,8 +7,10 @@ Order of strength: ``conf/default.yaml`` < recipe < experiment YAML < command li
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import types
@@ -94,7 +96,9 @@ class Config:
                 f"{path}: has no section {lacking[0]}; it is cut off or not what a stage left: restore it, or run the "
                 "stage that wrote it again"
             )
-        return resolve([path])
+        full = defaults()
+        merge(full, tree, str(path))
+        return from_tree(full)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +136,7 @@ def resolve(layers: Iterable[Path | str]) -> Config:
     Raises:
         ValueError: an unknown section or key (with the nearest known one), a value of the wrong type or out of range.
     """
-    tree = read_yaml(DEFAULTS)
+    tree = defaults()
     for layer in layers:
         if isinstance(layer, Path):
             merge(tree, read_yaml(layer), str(layer))
@@ -143,7 +147,7 @@ def resolve(layers: Iterable[Path | str]) -> Config:
 
 def from_saved(tree: Mapping[str, Any]) -> Config:
     """The settings that a checkpoint holds; those that are younger than the checkpoint have their defaults."""
-    full = read_yaml(DEFAULTS)
+    full = defaults()
     merge(full, tree, "the checkpoint")
     return from_tree(full)
 
@@ -156,7 +160,7 @@ def of_any_version(path: Path) -> tuple[Config, list[str]]:
     Raises:
         ValueError: a value that is not legal any more.
     """
-    tree, saved = read_yaml(DEFAULTS), read_yaml(path) if path.is_file() else {}
+    tree, saved = defaults(), read_yaml(path) if path.is_file() else {}
     missing = lacking(saved, tree)
     for section in tree.keys() & saved.keys():
         known, given = tree[section], saved[section]
@@ -213,6 +217,16 @@ def check_channel(config: Config) -> None:
         raise ValueError("channel: corrects c alone, but prior.cond_r lets r hold class, too; set one of them to off")
 
 
+@functools.cache
+def read_defaults() -> dict[str, Any]:
+    return read_yaml(DEFAULTS)
+
+
+def defaults() -> dict[str, Any]:
+    """A tree of all settings with their defaults, which the caller may change."""
+    return copy.deepcopy(read_defaults())
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     tree = load_yaml(path)
     if tree is None:
@@ -261,8 +275,11 @@ def check_known(name: str, tree: Mapping[str, Any], source: str, prefix: str) ->
         raise ValueError(f"{source}: unknown setting {shown}; the nearest known one is {prefix}{near}{hidden}")
 
 
+hints_of = functools.cache(typing.get_type_hints)
+
+
 def build(cls: type, tree: Mapping[str, Any], prefix: str):
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     missing = hints.keys() - tree.keys()
     if missing:
         raise ValueError(f"{DEFAULTS}: no default for {prefix}{sorted(missing)[0]}")

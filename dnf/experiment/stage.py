@@ -62,7 +62,11 @@ WHERE = ("train.num_gpus", "train.num_nodes")
 
 def settings_of(name: str, config: Config) -> dict:
     """The settings that what a stage makes depends on, by dotted name; training does not on which class comes first."""
-    tree = dataclasses.asdict(config)
+    sections = {dotted.partition(".")[0] for dotted in STEPS[name].settings}
+    parts = {section: getattr(config, section) for section in sections}
+    tree = {
+        section: dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for section, part in parts.items()
+    }
     settings = {}
     for dotted in STEPS[name].settings:
         section, _, key = dotted.partition(".")

@@ -6,6 +6,7 @@ A stage is *done*; *old*, if a stage before it or a setting has changed since; *
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -220,9 +221,21 @@ def is_current(name: str, layout: Layout, key: str) -> bool:
     if name in ("data", "features"):
         return True
     try:
-        return key == key_of(name, Config.load(layout.folder(name) / CONFIG_YAML), layout, "", [])
+        return key == key_of(name, settings_in(layout.folder(name)), layout, "", [])
     except ValueError:  # settings of another version
         return False
+
+
+def settings_in(folder: Path) -> Config:
+    """The settings that a stage left in a folder; those of a file that has not changed are read once."""
+    path = folder / CONFIG_YAML
+    return load_settings(path, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@functools.cache
+def load_settings(path: Path, changed: int) -> Config:
+    """Those of a file that was ``changed`` at a time, in nanoseconds."""
+    return Config.load(path)
 
 
 def state_in(log: Path) -> str:
@@ -265,7 +278,7 @@ def writers_of_logs() -> Processes:
 def training_of(folder: Path) -> Progress | None:
     if not (folder / HISTORY_TSV).is_file():
         return None
-    return progress_of(read_tsv(folder / HISTORY_TSV), Config.load(folder / CONFIG_YAML).train)
+    return progress_of(read_tsv(folder / HISTORY_TSV), settings_in(folder).train)
 
 
 def status_of(

@@ -13,9 +13,9 @@ from recipe_runs import environment
 
 from dnf.experiment import status
 from dnf.experiment.config import resolve
-from dnf.experiment.layout import STAGES, Layout
+from dnf.experiment.layout import CONFIG_YAML, STAGES, Layout
 from dnf.experiment.lock import Holder
-from dnf.experiment.stage import begin, finish
+from dnf.experiment.stage import MARKER, begin, finish
 from dnf.experiment.status import Progress, Seen, Task
 from dnf.experiment.tables import aligned
 
@@ -250,3 +250,17 @@ def test_command_line(folder):
     heavy = "import dnf.experiment.status, sys; print({'torch', 'lhotse', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, env=environment())
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_settings_of_an_experiment_are_read_once(tmp_path, monkeypatch):
+    exp, reads = tmp_path / "exp", []
+    for name in ("a", "b"):
+        config, layout = resolve([]), Layout.make(exp, name)
+        config.save(layout.exp / CONFIG_YAML)
+        layout.save()
+        for stage in status.ALONE:
+            layout.marker(stage).write_text(json.dumps(dict.fromkeys(MARKER, "x")))
+    load = status.Config.load
+    monkeypatch.setattr(status.Config, "load", lambda path: (reads.append(path), load(path))[1])
+    assert status.show(exp).count("old") == 2 * len(status.ALONE)
+    assert status.show(exp) and sorted(reads) == [exp / name / CONFIG_YAML for name in ("a", "b")]
