@@ -23,7 +23,7 @@ Options:
   --seed N               of every random draw (default: 1)
   --device NAME          auto, cpu, cuda, cuda:1 (default: auto, the GPU if there is one)
   --max-rejected SHARE   utterances of a set that may be rejected, e.g. 1% (default: 1%)
-  --allow-pipes [BOOL]   run the commands of 'command |' entries in wav.scp (default: false)
+  --allow-pipes [BOOL]   run the commands that wav.scp or a manifest has for recordings (default: false)
   --write-spliced [BOOL] stage 2 also writes arks of spliced vectors for Kaldi, exp/<exp>/spliced (default: false)
   --force [BOOL]         run stages that are up to date, too (default: false)
   --dry-run [BOOL]       say what would run, and run nothing (default: false)
@@ -67,7 +67,8 @@ while IFS= read -r experiment <&3; do
   can_run || continue
   if begin 1 features; then
     $train_cmd "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
-      python3 -m dnf.features.extract compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK"
+      python3 -m dnf.features.extract compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK" \
+      --allow-pipes "$allow_pipes"
     python3 -m dnf.features.extract collect "$data_dir" "$feats_dir" --jobs "$nj"
     finish features
   fi

@@ -108,10 +108,25 @@ def manifest_lines(path: Path) -> Iterator[str]:
         raise ValueError(f"{path}: is damaged ({entry.describe(error)}); {run_again('data')}") from None
 
 
-def compute(data: Path, feats: Path, config: Config, job: int, jobs: int, work: str = "") -> None:
+def check_pair(directory: Path, recording: Recording, utterance: SupervisionSegment, *, allow_pipes: bool) -> None:
+    """Raise ``ValueError`` where an utterance is not of the recording beside it, or reading that would run a command."""
+    if recording.id != utterance.recording_id:
+        raise ValueError(
+            f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; {run_again('data')}"
+        )
+    if not allow_pipes and any(source.type == "command" for source in recording.sources):
+        raise ValueError(
+            f"{directory / RECORDINGS_JSONL}: the source of {recording.id!r} is a command, which would be run; "
+            "give --allow-pipes true if you trust it"
+        )
+
+
+def compute(
+    data: Path, feats: Path, config: Config, job: int, jobs: int, work: str = "", *, allow_pipes: bool = False
+) -> None:
     """One task: arks and scp files of its share of every set below ``feats/new/<set>``.
 
-    Nothing is done twice: a task that has succeeded as part of the same work does nothing. One that had to reject
+    Commands in the manifests run only where ``allow_pipes`` says so. Nothing is done twice: a task that has succeeded as part of the same work does nothing. One that had to reject
     utterances does not count as such, for they may be mended.
     """
     done, this = feats / f"new/done.{job}", f"{work} task {job} of {jobs}"
@@ -135,10 +150,7 @@ def compute(data: Path, feats: Path, config: Config, job: int, jobs: int, work: 
         rejected, lengths = {}, (out / f"num_frames.{job}").open("w", encoding="utf-8")
         count, pairs = task_utterances(directory, job, jobs)
         for recording, utterance in tqdm(pairs, total=count, desc=f"features {directory.name}", unit="utt"):
-            if recording.id != utterance.recording_id:
-                raise ValueError(
-                    f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; {run_again('data')}"
-                )
+            check_pair(directory, recording, utterance, allow_pipes=allow_pipes)
             try:
                 frames, speech = extract(recording, utterance, config)
             except Rejected as reason:
@@ -263,10 +275,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--job", type=int, default=1, help="this task, from 1 (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="tasks of the array (%(default)s)")
     parser.add_argument("--work", default="", help="name of the work, of which a finished task is not done again")
+    parser.add_argument(
+        "--allow-pipes", choices=("true", "false"), default="false", help="run commands in the manifests (%(default)s)"
+    )
     args = parser.parse_args(argv)
     config = Config.load(args.feats / CONFIG_YAML)
     if args.verb == "compute":
-        compute(args.data, args.feats, config, args.job, args.jobs, args.work)
+        pipes = args.allow_pipes == "true"
+        compute(args.data, args.feats, config, args.job, args.jobs, args.work, allow_pipes=pipes)
     else:
         collect(args.data, args.feats, config, args.jobs)
     return 0

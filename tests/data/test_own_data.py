@@ -552,7 +552,7 @@ def test_features_of_pipes_equal_those_of_files(own, piped, kaldi, small_config,
     for options in (["--allow-pipes", "true"], []):
         own.prepare(config, *options)
         config.save(tmp_path / "feats" / "config.yaml")
-        extract.main(["compute", str(own.out), str(tmp_path / "feats")])
+        extract.main(["compute", str(own.out), str(tmp_path / "feats"), *options])
         extract.main(["collect", str(own.out), str(tmp_path / "feats")])
         got.append({utt: kaldiio.load_mat(at) for utt, at in read_table(own.out / "train" / "feats.scp").items()})
         kaldi("train")  # now with files

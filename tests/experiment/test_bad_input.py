@@ -1,5 +1,7 @@
 """What a user is told when the input is bad: one line with the file, the reason and the remedy, and nothing lost."""
 
+import gzip
+import json
 import os
 import re
 import shutil
@@ -193,6 +195,21 @@ def test_pipes_run_only_when_allowed(copy):
     replace("train/wav.scp", "wav/a1-0.wav", f"cat {copy}/corpus/wav/a1-0.wav |")(copy / "corpus")
     done = run(copy, "--stop-stage", "2", "--allow-pipes", "true")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_command_in_a_manifest_runs_only_when_allowed(copy):
+    assert run(copy, "--stop-stage", "0").returncode == 0
+    manifest, ran = copy / "data/own/corpus/train/recordings.jsonl.gz", copy / "ran"
+    first, *rest = gzip.decompress(manifest.read_bytes()).decode().splitlines(keepends=True)
+    record = json.loads(first)
+    command = f"touch {ran}; cat {record['sources'][0]['source']}"
+    record["sources"] = [{"type": "command", "channels": [0], "source": command}]
+    manifest.write_bytes(gzip.compress("".join([json.dumps(record) + "\n", *rest]).encode()))
+    done = run(copy, "--stage", "1", "--stop-stage", "1")
+    assert done.returncode == 1 and not ran.exists()
+    assert f"the source of '{record['id']}' is a command, which would be run" in done.stderr
+    done = run(copy, "--stage", "1", "--stop-stage", "1", "--allow-pipes", "true")
+    assert done.returncode == 0 and ran.exists(), done.stderr
 
 
 def test_a_class_without_data_is_named(copy):
