@@ -109,6 +109,17 @@ class Config:
         """Dimension D of a spliced vector."""
         return (self.splice.left + 1 + self.splice.right) * self.features.dim
 
+    @property
+    def frame(self) -> slice | None:
+        """Columns of a spliced vector that a conditional flow is a density of, its current frame; None for other flows."""
+        first = self.splice.left * self.features.dim
+        return slice(first, first + self.features.dim) if self.flow.kind == "conditional" else None
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimension of a latent: that of a vector, or of a frame if the flow is conditional."""
+        return self.features.dim if self.frame else self.dim
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options ``--config FILE`` and ``--set SECTION.KEY=VALUE``, kept in ``layers`` in the order they are given."""
@@ -189,11 +200,16 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
         raise ValueError("train.beta: a flow with prior.cond_dim 0 has no class posteriors; train it with beta 0")
     if config.train.select == "accuracy" and config.prior.cond_dim == 0:
         raise ValueError("train.select: a flow with prior.cond_dim 0 decides nothing; choose it by nll")
-    check_channel(config)
-    if config.prior.cond_dim > config.dim:
+    if config.flow.dropout and config.train.objective == "gaussianality":
         raise ValueError(
-            f"prior.cond_dim {config.prior.cond_dim} is more than the {config.dim} dims of a vector "
-            f"({config.splice.left} + 1 + {config.splice.right} frames of {config.features.dim})"
+            "flow.dropout: train.objective gaussianality maps each batch twice, and alike; set one of them to its default"
+        )
+    check_channel(config)
+    if config.prior.cond_dim > config.latent_dim:
+        what = f"a vector ({config.splice.left} + 1 + {config.splice.right} frames of {config.features.dim})"
+        raise ValueError(
+            f"prior.cond_dim {config.prior.cond_dim} is more than the {config.latent_dim} dims of "
+            f"{'a frame' if config.frame else what}"
         )
     return config
 

@@ -177,7 +177,7 @@ class DataSettings:
 class Flow:
     first: Literal["standardize", "whiten", "joint"]
     first_trainable: bool
-    kind: Literal["realnvp", "maf", "spline"]
+    kind: Literal["realnvp", "maf", "spline", "conditional"]
     blocks: int
     hidden: int
     layers: int
@@ -185,12 +185,16 @@ class Flow:
     mask: Literal["halves", "evenodd"]
     nets: Literal["one", "two"]
     mix: Literal["none", "permute", "lu"]
+    dropout: float
+    summary: int
     log_scale_bound: float
     bins: int
     tail_bound: float
 
     def __post_init__(self):
-        positive(self, "blocks", "hidden", "layers", "log_scale_bound", "tail_bound")
+        positive(self, "blocks", "hidden", "layers", "summary", "log_scale_bound", "tail_bound")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"flow.dropout must be at least 0 and below 1, not {self.dropout}")
         if not 2 <= self.bins <= 100:
             raise ValueError(f"flow.bins must be from 2 to 100, not {self.bins}")
 

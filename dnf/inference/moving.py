@@ -120,6 +120,8 @@ def move(utterance: Utterance, trained: Trained, shift: Tensor) -> Moved:
     kind, device = model.prior.means.dtype, model.prior.means.device
     centres = torch.nonzero(utterance.speech)[:, 0]
     before, windows, errors = splice(utterance.frames, centres, config), [], []
+    if config.frame:
+        return move_in_turn(utterance, trained, shift, before, centres)
     for part in before.split(BATCH):
         x = part.to(device, kind)
         z = model(x)[0]
@@ -128,6 +130,25 @@ def move(utterance: Utterance, trained: Trained, shift: Tensor) -> Moved:
     moved, after = torch.cat(windows), utterance.frames.clone()
     after[centres] = moved[:, config.splice.left * dim : (config.splice.left + 1) * dim]
     return Moved(before, moved, splice(after, centres, config), after, float(np.max(errors)))
+
+
+def move_in_turn(utterance: Utterance, trained: Trained, shift: Tensor, before: Tensor, centres: Tensor) -> Moved:
+    """``move`` with a conditional flow: frame by frame, each given those that were moved before it.
+
+    Args:
+        before: windows ``(S, D)`` around the speech frames.
+        centres: numbers of these frames ``(S,)``.
+    """
+    config, model, after = trained.config, trained.model, utterance.frames.clone()
+    latents, errors, moved = [], [], []
+    for part in before.split(BATCH):
+        x = part.to(model.prior.means)
+        latents.append(model(x)[0])
+        errors.append(float((model.inverse(latents[-1], x)[0] - x[:, config.frame]).abs().max()))
+    for centre, z in zip(centres.split(1), torch.cat(latents).split(1)):
+        after[centre] = model.inverse(z + shift, splice(after, centre, config).to(z))[0].cpu().float()
+        moved.append(splice(after, centre, config))
+    return Moved(before, torch.cat(moved), splice(after, centres, config), after, float(np.max(errors)))
 
 
 def largest_error(moved: list[Moved]) -> float:

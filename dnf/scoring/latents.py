@@ -106,12 +106,13 @@ def write_latents(
     true = true_classes(windows, all_classes)
     kept = evenly_spaced(len(windows), save_frames)
     where = windows.device if windows.device.type == "cuda" else "cpu"
-    moments, of_input = (Moments(len(all_classes), windows.dim, where) for _ in range(2))
+    dim, classes = trained.config.latent_dim, len(all_classes)
+    moments, of_input = Moments(classes, dim, where), Moments(classes, windows.dim, where)
     frames = torch.tensor([segment.rows for segment in windows.segments()])
     meta = {"classes": trained.classes, "cond_dim": trained.config.prior.cond_dim}
     with written_whole(out) as folder:
-        z_kept = open_memmap(folder / Z_NPY, "w+", np.float32, (len(kept), windows.dim))
-        means = SegmentMeans(folder / Z_MEAN_NPY, frames, windows.dim)
+        z_kept = open_memmap(folder / Z_NPY, "w+", np.float32, (len(kept), dim))
+        means = SegmentMeans(folder / Z_MEAN_NPY, frames, dim)
 
         def density(rows: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             z, change = model(x)
@@ -128,7 +129,7 @@ def write_latents(
         z_kept.flush()
         means.file.flush()
         np.save(folder / Z_ROWS_NPY, kept.numpy())
-    return tuple(Moments(len(all_classes), windows.dim).merge(of) for of in (moments, of_input))
+    return tuple(Moments(classes, of.dim).merge(of) for of in (moments, of_input))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -108,7 +108,7 @@ class Objective:
     """
 
     def __init__(self, config: Config, counts: Sequence[int], ranks: Ranks = ALONE):
-        self.settings, self.weights, self.ranks, self.dim = config.train, config.gaussianality, ranks, config.dim
+        self.settings, self.weights, self.ranks, self.dim = config.train, config.gaussianality, ranks, config.latent_dim
         self.looks = config.train.objective == "gaussianality"
         self.log_priors, self.columns = None, ("length", "angle") if self.looks else ()
         if config.train.beta:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,12 +47,36 @@ def start_model(model: DNF, train: Windows, classes: Sequence[str], config: Conf
         ranks: processes that call this together.
     """
     if config.flow.first == "standardize":
-        model.first.set(*train.global_normalization())
+        set_scale(model, *train.global_normalization())
     if config.flow.first == "standardize" and config.prior.variances == "fixed":
         rows = of_each_class(train, list(train.class_counts(classes).values()), AGREEMENT_FRAMES)
         model.init_means(train.gather(rows), train.labels(rows))
     else:
         start_from_statistics(model, train, classes, config, ranks)
+
+
+def set_scale(model: DNF, mean: Tensor, std: Tensor) -> None:
+    """Set the first layer to mean 0 and standard deviation 1 of each feature, from those of a frame, ``(F,)`` each."""
+    if model.frame is None:
+        model.first.set(mean, std)
+        return
+    model.scale_context.set(mean, std)
+    scale = model.scale_context
+    model.first.set(scale.mean, torch.diag(1 / scale.std)[:, model.frame])
+
+
+def residual(covariance: Tensor, frame: slice) -> Tensor:
+    """``(D, F)``: takes a window to its current frame less the best linear prediction of it from the other frames.
+
+    Args:
+        covariance: of windows ``(D, D)``, with an inverse.
+        frame: columns of the current frame.
+    """
+    dim = len(covariance)
+    others = torch.cat([torch.arange(frame.start), torch.arange(frame.stop, dim)])
+    taken = torch.eye(dim, dtype=covariance.dtype)[:, frame]
+    taken[others] = -torch.linalg.solve(covariance[others][:, others], covariance[others, frame])
+    return taken
 
 
 def start_from_statistics(model: DNF, train: Windows, classes: Sequence[str], config: Config, ranks: Ranks) -> None:
@@ -62,17 +87,22 @@ def start_from_statistics(model: DNF, train: Windows, classes: Sequence[str], co
     statistics = class_statistics(train, known, standardize, ranks)
     covariances, means = statistics.invertible().numpy(), statistics.means
     shares = class_shares(statistics.counts.tolist(), balanced=config.train.sampling == "balanced")
-    matrix = torch.eye(config.dim, dtype=torch.float64)
+    matrix = torch.eye(config.dim, dtype=torch.float64)[:, config.frame or slice(None)]
     if config.flow.first != "standardize":
         kind, centre = config.flow.first, statistics.mean()
         if kind == "joint" and len(known) == 1:
             why = "there is one class" if config.prior.cond_dim else "the flow has no classes"
             log.warning("flow.first joint: %s, so the first layer is that of whiten", why)
             kind = "whiten"
-        average = torch.tensordot(shares, torch.from_numpy(covariances), 1).numpy()
-        found = whiten(average) if kind == "whiten" else diagonalize(covariances, shares.numpy())
-        matrix, means = torch.from_numpy(found), means - centre
+        average = torch.tensordot(shares, torch.from_numpy(covariances), 1)
+        if config.frame:
+            matrix = residual(average, config.frame)
+        inner = matrix.T.numpy() @ covariances @ matrix.numpy()
+        found = diagonalize(inner, shares.numpy()) if kind == "joint" else whiten(np.tensordot(shares, inner, 1))
+        matrix, means = matrix @ torch.from_numpy(found), means - centre
         mean, std = standardize.mean.cpu().double(), standardize.std.cpu().double()
         model.first.set(mean + std * centre, matrix / std[:, None])
+        if config.frame:
+            model.scale_context.set(*train.global_normalization())
     variances = torch.stack([torch.from_numpy(diagonal_of(matrix.numpy(), c)) for c in covariances])
     model.prior.start(means @ matrix, variances, shares)

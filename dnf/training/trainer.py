@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -163,6 +164,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
+        self._seed_dropout()
         rows, count = self.sampler.batch(self.step, self.ranks), self.sampler.batch_size / self.ranks.size
         windows = at_step(self.train, self.config, self.step)
         mean = backward(self.parallel, windows, rows, self.micro_batch, count)
@@ -172,6 +174,12 @@ class Trainer:
         self.optimizer.step()
         self.pending.append((rate, mean | {"grad_norm": norm.double()}))
         self.step += 1
+
+    def _seed_dropout(self) -> None:
+        """Let what is left out follow from seed, step and rank, whatever was drawn before and on whatever device."""
+        if self.config.flow.dropout:
+            draw = np.random.SeedSequence((self.config.seed, self.step, self.ranks.rank)).generate_state(1)
+            torch.manual_seed(int(draw[0]))
 
     def settle(self) -> list[dict[str, float]]:
         """Figures of the steps since the last call; of those before one that was not finite, which is then undone."""
@@ -225,7 +233,8 @@ class Trainer:
         record(figures)
         self.last_good = self.state()
         if better:
-            sample = evaluate(self.model, self.train, self.sample, training=True, ranks=self.ranks)
+            alike = not self.config.flow.dropout  # else training leaves units out, and evaluation does not
+            sample = evaluate(self.model, self.train, self.sample, training=alike, ranks=self.ranks)
             self.save(BEST_PT, self.last_good | {"dev": figures, "sample": sample})
         self.save(LAST_PT, self.last_good)
         return figures

@@ -6,34 +6,38 @@ from typing import get_args, get_type_hints
 
 import pytest
 import torch
-from flow_checks import jacobian_logdet, randomized, vectors
+from flow_checks import Given, jacobian_logdet, randomized, vectors
 from torch import nn
 
 from dnf.experiment.settings import Flow, Prior
 from dnf.models import checkpoint
 from dnf.models.dnf import DNF
-from dnf.models.flows import FLOWS, make_flow
+from dnf.models.flows import CONDITIONAL, FLOWS, make_flow
+from dnf.models.prior import ClassPrior
 
 SIZE = ("flow.blocks=3", "flow.hidden=7", "flow.layers=2", "flow.log_scale_bound=1.5")
 CHOICES = {  # a family's settings that change what it does
     "realnvp": {"mask": ("halves", "evenodd"), "nets": ("one", "two")},
     "maf": {"nets": ("one", "two")},
     "spline": {"mask": ("halves", "evenodd"), "bins": (2, 6)},
+    "conditional": {"mask": ("halves", "evenodd"), "nets": ("one", "two"), "summary": (9,)},
 }
 
-MIXING = (
-    ("flow.mix=permute",),
-    ("flow.mix=lu", "flow.first_trainable=true"),
-)  # what is around the blocks of any family
+MIXING = (("flow.mix=permute",), ("flow.mix=lu", "flow.first_trainable=true"))  # around the blocks
+CONTEXT = 8  # dims that a conditional flow is given
 
 
 def variants(kind: str) -> list[tuple[str, ...]]:
     """``section.key=value`` words of every choice of a family, with every activation."""
     choices = {"kind": (kind,), "activation": ("relu", "tanh", "silu")} | CHOICES.get(kind, {})
+    known = ("prior.cond_dim=4",) if kind in CONDITIONAL else ()  # no more than the dims of a frame
     return [
-        tuple(f"flow.{name}={value}" for name, value in zip(choices, values))
+        (*(f"flow.{name}={value}" for name, value in zip(choices, values)), *known)
         for values in itertools.product(*choices.values())
-    ] + [(f"flow.kind={kind}", "flow.activation=tanh", *words) for words in MIXING]
+    ] + [
+        (f"flow.kind={kind}", "flow.activation=tanh", *words, *known)
+        for words in (MIXING[:1] if kind in CONDITIONAL else MIXING)
+    ]
 
 
 ALL = [words for kind in FLOWS for words in variants(kind)]
@@ -41,11 +45,18 @@ every_variant = pytest.mark.parametrize("words", ALL, ids=lambda words: ",".join
 every_dim = pytest.mark.parametrize("dim", (2, 5, 6))
 
 
+def flow_of(settings: Flow, dim: int) -> nn.Module:
+    """A new flow of some dims; a conditional one is given the same vector always."""
+    if settings.kind not in CONDITIONAL:
+        return make_flow(dim, settings)
+    return Given(make_flow(dim, settings, CONTEXT), vectors(1, CONTEXT, seed=5)[0])
+
+
 @pytest.fixture
 def make(small_config):
     """A flow of some dims with random weights, smaller ones with ``lu``: a product of random matrices is nearly singular."""
     return lambda words, dim: randomized(
-        make_flow(dim, small_config(*SIZE, *words).flow), scale=0.3 if "flow.mix=lu" in words else 0.6
+        flow_of(small_config(*SIZE, *words).flow, dim), scale=0.3 if "flow.mix=lu" in words else 0.6
     )
 
 
@@ -106,19 +117,20 @@ def test_evaluation_equals_training(make, words, dim):
 @every_variant
 @every_dim
 def test_a_new_flow_is_the_identity_and_can_leave_it(small_config, words, dim):
-    flow, x = make_flow(dim, small_config(*SIZE, *words).flow).double(), vectors(20, dim, scale=3.0)
+    flow, x = flow_of(small_config(*SIZE, *words).flow, dim).double(), vectors(20, dim, scale=3.0)
     z, logdet = flow(x)  # so a prior that fits the input of the flow fits its latents
     torch.testing.assert_close(z, x, rtol=0, atol=1e-14)
     torch.testing.assert_close(logdet, torch.zeros(20, dtype=torch.float64), rtol=0, atol=1e-14)
     (z.square().sum() - logdet.sum()).backward()
-    nets = [module for module in flow.modules() if type(module) is nn.Sequential]
+    chains = [module for module in flow.modules() if type(module) is nn.Sequential]
+    nets = [chain for chain in chains if isinstance(chain[-1], nn.Linear)]
     assert all(any(p.grad.abs().max() > 0 for p in net.parameters()) for net in nets) and len(nets) >= 3
 
 
 @every_variant
 def test_latents_stay_wide_under_bfloat16(small_config, words):
     """Only the products of the networks are rounded: a new flow is the identity as before."""
-    flow, x = make_flow(6, small_config(*SIZE, *words).flow), vectors(20, 6).float()
+    flow, x = flow_of(small_config(*SIZE, *words).flow, 6), vectors(20, 6).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         z, logdet = flow(x)
         back, _ = flow.inverse(z)
@@ -130,7 +142,7 @@ def test_latents_stay_wide_under_bfloat16(small_config, words):
 @pytest.mark.parametrize("kind", FLOWS)
 def test_one_dim_is_refused(small_config, kind):
     with pytest.raises(ValueError, match=f"{kind} needs at least 2 dims, not 1"):
-        make_flow(1, small_config(f"flow.kind={kind}").flow)
+        flow_of(small_config(f"flow.kind={kind}", "prior.cond_dim=1").flow, 1)
 
 
 @pytest.mark.parametrize(("kind", "word"), [("maf", "flow.mask=evenodd"), ("spline", "flow.nets=two")])
@@ -149,15 +161,18 @@ def test_a_vector_is_mapped_by_itself(make, words):
 
 @every_variant
 def test_density_integrates_to_one(small_config, words):
-    model = DNF(2, 1, small_config(*SIZE, *words, "flow.log_scale_bound=0.8").flow, Prior(0, 1.0, 1.0))
-    randomized(model.flow, scale=0.5)
+    flow = flow_of(small_config(*SIZE, *words, "flow.log_scale_bound=0.8").flow, 2)
+    prior = ClassPrior(2, 1, Prior(0, 1.0, 1.0))
+    randomized(flow, scale=0.5)
     with torch.no_grad():
-        x = model.double().sample(torch.zeros(6000, dtype=torch.long), torch.Generator().manual_seed(3))
+        z = prior.double().sample(torch.zeros(6000, dtype=torch.long), torch.Generator().manual_seed(3))
+        x = flow.inverse(z)[0]
         centre = x.quantile(0.5, 0)
         low, high = centre - 2.5 * (centre - x.min(0)[0]), centre + 2.5 * (x.max(0)[0] - centre)
         axes = [torch.linspace(a, b, 400, dtype=torch.float64) for a, b in zip(low, high)]
         cell = math.prod((axis[1] - axis[0]).item() for axis in axes)
-        assert abs(model.log_prob(torch.cartesian_prod(*axes)).exp().sum().item() * cell - 1) < 2e-3
+        z, logdet = flow(torch.cartesian_prod(*axes))
+        assert abs((prior.of_all(z)[:, 0] + logdet).exp().sum().item() * cell - 1) < 2e-3
 
 
 @every_variant

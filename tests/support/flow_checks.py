@@ -14,6 +14,21 @@ def randomized(module: torch.nn.Module, seed: int = 1, scale: float = 0.6) -> to
     return module
 
 
+class Given(torch.nn.Module):
+    """A conditional flow, of which every vector is given the same context ``(C,)``."""
+
+    def __init__(self, flow: torch.nn.Module, context: torch.Tensor):
+        super().__init__()
+        self.flow = flow
+        self.register_buffer("context", context)
+
+    def forward(self, x):
+        return self.flow(x, self.context.to(x.dtype).expand(len(x), -1))
+
+    def inverse(self, z):
+        return self.flow.inverse(z, self.context.to(z.dtype).expand(len(z), -1))
+
+
 def vectors(n: int, dim: int, seed: int = 2, scale: float = 2.0) -> torch.Tensor:
     return scale * torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

@@ -3,7 +3,8 @@
 A family is a module made of the dims D of a vector and the settings ``flow``; it refuses those it cannot serve with a
 ``ValueError``. Its ``forward`` takes data to latents, its ``inverse`` latents to data; both take ``(N, D)`` and return
 ``(N, D)`` and the log|det| of their own Jacobian, ``(N,)`` in nats. Each vector is mapped by itself, and alike in training
-and evaluation. To add one: its file, its row in ``FLOWS``, its name and settings in ``dnf.experiment.settings.Flow`` and
+and evaluation, but for dropout. A conditional family is made of the dims F of a frame and those of its context, too; its
+``forward`` and ``inverse`` take the context ``(N, C)`` as well. To add one: its file, its row in ``FLOWS``, its name and settings in ``dnf.experiment.settings.Flow`` and
 ``conf/default.yaml``; ``tests/models/test_flows.py`` then holds it to all this.
 """
 
@@ -14,16 +15,23 @@ from collections.abc import Callable
 from torch import nn
 
 from dnf.experiment.settings import Flow
+from dnf.models.flows.conditional import Conditional
 from dnf.models.flows.linear import LU, Chain
 from dnf.models.flows.maf import MAF
 from dnf.models.flows.realnvp import RealNVP
 from dnf.models.flows.spline import SplineFlow
 
-FLOWS: dict[str, Callable[[int, Flow], nn.Module]] = {"realnvp": RealNVP, "maf": MAF, "spline": SplineFlow}
+FLOWS: dict[str, Callable[..., nn.Module]] = {
+    "realnvp": RealNVP,
+    "maf": MAF,
+    "spline": SplineFlow,
+    "conditional": Conditional,
+}
+CONDITIONAL = ("conditional",)  # those of a frame given others
 
 
-def make_flow(dim: int, settings: Flow) -> nn.Module:
-    """The flow of ``settings.kind`` for vectors of ``dim`` dims, behind a linear one if the first layer is trainable.
+def make_flow(dim: int, settings: Flow, context: int = 0) -> nn.Module:
+    """The flow of ``settings.kind`` for vectors of ``dim`` dims, given ``context`` others if it is conditional, behind a linear one if the first layer is trainable.
 
     >>> import torch
     >>> from dnf.experiment.config import resolve
@@ -38,5 +46,7 @@ def make_flow(dim: int, settings: Flow) -> nn.Module:
     Raises:
         ValueError: settings that the family cannot serve.
     """
+    if settings.kind in CONDITIONAL:
+        return FLOWS[settings.kind](dim, settings, context)
     flow = FLOWS[settings.kind](dim, settings)
     return Chain(LU(dim), flow) if settings.first_trainable else flow

@@ -11,11 +11,17 @@ from dnf.experiment.settings import Flow
 from dnf.models.flows.linear import make_mixes
 
 
+def steering(kept: Tensor, given: Tensor | None) -> Tensor:
+    """What steers a layer: the dims that it keeps, and what the flow is conditioned on."""
+    return kept if given is None else torch.cat([kept, given], dim=1)
+
+
 class CouplingFlow(nn.Module):
     """Coupling layers that change the second and the first half of the dims in turn.
 
     ``mask: evenodd`` makes the halves of the even and the odd dims; latents keep the order of the data either way.
-    One dim cannot be halved, so ``dim`` is at least 2.
+    One dim cannot be halved, so ``dim`` is at least 2. Of a conditional flow ``given`` numbers ``(N, given)`` of each vector
+    steer all layers, too.
 
     A family is a subclass with its ``coupling``: a module made of the number of dims that stay and steer, the number of
     those that change, and the settings. Its ``forward`` and ``inverse`` take both, ``(N, kept)`` and ``(N, changed)``,
@@ -24,7 +30,7 @@ class CouplingFlow(nn.Module):
 
     coupling: Callable[[int, int, Flow], nn.Module]
 
-    def __init__(self, dim: int, settings: Flow):
+    def __init__(self, dim: int, settings: Flow, given: int = 0):
         super().__init__()
         if dim < 2:
             raise ValueError(f"flow.kind {settings.kind} needs at least 2 dims, not {dim}")
@@ -36,24 +42,24 @@ class CouplingFlow(nn.Module):
         self.reorders = settings.mask == "evenodd"
         self.sizes = (dim - dim // 2, dim // 2)
         self.blocks = nn.ModuleList(
-            self.coupling(self.sizes[i % 2], self.sizes[(i + 1) % 2], settings) for i in range(settings.blocks)
+            self.coupling(self.sizes[i % 2] + given, self.sizes[(i + 1) % 2], settings) for i in range(settings.blocks)
         )
         self.mixes = make_mixes(dim, settings)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data ``(N, D)`` to latents ``(N, D)`` and log|det dz/dx| ``(N,)``."""
         halves = list((x[:, self.order] if self.reorders else x).split(self.sizes, dim=1))
         logdet = x.new_zeros(len(x))
         for i, block in enumerate(self.blocks):
             kept, changed = i % 2, (i + 1) % 2
-            halves[changed], change = block(halves[kept], halves[changed])
+            halves[changed], change = block(steering(halves[kept], given), halves[changed])
             logdet = logdet + change
             if self.mixes:
                 mixed, change = self.mixes[i](torch.cat(halves, dim=1))
                 halves, logdet = list(mixed.split(self.sizes, dim=1)), logdet + change
         return self._join(halves), logdet
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Latents ``(N, D)`` to data ``(N, D)`` and log|det dx/dz| ``(N,)``."""
         halves = list((z[:, self.order] if self.reorders else z).split(self.sizes, dim=1))
         logdet = z.new_zeros(len(z))
@@ -62,7 +68,7 @@ class CouplingFlow(nn.Module):
                 mixed, change = self.mixes[i].inverse(torch.cat(halves, dim=1))
                 halves, logdet = list(mixed.split(self.sizes, dim=1)), logdet + change
             kept, changed = i % 2, (i + 1) % 2
-            halves[changed], change = block.inverse(halves[kept], halves[changed])
+            halves[changed], change = block.inverse(steering(halves[kept], given), halves[changed])
             logdet = logdet + change
         return self._join(halves), logdet
 

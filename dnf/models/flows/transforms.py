@@ -13,12 +13,21 @@ from dnf.experiment.settings import Flow
 ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "tanh": nn.Tanh, "silu": nn.SiLU}
 
 
+def hidden_layer(inputs: int, outputs: int, settings: Flow) -> list[nn.Module]:
+    """A linear map, its activation, and dropout where there is some."""
+    dropout = [nn.Dropout(settings.dropout)] if settings.dropout else []
+    return [nn.Linear(inputs, outputs), ACTIVATIONS[settings.activation](), *dropout]
+
+
 def make_net(inputs: int, outputs: int, settings: Flow) -> nn.Sequential:
-    """Multilayer perceptron ``(N, inputs)`` to ``(N, outputs)``; its last layer starts at zero."""
+    """Multilayer perceptron ``(N, inputs)`` to ``(N, outputs)``; its last layer starts at zero.
+
+    ``settings.dropout`` of the hidden units are left out in training (Srivastava et al., JMLR 2014).
+    """
     widths = [inputs] + [settings.hidden] * settings.layers
     parts: list[nn.Module] = []
     for width, following in zip(widths, widths[1:]):
-        parts += [nn.Linear(width, following), ACTIVATIONS[settings.activation]()]
+        parts += hidden_layer(width, following, settings)
     last = nn.Linear(widths[-1], outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
