@@ -1,6 +1,7 @@
 """Flows of each family beside zuko's of the same size: NLL of dev after the same training, and speed.
 
-    benchmarks/run.sh --quick; OMP_NUM_THREADS=1 python3 -m benchmarks.families egs/mini/exp/frames
+    benchmarks/run.sh --only none                                         # once: installs zuko
+    OMP_NUM_THREADS=1 python3 -m benchmarks.families egs/mini/exp/frames
 
 Both sides of a pair see the same batches, standardized alike, with the same optimizer and learning rates, and are plain:
 their prior is N(0, I). They take their steps in turn, so a machine that slows down slows both.
