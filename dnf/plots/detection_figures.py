@@ -1,4 +1,4 @@
-"""How well classes are told apart, in pictures: DET curves and reliability of posteriors, all systems together."""
+"""Pictures of detection: DET curves and reliability of posteriors, all systems together."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
     names = {"+".join(pair): pair for pair in pairs}
     pairs = [names[name] for name in most_confused(list(names), first.dev_auc)]
     entries = sum(1 for both in systems.values() for trials in both if trials is not None)
-    title, tall = f"{exp}: {name}, one class told from another", 6.0 + 0.24 * entries
+    title, tall = f"{exp}: {name}, one class against another", 6.0 + 0.24 * entries
     # more pairs than fit, two in a row and half the size
     side_by_side = 1 if len(pairs) <= max(3, fitting(tall, 0.6)) else 2
     small = {"fontsize": 11} if side_by_side == 1 else {"fontsize": 8}

@@ -88,9 +88,9 @@ KINDS = {
     "detection": Kind(
         "decide",
         "detection_figures.draw",
-        "Left, errors of each system at every threshold: lower is better, and a dashed line, the control, that "
-        "lies far above its solid one says that channels are told apart. Right, whether posteriors mean what they "
-        "say: above the line they are too low, below it too high.",
+        "Left, both error rates of each system at every threshold: lower is better. Where the dashed line of the control "
+        "lies far above the solid one, the channel may explain the result. Right, posteriors against the share of "
+        "utterances that are of the class: above the line posteriors are too low, below it too high.",
     ),
     "sweep": Kind("sweep", "sweep_figure.draw", "Figures against the setting that a sweep varies."),
 }

@@ -118,6 +118,6 @@ def warning_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
             figures = f"{float(figure['value']):.4f}, with control {control} {float(beside['value']):.4f}"
             lines.append(
                 f"warning: {metric} {name} {classes} {system} {figures}: "
-                f"{gap_text(row)} leaves 0 out, so channels may be told apart"
+                f"{gap_text(row)} leaves 0 out: the channel may explain it"
             )
     return lines

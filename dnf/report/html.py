@@ -105,11 +105,8 @@ class Sheet:
         self.exp, self.missing, rows = exp, [], list(read_results(exp / RESULTS_TSV))
         config = self.read_config()
         rows = shown_rows([dict.fromkeys(COLUMNS, "") | row for row in rows], exp)
-        self.answer, self.controls, self.resamples = (
-            answer(exp, rows, config),
-            config.data.controls,
-            config.report.bootstrap,
-        )
+        self.answer = answer(exp, rows, config)
+        self.controls, self.resamples = config.data.controls, config.report.bootstrap
         order = SetOrder([line.set for line in (*self.answer.accuracy, *self.answer.density)], fitted_sets(config.data))
         self.read = sorted(rows, key=lambda row: order.place(row["set"]))
         self.pictures = pictures_of(exp, order) if config.plots.enabled else {}
@@ -179,7 +176,8 @@ def shown_picture(path: Path) -> Markup:
 
 def first_pictures(sheet: Sheet) -> Markup:
     """One picture of each kind that the page begins with, as far as they are there."""
-    shown = [sheet.pictures[kind].pop(0) for kind in FIRST if sheet.pictures.get(kind)][:MOST_FIRST]
+    kinds = [kind for kind in FIRST if sheet.pictures.get(kind)][:MOST_FIRST]
+    shown = [sheet.pictures[kind].pop(0) for kind in kinds]
     return Markup('<div class="pictures">{}</div>').format(Markup().join(map(shown_picture, shown)))
 
 
