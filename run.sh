@@ -27,12 +27,13 @@ Options:
   --write-spliced [BOOL] stage 2 also writes arks of spliced vectors for Kaldi, exp/<exp>/spliced (default: false)
   --force [BOOL]         run stages that are up to date, too (default: false)
   --dry-run [BOOL]       say what would run, and run nothing (default: false)
+  --quiet [BOOL]         say nothing but warnings and errors (default: false)
   --config FILE          shell assignments to these options"
 
 processors() { OMP_NUM_THREADS='' OMP_THREAD_LIMIT='' nproc; }  # which takes these for its answer
 
 recipe=mini stage=0 stop_stage=8 nj=$(processors) cmd= sweep= seed= device=auto max_rejected= data=
-allow_pipes=false write_spliced=false force=false dry_run=false exp= set=()
+allow_pipes=false write_spliced=false force=false dry_run=false quiet=false exp= set=()
 RECIPE_SETTINGS=() RECIPE_OPTIONS=() RECIPE_MEANS=() RECIPE_HELP= LEFT_OUT=() COMMAND_LINE="$0 $*"
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -49,6 +50,7 @@ help_message+=${RECIPE_HELP:+$'\n'"Options of recipe $recipe:"$'\n'$RECIPE_HELP}
 . "$ROOT/utils/parse_options.sh"
 [[ $# -eq 0 ]] || { echo "run.sh: '$1' is not an option; see run.sh --help" >&2; exit 2; }
 check_options
+! $quiet || export DNF_QUIET=1
 . "$ROOT/path.sh"
 . "$ROOT/cmd.sh"
 
@@ -69,7 +71,7 @@ while IFS= read -r experiment <&3; do
     $train_cmd "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
       python3 -m dnf.features.extract compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK" \
       --allow-pipes "$allow_pipes"
-    python3 -m dnf.features.extract collect "$data_dir" "$feats_dir" --jobs "$nj"
+    run_here dnf.features.extract collect "$data_dir" "$feats_dir" --jobs "$nj"
     finish features
   fi
   if begin 2 frames; then
@@ -104,8 +106,8 @@ while IFS= read -r experiment <&3; do
     finish decide
   fi
   if begin 8 report; then
-    python3 -m dnf results "$exp_dir"
-    python3 -m dnf.report.html "$exp_dir"
+    run_here dnf results "$exp_dir"
+    run_here dnf.report.html "$exp_dir"
     finish report
   fi
   [[ $stop_stage -lt 8 ]] || { check_results; log "results: $exp_dir/results.txt, page: $exp_dir/report.html"; }

@@ -1,6 +1,15 @@
 # To be sourced by run.sh: the plan of a run, the gates of its stages, and how stage 0 gets its data.
 
-log() { echo "$(date '+%H:%M:%S') $*" >&2 || true; }  # a run outlives its terminal, and a full disk of its log
+bold='' plain=''
+[[ ! -t 2 || -n ${NO_COLOR:-} || ${TERM:-dumb} == dumb ]] || bold=$'\e[1m' plain=$'\e[0m'
+
+log() {  # a run outlives its terminal, and a full disk of its log
+  [[ -n ${DNF_QUIET:-} ]] || echo "$(date '+%H:%M:%S') $bold$*$plain" >&2 || true
+}
+
+run_here() {  # module, arguments: at once and not as a job, so that the user sees what it logs
+  DNF_LOG_LEVEL=${DNF_LOG_LEVEL:-${DNF_QUIET:+WARNING}} python3 -m "$@"
+}
 
 refuse() { echo "run.sh: $*" >&2; exit 2; }  # to run a command line
 
@@ -136,11 +145,11 @@ show_outlook() {  # and what is wrong with the sets, where they will stay as the
 
 begin() {  # number, name: whether the stage has to run; DNF_WORK names the work, which a later run may go on with
   [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
-  local status=0 said
+  local status=0 said to_come
   if [[ " $up_to_date " != *" $2 "* ]]; then
-    said=$(python3 -m dnf.experiment.stage begin "$2" "${stage_options[@]}") || status=$?
+    said=$(python3 -m dnf.experiment.stage begin "$2" "${stage_options[@]}" --first "$stage" --last "$stop_stage") || status=$?
     case $status in
-      0) export DNF_WORK=$said; log "stage $1 ($2)"; return 0 ;;
+      0) read -r DNF_WORK to_come <<<"$said"; export DNF_WORK; log "stage $1 ($2)${to_come:+: $to_come}"; return 0 ;;
       3) up_to_date=$said; [[ " $said " == *" $2 "* ]] || exit 1 ;;
       *) exit "$status" ;;
     esac
@@ -206,7 +215,7 @@ make_data() {  # data directories of the recipe's corpus, or of the user's own r
     $train_cmd "$data_dir/log/prepare.log" python3 "$RECIPE_DIR/local/prepare_data.py" "$data_dir" \
       --seed "$data_seed" --nj "$((nj < $(processors) ? nj : $(processors)))" "${prepare_options[@]}"
   fi
-  python3 -m dnf.data.splits "$data_dir" --allow-pipes "$allow_pipes"
+  run_here dnf.data.splits "$data_dir" --allow-pipes "$allow_pipes"
   [[ ! -f $data_dir/missing.txt ]] || awk '{ set = $1; sub(/^[^ ]+ /, ""); sets[$0] = sets[$0] " " set }
     END { for (option in sets) print "no " option ": left out" sets[option] }' "$data_dir/missing.txt" | sort >&2 || true
 }

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import soundfile
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
-from tqdm import tqdm
 
 from dnf.data import sphere
 from dnf.data.sound_file import cause, run_pipe, unusable
+from dnf.experiment.progress import progress
 
 
 class Utterance(NamedTuple):
@@ -85,7 +85,10 @@ def manifests(utterances: Sequence[Utterance]) -> tuple[RecordingSet, Supervisio
     unique = {u.recording: u for u in utterances}
     with ThreadPoolExecutor() as pool:
         made = dict(
-            zip(unique, tqdm(pool.map(make_recording, unique.values()), total=len(unique), desc="headers", unit="file"))
+            zip(
+                unique,
+                progress(pool.map(make_recording, unique.values()), what="headers", unit="files", total=len(unique)),
+            )
         )
     rejected, supervisions = {}, []
     for u in utterances:

@@ -32,6 +32,7 @@ from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
 from dnf.experiment.layout import ACCURACY_TSV, CALIBRATION_JSON, CONFIG_YAML, DECISIONS, FLOW, PAIRS_TSV, systems
+from dnf.experiment.progress import progress
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.effective_frames import observed
@@ -241,8 +242,8 @@ def decide_system(
     remove_decisions(folder)
     system = open_system(folder, config, latents, dev_auc, is_flow=is_flow)
     rows, trials = [], {}
-    for name, of_set in latents.items() if system else ():
-        set_rows, trials[name] = decide_set(system, name, of_set)
+    for name in progress(latents, what=f"decide {folder.name}", unit="sets") if system else ():
+        set_rows, trials[name] = decide_set(system, name, latents[name])
         rows += set_rows
     for name, of_both in with_controls(trials, config.data.controls).items():
         rows += control_rows(system, trials[name], trials[config.data.controls[name]], of_both, name)

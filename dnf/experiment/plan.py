@@ -16,7 +16,7 @@ from typing import NamedTuple
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.layout import CONFIG_YAML, STAGES, Layout
-from dnf.experiment.stage import read_marker
+from dnf.experiment.markers import read_marker
 
 
 class Experiment(NamedTuple):

@@ -2,7 +2,7 @@
 
 ``begin`` answers whether a stage has to run (status 0) or is up to date (status 3). If it has to, the settings it is to run
 with are written beside its output, and the name of the work is printed: the same as before, if it goes on with what a run
-with the same settings and inputs left unfinished. If not, its name is printed, and those of the stages that follow it up
+with the same settings and inputs left unfinished; behind it, what is to come of the run. If not, its name is printed, and those of the stages that follow it up
 to the first that has to run. ``finish`` writes its marker. A marker holds a key: the hash of the settings and
 tables the stage reads and of the runs of the stages before it. So a stage is run again when a setting or table changed
 or a stage before it ran again, and starting in the middle with settings that an earlier stage was not run with is an
@@ -28,6 +28,7 @@ from dnf import __version__
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.files import write_json
+from dnf.experiment.forecast import coming
 from dnf.experiment.layout import (
     CONFIG_YAML,
     RECORDINGS_CSV,
@@ -43,9 +44,9 @@ from dnf.experiment.layout import (
     WAV_SCP,
     Layout,
 )
+from dnf.experiment.markers import read_marker
 
 UP_TO_DATE = 3
-MARKER = ("key", "run", "source", "settings", "seconds")
 TABLES = (
     *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, UTT2SCORE),
     *(RECORDINGS_TSV, RECORDINGS_CSV),
@@ -103,18 +104,6 @@ def hash_tables(directory: Path, names: tuple[str, ...] = TABLES) -> str:
             digest.update(f"{path.relative_to(directory)}\n".encode())
             digest.update(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def read_marker(path: Path) -> dict | None:
-    try:
-        marker = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        marker = None
-    if not isinstance(marker, dict) or not set(MARKER) <= marker.keys():
-        raise ValueError(f"{path}: not a done-marker; delete it and run its stage again")
-    return marker
 
 
 def is_begun(layout: Layout, name: str) -> bool:
@@ -233,13 +222,13 @@ def make_parser() -> argparse.ArgumentParser:
     text = "table, or folder of tables, that stage data reads"
     shared.add_argument("--source-tables", type=Path, action="append", default=[], help=text)
     shared.add_argument("--force", action="store_true", help="run although up to date")
+    shared.add_argument("--first", type=int, default=0, help="first stage of the run (%(default)s)")
+    shared.add_argument("--last", type=int, default=8, help="last stage of the run (%(default)s)")
     parser = entry.parser(__spec__, __doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, text in (("begin", "whether the stage has to run"), ("finish", "the stage has succeeded")):
         verbs.add_parser(verb, help=text, parents=[shared]).add_argument("name", choices=STEPS, help="of the stage")
-    looking = verbs.add_parser("outlook", help="what a run would do", parents=[shared])
-    looking.add_argument("--first", type=int, default=0, help="first stage (%(default)s)")
-    looking.add_argument("--last", type=int, default=8, help="last stage (%(default)s)")
+    verbs.add_parser("outlook", help="what a run would do", parents=[shared])
     return parser
 
 
@@ -256,8 +245,9 @@ def main(argv: list[str] | None = None) -> int:
     elif args.verb == "finish":
         finish(args.name, *made_from)
     else:
+        to_come = coming(args.name, made_from[1], args.first, args.last) if args.name in STAGES else ""
         work = begin(args.name, *made_from, force=args.force)
-        print(work or " ".join(up_to_date_from(args.name, *made_from)))
+        print(f"{work} {to_come}".rstrip() if work else " ".join(up_to_date_from(args.name, *made_from)))
         return 0 if work else UP_TO_DATE
     return 0
 

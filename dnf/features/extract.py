@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from lhotse import Recording, SupervisionSegment
 from lhotse.serialization import deserialize_item
-from tqdm import tqdm
 
 from dnf.data import sphere
 from dnf.data.audio import Rejected, load_samples
@@ -45,6 +44,7 @@ from dnf.experiment.layout import (
     UTT2SPK,
     run_again,
 )
+from dnf.experiment.progress import progress
 from dnf.experiment.settings import Features
 from dnf.features.arks import read_all
 from dnf.features.cmvn import cmvn_stats
@@ -149,7 +149,7 @@ def compute(
         writers["feats"] = kaldiio.WriteHelper(f"ark,scp:{out}/feats.{job}.ark,{out}/feats.{job}.scp", **compression)
         rejected, lengths = {}, (out / f"num_frames.{job}").open("w", encoding="utf-8")
         count, pairs = task_utterances(directory, job, jobs)
-        for recording, utterance in tqdm(pairs, total=count, desc=f"features {directory.name}", unit="utt"):
+        for recording, utterance in progress(pairs, what=f"features {directory.name}", unit="utterances", total=count):
             check_pair(directory, recording, utterance, allow_pipes=allow_pipes)
             try:
                 frames, speech = extract(recording, utterance, config)

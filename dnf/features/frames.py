@@ -24,7 +24,6 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from dnf.data.data_dir import sets_below
 from dnf.experiment import entry
@@ -46,6 +45,7 @@ from dnf.experiment.layout import (
     VAD_SCP,
     run_again,
 )
+from dnf.experiment.progress import progress
 from dnf.experiment.settings import Cmvn, Splice
 from dnf.features.arks import read_array
 from dnf.features.cmvn import cmvn_stats
@@ -103,7 +103,9 @@ def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dic
         (temporary / UTTS_TSV).open("w", encoding="utf-8") as names_file,
     ):
         names_file.write("utt\tspeaker\tclass\tscore\n")
-        for i, row in enumerate(tqdm(utterances(directory), f"frames {directory.name}", total, unit="utt")):
+        for i, row in enumerate(
+            progress(utterances(directory), what=f"frames {directory.name}", unit="utterances", total=total)
+        ):
             utt = row["utt"]
             if not row[UTT2NUM_FRAMES].isdecimal():
                 raise ValueError(

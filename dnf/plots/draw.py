@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dnf.experiment import entry
 from dnf.experiment.layout import PLOTS
+from dnf.experiment.progress import progress
 from dnf.plots.drawing import read_drawing, sets_of
 from dnf.plots.kinds import KINDS, drawers
 from dnf.plots.style import write_figures
@@ -39,7 +40,7 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
     if sets is None and len(drawing.shown) < len(all_sets := sets_of(exp)):
         logger.info("pictures of %d of %d sets; plots.sets chooses others", len(drawing.shown), len(all_sets))
     drawn = drawers("plots") if drawing.config.plots.enabled else []
-    figures = (named for draw in drawn for named in draw(drawing))
+    figures = (named for draw in progress(drawn, what="plots", unit="kinds") for named in draw(drawing))
     written = write_figures(figures, folder, drawing.config.plots.dpi)
     if sets is None:
         for path in sorted(set(folder.glob("*.png")) - set(written)):

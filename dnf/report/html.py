@@ -27,8 +27,8 @@ from dnf.experiment.layout import (
     run_again,
     run_stage,
 )
+from dnf.experiment.markers import read_marker
 from dnf.experiment.sets import fitted_sets
-from dnf.experiment.stage import read_marker
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.plots.kinds import FIRST, KINDS, kind_of
 from dnf.report import html_answer, html_breakdowns

@@ -37,8 +37,8 @@ from dnf.experiment.layout import (
     run_again,
     run_stage,
 )
+from dnf.experiment.markers import read_marker
 from dnf.experiment.sets import fitted_sets, name_of
-from dnf.experiment.stage import read_marker
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import shown

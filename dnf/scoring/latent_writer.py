@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
-from tqdm import tqdm
 
 from dnf.experiment.layout import LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV
+from dnf.experiment.progress import progress
 from dnf.features.rows import batch_for
 from dnf.features.windows import Windows
 
@@ -77,7 +77,7 @@ def write_scored(
     logp = open_memmap(folder / LOGP_NPY, "w+", np.float32, (total, len(meta["classes"])))
     logdet = open_memmap(folder / LOGDET_NPY, "w+", np.float32, (total,))
     batch = batch_for(windows.device)
-    for start in tqdm(range(0, total, batch), desc=what, unit="batch"):
+    for start in progress(range(0, total, batch), what=what, unit="batches"):
         rows = torch.arange(start, min(start + batch, total))
         of_all, change = density(rows, windows.gather(rows))
         if not (torch.isfinite(change).all() and torch.isfinite(of_all).all()):

@@ -13,6 +13,7 @@ import numpy as np
 from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import CONFIG_YAML, DENSITIES_TSV, SCORES, UTT_SCORES_TXT
+from dnf.experiment.progress import progress
 from dnf.experiment.tables import write_tsv
 from dnf.scoring.latent_store import Latents, latent_sets
 
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config = Config.load(args.exp / CONFIG_YAML)
     shutil.rmtree(args.exp / SCORES, ignore_errors=True)
-    for directory in latent_sets(args.exp):
+    for directory in progress(latent_sets(args.exp), what="score", unit="sets"):
         latents = Latents.open(directory)
         out = args.exp / SCORES / directory.name
         write_scores(latents, out, frame_scores=config.score.frame_scores)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dnf.experiment import entry
 from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config, from_saved
 from dnf.experiment.environment import choose_device, describe_environment
 from dnf.experiment.files import write_json
 from dnf.experiment.layout import CONFIG_YAML, ENV_JSON, LAST_PT, TRAINING_JSON
+from dnf.experiment.progress import progress
 from dnf.experiment.stage import settings_of
 from dnf.features.frame_store import FrameStore, check_speakers
 from dnf.features.windows import Windows
@@ -37,7 +36,9 @@ def run(trainer: Trainer) -> float:
     out, per_row = trainer.out, max(1, trainer.eval_steps // ROWS_PER_EPOCH)
     recent: list[dict[str, float]] = []
     hidden = not trainer.ranks.writes
-    bar = tqdm(total=trainer.total_steps, initial=trainer.step, desc=f"train {out.name}", unit="step", disable=hidden)
+    bar = progress(
+        what=f"train {out.name}", unit="steps", total=trainer.total_steps, initial=trainer.step, disable=hidden
+    )
     with NoHistory() if hidden else History(out, trainer.step, trainer.objective.columns) as history, bar:
 
         def record(dev: dict[str, float]) -> None:

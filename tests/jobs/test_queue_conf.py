@@ -166,7 +166,7 @@ def test_devices_are_held_once(tmp_path, monkeypatch):
 def test_line_of_progress_where_there_is_no_terminal(monkeypatch, capsys):
     line = terminal.StatusLine()
     line.update(lambda: "done 1")
-    line.last -= terminal.QUIET
+    line.last -= terminal.PERIOD
     line.update(lambda: "done 2")
     line.update(lambda: "done 3")
-    assert capsys.readouterr().err.endswith("done 2\n") and line.pause == terminal.QUIET
+    assert capsys.readouterr().err.endswith("done 2\n") and line.pause == terminal.PERIOD

@@ -454,7 +454,7 @@ def test_status_line_of_an_array(tmp_path):
     status, shown = on_terminal([RUN, "-tc", "1", "JOB=1:3", "a.JOB.log", "sleep", "0.3"], tmp_path, environment())
     assert status == 0
     assert "\rdone 0 / running 1 / failed 0 / waiting 2\r" in shown
-    assert re.search(r"\rdone 1 / running 1 / failed 0 / waiting 1, 0:0[0-9] left", shown)
+    assert re.search(r"\rdone 1 / running 1 / failed 0 / waiting 1, [0-9.]+ tasks/min, 0:0[0-9] left", shown)
     assert "\n" not in shown and shown.endswith("\r")
 
 

@@ -96,17 +96,22 @@ class JobArray:
             self.failed.append(task)
 
     def progress(self, slots: int) -> str:
-        """One line: of an array the counts and, once a task has ended, the time left; of one job what its log says."""
+        """One line: of one job what its log says; of an array the counts and, once a task has ended, rate and time left.
+
+        Before that, it has what the log of the first running task says.
+        """
         waiting = len(self.waiting) + len(self.queued)
         if len(self.tasks) == 1:
             shown = log.progress(self.tasks[0].log) if self.running else ""
             return shown or f"{'running' if self.running else 'waiting'}, {clock(time.time() - self.started)}"
         counts = f"done {self.done} / running {len(self.running)} / failed {len(self.failed)} / waiting {waiting}"
         if not self.seconds:
-            return counts
+            shown = log.progress(self.running[0].log) if self.running else ""
+            return f"{counts}; {shown}" if shown else counts
         mean = sum(self.seconds) / len(self.seconds)
         left = mean * waiting + sum(max(0.0, mean - (time.time() - task.started)) for task in self.running)
-        return f"{counts}, {clock(left / max(1, min(slots, waiting + len(self.running))))} left"
+        rate = 60 * len(self.seconds) / max(1.0, time.time() - self.started)
+        return f"{counts}, {rate:.3g} tasks/min, {clock(left / max(1, min(slots, waiting + len(self.running))))} left"
 
     def report(self) -> int:
         """Say what failed, with the last lines of the first failed task; the runner's exit status."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from . import request
 from .request import Request, UsageError
 
-QUIET = 30.0  # seconds between two lines of progress where there is no terminal
+PERIOD = 30.0  # seconds between two lines of progress where there is no terminal
 
 
 def write(text: str, end: str = "\n") -> None:
@@ -58,20 +58,23 @@ def show_tail(name: str, lines: list[str]) -> None:
 class StatusLine:
     """One line on the terminal, rewritten in place; where stderr is no terminal, a line now and then.
 
+    With ``DNF_QUIET`` in the environment (``run.sh --quiet``) there is none.
+
     Attributes:
         pause: seconds until it should be updated.
     """
 
     def __init__(self):
-        self.on = sys.stderr.isatty()
+        self.quiet = bool(os.environ.get("DNF_QUIET"))
+        self.on = sys.stderr.isatty() and not self.quiet
         self.width = 0
-        self.pause = 0.5 if self.on else QUIET
+        self.pause = 0.5 if self.on else PERIOD
         self.last = time.monotonic()
 
     def update(self, progress: Callable[[], str]) -> None:
         if self.on:
             self.show(progress())
-        elif time.monotonic() >= self.last + QUIET:
+        elif not self.quiet and time.monotonic() >= self.last + PERIOD:
             self.last = time.monotonic()
             say(progress())
 

@@ -8,9 +8,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from dnf.experiment.config import Config
+from dnf.experiment.progress import progress
 from dnf.experiment.settings import Baselines
 from dnf.features.rows import batch_for
 from dnf.features.windows import Windows
@@ -57,7 +57,7 @@ class MLP(Baseline):
         weights = self.log_prior.exp() / dev_counts  # dev has the shares of training
         steps = settings.mlp_epochs * sampler.steps_per_epoch
         best, best_epoch, state = math.inf, 0, copy.deepcopy(self.state_dict())
-        for step in tqdm(range(steps), desc="mlp", unit="step"):
+        for step in progress(range(steps), what="mlp", unit="steps"):
             self.train()
             for group in optimizer.param_groups:
                 group["lr"] = settings.mlp_lr * learning_rate(step, steps, config.train)

@@ -1,0 +1,62 @@
+"""What is still to come of a run: ``4 of 9 stages, about 01:40 left``.
+
+Seconds of a stage are those that its done-marker has of an earlier run or, without one, that of another experiment beside it.
+The seconds of the other stages follow from these by the shares that stages have of a run of ``egs/mini``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from tqdm import tqdm
+
+from dnf.experiment.layout import CONFIG_YAML, NOT_EXPERIMENTS, STAGES, Layout, done_marker
+from dnf.experiment.markers import read_marker
+
+# Seconds of egs/mini on two cores; only their ratios count.
+SHARES = {
+    "data": 25.0,
+    "features": 8.0,
+    "frames": 4.0,
+    "train": 25.0,
+    "latents": 30.0,
+    "plots": 10.0,
+    "score": 4.0,
+    "decide": 12.0,
+    "report": 8.0,
+}
+ROUND = 10  # seconds; more exact it is not
+
+
+def recorded(name: str, layout: Layout) -> float | None:
+    """Seconds that a stage took, of this experiment or of the one beside it that was made last; None: never made."""
+    markers = [layout.marker(name)]
+    if STAGES[name].place == "exp":
+        beside = [path.parent for path in layout.exp.parent.glob(f"*/{CONFIG_YAML}")]
+        others = [done_marker(exp, name) for exp in beside if exp.name not in NOT_EXPERIMENTS and exp != layout.exp]
+        markers += sorted((path for path in others if path.is_file()), key=lambda path: -path.stat().st_mtime)
+    for marker in markers:
+        with contextlib.suppress(ValueError):  # a damaged one is told by the stage that needs it
+            if (made := read_marker(marker)) is not None:
+                return float(made["seconds"])
+    return None
+
+
+def seconds_left(name: str, layout: Layout, last: int) -> float | None:
+    """Seconds from the beginning of stage ``name`` to the end of stage ``last``; None where no stage was ever made."""
+    known = {stage: seconds for stage in STAGES if (seconds := recorded(stage, layout)) is not None}
+    if not known:
+        return None
+    scale = sum(known.values()) / sum(SHARES[stage] for stage in known)
+    first = STAGES[name].number
+    coming = [stage for stage, of in STAGES.items() if first <= of.number <= last]
+    return sum(known.get(stage, SHARES[stage] * scale) for stage in coming)
+
+
+def coming(name: str, layout: Layout, first: int, last: int) -> str:
+    """The place of a stage among those from ``first`` to ``last``, and the time they will about take from there on."""
+    place = f"{STAGES[name].number - first + 1} of {last - first + 1} stages"
+    left = seconds_left(name, layout, last)
+    if left is None:
+        return place
+    return f"{place}, about {tqdm.format_interval(max(ROUND, round(left / ROUND) * ROUND))} left"

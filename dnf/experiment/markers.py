@@ -1,0 +1,20 @@
+"""The done-marker of a stage: with what it was last made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+MARKER = ("key", "run", "source", "settings", "seconds")
+
+
+def read_marker(path: Path) -> dict | None:
+    try:
+        marker = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        marker = None
+    if not isinstance(marker, dict) or not set(MARKER) <= marker.keys():
+        raise ValueError(f"{path}: not a done-marker; delete it and run its stage again")
+    return marker
