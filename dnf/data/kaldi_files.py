@@ -25,6 +25,7 @@ from dnf.experiment.layout import (
     FEATS_SCP,
     RECORDINGS_JSONL,
     SEGMENTS,
+    SPEAKER_VECTORS,
     SPK2GENDER,
     SPK2UTT,
     SUPERVISIONS_JSONL,
@@ -33,6 +34,7 @@ from dnf.experiment.layout import (
     UTT2NUM_FRAMES,
     UTT2SCORE,
     UTT2SPK,
+    UTTERANCE_VECTORS,
     VAD_SCP,
     WAV_SCP,
 )
@@ -43,8 +45,9 @@ MANIFESTS = (RECORDINGS_JSONL, SUPERVISIONS_JSONL)
 BY_UTTERANCE = (
     *(SEGMENTS, FEATS_SCP, VAD_SCP, ALI_SCP, "text", UTT2DUR, UTT2NUM_FRAMES, UTT2CLASS, UTT2SCORE),
     *("utt2lang", "utt2uniq", "utt2warp"),
+    *UTTERANCE_VECTORS,
 )
-BY_SPEAKER = (CMVN_SCP, SPK2GENDER, "spk2warp")
+BY_SPEAKER = (CMVN_SCP, SPK2GENDER, "spk2warp", *SPEAKER_VECTORS)
 BY_RECORDING = (WAV_SCP, "reco2dur", "reco2file_and_channel")
 # May lack some of its keys
 PARTIAL = (UTT2SCORE,)
@@ -102,6 +105,7 @@ VALUES: dict[str, tuple[Callable[[str], object], str]] = {
     VAD_SCP: (ARCHIVE.fullmatch, "'archive:offset'"),
     ALI_SCP: (ARCHIVE.fullmatch, "'archive:offset'"),
     CMVN_SCP: (ARCHIVE.fullmatch, "'archive:offset'"),
+    **dict.fromkeys((*UTTERANCE_VECTORS, *SPEAKER_VECTORS), (ARCHIVE.fullmatch, "'archive:offset'")),
     WAV_SCP: (lambda value: value and not value.startswith("~"), "a file name ('~' is not expanded)"),
     "text": (
         lambda value: not NOT_TEXT.search(value) and not {"<s>", "</s>", "#0"} & set(value.split()),

@@ -3,7 +3,8 @@
 ``DIR`` holds Kaldi data directories ``train/ [dev/] <test sets>/`` with ``wav.scp``, ``utt2spk``, ``utt2class`` and, where
 they exist, ``segments``, ``utt2score``, ``text``, ``spk2gender``; or one table ``recordings.tsv`` or ``recordings.csv`` with a
 header line naming the columns ``recording speaker class set`` and, where they exist, ``utt score gender text``. Paths that
-are not absolute are taken from DIR. Without a dev set, speakers of train are set apart for it.
+are not absolute are taken from DIR. Without a dev set, speakers of train are set apart for it. With ``features.kind`` vectors,
+``DIR`` holds vectors as ``dnf.data.own_vectors`` reads them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import logging
 import random
 import shutil
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from dnf.data import own_vectors
 from dnf.data.kaldi_files import Spellings, not_a_file, read_table, write_table
 from dnf.data.manifests import Utterance, absolute, check_rejected, is_visible, manifests, number
 from dnf.data.recordings_table import NEEDED, read_recordings_table
@@ -40,6 +43,8 @@ log = logging.getLogger(__name__)
 
 TABLES = (RECORDINGS_TSV, RECORDINGS_CSV)
 DEV_SHARE = 0.15
+
+Either = Utterance | own_vectors.VectorUtterance
 
 
 def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Utterance]:
@@ -107,24 +112,33 @@ def read_sets(directory: Path, *, allow_pipes: bool) -> dict[str, list[Utterance
     return sets
 
 
-def split_dev(train: list[Utterance], seed: int) -> tuple[list[Utterance], list[Utterance]]:
-    """Set the utterances of about 15 % of the speakers of each class, and at least one, apart as dev."""
+def split_dev(train: list[Either], seed: int, *, shared: bool = False) -> tuple[list[Either], list[Either]]:
+    """Set the utterances of about 15 % of the speakers of each class, and at least one, apart as dev.
+
+    Where a speaker may be in both sets (``shared``) and each is a class of its own, 15 % of its utterances.
+    """
     speakers: dict[str, set[str]] = {}
     for utterance in train:
         speakers.setdefault(utterance.name, set()).add(utterance.speaker)
+    by_utterance = shared and all(len(of_class) == 1 for of_class in speakers.values())
+    unit = "id" if by_utterance else "speaker"
+    units: dict[str, set[str]] = {}
+    for utterance in train:
+        units.setdefault(utterance.name, set()).add(getattr(utterance, unit))
     chosen: set[str] = set()
-    for name, of_class in sorted(speakers.items()):
+    for name, of_class in sorted(units.items()):
         if len(of_class) < 2:
+            what = "utterance" if by_utterance else "speaker"
             raise ValueError(
-                f"train: class {name} has one speaker, {min(of_class)}: none can be set apart as dev; add a dev set"
+                f"train: class {name} has one {what}, {min(of_class)}: none can be set apart as dev; add a dev set"
             )
         chosen.update(
             random.Random(f"{seed}/{name}").sample(sorted(of_class), max(1, round(DEV_SHARE * len(of_class))))
         )
-    return [u for u in train if u.speaker not in chosen], [u for u in train if u.speaker in chosen]
+    return [u for u in train if getattr(u, unit) not in chosen], [u for u in train if getattr(u, unit) in chosen]
 
 
-def check_speakers(sets: dict[str, list[Utterance]]) -> None:
+def check_speakers(sets: dict[str, list[Either]]) -> None:
     """Raise ``ValueError`` where a speaker is spelt in two ways in two sets, or has two genders."""
     spellings, genders = Spellings("set "), {}
     for name, utterances in sets.items():
@@ -139,7 +153,7 @@ def check_speakers(sets: dict[str, list[Utterance]]) -> None:
                     )
 
 
-def check_order(name: str, utterances: list[Utterance]) -> None:
+def check_order(name: str, utterances: list[Either]) -> None:
     """Raise ``ValueError`` where sorting by utterance mixes two speakers, which Kaldi's tables cannot have."""
     speakers = [u.speaker for u in sorted(utterances, key=lambda u: u.id)]
     for one, other in zip(speakers, speakers[1:]):
@@ -151,10 +165,10 @@ def check_order(name: str, utterances: list[Utterance]) -> None:
 
 def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) -> None:
     """Write a data directory of each set below ``out``, and ``classes.txt``; nothing before all of it is checked."""
-    sets = read_sets(directory, allow_pipes=allow_pipes)
+    sets = own_vectors.read_sets(directory) if config.has_vectors else read_sets(directory, allow_pipes=allow_pipes)
     if "dev" not in sets:
-        sets["train"], sets["dev"] = split_dev(sets["train"], config.seed)
-        log.info("no dev set: %d utterances of train set apart by speaker", len(sets["dev"]))
+        sets["train"], sets["dev"] = split_dev(sets["train"], config.seed, shared=config.data.shared_speakers)
+        log.info("no dev set: %d utterances of train set apart", len(sets["dev"]))
     check_speakers(sets)
     for name, utterances in sets.items():
         check_order(name, utterances)
@@ -164,14 +178,36 @@ def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) ->
     }
     check_splits(speakers, config.data)
     classes = sorted({u.name for of_set in sets.values() for u in of_set})
-    max_rejected, made = config.features.max_rejected, {}
+    if config.has_vectors:
+        write_vectors(sets, out)
+    else:
+        write_recordings(sets, directory, out, config.features.max_rejected)
+    replace_file(out / CLASSES_TXT, "".join(f"{name}\n" for name in classes))
+
+
+def remove_sets(out: Path, kept: Collection[str] = ()) -> None:
+    """Remove the sets of an earlier run but those ``kept``."""
+    for path in out.glob(f"*/{UTT2SPK}"):
+        if path.parent.name not in kept:
+            shutil.rmtree(path.parent)
+
+
+def write_vectors(sets: Mapping[str, Sequence[own_vectors.VectorUtterance]], out: Path) -> None:
+    """Write a data directory of each set of vectors."""
+    remove_sets(out)
+    for name, utterances in sorted(sets.items()):
+        own_vectors.write_set(utterances, out / name)
+        log.info("%s: %d vectors of %d speakers", out / name, len(utterances), len({u.speaker for u in utterances}))
+
+
+def write_recordings(sets: Mapping[str, Sequence[Utterance]], directory: Path, out: Path, max_rejected: float) -> None:
+    """Write a data directory of each set of recordings, of which so large a share may be rejected."""
+    made = {}
     for name, utterances in sorted(sets.items()):
         recordings, supervisions, rejected = manifests(utterances)
         check_rejected(rejected, len(utterances), max_rejected, f"{directory}: set {name}")
         made[name] = recordings, supervisions, rejected
-    for path in out.glob(f"*/{UTT2SPK}"):
-        if path.parent.name not in made:
-            shutil.rmtree(path.parent)
+    remove_sets(out, made)
     for name, (recordings, supervisions, rejected) in made.items():
         write_set(recordings, supervisions, out / name)
         write_rejected(out / name, rejected)
@@ -182,7 +218,6 @@ def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) ->
             len({s.speaker for s in supervisions}),
             len(rejected),
         )
-    replace_file(out / CLASSES_TXT, "".join(f"{name}\n" for name in classes))
 
 
 def write_rejected(directory: Path, rejected: dict[str, str]) -> None:

@@ -14,7 +14,18 @@ from dnf.data.validate import validate
 from dnf.experiment import entry
 from dnf.experiment.classes import read_classes
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CLASSES_TXT, CONFIG_YAML, HASHES_JSONL, LISTS, LOG, OWN, UTT2CLASS, UTT2SPK
+from dnf.experiment.layout import (
+    CLASSES_TXT,
+    CONFIG_YAML,
+    HASHES_JSONL,
+    LISTS,
+    LOG,
+    OWN,
+    RECORDINGS_JSONL,
+    UTT2CLASS,
+    UTT2SPK,
+    VECTOR_SCP,
+)
 from dnf.experiment.sets import check_shared
 from dnf.experiment.settings import DataSettings
 
@@ -68,14 +79,20 @@ def main(argv: list[str] | None = None) -> int:
     read_classes(args.data / CLASSES_TXT)
     speakers, directories = {}, sets_below(args.data)
     for directory in directories:
-        counts = validate(directory, allow_pipes=args.allow_pipes == "true", classes=args.data / CLASSES_TXT)
+        counts = validate(
+            directory,
+            allow_pipes=args.allow_pipes == "true",
+            need_wav=not (directory / VECTOR_SCP).is_file(),
+            classes=args.data / CLASSES_TXT,
+        )
         log.info("%s: %s", directory, counts)
         speakers[directory.name] = speaker_classes(read_table(directory / UTT2SPK), read_table(directory / UTT2CLASS))
     config = Config.load(args.data / CONFIG_YAML)
     check_splits(speakers, config.data)
-    leaks.check_recordings(directories, config.data, args.data / HASHES_JSONL)
+    recorded = [directory for directory in directories if (directory / RECORDINGS_JSONL).is_file()]
+    leaks.check_recordings(recorded, config.data, args.data / HASHES_JSONL)
     leaks.say_shared_words(directories, config.data)
-    for directory in directories:
+    for directory in recorded:
         say_low_rates(directory, config.features)
     return 0
 

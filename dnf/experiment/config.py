@@ -45,6 +45,7 @@ from dnf.experiment.settings import (
     Splice,
     Train,
     Vad,
+    VectorsSettings,
     View,
 )
 from dnf.experiment.yaml_files import load_yaml, parse_value
@@ -60,6 +61,7 @@ class Config:
     features: Features
     vad: Vad
     frames: FramesSettings
+    vectors: VectorsSettings
     cmvn: Cmvn
     augment: Augment
     channel: ChannelSettings
@@ -105,19 +107,28 @@ class Config:
         replace_file(path, yaml.safe_dump(dataclasses.asdict(self), sort_keys=False))
 
     @property
-    def dim(self) -> int:
-        """Dimension D of a spliced vector."""
+    def has_vectors(self) -> bool:
+        """Whether an utterance is one vector, and no sequence of frames."""
+        return self.features.kind == "vectors"
+
+    @property
+    def dim(self) -> int | None:
+        """Dimension D of a spliced vector; None for ``features.kind`` vectors until stage frames has seen them."""
+        if self.has_vectors:
+            return self.vectors.dim
         return (self.splice.left + 1 + self.splice.right) * self.features.dim
 
     @property
     def frame(self) -> slice | None:
         """Columns of a spliced vector that a conditional flow is a density of, its current frame; None for other flows."""
+        if self.flow.kind != "conditional":
+            return None
         first = self.splice.left * self.features.dim
-        return slice(first, first + self.features.dim) if self.flow.kind == "conditional" else None
+        return slice(first, first + self.features.dim)
 
     @property
-    def latent_dim(self) -> int:
-        """Dimension of a latent: that of a vector, or of a frame if the flow is conditional."""
+    def latent_dim(self) -> int | None:
+        """Dimension of a latent: that of a vector (``dim``), or of a frame if the flow is conditional."""
         return self.features.dim if self.frame else self.dim
 
 
@@ -196,6 +207,10 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
         ValueError: a value of the wrong type or out of range, or settings that do not go together.
     """
     config = build(Config, tree, "")
+    if config.has_vectors:
+        config = without_time(config)
+    if config.prior.cond_dim is None:
+        config = dataclasses.replace(config, prior=dataclasses.replace(config.prior, cond_dim=config.latent_dim))
     if config.train.beta and config.prior.cond_dim == 0:
         raise ValueError("train.beta: a flow with prior.cond_dim 0 has no class posteriors; train it with beta 0")
     if config.train.select == "accuracy" and config.prior.cond_dim == 0:
@@ -205,13 +220,42 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
             "flow.dropout: train.objective gaussianality maps each batch twice, and alike; set one of them to its default"
         )
     check_channel(config)
-    if config.prior.cond_dim > config.latent_dim:
-        what = f"a vector ({config.splice.left} + 1 + {config.splice.right} frames of {config.features.dim})"
+    if config.latent_dim is not None and config.prior.cond_dim > config.latent_dim:
+        made_of = f"{config.splice.left} + 1 + {config.splice.right} frames of "
+        made_of = "null: all of them" if config.has_vectors else f"{made_of}{config.features.dim}"
         raise ValueError(
             f"prior.cond_dim {config.prior.cond_dim} is more than the {config.latent_dim} dims of "
-            f"{'a frame' if config.frame else what}"
+            f"{'a frame' if config.frame else f'a vector ({made_of})'}"
         )
     return config
+
+
+def without_time(config: Config) -> Config:
+    """Settings for utterances of one vector: what is about frames and their times is off.
+
+    Raises:
+        ValueError: a view of pieces of so many seconds, or a flow that is given the frames before.
+    """
+    if config.flow.kind == "conditional":
+        raise ValueError(
+            "flow.kind: conditional needs the frames before one, which vectors do not have; take another kind"
+        )
+    for name, view in config.data.views.items():
+        if view.seconds:
+            raise ValueError(
+                f"data.views: {name}: a vector has no pieces of {view.seconds:g} seconds; take the view out"
+            )
+    off = {
+        "frames": {"dtype": "float32"},
+        "cmvn": {"scope": "speaker" if config.cmvn.scope == "speaker" else "none"},
+        "augment": {"probability": 0.0},
+        "splice": {"left": 0, "right": 0, "hop": 1},
+        "latents": {"durations": []},
+        "score": {"frame_scores": False},
+        "calibrate": {"effective_frames": False, "duration": False},
+    }
+    sections = {name: dataclasses.replace(getattr(config, name), **values) for name, values in off.items()}
+    return dataclasses.replace(config, **sections)
 
 
 def check_channel(config: Config) -> None:
@@ -225,7 +269,7 @@ def check_channel(config: Config) -> None:
         )
     if augment.probability and config.features.use_fft_mag:
         raise ValueError("augment: adds powers, and features.use_fft_mag makes magnitudes; set one of them to off")
-    if channel.centre != "none" and config.prior.cond_dim < 2:
+    if channel.centre != "none" and config.prior.cond_dim in (0, 1):
         raise ValueError(
             f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes"
         )

@@ -38,6 +38,15 @@ VAD_SCP = "vad.scp"
 CMVN_SCP = "cmvn.scp"
 CMVN_ARK = "cmvn.ark"
 REJECTED_TXT = "rejected.txt"
+VECTOR_SCP = "vector.scp"
+VECTOR_ARK = "vector.ark"
+
+# Own data as vectors
+VECTORS_NPZ = "vectors.npz"
+VECTORS_NPY = "vectors.npy"
+VECTORS_TSV = "vectors.tsv"
+UTTERANCE_VECTORS = (VECTOR_SCP, "xvector.scp", "ivector.scp")  # Kaldi's names of a table of vectors
+SPEAKER_VECTORS = ("spk_vector.scp", "spk_xvector.scp", "spk_ivector.scp")
 
 # exp/feats/<set>/ and exp/frames/<set>/
 META_JSON = "meta.json"
@@ -47,6 +56,7 @@ STATS_BIN = "stats.bin"
 SPOKEN_NPY = "spoken.npy"
 OFFSETS_NPY = "offsets.npy"
 ALI_SCP = "ali.scp"
+PREPROCESSING_NPZ = "preprocessing.npz"
 
 # Folders that are of no experiment: exp/feats/, exp/frames/ and exp/sweeps/; own/<corpus>/ below data/, exp/feats/ and
 # exp/frames/ holds what is made of a user's own recordings
@@ -113,6 +123,7 @@ MOVE = "move"
 LOG = "log"
 TENSORBOARD = "tb"
 SPLICED = "spliced"
+NORMALIZED = "normalized"
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,7 @@ class Stage:
         after: the stages it reads from, which must be done.
         place: of its folder in a ``Layout``.
         shows: stages whose output it takes in where it is there.
+        of_vectors: more of the settings that it depends on where ``features.kind`` is vectors.
     """
 
     number: int
@@ -134,12 +146,20 @@ class Stage:
     after: tuple[str, ...]
     place: str
     shows: tuple[str, ...] = ()
+    of_vectors: tuple[str, ...] = ()
 
 
 STAGES = {
-    "data": Stage(0, "corpus to manifests and data directories", ("seed",), (), "data"),
+    "data": Stage(0, "corpus to manifests and data directories", ("seed",), (), "data", of_vectors=("features.kind",)),
     "features": Stage(1, "fbank, energy VAD, CMVN statistics", ("features", "vad"), ("data",), "feats"),
-    "frames": Stage(2, "frame stores", ("frames",), ("features",), "frames"),
+    "frames": Stage(
+        2,
+        "frame stores",
+        ("frames",),
+        ("features",),
+        "frames",
+        of_vectors=("vectors", "data.train", "data.classes"),
+    ),
     "train": Stage(
         3,
         "the flow",
@@ -218,13 +238,14 @@ class Layout:
     exp: Path
 
     @classmethod
-    def make(cls, exp: Path, name: str, corpus: str = "") -> Layout:
+    def make(cls, exp: Path, name: str, corpus: str = "", *, has_vectors: bool = False) -> Layout:
         """Where a run puts an experiment.
 
         Args:
             exp: folder of all experiments, ``exp/``; ``data/`` lies beside it.
             name: of the experiment.
             corpus: name of the user's own recordings; empty for those of the recipe.
+            has_vectors: whether utterances are vectors; what is made of these is small, and the experiment's own.
 
         Raises:
             ValueError: the folder of that name holds something else.
@@ -234,6 +255,8 @@ class Layout:
         folder = exp / (f"{corpus}_{name}" if corpus else name)
         if folder.name in NOT_EXPERIMENTS:
             raise ValueError(f"experiment {name}: {folder} holds something else; call the experiment another name")
+        if has_vectors:
+            return cls(data, folder / FEATS, folder / FRAMES, folder)
         return cls(data, exp.joinpath(FEATS, *below), exp.joinpath(FRAMES, *below), folder)
 
     @classmethod

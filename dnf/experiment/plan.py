@@ -112,7 +112,8 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"--data {args.own_data}: this folder has no name that results could be called by")
     lines = []
     for name, layers in experiments(args.experiments, args.weaker, args.layers, args.sweep):
-        config, layout = resolve(layers), Layout.make(Path("exp"), name, corpus)
+        config = resolve(layers)
+        layout = Layout.make(Path("exp"), name, corpus, has_vectors=config.has_vectors)
         check_folders(layout)
         check_unshared(layout)
         if args.own_data:

@@ -32,7 +32,7 @@ def not_negative(section, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Features:
-    kind: Literal["fbank"]
+    kind: Literal["fbank", "vectors"]
     sampling_rate: int
     resample: bool
     channel: int | None
@@ -72,6 +72,21 @@ class Features:
     def dim(self) -> int:
         """F, values of a frame."""
         return {"fbank": self.num_filters}[self.kind]
+
+
+@dataclass(frozen=True)
+class VectorsSettings:
+    centre: bool
+    length_norm: bool
+    project: Literal["none", "lda", "pca"]
+    project_to: int
+    whiten: bool
+    dim: int | None
+
+    def __post_init__(self):
+        positive(self, "project_to")
+        if self.dim is not None:
+            positive(self, "dim")
 
 
 @dataclass(frozen=True)
@@ -201,16 +216,17 @@ class Flow:
 
 @dataclass(frozen=True)
 class Prior:
-    cond_dim: int
+    cond_dim: int | None
     var_c: float
     var_r: float
     cond_r: bool = False
     variances: Literal["fixed", "tied", "free"] = "fixed"
 
     def __post_init__(self):
-        not_negative(self, "cond_dim")
+        if self.cond_dim is not None:
+            not_negative(self, "cond_dim")
         positive(self, "var_c", "var_r")
-        if self.cond_r and not self.cond_dim:
+        if self.cond_r and self.cond_dim == 0:
             raise ValueError("prior.cond_r: a flow with prior.cond_dim 0 knows no classes; give c some dims")
 
 

@@ -77,7 +77,9 @@ def lower_bound(owner: Any, key: str) -> str:
 
 def stages(section: str, name: str) -> str:
     """Numbers of the stages that read a setting."""
-    return ", ".join(str(stage.number) for stage in STAGES.values() if {section, name} & set(stage.settings))
+    return ", ".join(
+        str(stage.number) for stage in STAGES.values() if {section, name} & {*stage.settings, *stage.of_vectors}
+    )
 
 
 def row(owner: Any, key: str, name: str, default: Any, meaning: str) -> str:

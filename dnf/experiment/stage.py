@@ -26,11 +26,12 @@ from pathlib import Path
 
 from dnf import __version__
 from dnf.experiment import entry
-from dnf.experiment.config import Config, add_arguments, resolve
+from dnf.experiment.config import Config, add_arguments, from_tree, resolve
 from dnf.experiment.files import write_json
 from dnf.experiment.forecast import coming
 from dnf.experiment.layout import (
     CONFIG_YAML,
+    META_JSON,
     RECORDINGS_CSV,
     RECORDINGS_JSONL,
     RECORDINGS_TSV,
@@ -41,6 +42,9 @@ from dnf.experiment.layout import (
     UTT2CLASS,
     UTT2SCORE,
     UTT2SPK,
+    VECTOR_SCP,
+    VECTORS_NPY,
+    VECTORS_NPZ,
     WAV_SCP,
     Layout,
 )
@@ -49,10 +53,10 @@ from dnf.experiment.markers import read_marker
 UP_TO_DATE = 3
 TABLES = (
     *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, UTT2SCORE),
-    *(RECORDINGS_TSV, RECORDINGS_CSV),
+    *(RECORDINGS_TSV, RECORDINGS_CSV, VECTOR_SCP),
 )
 # Of a corpus that stage data reads
-LISTS = ("spk2*", "*.csv", "*.tsv", "*.lst", "*.json")
+LISTS = ("spk2*", "*vector.scp", VECTORS_NPZ, VECTORS_NPY, "*.csv", "*.tsv", "*.lst", "*.json")
 
 
 # Settings that say where a stage runs and not what comes out: they are not hashed. Training as any number of processes
@@ -69,7 +73,8 @@ def settings_of(name: str, config: Config) -> dict:
         section: dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for section, part in parts.items()
     }
     settings = {}
-    for dotted in STEPS[name].settings:
+    stage = STEPS[name]
+    for dotted in (*stage.settings, *(stage.of_vectors if config.has_vectors else ())):
         section, _, key = dotted.partition(".")
         value = tree[section][key] if key else tree[section]
         if (name, dotted) == ("train", "data.classes"):
@@ -157,16 +162,31 @@ def up_to_date_from(name: str, config: Config, layout: Layout, source: str, sour
     return [name, *current]
 
 
+def with_dim(config: Config, layout: Layout) -> Config:
+    """The settings, with the dims of vectors where stage frames has found them.
+
+    Raises:
+        ValueError: they do not go with other settings.
+    """
+    store = layout.frames / config.data.train[0] / META_JSON
+    if not config.has_vectors or not layout.marker("frames").is_file() or not store.is_file():
+        return config
+    tree = dataclasses.asdict(config)
+    tree["vectors"]["dim"] = json.loads(store.read_text(encoding="utf-8"))["dim"]
+    return from_tree(tree)
+
+
 def begin(
     name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path], *, force: bool
 ) -> str | None:
     """Name of the work, if the stage has to run; then its marker is gone and ``config.yaml`` stands in its folder."""
     check_before(name, config, layout, source, source_tables)
+    known = with_dim(config, layout)
     if not force and up_to_date(name, config, layout, source, source_tables):
         return None
     layout.marker(name).unlink(missing_ok=True)
     os.sync()  # should the machine go down, the marker does not come back beside what the stage writes from here on
-    config.save(layout.folder(name) / CONFIG_YAML)
+    known.save(layout.folder(name) / CONFIG_YAML)
     if layout.folder(name) == layout.exp:
         layout.save()
     started, key = layout.started(name), key_of(name, config, layout, source, source_tables)
@@ -201,6 +221,8 @@ def outlook(
     at_first = next(name for name, stage in STAGES.items() if stage.number == first)
     check_before(at_first, config, layout, source, source_tables)
     lines, rerun = [], set()
+    if up_to_date("frames", config, layout, source, source_tables):
+        with_dim(config, layout)
     for name, stage in STAGES.items():
         stale = bool(rerun & {*stage.after, *stage.shows}) or not up_to_date(
             name, config, layout, source, source_tables

@@ -29,7 +29,7 @@ def read_entry(file: BinaryIO) -> np.ndarray:
     return read_kaldi(file)
 
 
-def read_array(value: str, scp: Path, utt: str) -> np.ndarray:
+def read_array(value: str, scp: Path, utt: str, remedy: str = run_again("features")) -> np.ndarray:
     """The array that ``value`` of utterance ``utt`` in ``scp`` names, ``archive:offset``.
 
     Raises:
@@ -37,17 +37,17 @@ def read_array(value: str, scp: Path, utt: str) -> np.ndarray:
     """
     where, value = f"{scp}: {utt}", value.strip()
     if "|" in (value[:1], value[-1:]):
-        raise ValueError(f"{where} is a pipe, which would run a command: {value!r}; {run_again('features')}")
+        raise ValueError(f"{where} is a pipe, which would run a command: {value!r}; {remedy}")
     place = re.fullmatch(r"(.*[^ ]):([0-9]+)", value)
     if not place:
-        raise ValueError(f"{where} is {value!r}, not 'archive:offset'; {run_again('features')}")
+        raise ValueError(f"{where} is {value!r}, not 'archive:offset'; {remedy}")
     try:
         with open(place[1], "rb") as file:
             file.seek(int(place[2]))
             return read_entry(file)
     except Exception as error:  # what a damaged archive raises depends on where it was cut
         reason = error.strerror if isinstance(error, OSError) else entry.describe(error)
-        raise ValueError(f"{where}: {value} cannot be read ({reason}); {run_again('features')}") from None
+        raise ValueError(f"{where}: {value} cannot be read ({reason}); {remedy}") from None
 
 
 def read_all(ark: Path) -> Iterator[tuple[str, np.ndarray]]:

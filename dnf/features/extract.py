@@ -280,7 +280,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     config = Config.load(args.feats / CONFIG_YAML)
-    if args.verb == "compute":
+    if config.has_vectors:
+        log.info("%s: its vectors are made already", args.data)
+    elif args.verb == "compute":
         pipes = args.allow_pipes == "true"
         compute(args.data, args.feats, config, args.job, args.jobs, args.work, allow_pipes=pipes)
     else:

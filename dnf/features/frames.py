@@ -10,6 +10,8 @@ A training vector is gathered from it by index arithmetic (``dnf.features.window
     stats.bin     (U, 2, F + 1) float64, flat: CMVN statistics of each utterance's speech frames
     utts.tsv      utterance, speaker, class and expert score, in the order of ``offsets``
     meta.json     the counts, to open the rest by
+
+An utterance of ``features.kind`` vectors is one frame: its vector after the steps of ``dnf.features.vectors``.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.layout import (
     CENTRES_BIN,
+    CLASSES_TXT,
     CONFIG_YAML,
     FEATS_SCP,
     FRAMES_BIN,
@@ -47,6 +50,7 @@ from dnf.experiment.layout import (
 )
 from dnf.experiment.progress import progress
 from dnf.experiment.settings import Cmvn, Splice
+from dnf.features import vectors
 from dnf.features.arks import read_array
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.frame_store import FrameStore
@@ -179,6 +183,9 @@ def main(argv: list[str] | None = None) -> int:
     for path in args.frames.glob(f"*/{META_JSON}"):
         if path.parent.name not in wanted:
             shutil.rmtree(path.parent)  # a set of an earlier run, which stage latents would score
+    if config.has_vectors:
+        vectors.build(directories, args.frames, config, args.data / CLASSES_TXT)
+        return 0
     for directory in directories:
         out = args.frames / directory.name
         meta = build(directory, out, config.frames.dtype, config.features.dim)

@@ -10,7 +10,17 @@ from typing import NamedTuple
 from dnf.data.audio_blocks import Source
 from dnf.data.kaldi_files import read_table
 from dnf.data.manifests import absolute, number
+from dnf.experiment.config import Config
 from dnf.experiment.layout import SEGMENTS, UTT2SPK, WAV_SCP
+
+
+def check_takes_recordings(exp: Path, config: Config) -> None:
+    """Raise ``ValueError`` for a model of vectors, which no recording can be given to."""
+    if config.has_vectors:
+        raise ValueError(
+            f"{exp}: was trained on vectors, and a recording has none until its front-end makes one; give the vectors as a "
+            "test set of the experiment"
+        )
 
 
 class Item(NamedTuple):

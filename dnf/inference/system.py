@@ -17,6 +17,7 @@ from dnf.decisions.utterance_summary import Summary
 from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON, Layout
+from dnf.inference.recordings import check_takes_recordings
 from dnf.metrics.effective_frames import observed
 from dnf.models.checkpoint import Trained, load_model
 from dnf.scoring.channel_compensation import Correction, load_correction
@@ -111,6 +112,7 @@ def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
         ValueError: the model knows fewer than two classes.
     """
     trained = load_model(exp / BEST_PT, device)
+    check_takes_recordings(exp, trained.config)
     if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
         raise ValueError(f"{exp}: its model has no classes to decide between; give one with prior.cond_dim above 0")
     config = Config.load(exp / CONFIG_YAML)

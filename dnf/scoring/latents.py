@@ -9,6 +9,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
@@ -29,6 +30,7 @@ from dnf.experiment.layout import (
     GAUSSIANITY_TSV,
     LATENTS,
     LEFT_OUT_TSV,
+    NORMALIZED,
     PIECES_TSV,
     Z_MEAN_NPY,
     Z_NPY,
@@ -132,6 +134,15 @@ def write_latents(
     return tuple(Moments(classes, of.dim).merge(of) for of in (moments, of_input))
 
 
+def write_normalized(latents: Path, windows: Windows, folder: Path) -> None:
+    """Write ``<set>.{ark,scp}`` below ``folder``: the mean latent of each utterance, for any back-end that reads Kaldi's vectors."""
+    folder.mkdir(exist_ok=True)
+    path, z_mean = folder / latents.name, np.load(latents / Z_MEAN_NPY, mmap_mode="r")
+    with kaldiio.WriteHelper(f"ark,scp:{path}.ark,{path}.scp") as writer:
+        for segment, z in zip(windows.segments(), z_mean):
+            writer(segment.utt, np.asarray(z))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = entry.model_parser(__spec__, __doc__)
     args = parser.parse_args(argv)
@@ -147,12 +158,15 @@ def main(argv: list[str] | None = None) -> int:
         [opened.stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
     )
     check_agreement(trained, train, args.exp, config.latents.max_difference)
-    fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / CHANNEL_JSON)
+    (args.exp / CHANNEL_JSON).unlink(missing_ok=True)
+    if not config.has_vectors:
+        fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / CHANNEL_JSON)
     correction = channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)
     del train  # its frames are read again below, and a GPU need not hold them twice
     for path in (args.exp / LATENTS).glob("*"):
         if path.name not in dict(opened.sets):
             shutil.rmtree(path)
+    shutil.rmtree(args.exp / NORMALIZED, ignore_errors=True)
     rows, dims, fisher, empty = [], [], [], {}
     for name, windows, reason in each_set(opened, trained.config, trained.classes, device):
         out = args.exp / LATENTS / name
@@ -161,6 +175,7 @@ def main(argv: list[str] | None = None) -> int:
             shutil.rmtree(out, ignore_errors=True)
             continue
         moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames, correction)
+        write_normalized(out, windows, args.exp / NORMALIZED)
         z, places = (torch.from_numpy(np.load(out / file, mmap_mode="c")) for file in (Z_NPY, Z_ROWS_NPY))
         true = true_classes(windows, all_classes)[windows.segment(places)]
         columns, names = parts(moments.dim, trained.config.prior.cond_dim), (all_classes, trained.classes)

@@ -202,8 +202,8 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows(done, word, ran):
 
 
 def test_every_setting_belongs_to_a_stage():
-    config = resolve([])
-    owned = set(stage.WHERE).union(*(stage.settings_of(name, config) for name in NAMES))
+    config, of_vectors = resolve([]), resolve(["features.kind=vectors", "prior.cond_dim=0"])
+    owned = set(stage.WHERE).union(*(stage.settings_of(name, c) for name in NAMES for c in (config, of_vectors)))
     tree = dataclasses.asdict(config)
     assert owned == {f"{section}.{key}" for section, keys in tree.items() if section != "seed" for key in keys} | {
         "seed"

@@ -1,0 +1,257 @@
+"""One vector an utterance: reading, preprocessing fitted on the training sets, and its frame store.
+
+The steps come in this order, each where its setting asks for it:
+
+    x' = the dims of x that change in training
+    x' = x' - mean                                                        vectors.centre
+    x' = sqrt(D) x' / ||x'||                                              vectors.length_norm
+    x' = P (x' - mean'), P an LDA or PCA to N dims                        vectors.project, vectors.project_to
+    x' = W (x' - mean''), W P such that the total covariance is I         vectors.whiten
+
+Length normalization comes before the projection, since vectors of one length lie on a sphere, where there is no density
+for a flow to learn (Garcia-Romero and Espy-Wilson, "Analysis of i-vector length normalization in speaker recognition
+systems", Interspeech 2011, have it after whitening, for PLDA). ``preprocessing.npz`` beside the stores keeps what was fitted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnf.data.kaldi_files import read_table
+from dnf.experiment.classes import choose_classes, read_classes
+from dnf.experiment.config import Config
+from dnf.experiment.layout import (
+    CENTRES_BIN,
+    FRAMES_BIN,
+    META_JSON,
+    OFFSETS_NPY,
+    PREPROCESSING_NPZ,
+    SPOKEN_NPY,
+    STATS_BIN,
+    UTT2CLASS,
+    UTT2SCORE,
+    UTT2SPK,
+    UTTS_TSV,
+    VECTOR_SCP,
+    run_again,
+)
+from dnf.experiment.settings import VectorsSettings
+from dnf.features.arks import read_array
+
+log = logging.getLogger(__name__)
+
+LEAST_VARIANCE = 1e-6  # of a direction, as a share of the largest: below it, it is rounding
+NAMED = 8  # dims that a message names
+CHUNK = 10_000  # vectors whose statistics are made at a time
+
+
+class Vectors(NamedTuple):
+    """The vectors of a set.
+
+    Attributes:
+        name: of the set.
+        utts, speakers, classes: U names.
+        scores: U expert scores as text, empty where there is none.
+        x: ``(U, D)`` float32.
+    """
+
+    name: str
+    utts: list[str]
+    speakers: list[str]
+    classes: list[str]
+    scores: list[str]
+    x: np.ndarray
+
+    @classmethod
+    def read(cls, directory: Path) -> Vectors:
+        """The vectors of a data directory.
+
+        Raises:
+            ValueError: one cannot be read, has values that are no numbers, or another length than the first.
+        """
+        path = directory / VECTOR_SCP
+        places, speakers, classes = (read_table(directory / name) for name in (VECTOR_SCP, UTT2SPK, UTT2CLASS))
+        scores = read_table(directory / UTT2SCORE) if (directory / UTT2SCORE).is_file() else {}
+        utts, rows = list(places), []
+        for utt, place in places.items():
+            row = read_array(place, path, utt, "make its vector again, or leave it out")
+            if row.ndim != 1 or len(row) != len(rows[0] if rows else row):
+                expected = f"a vector of {len(rows[0])} dims, as {utts[0]}" if rows else "a vector"
+                raise ValueError(f"{path}: {utt} has shape {row.shape}, not that of {expected}; make its vector again")
+            rows.append(row.astype(np.float32))
+        x = np.stack(rows)
+        if wrong := np.flatnonzero(~np.isfinite(x).all(1)).tolist():
+            raise ValueError(
+                f"{path}: {utts[wrong[0]]} and {len(wrong) - 1} more have values that are not numbers; leave them out"
+            )
+        columns = ([table.get(utt, "") for utt in utts] for table in (speakers, classes, scores))
+        return cls(directory.name, utts, *columns, x)
+
+
+class Preprocessing(NamedTuple):
+    """The steps, as fitted.
+
+    Attributes:
+        kept: ``(E,)`` dims of the input that change in training.
+        mean: ``(E,)``.
+        length_norm: whether vectors are scaled to length sqrt(E).
+        matrix: ``(E, D)``, ``offset`` ``(D,)``: what is last, x' = x matrix + offset.
+    """
+
+    kept: np.ndarray
+    mean: np.ndarray
+    length_norm: bool
+    matrix: np.ndarray
+    offset: np.ndarray
+
+    @classmethod
+    def fit(cls, x: np.ndarray, labels: Sequence[str], settings: VectorsSettings) -> Preprocessing:
+        """Fit to training vectors ``(U, D)`` and the class of each.
+
+        Raises:
+            ValueError: the projection asks for more dims than there are.
+        """
+        kept = np.flatnonzero(x.min(0) < x.max(0))
+        if not len(kept):
+            raise ValueError("all training vectors are the same")
+        if len(kept) < x.shape[1]:
+            constant = np.setdiff1d(np.arange(x.shape[1]), kept)
+            names = " ".join(map(str, constant[:NAMED])) + " ..." * (len(constant) > NAMED)
+            log.warning("%d of %d dims never change in training and are left out: %s", len(constant), x.shape[1], names)
+        x = x[:, kept].astype(np.float64)
+        mean = x.mean(0) if settings.centre else np.zeros(len(kept))
+        matrix, offset = np.eye(len(kept)), np.zeros(len(kept))
+        first = cls(kept, mean, settings.length_norm, matrix, offset)
+        x = first.direction(x - mean)
+        if settings.project != "none":
+            matrix, offset = projection(x, labels, settings)
+        if settings.whiten:
+            matrix, offset = whitened(x @ matrix + offset, matrix, offset)
+        return first._replace(matrix=matrix, offset=offset)
+
+    def direction(self, x: np.ndarray) -> np.ndarray:
+        """Centred vectors ``(U, E)``, length-normalized if asked; one without length has no direction and stays 0."""
+        if not self.length_norm:
+            return x
+        lengths = np.linalg.norm(x, axis=1, keepdims=True)
+        return x * np.divide(np.sqrt(x.shape[1]), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+
+    def apply(self, vectors: Vectors) -> np.ndarray:
+        """The vectors of a set after all steps, ``(U, D)`` float32.
+
+        Raises:
+            ValueError: one of them is all zero and has no direction.
+        """
+        x = vectors.x
+        if self.length_norm and len(zero := np.flatnonzero(~x.any(1))):
+            raise ValueError(
+                f"set {vectors.name}: the vector of {vectors.utts[zero[0]]} is all zero and has no direction "
+                f"(vectors.length_norm); leave out the utterance ({len(zero)} in all), or make its vector again"
+            )
+        centred = self.direction(x[:, self.kept] - self.mean)
+        return (centred @ self.matrix + self.offset).astype(np.float32)
+
+    def save(self, path: Path) -> None:
+        np.savez(path, **self._asdict())
+
+
+def projection(x: np.ndarray, labels: Sequence[str], settings: VectorsSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix ``(E, N)`` and offset ``(N,)`` of an LDA or PCA of ``x`` ``(U, E)``."""
+    from sklearn.decomposition import PCA  # slow to import, and only a fit needs it
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    dims, classes = settings.project_to, len(set(labels))
+    most = min(x.shape) if settings.project == "pca" else min(*x.shape, classes - 1)
+    if dims > most:
+        why = f"{x.shape[0]} vectors of {x.shape[1]} dims" + f" and {classes} classes" * (settings.project == "lda")
+        raise ValueError(f"vectors.project_to {dims}: {settings.project} of {why} has at most {most} dims")
+    if settings.project == "pca":
+        fitted = PCA(dims, svd_solver="covariance_eigh").fit(x)
+        matrix, centre = fitted.components_.T, fitted.mean_
+    else:
+        fitted = LinearDiscriminantAnalysis(n_components=dims).fit(x, labels)
+        matrix, centre = fitted.scalings_[:, :dims], fitted.xbar_
+    return matrix, -centre @ matrix
+
+
+def whitened(x: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``matrix`` and ``offset``, which made ``x`` ``(U, N)``, followed by a step to mean 0 and covariance I."""
+    mean = x.mean(0)
+    values, directions = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    good = values > LEAST_VARIANCE * values[-1]
+    if not good.all():
+        log.warning("%d directions have no variance and are left out", int((~good).sum()))
+    step = directions[:, good][:, ::-1] / np.sqrt(values[good][::-1])
+    return matrix @ step, (offset - mean) @ step
+
+
+def write_store(vectors: Vectors, x: np.ndarray, out: Path) -> None:
+    """Write the frame store of a set, whose vectors ``x`` ``(U, D)`` are its frames."""
+    count, dim = x.shape
+    temporary = out.with_name(out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    x.tofile(temporary / FRAMES_BIN)
+    np.arange(count, dtype=np.int64).tofile(temporary / CENTRES_BIN)
+    np.save(temporary / OFFSETS_NPY, np.arange(count + 1))
+    np.save(temporary / SPOKEN_NPY, np.arange(count + 1))
+    with (temporary / STATS_BIN).open("wb") as file:
+        for first in range(0, count, CHUNK):
+            part = x[first : first + CHUNK].astype(np.float64)
+            stats = np.zeros((len(part), 2, dim + 1))
+            stats[:, 0, :-1], stats[:, 0, -1], stats[:, 1, :-1] = part, 1, part**2
+            stats.tofile(file)
+    rows = zip(vectors.utts, vectors.speakers, vectors.classes, vectors.scores)
+    lines = ["utt\tspeaker\tclass\tscore", *map("\t".join, rows)]
+    (temporary / UTTS_TSV).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    meta = {"dtype": x.dtype.name, "dim": dim, "frames": count, "speech": count, "utterances": count}
+    (temporary / META_JSON).write_text(json.dumps(meta) + "\n", encoding="utf-8")
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.replace(out)
+
+
+def build(directories: Sequence[Path], frames: Path, config: Config, classes_txt: Path) -> None:
+    """Fit the preprocessing to the training sets and write the store of each set below ``frames``.
+
+    Raises:
+        ValueError: vectors are damaged, differ in length, or do not go with the settings.
+    """
+    for directory in directories:
+        if not (directory / VECTOR_SCP).is_file():
+            raise ValueError(f"{directory / VECTOR_SCP}: not there; {run_again('data')} with features.kind=vectors")
+    by_name = {directory.name: directory for directory in directories}
+    known = set(choose_classes(read_classes(classes_txt), config.data.classes, classes_txt))
+    train = [Vectors.read(by_name[name]) for name in config.data.train if name in by_name]
+    if not train:
+        raise ValueError(f"{classes_txt.parent}: no set {config.data.train[0]} (data.train)")
+    lengths = {of_set.name: of_set.x.shape[1] for of_set in train}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{classes_txt.parent}: vectors of several lengths: {lengths}; take one kind of vector")
+    labels = [name for of_set in train for name in of_set.classes]
+    mine = np.array([name in known for name in labels])
+    fitted = Preprocessing.fit(
+        np.concatenate([of_set.x for of_set in train])[mine],
+        [name for name in labels if name in known],
+        config.vectors,
+    )
+    dim, wanted = fitted.matrix.shape[1], config.vectors.dim
+    if wanted is not None and dim != wanted:
+        raise ValueError(f"vectors.dim is {wanted}, but the vectors have {dim} dims; leave it null")
+    fitted.save(frames / PREPROCESSING_NPZ)
+    size = train[0].x.shape[1]
+    in_memory = {of_set.name: of_set for of_set in train}
+    for name, directory in by_name.items():
+        vectors = in_memory.pop(name, None) or Vectors.read(directory)
+        if vectors.x.shape[1] != size:
+            raise ValueError(
+                f"{directory / VECTOR_SCP}: vectors of {vectors.x.shape[1]} dims, but those of training have {size}"
+            )
+        write_store(vectors, fitted.apply(vectors), frames / name)
+        log.info("%s: %d vectors of %d dims, from %d", frames / name, len(vectors.utts), dim, size)
