@@ -20,8 +20,9 @@ from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import CONFIG_YAML, HISTORY_TSV, NOT_EXPERIMENTS, OWN, STAGES, Layout
 from dnf.experiment.lock import Holder, holder_of
+from dnf.experiment.markers import read_marker
 from dnf.experiment.settings import Train
-from dnf.experiment.stage import key_of, read_marker, read_started
+from dnf.experiment.stage import key_of, read_started
 from dnf.experiment.tables import aligned, read_tsv
 from utils.jobs import log as job_log
 

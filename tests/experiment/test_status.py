@@ -15,7 +15,8 @@ from dnf.experiment import status
 from dnf.experiment.config import resolve
 from dnf.experiment.layout import CONFIG_YAML, STAGES, Layout
 from dnf.experiment.lock import Holder
-from dnf.experiment.stage import MARKER, begin, finish
+from dnf.experiment.markers import MARKER
+from dnf.experiment.stage import begin, finish
 from dnf.experiment.status import Progress, Seen, Task
 from dnf.experiment.tables import aligned
 

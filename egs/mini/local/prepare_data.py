@@ -37,10 +37,10 @@ import voices
 from cast import CLASSES, SETS, Settings, Speaker, cast
 from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from scipy.signal import resample_poly
-from tqdm import tqdm
 
 from dnf.data import write_set
 from dnf.experiment import entry
+from dnf.experiment.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def record_all(speakers: Sequence[Speaker], directory: Path, nj: int) -> None:
         studio = open_studio(speakers, Path(temporary) / "espeak-ng-data")
         jobs = [pool.submit(record, speaker, studio, directory) for speaker in speakers]
         try:
-            for job in tqdm(jobs, desc="speakers", unit="speaker"):
+            for job in progress(jobs, what="recordings", unit="speakers"):
                 job.result()
         finally:
             pool.shutdown(cancel_futures=True)
