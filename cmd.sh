@@ -12,7 +12,7 @@ cmd_backend=${cmd_backend:-local}
 if [[ -n ${cmd:-} ]]; then
   train_cmd=$cmd
 elif [[ $DNF_ROOT == *[[:space:]]* ]]; then
-  echo "cmd.sh: the name of the folder '$DNF_ROOT' has a blank in it, which breaks command lines: rename it" >&2
+  echo "cmd.sh: the name of the folder '$DNF_ROOT' contains a blank, which breaks command lines: rename the folder" >&2
   return 1
 elif [[ $cmd_backend == local ]]; then
   train_cmd=$DNF_ROOT/utils/run.py
@@ -23,7 +23,7 @@ else
   for runner in "$DNF_ROOT"/utils/*.py; do
     [[ ! -x $runner || $runner == */run.py ]] || { runner=${runner##*/} && backends+=", ${runner%.py}"; }
   done
-  echo "cmd.sh: unknown cmd_backend '$cmd_backend': there are $backends; give a site's own runner with --cmd" >&2
+  echo "cmd.sh: unknown cmd_backend '$cmd_backend': use one of $backends, or give your site's runner with --cmd" >&2
   return 1
 fi
 

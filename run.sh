@@ -10,23 +10,23 @@ true >&2 || exec 2>/dev/null  # a file that is opened must not become stderr
 help_message="Usage: run.sh [options]        e.g. run.sh --stage 3, run.sh --exp all, run.sh --data my_corpus --exp dnf120
 Stages: 0 data, 1 features, 2 frames, 3 train, 4 latents, 5 plots, 6 score, 7 decide, 8 report
 Options:
-  --recipe NAME          folder below egs/ (default: mini); stands first
-  --exp NAME             an experiment of the recipe's conf/, 'all' of them, or a YAML file (default: the recipe's first)
+  --recipe NAME          folder below egs/ (default: mini); give it first
+  --exp NAME             an experiment of the recipe's conf/, 'all', or a YAML file (default: that of recipe.conf)
   --data DIR             your own recordings: Kaldi data directories train/ [dev/] <test sets>/ or one recordings.tsv
   --stage N              first stage (default: 0)
   --stop-stage N         last stage (default: 8)
-  --set KEY=VALUE        a setting of conf/default.yaml, e.g. train.lr=0.001; may be given again
+  --set KEY=VALUE        a setting of conf/default.yaml, e.g. train.lr=0.001; may be repeated
   --sweep KEY=V1,V2,...  run each experiment once for each value of a setting, as exp/<name>_KEY=<value>, and plot
                          figures against it
   --nj N                 tasks of a job array (default: processors)
-  --cmd 'RUNNER ...'     how jobs are run (default: see cmd.sh)
-  --seed N               of every random draw (default: 1)
+  --cmd 'RUNNER ...'     runner of the jobs (default: see cmd.sh)
+  --seed N               seed of all random draws (default: 1)
   --device NAME          auto, cpu, cuda, cuda:1 (default: auto, the GPU if there is one)
-  --max-rejected SHARE   utterances of a set that may be rejected, e.g. 1% (default: 1%)
+  --max-rejected SHARE   share of a set's utterances that may be rejected, e.g. 5% (default: 1%)
   --allow-pipes [BOOL]   run the commands that wav.scp or a manifest has for recordings (default: false)
   --write-spliced [BOOL] stage 2 also writes arks of spliced vectors for Kaldi, exp/<exp>/spliced (default: false)
-  --force [BOOL]         run stages that are up to date, too (default: false)
-  --dry-run [BOOL]       say what would run, and run nothing (default: false)
+  --force [BOOL]         also run stages that are up to date (default: false)
+  --dry-run [BOOL]       show what would run, and run nothing (default: false)
   --quiet [BOOL]         say nothing but warnings and errors (default: false)
   --config FILE          shell assignments to these options"
 
@@ -40,7 +40,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [[ ${1-} != --recipe || $# -lt 2 ]] || { recipe=$2; shift 2; }  # it brings options of its own
 RECIPE_DIR=$ROOT/egs/$recipe
 [[ -f $RECIPE_DIR/recipe.conf ]] ||
-  { echo "run.sh: no recipe '$recipe'; there are: $(cd "$ROOT/egs" && printf '%s\n' */recipe.conf | xargs -n1 dirname | xargs)" >&2; exit 2; }
+  { echo "run.sh: no recipe '$recipe'; use one of: $(cd "$ROOT/egs" && printf '%s\n' */recipe.conf | xargs -n1 dirname | xargs)" >&2; exit 2; }
 . "$RECIPE_DIR/recipe.conf"
 . "$ROOT/local/stages.sh"
 note_numbers

@@ -38,7 +38,7 @@ class MaskedRealNVP(nn.Module):
     def __init__(self, dim: int, settings: Flow):
         super().__init__()
         if settings.nets != "two":
-            raise ValueError(f"the notes' way has flow.nets: two, not {settings.nets}")
+            raise ValueError(f"full-width masks need flow.nets: two, not {settings.nets}")
         if settings.mask == "evenodd":
             first = torch.arange(dim) % 2 == 0
         else:

@@ -264,12 +264,12 @@ def measure(sizes: Sequence[int], work: Path, args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=float, nargs="+", default=[1e6], metavar="N", help="sizes (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=8, help="of an utterance, 60 at most (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=8, help="seconds of an utterance, 60 at most (%(default)s)")
     parser.add_argument("--stage", type=int, choices=(0, 2), default=2, help="0: from sound, 2: features (%(default)s)")
     parser.add_argument("--stop-stage", type=int, default=8, help="the last stage (%(default)s)")
     parser.add_argument("--nj", type=int, default=2, help="tasks of the feature stage (%(default)s)")
-    parser.add_argument("--device", default="cpu", help="of training and scoring (%(default)s)")
-    parser.add_argument("--work", type=Path, help="new folder for what is made, kept (a temporary one, deleted)")
+    parser.add_argument("--device", default="cpu", help="device of training and scoring (%(default)s)")
+    parser.add_argument("--work", type=Path, help="new output folder, kept (default: a temporary folder, deleted)")
     args = parser.parse_args(argv)
     work = (args.work or Path(tempfile.mkdtemp(prefix="scale"))).absolute()
     columns = f"{'seconds':>8} {'processor':>9} {'frames/s':>10} {'relative':>8} {'us/frame':>8} {'anonymous':>9} {'mapped':>7}"

@@ -67,7 +67,7 @@ def model_rows(
     if options.profile:
         trainer = ours.make_trainer(ours.open_windows(store, size.config(), watch.device), size.config())
         groups = profiling.groups(partial(ours.take_steps, trainer, 1), PROFILED, watch.device)
-        yield f"{title}{rows.REFERENCE}: where the time of a step goes\n{profiling.table(groups)}"
+        yield f"{title}{rows.REFERENCE}: time of a step\n{profiling.table(groups)}"
 
 
 def sound_and_starts(work: Path, watch: Watch, options: argparse.Namespace) -> Iterator[str]:
@@ -111,11 +111,11 @@ def tables(options: argparse.Namespace, watch: Watch, folder: Path) -> Iterator[
     precisions += ("bf16",) if has_fast_bf16(watch.device) else ()
     yield head(watch.device, precisions, options)
     if "bf16" not in precisions:
-        yield "bf16 products are slower than float32 ones here: there are no such rows"
+        yield "no bf16 rows: bf16 products are slower than float32 ones here"
     for name, reason in missing.items():
         yield f"{name} is left out: {reason}"
     if options.quick:
-        yield "--quick: peers and stages are left out, and sizes are tiny: no figure means anything"
+        yield "--quick: without peers and stages, with tiny sizes: the figures mean nothing"
     store = ours.make_store(folder / "frames" / "train", QUICK_FRAMES if options.quick else FRAMES, 40)
     for size in QUICK if options.quick else SIZES:
         more = 1 if options.quick or size.batch == SIZES[0].batch else SHORT_ROUNDS
@@ -134,24 +134,29 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="benchmarks/run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, help="of PyTorch and of the programs that are started (all)")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch and of child processes (all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument(
-        "--rounds", type=int, default=3, help="times a row is timed, batches of 1000 three times as often (%(default)s)"
+        "--rounds",
+        type=int,
+        default=3,
+        help="rounds of each row, three times as many for batches of 1000 (%(default)s)",
     )
     parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="rows in whose size and name, or group, the expression is found"
+        "--only", default="", metavar="PATTERN", help="rows whose size and name, or group, match the regular expression"
     )
-    parser.add_argument("--profile", action="store_true", help="also where the time of a training step goes")
-    parser.add_argument("--recordings", type=Path, metavar="DIR", help="decide 10 of the recordings below it")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keep the corpus of the stages, and go on with it")
+    parser.add_argument("--profile", action="store_true", help="also profile a training step")
+    parser.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="classify 10 of the recordings below this folder"
+    )
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keep the corpus of the stages, and use it again")
     parser.add_argument(
         "--clock",
         choices=CLOCKS,
         default="wall",
-        help="cpu: seconds on a processor, for one thread of a machine that others use, too (%(default)s)",
+        help="cpu: processor seconds, for one thread of a shared machine (%(default)s)",
     )
-    parser.add_argument("--quick", action="store_true", help="a smoke run of seconds, of sizes that say nothing")
+    parser.add_argument("--quick", action="store_true", help="smoke test with tiny sizes; the figures mean nothing")
     options = parser.parse_args(argv)
     options.command = shlex.join(["benchmarks/run.sh", *(sys.argv[1:] if argv is None else argv)])
     if options.rounds < 1:

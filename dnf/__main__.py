@@ -1,4 +1,4 @@
-"""What is done with experiments and recordings, beside the stages of run.sh: ``python3 -m dnf VERB --help`` says more."""
+"""Commands for experiments and recordings. For the options of one, run ``python3 -m dnf VERB --help``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ VERBS = {
         "dnf.report.results",
         "write results.txt of an experiment or print a section of it; compare all of a folder",
     ),
-    "compare": ("dnf.report.compare", "hold two systems against each other, utterance by utterance"),
-    "sweep": ("dnf.report.sweep", "figures of a sweep against the setting that it varies"),
-    "status": ("dnf.experiment.status", "which stages of which experiments are done, running or broken off"),
-    "classify": ("dnf.inference.classify", "decide the class of recordings by a trained model"),
-    "move": ("dnf.inference.move", "move utterances from one class to another, and judge whether that came out"),
-    "datadir": ("dnf.data.datadir", "check and mend Kaldi data directories"),
+    "compare": ("dnf.report.compare", "compare two systems on the same utterances"),
+    "sweep": ("dnf.report.sweep", "table and picture of a sweep: figures against the setting"),
+    "status": ("dnf.experiment.status", "show which stages of the experiments are done, running or interrupted"),
+    "classify": ("dnf.inference.classify", "classify recordings with a trained model"),
+    "move": ("dnf.inference.move", "move utterances from one class to another, and test the result"),
+    "datadir": ("dnf.data.datadir", "check and repair Kaldi data directories"),
 }
 
 
@@ -29,8 +29,8 @@ def main() -> int:
         epilog="verbs:\n" + "\n".join(f"  {verb:{width}}  {line}" for verb, (_, line) in VERBS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of those below")
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="what the verb takes")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of the verbs below")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="arguments of the verb")
     args = parser.parse_args()
     return importlib.import_module(VERBS[args.verb][0]).main(args.words)
 

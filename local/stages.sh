@@ -42,16 +42,16 @@ check_options() {  # what is wrong with a command line is said before anything r
   [[ $RECIPE_DIR == "$ROOT/egs/$recipe" ]] || refuse "recipe $recipe: give --recipe $recipe first on the command line"
   is_number stage -999 999 && is_number stop_stage 0 999 || refuse "--stage $stage --stop-stage $stop_stage: give numbers from 0 to 8"
   stage=$((stage < 0 ? 0 : stage)) stop_stage=$((stop_stage > 8 ? 8 : stop_stage))
-  [[ $stage -le $stop_stage ]] || refuse "--stage $stage --stop-stage $stop_stage: there is no stage from $stage to $stop_stage"
+  [[ $stage -le $stop_stage ]] || refuse "--stage $stage --stop-stage $stop_stage: --stage must not be above --stop-stage"
   is_number nj 1 99999 || refuse "--nj $nj: give a number of tasks, from 1 to 99999"
   local number=${device#cuda:}
   [[ $device =~ ^(auto|cpu|cuda|cuda:[0-9]+)$ ]] && { [[ $device != cuda:* ]] || is_number number 0 9999; } ||
-    refuse "--device $device: it is auto, cpu, cuda or cuda:N"
+    refuse "--device $device: give auto, cpu, cuda or cuda:N"
   [[ $device != cuda:* ]] || device=cuda:$number
   [[ -z $seed ]] || is_number seed 0 999999999 || refuse "--seed $seed: give a whole number from 0 to 999999999"
   [[ -z $data || -e $data ]] || refuse "--data $data: no such file or folder"
   [[ -z $sweep || $sweep =~ ^[a-z_]+(\.[a-z_]+)?=[^,/[:space:]]+(,[^,/[:space:]]+)*$ ]] ||
-    refuse "--sweep '$sweep': give KEY=V1,V2,... such as train.beta=0,1,10"
+    refuse "--sweep '$sweep': give KEY=V1,V2,..., such as train.beta=0,1,10"
   check_share
   local word
   for word in "${numbers[@]}"; do
@@ -65,7 +65,7 @@ check_share() {  # of --max-rejected, as a number or in percent
   [[ $max_rejected =~ ^([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,2})?(%?)$ ]] &&
     share=$(awk -v number="${max_rejected%\%}" -v whole="${BASH_REMATCH[4]:+100}" \
       'BEGIN { share = number / (whole ? whole : 1); print share; exit !(share <= 1) }') ||
-    refuse "--max-rejected $max_rejected: give a share from 0 to 1, such as 0.05, or 5%, with a point and not a comma"
+    refuse "--max-rejected $max_rejected: give a share from 0 to 1, such as 0.05 or 5%, with a decimal point"
   max_rejected=$share
 }
 
@@ -95,7 +95,7 @@ list_yamls() {
   elif [[ -f $yaml ]]; then
     echo "$yaml"
   else
-    refuse "no experiment '$exp' in $RECIPE_DIR/conf; there are: all $(cd "$RECIPE_DIR/conf" && printf '%s\n' *.yaml | sed 's/\.yaml$//' | xargs)"
+    refuse "no experiment '$exp' in $RECIPE_DIR/conf; use one of: all $(cd "$RECIPE_DIR/conf" && printf '%s\n' *.yaml | sed 's/\.yaml$//' | xargs)"
   fi
 }
 
@@ -114,7 +114,7 @@ choose_source() {  # what stage data reads: the recipe's corpora, or the user's 
 
 OWN_SETS=(--set 'data.train=[train]' --set 'data.dev=[dev]' --set 'data.test=[]' --set 'data.views={}' --set 'data.controls={}')
 
-plan() {  # shell assignments of the experiments, one a line; all are checked
+plan() {  # shell assignments of the experiments, one per line; all are checked
   local word yamls options=()
   yamls=$(list_yamls) || exit
   mapfile -t yamls <<<"$yamls"
@@ -162,7 +162,7 @@ check_results() {  # they are there, and not those of before the stage was begun
   local file
   for file in results.txt results.tsv report.html; do
     [[ -s $exp_dir/$file && ! $exp_dir/.started.report -nt $exp_dir/$file ]] ||
-      { echo "run.sh: $exp_dir/$file: stage 8 (report) has not made it; start again with --stage 8 --force" >&2; exit 1; }
+      { echo "run.sh: $exp_dir/$file: stage 8 (report) did not write it; start again with --stage 8 --force" >&2; exit 1; }
   done
 }
 
@@ -180,7 +180,7 @@ train() {  # as one process, or by torchrun as several: a job for each node; the
   if [[ " $cuda_cmd " == *" --gpu "* ]]; then
     gpu=(--gpu "$num_gpus")  # the last one counts
   elif [[ $num_gpus -gt 1 && $cuda_cmd != "$train_cmd" ]]; then
-    echo "run.sh: train.num_gpus $num_gpus: cuda_cmd in cmd.sh is '$cuda_cmd', which asks for no GPUs with --gpu; add --gpu 1" >&2
+    echo "run.sh: train.num_gpus $num_gpus: cuda_cmd in cmd.sh is '$cuda_cmd', which has no --gpu; add --gpu 1" >&2
     exit 1
   fi
   $cuda_cmd "${gpu[@]}" "${array[@]}" "$exp_dir/log/$log" python3 -m "${launch[@]}" \

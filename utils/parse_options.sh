@@ -67,11 +67,11 @@ for ((_po_at = 1; _po_at <= $#; _po_at++)); do
     ! _po_is_option "$_po_name" || _po_before[$_po_name]=${!_po_name-}
   done < <(compgen -v)
   [[ $_po_file == */* ]] || _po_file=./$_po_file  # else "." looks in PATH
-  . "$_po_file" || _po_fail "config file '$_po_file' ended with status $?: it must hold assignments only"
+  . "$_po_file" || _po_fail "config file '$_po_file' ended with status $?: it may have assignments only"
   while IFS= read -r _po_name; do
     _po_is_option "$_po_name" || continue
     [[ -n ${_po_before[$_po_name]+set} ]] ||
-      _po_fail "config file '$_po_file' sets '$_po_name', which is no option$(_po_nearest "$_po_name")"
+      _po_fail "config file '$_po_file' sets '$_po_name', which is not an option$(_po_nearest "$_po_name")"
     _po_check_boolean "$_po_name" "${_po_before[$_po_name]}" "${!_po_name-}"
   done < <(compgen -v)
 done

@@ -1,4 +1,4 @@
-"""Samples of one utterance of a Lhotse recording, or why it cannot be used."""
+"""Read the samples of one utterance of a Lhotse recording, or say why it cannot be used."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def load_samples(recording: Recording, utterance: SupervisionSegment, settings: 
         samples = recording.load_audio(channels=channel, offset=utterance.start, duration=utterance.duration)[0]
     except Rejected:
         raise
-    except Exception as error:  # what a damaged file raises depends on the backend that reads it
+    except Exception as error:  # the exception for a damaged file depends on the backend
         if recording.sources[0].type == "file":
             raise Rejected(f"{where}: {failure(where, error)}") from None
         raise Rejected(f"{where}: cannot be read ({cause(error)}); correct the command or leave it out") from None
     if not np.isfinite(samples).all():
-        raise Rejected(f"{where}: has samples that are not numbers; write it again as 16-bit PCM")
+        raise Rejected(f"{where}: has NaN or infinite samples; convert it to 16-bit PCM")
     if not samples.any():
         raise Rejected(f"{where}: digital silence; leave it out")
     return samples
 
 
 def at_rate(recording: Recording, settings: Features) -> Recording:
-    """The recording at the rate of the settings; raises ``Rejected`` where it may not be changed."""
+    """The recording at the rate of the settings; ``Rejected`` if resampling is off."""
     if recording.sampling_rate == settings.sampling_rate:
         return recording
     if not settings.resample:
@@ -64,11 +64,11 @@ def at_rate(recording: Recording, settings: Features) -> Recording:
 
 
 def channel_of(recording: Recording, settings: Features) -> int:
-    """Which channel to take; raises ``Rejected`` where that is not said, or not there."""
+    """Which channel to use; ``Rejected`` if the settings do not name an existing one."""
     where = recording.sources[0].source
     if recording.num_channels > 1 and settings.channel is None:
         raise Rejected(
-            f"{where}: {recording.num_channels} channels; make it mono, or set features.channel=0 to take the first"
+            f"{where}: {recording.num_channels} channels; convert it to mono, or set features.channel=0 to use the first"
         )
     channel = settings.channel if recording.num_channels > 1 else recording.channel_ids[0]
     if channel not in recording.channel_ids:

@@ -1,4 +1,4 @@
-"""Samples of one recording of any length, in blocks: a part of it, one channel, at the rate that is wanted."""
+"""Samples of a recording of any length, in blocks: a segment, one channel, at the requested rate."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dnf.data import sphere
 from dnf.data.sound_file import TOLERANCE, cause, cut_off, failure, unusable
 from dnf.data.wav_header import to_open
 
-ROW = 128  # columns that a matrix for resampling has at least
-LARGEST = 300_000  # old times new samples of a period, beyond which there is no such matrix
+ROW = 128  # fewest columns of a resampling matrix
+LARGEST = 300_000  # largest product of old and new samples of a period with such a matrix
 
 
 class Source(NamedTuple):
-    """A recording, or seconds ``start`` to ``end`` of it; of several channels ``channel``, or with None their mean."""
+    """A recording, or its seconds ``start`` to ``end``; ``channel`` of several channels, or None for their mean."""
 
     path: str
     channel: int | None = None
@@ -34,13 +34,13 @@ def read_blocks(source: Source, seconds: float) -> tuple[int, Iterator[np.ndarra
     """The rate of a recording, Hz, and its samples, one channel in -1..1, in blocks of about ``seconds``.
 
     Raises:
-        ValueError: the file is not there, or cannot be used or read.
+        ValueError: the file does not exist, or cannot be used or read.
     """
     path = source.path
     try:
         if reason := unusable(path):
             raise ValueError(reason)
-        if sphere.compression(path):  # decoded by another program, as a whole
+        if sphere.compression(path):  # another program decodes the complete file
             samples, rate = sphere.Sphere().read_audio(path)
             check_segment(source, samples.shape[1], rate)
             return rate, cut([samples.T[round(source.start * rate) :]], source, rate)
@@ -49,20 +49,19 @@ def read_blocks(source: Source, seconds: float) -> tuple[int, Iterator[np.ndarra
             check_segment(source, file.frames, rate)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    except Exception as error:  # what a damaged file raises depends on its format
+    except Exception as error:  # the exception for a damaged file depends on its format
         raise ValueError(f"{path}: cannot be read ({cause(error, path)}); restore or convert the file") from None
     return rate, cut(file_blocks(path, max(1, round(seconds * rate)), round(source.start * rate)), source, rate)
 
 
 def check_segment(source: Source, count: int, rate: int) -> None:
-    """Raise ``ValueError`` where a recording of ``count`` samples is empty, or the part wanted does not lie in it."""
+    """Raise ``ValueError`` if a recording of ``count`` samples is empty or does not contain the segment."""
     if not count:
         raise ValueError("has no samples; leave it out")
     end = count / rate if source.end is None else source.end
     if not 0 <= source.start < end <= count / rate + 0.01 or source.start >= count / rate:
         raise ValueError(
-            f"its segment {source.start} to {end} s does not lie in the recording of {count / rate:.2f} s; "
-            "correct segments"
+            f"its segment {source.start} to {end} s is outside the recording of {count / rate:.2f} s; correct segments"
         )
 
 
@@ -86,10 +85,10 @@ def file_blocks(path: str, size: int, first: int) -> Iterator[np.ndarray]:
 
 
 def cut(blocks: Iterable[np.ndarray], source: Source, rate: int) -> Iterator[np.ndarray]:
-    """One channel of ``blocks`` that start at the source's start, up to its end.
+    """One channel of ``blocks``, from the start to the end of the source.
 
     Raises:
-        ValueError: the recording has no such channel, or samples that are not numbers.
+        ValueError: the recording does not have the channel, or has NaN or infinite samples.
     """
     left = math.inf if source.end is None else round(source.end * rate) - round(source.start * rate)
     for block in blocks:
@@ -98,7 +97,7 @@ def cut(blocks: Iterable[np.ndarray], source: Source, rate: int) -> Iterator[np.
             raise ValueError(f"{source.path}: has no channel {channel}; it has {block.shape[1]}, counted from 0")
         block = block[: min(len(block), left)]
         if not np.isfinite(block).all():
-            raise ValueError(f"{source.path}: has samples that are not numbers; write it again as 16-bit PCM")
+            raise ValueError(f"{source.path}: has NaN or infinite samples; convert it to 16-bit PCM")
         weights = np.full(block.shape[1], 1 / block.shape[1], block.dtype)  # NumPy's mean over few columns is slow
         yield block @ weights if channel is None else np.ascontiguousarray(block[:, channel])
         left -= len(block)
@@ -107,12 +106,12 @@ def cut(blocks: Iterable[np.ndarray], source: Source, rate: int) -> Iterator[np.
 
 
 def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
-    """Samples at another rate: those that Lhotse makes of the whole, for its filter reaches over few samples."""
+    """Resampled blocks. They equal Lhotse's resampling of the complete recording, since its filter is short."""
     if rate == wanted:
         yield from blocks
         return
     filtered, old, new, context = resampler(rate, wanted)
-    held, done, read, made = np.zeros(0, np.float32), 0, 0, 0  # the first ``done`` samples held are only context
+    held, done, read, made = np.zeros(0, np.float32), 0, 0, 0  # the first ``done`` samples are context only
     for block in blocks:
         held, read = np.concatenate([held, block]), read + len(block)
         ready = (len(held) - done - context) // old * old
@@ -126,7 +125,7 @@ def resampled(blocks: Iterable[np.ndarray], rate: int, wanted: int) -> Iterator[
 
 
 class Resampler(NamedTuple):
-    """Attributes: ``filtered`` makes ``new`` samples of every ``old`` and of what lies within ``context`` of them."""
+    """Attributes: ``filtered`` makes ``new`` samples from ``old`` samples and ``context`` samples on each side."""
 
     filtered: Callable[[np.ndarray], np.ndarray]
     old: int
@@ -136,23 +135,23 @@ class Resampler(NamedTuple):
 
 @functools.cache
 def resampler(rate: int, wanted: int) -> Resampler:
-    """Lhotse's resampling as a matrix, or as it is where the rates have too little in common for one.
+    """Lhotse's resampling as a matrix, or Lhotse's own function if the rates have a small common divisor.
 
-    Resampling is linear and begins anew every ``old`` samples, so its responses to ``old`` unit impulses say all of it:
-    new samples are the product of windows of old ones with one matrix, whatever Lhotse resamples with.
+    Resampling is linear with a period of ``old`` samples, so its responses to ``old`` unit impulses determine it:
+    new samples are the product of windows of old samples with one matrix, for any resampler of Lhotse.
     """
     common, transform = math.gcd(rate, wanted), Resample(rate, wanted)
     old, new = rate // common, wanted // common
     if old * new <= LARGEST:
-        repeats = -(-ROW // new)  # short periods are taken together: a matrix product needs some columns
+        repeats = -(-ROW // new)  # combine short periods: a matrix product needs some columns
         old, new = old * repeats, new * repeats
-    reach = 2 + math.ceil(12 / min(old, new))  # periods: more than Lhotse's filters reach, with torchaudio or SciPy
+    reach = 2 + math.ceil(12 / min(old, new))  # periods: longer than Lhotse's filters, with torchaudio or SciPy
     if old * new > LARGEST:
         return Resampler(lambda samples: np.asarray(transform(samples[None]))[0], old, new, reach * old)
     impulses = np.zeros((old, (2 * reach + 1) * old), np.float32)
     impulses[:, reach * old : (reach + 1) * old] = np.eye(old)
     responses = np.asarray(transform(impulses)).reshape(old, 2 * reach + 1, new)
-    matrix = responses[:, ::-1].swapaxes(0, 1).reshape(-1, new)  # from ``reach`` periods before to as many after
+    matrix = responses[:, ::-1].swapaxes(0, 1).reshape(-1, new)  # ``reach`` periods before and after
     used = np.flatnonzero(matrix.any(1))
     first, matrix = used[0] - reach * old, torch.from_numpy(matrix[used[0] : used[-1] + 1].copy())
 

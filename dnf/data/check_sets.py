@@ -1,4 +1,4 @@
-"""Whether an experiment can run with the sets that its data directory has."""
+"""Check whether an experiment can run with the sets of its data directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CANNOT_RUN = 4
 
 
 def reasons(left_out: dict[str, str], data_dir: Path) -> dict[str, str]:
-    """Why each thing is left out, in words: the set it lacks and, where the recipe said so, the option that gives it."""
+    """Why each item is left out: the missing set and, if the recipe names it, the option that gives the set."""
     path = data_dir / MISSING_TXT
     missing = read_table(path) if path.is_file() else {}
     return {
@@ -26,10 +26,10 @@ def reasons(left_out: dict[str, str], data_dir: Path) -> dict[str, str]:
 
 
 def lacking(data: DataSettings, data_dir: Path) -> str | None:
-    """What keeps an experiment from running, in a line; None if its training and dev sets are there.
+    """Why an experiment cannot run, in one line; None if its training and dev sets exist.
 
     Raises:
-        ValueError: what stage latents would refuse after hours of training, as ``scored_sets`` and ``check_shared`` say.
+        ValueError: stage latents would refuse the sets after hours of training; see ``scored_sets`` and ``check_shared``.
     """
     present = {path.parent.name for path in data_dir.glob(f"*/{UTT2SPK}")}
     used = {name for _, view in scored_sets(data, present)[0] for name in view.sets}
@@ -41,7 +41,7 @@ def lacking(data: DataSettings, data_dir: Path) -> str | None:
 
 
 def check_classes(config: Config, data_dir: Path) -> None:
-    """Raise ``ValueError`` where a class of the model is not in the corpus, in training or in dev, or has no prior."""
+    """Raise ``ValueError`` if a class of the model is missing in the corpus, in training or in dev, or has no prior."""
     path = data_dir / CLASSES_TXT
     classes = choose_classes(read_classes(path), config.data.classes, path)
     for role in ("train", "dev"):
@@ -51,13 +51,13 @@ def check_classes(config: Config, data_dir: Path) -> None:
         if absent:
             raise ValueError(
                 f"{data_dir}: class {absent[0]} has no utterance in {' '.join(names)} (data.{role}); "
-                "add some, or leave it out of data.classes"
+                "add utterances, or remove the class from data.classes"
             )
     check_priors(classes, config.calibrate.priors)
 
 
 def check_names(data: DataSettings, data_dir: Path) -> None:
-    """Raise ``ValueError`` where a view or a list of sets names one that is neither there nor to be had by an option."""
+    """Raise ``ValueError`` if a view or a list names a set that neither exists nor comes from an option."""
     present = sorted(path.parent.name for path in data_dir.glob(f"*/{UTT2SPK}"))
     path = data_dir / MISSING_TXT
     known = {*present, *(read_table(path) if path.is_file() else ())}

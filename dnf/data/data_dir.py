@@ -1,4 +1,4 @@
-"""A data directory read whole, with its Lhotse manifests, and choosing part of it."""
+"""Read a complete data directory with its Lhotse manifests, and select a part of it."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def sets_below(data: Path) -> list[Path]:
     """Data directories below ``data``, in byte order."""
     directories = sorted(path.parent for path in data.glob(f"*/{UTT2SPK}") if not path.parent.name.startswith("."))
     if not directories:
-        raise ValueError(f"{data}: no data directory below it; {run_stage('data')}")
+        raise ValueError(f"{data}: has no data directories; {run_stage('data')}")
     return directories

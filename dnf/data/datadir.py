@@ -3,7 +3,7 @@
     python3 -m dnf datadir validate data/train data/dev --classes data/classes.txt
     python3 -m dnf datadir fix data/train
 
-A violation is one line on stderr and status 1. Needs the standard library only.
+A violation gives one line on stderr and status 1. Needs the standard library only.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def make_parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     text = "accept speaker ids that do not begin their utterance ids"
     shared.add_argument("--no-spk-sort", dest="spk_sort", action="store_false", help=text)
-    text = "accept 'command |' in *.scp, which reading will run"
+    text = "accept commands ('command |') in *.scp; reading runs them"
     shared.add_argument("--allow-pipes", action="store_true", help=text)
     shared.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="data directory")
 
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    added = verbs.add_parser("validate", help="check that each set agrees with itself", parents=[shared])
+    added = verbs.add_parser("validate", help="check that the files of each set agree", parents=[shared])
     added.set_defaults(run=run_validate)
     added.add_argument("--no-wav-files", dest="wav_files", action="store_false", help="do not look for the audio files")
     added.add_argument("--no-wav", dest="need_wav", action="store_false", help="wav.scp may be absent")
-    added.add_argument("--need-feats", action="store_true", help="feats.scp must be there")
-    text = "every class must be in this file, as data/classes.txt"
+    added.add_argument("--need-feats", action="store_true", help="feats.scp is required")
+    text = "file of all known classes, such as data/classes.txt"
     added.add_argument("--classes", type=Path, metavar="FILE", help=text)
-    text = "sort, keep what all files share, rebuild spk2utt; files that change are kept in .backup"
+    text = "sort, keep the utterances that all files have, rebuild spk2utt; .backup keeps changed files"
     verbs.add_parser("fix", help=text, parents=[shared]).set_defaults(run=run_fix)
     return parser
 

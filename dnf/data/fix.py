@@ -1,4 +1,4 @@
-"""Making a data directory agree with itself."""
+"""Repair a data directory, so that its files agree."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 
 def fix(directory: Path | str, *, allow_pipes: bool = False, spk_sort: bool = True) -> Counts:
-    """Make a directory agree with itself: sort, drop repeated lines, keep what all files share, rebuild spk2utt.
+    """Repair a directory: sort, drop repeated lines, keep the utterances that all files have, rebuild spk2utt.
 
-    Where sorting by utterance would mix speakers, utterances are renamed to ``<speaker>-<rest>``.
+    If sorting by utterance would mix speakers, utterances are renamed to ``<speaker>-<rest>``.
 
-    Files that change are kept in ``.backup`` as they were.
+    ``.backup`` keeps the old versions of changed files.
 
     Raises:
-        ValueError: nothing would be left (nothing is changed then), a key has two different values, or what is left
+        ValueError: nothing would remain (then nothing is changed), a key has two different values, or the rest
             breaks a rule that cannot be met by leaving records out.
     """
     directory = Path(directory)
@@ -43,7 +43,7 @@ def fix(directory: Path | str, *, allow_pipes: bool = False, spk_sort: bool = Tr
     kept = select(data, shared_utterances(data, directory))
     if spk_sort and not keeps_together(kept.utt2spk) and (ids := new_ids(kept.utt2spk)):
         first = min(utterance for utterance, name in ids.items() if name != utterance)
-        log.warning("%s: utterances are renamed to <speaker>-<rest>, as %s to %s", directory, first, ids[first])
+        log.warning("%s: renamed utterances to <speaker>-<rest>, for example %s to %s", directory, first, ids[first])
         kept = renamed(kept, ids)
     files = {name: render_table(table) for name, table in kept.tables.items()}
     files[SPK2UTT] = render_table(spk2utt_of(kept.utt2spk))
@@ -63,7 +63,7 @@ def fix(directory: Path | str, *, allow_pipes: bool = False, spk_sort: bool = Tr
 
 
 def shared_utterances(data: DataSet, directory: Path) -> list[str]:
-    """The utterances that every table and manifest of the set has something for.
+    """The utterances that are in every table and manifest of the set.
 
     Raises:
         ValueError: there are none.
@@ -75,9 +75,7 @@ def shared_utterances(data: DataSet, directory: Path) -> list[str]:
             log.warning("%s: left out %d utterances that %s: %s", directory, len(dropped), why, few(dropped))
         utterances = [utterance for utterance in utterances if is_fine(utterance)]
         if not utterances:
-            raise ValueError(
-                f"{directory}: no utterance would be left without those that {why}; give it files of one set"
-            )
+            raise ValueError(f"{directory}: no utterance remains without those that {why}; use files of one set")
     return utterances
 
 
@@ -85,7 +83,7 @@ Demand = tuple[Callable[[str], object], str]
 
 
 def demands_of_tables(data: DataSet) -> Iterator[Demand]:
-    """What an utterance needs in order to stay, each with what is said of those that lack it."""
+    """The requirements for an utterance to remain, each with the message about utterances that fail it."""
     tables = data.tables
     for name in BY_UTTERANCE:
         if name in tables and name not in PARTIAL:

@@ -1,7 +1,7 @@
-"""Files of a Kaldi data directory: which there are, what they hold, and reading and writing one of them.
+"""Files of a Kaldi data directory: their names, their content, reading and writing.
 
-A table is a text file of one record a line, whose first field is the key; keys are unique and in byte order. The Lhotse
-manifests are gzipped lines of JSON. Standard library only, so that the tools start at once.
+A table is a text file with one record per line. The first field is the key; keys are unique and in byte order. The Lhotse
+manifests are gzipped lines of JSON. Uses the standard library only, so the tools start at once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from dnf.experiment.layout import (
 
 MANIFESTS = (RECORDINGS_JSONL, SUPERVISIONS_JSONL)
 
-# Tables by what their key is. Other files called utt2*, spk2* or reco2* are carried along but not checked.
+# Tables by the kind of their key. Other files called utt2*, spk2* or reco2* are kept but not checked.
 BY_UTTERANCE = (
     *(SEGMENTS, FEATS_SCP, VAD_SCP, ALI_SCP, "text", UTT2DUR, UTT2NUM_FRAMES, UTT2CLASS, UTT2SCORE),
     *("utt2lang", "utt2uniq", "utt2warp"),
@@ -49,9 +49,9 @@ BY_UTTERANCE = (
 )
 BY_SPEAKER = (CMVN_SCP, SPK2GENDER, "spk2warp", *SPEAKER_VECTORS)
 BY_RECORDING = (WAV_SCP, "reco2dur", "reco2file_and_channel")
-# May lack some of its keys
+# Tables that may lack some keys
 PARTIAL = (UTT2SCORE,)
-# One value for the whole set
+# Files with one value for the set
 GLOBAL = ("frame_shift",)
 
 FIX = "python3 -m dnf datadir fix"
@@ -63,30 +63,30 @@ ARCHIVE = re.compile(r".*[^ ]:[0-9]+(\[[0-9:,]*\])?")
 
 
 def normal(name: str) -> str:
-    """A name as it is compared: in Unicode's composed form."""
+    """A name in Unicode's composed form, for comparisons."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 class Spellings:
-    """Names that look alike must be alike: é is one character or two, and then two speakers."""
+    """Names that look the same must be the same: é can be one character or two, which would be two speakers."""
 
     def __init__(self, prefix: str):
         self.prefix, self.first = prefix, {}
 
     def check(self, kind: str, name: str, place: str) -> None:
-        """Raise ``ValueError`` where ``name`` came before in other characters; names both places."""
+        """Raise ``ValueError`` if ``name`` appeared before with other characters; the message names both places."""
         if name.isascii():
             return
         other, before = self.first.setdefault((kind, normal(name)), (name, place))
         if other != name:
             raise ValueError(
-                f"{self.prefix}{place}: {kind} {name!r} is spelt with other Unicode characters than in {before} "
-                f"({ascii(name)} and {ascii(other)}); write both alike"
+                f"{self.prefix}{place}: {kind} {name!r} has other Unicode characters than in {before} "
+                f"({ascii(name)} and {ascii(other)}); use the same characters"
             )
 
 
 def number_of(value: str) -> float:
-    """The number ``value`` is, or not-a-number, which compares false with everything."""
+    """``value`` as a number, or NaN, which compares false with everything."""
     return float(value) if NUMBER.fullmatch(value) and math.isfinite(float(value)) else math.nan
 
 
@@ -96,7 +96,7 @@ def is_times(value: str) -> bool:
     return len(fields) == 3 and 0 <= number_of(fields[1]) < number_of(fields[2])
 
 
-# For each table: is this a value, and what is one.
+# For each table: the check of a value, and the description of a legal value.
 VALUES: dict[str, tuple[Callable[[str], object], str]] = {
     UTT2SPK: (re.compile(r"\S+").fullmatch, "one speaker id"),
     SPK2UTT: (re.compile(r"\S.*").fullmatch, "a list of utterance ids"),
@@ -124,7 +124,7 @@ VALUES: dict[str, tuple[Callable[[str], object], str]] = {
 
 
 def key_of(name: str) -> str | None:
-    """What the table ``name`` has as key: utterance, speaker or recording; ``None`` for utt2spk, spk2utt and others."""
+    """The kind of key of table ``name``: utterance, speaker or recording; ``None`` for utt2spk, spk2utt and others."""
     if name in (UTT2SPK, SPK2UTT):
         return None
     prefix = re.fullmatch("(utt|spk|reco)2[a-z0-9_]+", name)
@@ -136,7 +136,7 @@ def key_of(name: str) -> str | None:
 
 
 def read_table(path: Path | str) -> dict[str, str]:
-    """Read a table, checking what holds for all of them.
+    """Read a table and check the rules that hold for all tables.
 
     Args:
         path: UTF-8 text, each line ``KEY`` or ``KEY VALUE``, sorted by key in byte order.
@@ -145,7 +145,7 @@ def read_table(path: Path | str) -> dict[str, str]:
         The rest of each line, without blanks at its ends, by key, in the order of the file.
 
     Raises:
-        ValueError: the file is not as above; names the line.
+        ValueError: the file breaks a rule; the message names the line.
     """
     path = Path(path)
     table: dict[str, str] = {}
@@ -153,11 +153,11 @@ def read_table(path: Path | str) -> dict[str, str]:
     for number, line in enumerate(read_lines(path), 1):
         key, value = split_line(line, path, number)
         if key in table:
-            raise ValueError(f"{path} line {number}: {key!r} is there twice; remove one, or run {FIX} {path.parent}")
+            raise ValueError(f"{path} line {number}: {key!r} appears twice; remove one, or run {FIX} {path.parent}")
         if key < previous:
             raise ValueError(
                 f"{path} line {number}: {key!r} comes after {previous!r}, so the file is not in byte order; "
-                f"sort it under LC_ALL=C, or run {FIX} {path.parent}"
+                f"sort it with LC_ALL=C, or run {FIX} {path.parent}"
             )
         spellings.check("id", key, f"line {number}")
         table[key] = value
@@ -166,7 +166,7 @@ def read_table(path: Path | str) -> dict[str, str]:
 
 
 def read_loose(path: Path) -> dict[str, str]:
-    """Like ``read_table``, but of any order, with blank lines, CRLF ends, repeated lines or no last newline."""
+    """Like ``read_table``, but accepts any order, blank lines, CRLF, repeated lines and a missing last newline."""
     table: dict[str, str] = {}
     spellings = Spellings(f"{path} ")
     for number, line in enumerate(read_lines(path, loose=True), 1):
@@ -176,40 +176,38 @@ def read_loose(path: Path) -> dict[str, str]:
         spellings.check("id", key, f"line {number}")
         if table.setdefault(key, value) != value:
             raise ValueError(
-                f"{path} line {number}: {key!r} is there before with another value; remove one of the lines"
+                f"{path} line {number}: {key!r} appears before with another value; remove one of the lines"
             )
     return dict(sorted(table.items()))
 
 
 def not_a_file(path: str | Path) -> str:
-    """Why nothing can be read at ``path``; empty where a file is there."""
+    """Why ``path`` cannot be read; empty if it is a file."""
     path = Path(path)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else no_such_file(path)
+        return f"is a link to {os.readlink(path)}, which does not exist" if path.is_symlink() else no_such_file(path)
     except OSError as error:
         return str(error.strerror)
     if stat.S_ISDIR(mode):
         return "is a folder, not a file"
     if stat.S_ISFIFO(mode):
-        return "is a named pipe (FIFO), which can be read only once; write what comes out of it to a file"
+        return "is a named pipe (FIFO), which can be read only once; write its output to a file"
     return "" if stat.S_ISREG(mode) else "is not a file but a device or socket"
 
 
 def no_such_file(path: Path) -> str:
-    """That there is no such file, or only one whose name looks the same, as copying from a Mac leaves it."""
+    """The message that a file is missing, or that only a file whose name looks the same exists, as after a copy from a Mac."""
     if not path.name.isascii() and path.parent.is_dir():
         alike = [name for name in os.listdir(path.parent) if normal(name) == normal(path.name)]
         if alike:
-            return (
-                f"no such file; there is one spelt with other Unicode characters, {ascii(alike[0])}; write both alike"
-            )
+            return f"no such file; a file name with other Unicode characters exists, {ascii(alike[0])}; use the same characters"
     return "no such file"
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """Text of a file; ``ValueError`` names the line that is not in its encoding."""
+    """Text of a file; ``ValueError`` names the line that is not in the encoding."""
     data = path.read_bytes()
     try:
         return data.decode(encoding)
@@ -239,15 +237,15 @@ def split_line(line: str, path: Path, number: int) -> tuple[str, str]:
     elif not key.isprintable():
         fault = f"the id {key!r} has a blank or control character in it"
     if fault:
-        raise ValueError(f"{path} line {number}: {fault}; make it 'id value', or run {FIX} {path.parent}")
+        raise ValueError(f"{path} line {number}: {fault}; write 'id value', or run {FIX} {path.parent}")
     return key, rest[0].rstrip(" \t") if rest else ""
 
 
 def write_table(path: Path | str, mapping: dict[str, str]) -> None:
-    """Write a table, sorted, under a temporary name that is then moved into place.
+    """Write a sorted table under a temporary name, and then rename it.
 
     Args:
-        path: the file; its folder is there.
+        path: the file; its folder must exist.
         mapping: value by key; an empty value leaves the key alone on its line.
 
     Raises:
@@ -269,7 +267,7 @@ def read_manifest(path: Path, *, loose: bool = False) -> dict[str, dict]:
     """Records of a Lhotse manifest by id; ``loose`` allows repeated lines.
 
     Raises:
-        ValueError: no gzipped lines of JSON objects with an ``id``, or an id that is there twice.
+        ValueError: no gzipped lines of JSON objects with an ``id``, or an id that appears twice.
     """
     records: dict[str, dict] = {}
     number = 0
@@ -279,7 +277,7 @@ def read_manifest(path: Path, *, loose: bool = False) -> dict[str, dict]:
                 record = json.loads(line)
                 name = record["id"]
                 if name in records and not (loose and records[name] == record):
-                    raise ValueError(f"{path} line {number}: {name!r} is there twice; make the manifest again")
+                    raise ValueError(f"{path} line {number}: {name!r} appears twice; make the manifest again")
                 records[name] = record
     except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
         raise ValueError(f"{path} line {number}: not gzipped JSON with an id; make the manifest again") from None

@@ -1,7 +1,7 @@
-"""What the sets share that they should not: recordings, by path and by content, and words that a model could learn instead.
+"""Leaks between sets: shared recordings, by path and by content, and shared words that a model could learn instead.
 
-Two recordings are compared by their samples, whatever the file: those of the same length and rate by the hash of their
-beginning, and where that is the same by the hash of all of it. Hashes are kept in ``hashes.jsonl`` beside the sets.
+Recordings are compared by their samples, for any file format. If length and rate are equal, the hash of the
+beginning is compared, and then the hash of all samples. ``hashes.jsonl``, beside the sets, keeps the hashes.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def read_spoken(directory: Path) -> Iterator[Spoken]:
 
 
 def check_recordings(directories: Iterable[Path], data: DataSettings, hashes: Path) -> None:
-    """Raise ``ValueError`` where a recording has two classes, or is of train or dev and of a set of another role.
+    """Raise ``ValueError`` if a recording has two classes, or is in train or dev and in a set of another role.
 
-    With ``data.shared_speakers`` the second is only said.
+    With ``data.shared_speakers`` the second only gives a warning.
 
     Args:
-        directories: the sets.
+        directories: folders of the sets.
         data: which of them are train and dev.
         hashes: file that keeps the hashes from one run to the next.
     """
@@ -84,18 +84,18 @@ def check_recordings(directories: Iterable[Path], data: DataSettings, hashes: Pa
     for utterances in by_recording.values():
         for one, other in overlapping(utterances):
             if one.name != other.name:
-                raise ValueError(f"{say_pair(one, other)}; correct its class, or leave it out")
+                raise ValueError(f"{say_pair(one, other)}; correct its class, or remove it")
             if roles.get(one.set) != roles.get(other.set):
                 shared.append((one, other))
     if shared:
-        said = f"{say_pair(*shared[0])}, and {len(shared) - 1} more like it: scores on recordings of the training data say nothing"
+        said = f"{say_pair(*shared[0])}, and {len(shared) - 1} more like it: scores on training recordings mean nothing"
         if not data.shared_speakers:
-            raise ValueError(f"{said}; take it out of one of the two")
+            raise ValueError(f"{said}; remove it from one of the two")
         log.warning("%s (data.shared_speakers=true)", said)
 
 
 def overlapping(utterances: list[Spoken]) -> Iterator[tuple[Spoken, Spoken]]:
-    """Pairs that have more than half of the shorter one in common."""
+    """Pairs that share more than half of the shorter one."""
     utterances.sort(key=lambda utterance: (utterance.start, utterance.end))
     for at, one in enumerate(utterances):
         for other in itertools.islice(utterances, at + 1, None):
@@ -113,7 +113,7 @@ def say_pair(one: Spoken, other: Spoken) -> str:
 
 
 def same_content(spoken: Iterable[Spoken], roles: Mapping[str, str], hashes: Path) -> dict[str, str]:
-    """For each file that has the samples of another, of another role or class, one file that stands for both."""
+    """For each file with the samples of another file of another role or class: one representative of both."""
     uses: dict[tuple, dict[str, set]] = defaultdict(lambda: defaultdict(set))
     for utterance in spoken:
         if utterance.size[0]:
@@ -134,7 +134,7 @@ def same_content(spoken: Iterable[Spoken], roles: Mapping[str, str], hashes: Pat
 
 
 class Hashes:
-    """Hashes of the samples of files, of their beginning or of all; those of an unchanged file are read from disk."""
+    """Hashes of the samples of files, of the beginning or of all; the disk keeps those of unchanged files."""
 
     def __init__(self, path: Path):
         self.path, self.known = path, {}
@@ -180,7 +180,7 @@ def digest(path: str, whole: bool) -> str:
 
 
 def say_shared_words(directories: Iterable[Path], data: DataSettings) -> None:
-    """Say for each set that is not for training which share of its utterances and words the training sets have, too."""
+    """Log for each set outside training which share of its utterances and words is also in training."""
     texts = {
         directory.name: list(map(words_of, read_table(directory / TEXT).values()))
         for directory in directories
@@ -197,8 +197,8 @@ def say_shared_words(directories: Iterable[Path], data: DataSettings) -> None:
         known = sum(word in words for text in spoken for word in text) / count
         if shared:
             log.warning(
-                "%s: text: %.0f %% of its utterances say what a training utterance says, %.0f %% of its words are in the "
-                "training sets: a model can learn the words; compare with a set of other sentences",
+                "%s: text: %.0f %% of its utterances have the words of a training utterance, %.0f %% of its words are in the "
+                "training sets: the model can learn the words; compare with a set of other sentences",
                 *(name, 100 * shared, 100 * known),
             )
         elif known:
@@ -210,5 +210,5 @@ def say_shared_words(directories: Iterable[Path], data: DataSettings) -> None:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of an utterance as they are compared: without case and punctuation."""
+    """The words of an utterance for comparison, without case and punctuation."""
     return tuple(re.findall(r"\w+(?:'\w+)*", normal(text).casefold()))

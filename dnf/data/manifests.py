@@ -1,4 +1,4 @@
-"""Utterances as tables and corpus folders name them, and the Lhotse manifests made from them and the files' headers."""
+"""Utterances of tables and corpus folders, and Lhotse manifests made from them and from the headers of files."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def identifier(text: str) -> str:
 
 
 def is_visible(path: Path, root: Path) -> bool:
-    """Whether neither the file nor a folder of it below ``root`` is hidden, as the ``._`` files that a Mac leaves are."""
+    """Whether neither the file nor a folder between it and ``root`` is hidden, like the ``._`` files of a Mac."""
     return not any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def number(text: str, where: str) -> float:
-    """``text`` as a finite number; ``ValueError`` names ``where`` it stands."""
+    """``text`` as a finite number; ``ValueError`` names ``where`` it is."""
     try:
         value = float(text)
     except ValueError:
@@ -56,7 +56,7 @@ def number(text: str, where: str) -> float:
 
 
 def absolute(path: str, base: Path) -> str:
-    """A path of a table from the folder it is relative to; a command as it is."""
+    """A path of a table, resolved from the folder of the table; a command does not change."""
     return path if path.rstrip().endswith("|") else str((base / path).absolute())
 
 
@@ -73,7 +73,7 @@ def make_recording(utterance: Utterance) -> Recording | str:
             if reason := unusable(utterance.path):
                 return f"{utterance.path}: {reason}"
             made = Recording.from_file(utterance.path, recording_id=utterance.recording)
-    except Exception as error:  # what a damaged header raises depends on the backend that reads it
+    except Exception as error:  # the exception for a damaged header depends on the backend
         remedy = "correct the command or leave it out" if is_pipe else "restore or leave out the file"
         return f"{utterance.path}: cannot be read ({cause(error, utterance.path)}); {remedy}"
     return made if made.num_samples else f"{utterance.path}: has no samples; leave it out"
@@ -107,12 +107,12 @@ def manifests(utterances: Sequence[Utterance]) -> tuple[RecordingSet, Supervisio
 
 
 def outside(utterance: Utterance, recording: Recording) -> str:
-    """Why a segment cannot be cut from its recording; empty where it lies in it."""
+    """Why a segment cannot be cut from its recording; empty if it can."""
     end = recording.duration if utterance.end is None else utterance.end
     if 0 <= utterance.start < end <= recording.duration + 0.01 and utterance.start < recording.duration:
         return ""
     return (
-        f"its segment {utterance.start} to {end} s does not lie in {utterance.path} of {recording.duration:.2f} s; "
+        f"its segment {utterance.start} to {end} s is outside {utterance.path} of {recording.duration:.2f} s; "
         "correct segments"
     )
 

@@ -3,7 +3,7 @@
 ``DIR`` holds Kaldi data directories ``train/ [dev/] <test sets>/`` with ``wav.scp``, ``utt2spk``, ``utt2class`` and, where
 they exist, ``segments``, ``utt2score``, ``text``, ``spk2gender``; or one table ``recordings.tsv`` or ``recordings.csv`` with a
 header line naming the columns ``recording speaker class set`` and, where they exist, ``utt score gender text``. Paths that
-are not absolute are taken from DIR. Without a dev set, speakers of train are set apart for it. With ``features.kind`` vectors,
+are not absolute start from DIR. Without a dev set, some speakers of train become dev. With ``features.kind`` vectors,
 ``DIR`` holds vectors as ``dnf.data.own_vectors`` reads them.
 """
 
@@ -48,10 +48,10 @@ Either = Utterance | own_vectors.VectorUtterance
 
 
 def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Utterance]:
-    """Utterances of a Kaldi data directory; raises ``ValueError`` where it breaks a rule."""
+    """Utterances of a Kaldi data directory; ``ValueError`` if it breaks a rule."""
     validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False, odd_times=True)
     if reason := not_a_file(directory / UTT2CLASS):
-        raise ValueError(f"{directory / UTT2CLASS}: {reason}; write '<utterance> <class>' a line")
+        raise ValueError(f"{directory / UTT2CLASS}: {reason}; write one line '<utterance> <class>' for each utterance")
     tables = {name: read_table(directory / name) for name in (WAV_SCP, UTT2SPK, UTT2CLASS)}
     extra = {
         name: read_table(directory / name) if (directory / name).is_file() else {}
@@ -99,7 +99,7 @@ def read_sets(directory: Path, *, allow_pipes: bool) -> dict[str, list[Utterance
     if len([*tables, *kaldi[:1]]) > 1:
         raise ValueError(
             f"--data {directory}: has {' and '.join(str(path.relative_to(directory)) for path in [*tables, *kaldi[:1]])}, "
-            "of which one would be passed over; take away what is not meant"
+            "which is ambiguous; remove one of them"
         )
     if tables:
         sets = read_recordings_table(tables[0], (*NEEDED, "set"), allow_pipes=allow_pipes)
@@ -113,7 +113,7 @@ def read_sets(directory: Path, *, allow_pipes: bool) -> dict[str, list[Utterance
 
 
 def split_dev(train: list[Either], seed: int, *, shared: bool = False) -> tuple[list[Either], list[Either]]:
-    """Set the utterances of about 15 % of the speakers of each class, and at least one, apart as dev.
+    """Move the utterances of about 15 % of the speakers of each class, and at least one speaker, to dev.
 
     Where a speaker may be in both sets (``shared``) and each is a class of its own, 15 % of its utterances.
     """
@@ -130,7 +130,7 @@ def split_dev(train: list[Either], seed: int, *, shared: bool = False) -> tuple[
         if len(of_class) < 2:
             what = "utterance" if by_utterance else "speaker"
             raise ValueError(
-                f"train: class {name} has one {what}, {min(of_class)}: none can be set apart as dev; add a dev set"
+                f"train: class {name} has one {what}, {min(of_class)}: no speaker is left for dev; add a dev set"
             )
         chosen.update(
             random.Random(f"{seed}/{name}").sample(sorted(of_class), max(1, round(DEV_SHARE * len(of_class))))
@@ -139,7 +139,7 @@ def split_dev(train: list[Either], seed: int, *, shared: bool = False) -> tuple[
 
 
 def check_speakers(sets: dict[str, list[Either]]) -> None:
-    """Raise ``ValueError`` where a speaker is spelt in two ways in two sets, or has two genders."""
+    """Raise ``ValueError`` if a speaker has two spellings in two sets, or two genders."""
     spellings, genders = Spellings("set "), {}
     for name, utterances in sets.items():
         for utterance in utterances:
@@ -154,7 +154,7 @@ def check_speakers(sets: dict[str, list[Either]]) -> None:
 
 
 def check_order(name: str, utterances: list[Either]) -> None:
-    """Raise ``ValueError`` where sorting by utterance mixes two speakers, which Kaldi's tables cannot have."""
+    """Raise ``ValueError`` if sorting by utterance mixes two speakers, which Kaldi's tables do not allow."""
     speakers = [u.speaker for u in sorted(utterances, key=lambda u: u.id)]
     for one, other in zip(speakers, speakers[1:]):
         if one > other:
@@ -164,7 +164,7 @@ def check_order(name: str, utterances: list[Either]) -> None:
 
 
 def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) -> None:
-    """Write a data directory of each set below ``out``, and ``classes.txt``; nothing before all of it is checked."""
+    """Check everything, and then write a data directory of each set below ``out``, and ``classes.txt``."""
     sets = own_vectors.read_sets(directory) if config.has_vectors else read_sets(directory, allow_pipes=allow_pipes)
     if "dev" not in sets:
         sets["train"], sets["dev"] = split_dev(sets["train"], config.seed, shared=config.data.shared_speakers)
@@ -232,7 +232,7 @@ def write_rejected(directory: Path, rejected: dict[str, str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("directory", type=Path, help="folder of the data directories or of the table of recordings")
-    parser.add_argument("out", type=Path, help="folder for the checked sets; its config.yaml holds the settings")
+    parser.add_argument("out", type=Path, help="output folder of the checked sets; its config.yaml has the settings")
     parser.add_argument(
         "--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)"
     )

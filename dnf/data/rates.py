@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 
 
 def say_low_rates(directory: Path, settings: Features) -> None:
-    """Warn where recordings of a set are resampled to a rate above their own, which leaves the upper mel bins empty."""
+    """Warn if recordings of a set are upsampled, which leaves the upper mel bins empty."""
     rates = [record["sampling_rate"] for record in read_manifest(directory / RECORDINGS_JSONL).values()]
     low = [rate for rate in rates if rate < settings.sampling_rate]
     if settings.resample and low:
         log.warning(
-            "%s: %d of %d recordings are sampled at %s Hz, below features.sampling_rate %d Hz: they have nothing above "
-            "%d Hz, and resampling leaves the mel bins above it empty; set features.sampling_rate=%d or record anew",
+            "%s: %d of %d recordings are sampled at %s Hz, below features.sampling_rate %d Hz: they have no signal above "
+            "%d Hz, and resampling leaves the mel bins above it empty; set features.sampling_rate=%d or record again",
             *(directory, len(low), len(rates), " and ".join(map(str, sorted(set(low)))), settings.sampling_rate),
             *(min(low) // 2, min(low)),
         )

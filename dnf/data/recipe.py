@@ -1,7 +1,7 @@
-"""What the data preparation of every recipe shares: its corpora and their options, sets of speakers, lists, counts, writing.
+"""Common parts of all recipes' data preparation: corpora and their options, division of speakers, lists, counts, writing.
 
 A recipe's ``local/prepare_data.py`` reads corpora into manifests, divides them by speaker, and hands all sets to ``write``.
-A corpus that is not given is no error here: its sets are named in ``missing.txt``, from which the driver says what an
+A missing corpus is no error here: ``missing.txt`` names its sets, and the driver reads from it what an
 experiment lacks.
 """
 
@@ -32,9 +32,9 @@ class Corpus(NamedTuple):
     """A corpus that a recipe can use.
 
     Attributes:
-        name: of its option, ``--name PATH``.
-        layout: what is expected at PATH, in one line.
-        sets: those that cannot be made without it.
+        name: name of its option, ``--name PATH``.
+        layout: the expected content of PATH, in one line.
+        sets: sets that need the corpus.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Corpus(NamedTuple):
 
 
 class Manifests(NamedTuple):
-    """Recordings and their supervisions, one an utterance."""
+    """Recordings and their supervisions, one per utterance."""
 
     recordings: RecordingSet
     supervisions: SupervisionSet
@@ -52,17 +52,17 @@ class Manifests(NamedTuple):
 def parser(description: str, corpora: Sequence[Corpus]) -> argparse.ArgumentParser:
     """Command line of a recipe's data preparation: output, seed, jobs, and a path for each corpus."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the sets go, such as data")
-    made.add_argument("--seed", type=int, default=1, metavar="N", help="of the division into sets (%(default)s)")
+    made.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="output folder of the sets, such as data")
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the division into sets (%(default)s)")
     made.add_argument(
-        "--nj", type=int, default=1, metavar="N", help="processes, for readers that use several (%(default)s)"
+        "--nj", type=int, default=1, metavar="N", help="processes of readers that use several (%(default)s)"
     )
     made.add_argument(
         "--max-rejected",
         type=float,
         default=0.01,
         metavar="SHARE",
-        help="of a corpus that may be unreadable (%(default)s)",
+        help="largest share of unreadable recordings in a corpus (%(default)s)",
     )
     for corpus in corpora:
         made.add_argument(f"--{corpus.name}", type=Path, metavar="PATH", help=corpus.layout)
@@ -70,10 +70,10 @@ def parser(description: str, corpora: Sequence[Corpus]) -> argparse.ArgumentPars
 
 
 def given(corpora: Sequence[Corpus], paths: Mapping[str, Path | None]) -> dict[str, Path]:
-    """The corpora whose path is given; says in a line for each other one which option names it and which sets it makes.
+    """The corpora whose path is given; logs one line for each other corpus, with its option and its sets.
 
     Raises:
-        ValueError: a path that is not there, or none given at all.
+        ValueError: a path does not exist, or no path is given.
     """
     path_of = {}
     for corpus in corpora:
@@ -82,12 +82,12 @@ def given(corpora: Sequence[Corpus], paths: Mapping[str, Path | None]) -> dict[s
             left_out = f": sets {' '.join(corpus.sets)} are left out" if corpus.sets else ""
             log.info("no --%s (%s)%s", corpus.name, corpus.layout, left_out)
         elif not path.exists():
-            raise ValueError(f"--{corpus.name} {path}: not there; expected {corpus.layout}")
+            raise ValueError(f"--{corpus.name} {path}: does not exist; expected {corpus.layout}")
         else:
             path_of[corpus.name] = path
     if not path_of:
         options = "; ".join(f"--{corpus.name} ({corpus.layout})" for corpus in corpora)
-        raise ValueError(f"no corpus is named; give at least one of: {options}")
+        raise ValueError(f"no corpus; give at least one of: {options}")
     return path_of
 
 
@@ -171,10 +171,10 @@ def seconds_by(manifests: Manifests, key: str) -> dict[str, float]:
 
 
 def divide(seconds: Mapping[str, float], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
-    """Speakers (or utterances) into parts: fixed by their ids and the seed, whatever the order they come in.
+    """Divide speakers (or utterances) into parts. Ids and seed determine the parts, and the input order has no influence.
 
-    They are put in the order of a hash of seed and id and dealt out until each part has its share; the last part takes
-    what is left.
+    They are sorted by a hash of seed and id and assigned until each part has its share. The last part gets
+    the rest.
 
     Args:
         seconds: length by id.
@@ -204,14 +204,14 @@ def divide(seconds: Mapping[str, float], shares: Mapping[str, float], seed: int)
 
 
 def write_list(output_dir: Path, name: str, ids: Iterable[str]) -> None:
-    """Write ``lists/<name>.txt``, an id a line: what fixed a set."""
+    """Write ``lists/<name>.txt``, the ids that define a set, one per line."""
     path = output_dir / LISTS / f"{name}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, "".join(f"{one}\n" for one in sorted(ids)))
 
 
 def expect(what: str, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
-    """Warn, in one line, where counts are not those of the published corpus."""
+    """Warn, in one line, if counts differ from those of the published corpus."""
     other = [
         f"{found.get(name, 0)} {name}, {count} in the published corpus"
         for name, count in expected.items()
@@ -235,7 +235,7 @@ def write(
         sets: manifests by name of the set.
         output_dir: such as ``data``.
         corpora: those the recipe can use.
-        found: names of those that were given.
+        found: names of the given corpora.
     """
     for path in output_dir.glob(f"*/{UTT2SPK}"):
         if path.parent.name not in sets:

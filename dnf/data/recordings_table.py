@@ -1,7 +1,7 @@
-"""The table of recordings: one utterance a line, CSV or TSV, under a header that names the columns.
+"""The table of recordings: CSV or TSV with one utterance per line, and a header that names the columns.
 
 Columns ``recording speaker class`` and, where they exist, ``set utt score gender text``. Paths of recordings that are not
-absolute are taken from the folder of the table.
+absolute start from the folder of the table.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ GENDERS = {"m": "m", "f": "f", "male": "m", "female": "f"}
 def read_recordings_table(
     path: Path, needed: Sequence[str] = NEEDED, *, allow_pipes: bool = False, scores: tuple[float, float] | None = None
 ) -> dict[str, list[Utterance]]:
-    """Utterances by set; without a column ``set`` they all stand under ``""``.
+    """Utterances by set; without a column ``set`` they all have the key ``""``.
 
     Args:
         path: ends in .csv (comma, quotes allowed) or .tsv (tab, no quotes).
-        needed: columns that must be there and filled.
+        needed: columns that must exist and be filled.
         allow_pipes: whether a recording may be a command, ``cmd |``.
         scores: lowest and highest legal score.
 
     Raises:
-        ValueError: a column is missing or empty, a name or score is not legal, an utterance stands there twice.
+        ValueError: a column is missing or empty, a name or score is not legal, or an utterance appears twice.
     """
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: not a table of recordings; its name must end in {' or '.join(SUFFIXES)}")
+        raise ValueError(f"{path}: not a table of recordings; give it a name that ends in {' or '.join(SUFFIXES)}")
     columns, rows = read_rows(path)
     for name in needed:
         if name not in columns:
@@ -51,9 +51,7 @@ def read_recordings_table(
     for name in columns:
         meant = "".join(filter(str.isprintable, name)).strip().lower()
         if name not in COLUMNS and meant in COLUMNS:
-            raise ValueError(
-                f"{path}: column {name!r} would not be read; call it {meant!r}, or something else altogether"
-            )
+            raise ValueError(f"{path}: column {name!r} is not known; call it {meant!r}, or give it another name")
     sets: dict[str, list[Utterance]] = {}
     seen: dict[str, int] = {}
     names = Spellings(f"{path}: ")
@@ -63,8 +61,8 @@ def read_recordings_table(
         utterance = read_row(row, needed, path.parent, where, scores, allow_pipes=allow_pipes)
         if utterance.id in seen:
             raise ValueError(
-                f"{where}: utterance {utterance.id} stands in line {seen[utterance.id]} already; "
-                f"give a column utt with names of their own"
+                f"{where}: utterance {utterance.id} is in line {seen[utterance.id]}, too; "
+                f"add a column utt with unique ids"
             )
         seen[utterance.id] = line
         names.check("utterance", utterance.id, f"line {line}")
@@ -78,7 +76,7 @@ def read_recordings_table(
                 )
         sets.setdefault(row.get("set") or "", []).append(utterance)
     if not sets:
-        raise ValueError(f"{path}: has no line below its header")
+        raise ValueError(f"{path}: has no recordings; add lines below its header")
     for name, utterances in sets.items():
         sets[name] = [u._replace(gender=genders.get(u.speaker, (None,))[0]) for u in utterances]
     return sets
@@ -96,7 +94,7 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict]]]:
                 rows.append((last + 1, cells))
             last = reader.line_num
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: is not text in UTF-8; save the table as such") from None
+        raise ValueError(f"{path}: is not UTF-8 text; save the table as UTF-8") from None
     except csv.Error as error:
         raise ValueError(f"{path}: line {reader.line_num}: {error}; correct its quotes and line ends") from None
     if not rows:
@@ -119,13 +117,13 @@ def row_of(path: Path, line: int, columns: Sequence[str], cells: Sequence[str]) 
     """Cells by column; None is the key of those that have no column."""
     for name, cell in zip(columns, cells):
         if "".join(cell.splitlines()) != cell:
-            raise ValueError(f"{path}: line {line}: column {name} has a line break in it: {cell!r}; take it out")
+            raise ValueError(f"{path}: line {line}: column {name} has a line break in it: {cell!r}; remove it")
     row = dict(itertools.zip_longest(columns, cells[: len(columns)]))
     return row | ({None: cells[len(columns) :]} if len(cells) > len(columns) else {})
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Raise ``ValueError`` where the first line names a column twice."""
+    """Raise ``ValueError`` if the first line names a column twice."""
     first: dict[str, int] = {}
     for at, name in enumerate(columns, 1):
         before = first.setdefault(normal(name.strip()), at)
@@ -151,9 +149,7 @@ def read_row(
         raise ValueError(f"{where}: set {row['set']!r} cannot be the name of a folder; use letters, digits, _ . -")
     check_class(row["class"], where)
     if row["recording"].rstrip().endswith("|") and not allow_pipes:
-        raise ValueError(
-            f"{where}: recording is a command, which would be run; name a file, or give --allow-pipes true"
-        )
+        raise ValueError(f"{where}: recording is a command; name a file, or give --allow-pipes true")
     speaker = identifier(row["speaker"])
     utt = identifier(row.get("utt") or "")
     check_visible(speaker, "speaker", where)
@@ -170,15 +166,15 @@ def read_row(
 
 
 def check_visible(name: str, column: str, where: str) -> None:
-    """Raise ``ValueError`` for a character that nobody sees, such as a zero-width space, in what becomes part of an id."""
+    """Raise ``ValueError`` for an invisible character, such as a zero-width space, in a part of an id."""
     hidden = next((character for character in name if not character.isprintable()), None)
     if hidden:
         called = unicodedata.name(hidden, "a control character")
-        raise ValueError(f"{where}: column {column} has U+{ord(hidden):04X} ({called}) in it: {name!r}; take it out")
+        raise ValueError(f"{where}: column {column} has U+{ord(hidden):04X} ({called}) in it: {name!r}; remove it")
 
 
 def gender_of(text: str, where: str) -> str | None:
-    """``m`` or ``f``; None where nothing is said."""
+    """``m`` or ``f``; None if it is empty."""
     if not text.strip():
         return None
     gender = GENDERS.get(text.strip().lower())

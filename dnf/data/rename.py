@@ -1,4 +1,4 @@
-"""New utterance ids for a set whose speakers sort does not keep together, such as 1 and 13 with 1_0 and 13_0."""
+"""New utterance ids for a set in which sorting mixes speakers, such as 1 and 13 with 1_0 and 13_0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def keeps_together(utt2spk: dict[str, str]) -> bool:
 
 
 def new_ids(utt2spk: dict[str, str]) -> dict[str, str]:
-    """``<speaker>-<rest>`` for every utterance, by its id; empty where ids do not begin with speakers, or it is no better."""
+    """``<speaker>-<rest>`` for every utterance id; empty if ids do not begin with speakers, or if it does not help."""
     if not all(utterance.startswith(speaker) for utterance, speaker in utt2spk.items()):
         return {}
     made = {}
@@ -26,7 +26,7 @@ def new_ids(utt2spk: dict[str, str]) -> dict[str, str]:
 
 
 def renamed(data: DataSet, ids: dict[str, str]) -> DataSet:
-    """The set under new utterance ids, and recording ids where a recording is an utterance."""
+    """The set with new utterance ids, and new recording ids if a recording is an utterance."""
     of_recording = {} if "segments" in data.tables else ids
     keys = {"utterance": ids, "recording": of_recording, "speaker": {}, None: ids}
     tables = {

@@ -1,4 +1,4 @@
-"""What stages and classification share in opening a recording: why it cannot be used, in words, and the cause of an error."""
+"""Opening recordings, for stages and classification: why a recording cannot be used, and the cause of an error."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from dnf.data import sphere, wav_header
 from dnf.data.kaldi_files import not_a_file
 from dnf.experiment import entry
 
-LONGEST = 300  # characters of a cause, of which the end says most
-TOLERANCE = 0.025  # seconds that may lack at the end, as Lhotse has it
+LONGEST = 300  # characters of a cause; its end is the most informative
+TOLERANCE = 0.025  # seconds that may be missing at the end, as in Lhotse
 SAID = re.compile(r"riff *: (\d+) \(should be (\d+)\)")  # libsndfile on W64
 
 
 def unusable(path: str | Path) -> str:
-    """Why a recording cannot be used, by its header and its length, and what to do; empty where nothing stands against it.
+    """Why a recording cannot be used, by its header and length, and the remedy; empty if it can be used.
 
     Raises:
         OSError: the file cannot be opened.
         soundfile.LibsndfileError: it is a damaged file of a kind whose header libsndfile reads here.
     """
     if reason := not_a_file(path):
-        return f"{reason}; correct the path or leave the recording out" if ";" not in reason else reason
+        return f"{reason}; correct the path, or leave out the recording" if ";" not in reason else reason
     if reason := sphere.refusal(path):
         return reason
     if said := sphere.cut_off(path):
@@ -42,27 +42,24 @@ def unusable(path: str | Path) -> str:
 
 
 def header_fault(file, size: int) -> str:
-    """What is wrong with the length that the header of a WAV, AIFF or AU file says; empty for other files."""
+    """What is wrong with the length in the header of a WAV, AIFF or AU file; empty for other files."""
     samples = wav_header.find_samples(file, size)
     if samples is None or samples.fits or samples.unknown:
         return ""
     if samples.said > samples.there:
         return cut_off(samples.said, samples.there)
     return (
-        f"its header says {samples.said} bytes of samples, but {samples.there} bytes follow it; "
+        f"its header says {samples.said} bytes of samples, but the file has {samples.there} bytes; "
         "write the file again, or leave it out"
     )
 
 
 def cut_off(said: int, there: int, unit: str = "bytes") -> str:
-    return (
-        f"shorter than its header says: {there} of {said} {unit} of samples are there; it was cut off: "
-        "restore or leave out the file"
-    )
+    return f"truncated: the file has {there} of {said} {unit} of samples; restore or leave out the file"
 
 
 def count_samples(path: str | Path) -> tuple[int, int, int]:
-    """How many samples a file's header says, how many can be decoded, and its rate, Hz."""
+    """The number of samples in a file's header, the number that can be decoded, and the rate, Hz."""
     with soundfile.SoundFile(wav_header.to_open(path)) as file:
         count = 0
         with contextlib.suppress(soundfile.SoundFileError):
@@ -72,7 +69,7 @@ def count_samples(path: str | Path) -> tuple[int, int, int]:
 
 
 def failure(path: str | Path, error: Exception) -> str:
-    """Why reading a file that has a good header failed, and what to do."""
+    """Why reading a file with a good header failed, and the remedy."""
     with contextlib.suppress(OSError, soundfile.SoundFileError):
         said, there, rate = count_samples(path)
         if said - there > TOLERANCE * rate:
@@ -81,7 +78,7 @@ def failure(path: str | Path, error: Exception) -> str:
 
 
 def cause(error: Exception, path: str | Path = "") -> str:
-    """Why a file cannot be read, without the words that libraries put around it and the name of the file."""
+    """Why a file cannot be read, without the wrapping of libraries and the name of the file."""
     text = entry.describe(error)
     first = re.search(r"Exception #0 \([^)]*\): (.*?)(?= Exception #1 | Set LHOTSE_|$)", text)
     text = first[1] if first else text
@@ -95,10 +92,10 @@ def cause(error: Exception, path: str | Path = "") -> str:
 
 
 def run_pipe(command: str) -> bytes:
-    """What a command of wav.scp writes, as a sound file whose header fits.
+    """The output of a command of wav.scp, as a sound file with a correct header.
 
     Raises:
-        ValueError: the command fails or writes nothing; the message has the end of its own stderr, and the folder it ran in.
+        ValueError: the command fails or writes nothing; the message has the end of its stderr and its folder.
     """
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     said = " ".join(done.stderr.decode(errors="replace").split())[-LONGEST:]
@@ -107,7 +104,7 @@ def run_pipe(command: str) -> bytes:
         raise ValueError(f"the command {what}, run in {Path.cwd()}" + (f": {said}" if said else ""))
     data = bytearray(done.stdout)
     if reason := header_fault(io.BytesIO(data), len(data)):
-        raise ValueError(f"what the command writes is {reason}")
+        raise ValueError(f"the output of the command is {reason}")
     samples = wav_header.find_samples(io.BytesIO(data), len(data))
     if samples and samples.unknown:
         wav_header.mend(data, samples)

@@ -1,8 +1,8 @@
-"""NIST SPHERE recordings by what their header says, whatever their names end in.
+"""NIST SPHERE recordings, recognized by their header and not by their file name.
 
 libsndfile reads the uncompressed ones. Lhotse hands files called ``.sph`` to the program sph2pipe, which also decodes
-the compressed ones (``sample_coding pcm,embedded-shorten-...``), but much compressed speech goes by other names. After
-``install``, Lhotse goes by the header.
+the compressed ones (``sample_coding pcm,embedded-shorten-...``), but many compressed files have other names. After
+``install``, Lhotse uses the header.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def header(path: str | os.PathLike) -> dict[str, str]:
 
 
 def compression(path: str | os.PathLike) -> str:
-    """How the samples of a SPHERE file are compressed, in the words of its header; empty where they are not."""
+    """The compression of a SPHERE file as its header names it; empty if it is not compressed."""
     coding = header(path).get("sample_coding", "")
     return coding if "," in coding or "shorten" in coding else ""
 
 
 def refusal(path: str | os.PathLike) -> str:
-    """Why a file cannot be read on this machine, and what to do; empty where nothing stands against it."""
+    """Why a file cannot be read on this machine, and the remedy; empty if it can be read."""
     coding = compression(path)
     if not coding or shutil.which(PROGRAM):
         return ""
@@ -62,9 +62,9 @@ def refusal(path: str | os.PathLike) -> str:
 
 
 def cut_off(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Bytes of samples that the header says and that are there, of an uncompressed SPHERE file that ends before they do.
+    """Bytes of samples in the header and in the file, for a truncated uncompressed SPHERE file.
 
-    libsndfile reads such a file without a word.
+    libsndfile reads such a file without a warning.
     """
     fields = header(path)
     if not fields or compression(path):
@@ -78,7 +78,7 @@ def cut_off(path: str | os.PathLike) -> tuple[int, int] | None:
 
 
 class Sphere(Sph2pipeSubprocessBackend):
-    """Lhotse's way to sph2pipe, for every file whose header says that its samples are compressed."""
+    """Lhotse's backend for sph2pipe, for every file whose header names a compression."""
 
     def handles_special_case(self, path_or_fd) -> bool:
         return isinstance(path_or_fd, (str, os.PathLike)) and bool(compression(path_or_fd))
@@ -92,13 +92,13 @@ class Sphere(Sph2pipeSubprocessBackend):
             raise ValueError(f"{PROGRAM} failed: {done.stderr.decode(errors='replace').strip()[-200:]}")
         samples, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32", always_2d=True)
         if str(len(samples)) != (count := header(path_or_fd).get("sample_count")):
-            raise ValueError(f"{PROGRAM} made {len(samples)} samples of it, its header says {count}")
+            raise ValueError(f"{PROGRAM} gave {len(samples)} samples, but its header says {count}")
         first = round(offset * rate)
         last = None if duration is None else first + round(duration * rate)
         return samples[first:last].T, rate
 
     def info(self, path_or_fd, force_opus_sampling_rate=None):
-        """What the header says; nothing is decoded."""
+        """Read the header; nothing is decoded."""
         if reason := refusal(path_or_fd):
             raise ValueError(reason)
         fields = header(path_or_fd)
@@ -112,7 +112,7 @@ class Sphere(Sph2pipeSubprocessBackend):
 
 
 def install() -> None:
-    """Make Lhotse read what classification reads: SPHERE files by their header, all others with libsndfile."""
+    """Make Lhotse read files like classification: SPHERE files by their header, all others with libsndfile."""
     backend = get_current_audio_backend()
-    if backend is get_default_audio_backend():  # else it is ours already, or one that the user chose
+    if backend is get_default_audio_backend():  # else it is already ours, or the user's choice
         set_current_audio_backend(CompositeAudioBackend([Sphere(), OpenLength(), LibsndfileBackend()]))

@@ -1,4 +1,4 @@
-"""The end of stage data, whatever made the data: every set is a valid data directory, and the splits do not share speakers."""
+"""The last checks of stage data: every set is a valid data directory, and the splits share no speakers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_splits(speakers: Mapping[str, Mapping[str, str]], data: DataSettings) 
     """
     for name in speakers:
         if name in RESERVED:
-            raise ValueError(f"a set cannot be called {name}: a folder of that name holds something else; rename it")
+            raise ValueError(f"the name {name} is reserved for another folder; rename the set")
     first: dict[str, tuple[str, str]] = {}
     for name, classes in speakers.items():
         for speaker, of_class in classes.items():
@@ -51,20 +51,20 @@ def check_splits(speakers: Mapping[str, Mapping[str, str]], data: DataSettings) 
             if before != of_class:
                 raise ValueError(
                     f"speaker {speaker} is of class {before} in {other} and of class {of_class} in {name}; "
-                    f"correct utt2class, or name them as two speakers"
+                    f"correct utt2class, or use two speaker ids"
                 )
     check_shared({name: classes.keys() for name, classes in speakers.items()}, data)
 
 
 def speaker_classes(utt2spk: Mapping[str, str], utt2class: Mapping[str, str]) -> dict[str, str]:
-    """Class by speaker of one set; raises ``ValueError`` for a speaker of two."""
+    """Class by speaker of one set; ``ValueError`` for a speaker with two classes."""
     classes: dict[str, str] = {}
     for utt, speaker in utt2spk.items():
         before = classes.setdefault(speaker, utt2class[utt])
         if before != utt2class[utt]:
             raise ValueError(
                 f"speaker {speaker} is of class {before} and, in utterance {utt}, of class {utt2class[utt]}; "
-                f"correct the class, or name them as two speakers"
+                f"correct the class, or use two speaker ids"
             )
     return classes
 

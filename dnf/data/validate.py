@@ -1,4 +1,4 @@
-"""Does a Kaldi data directory agree with itself? Kaldi's rules, checked on whatever is there, and ours on classes."""
+"""Check whether the files of a Kaldi data directory agree: Kaldi's rules for all existing files, and ours for classes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from dnf.experiment.layout import (
 
 @dataclass(frozen=True)
 class Counts:
-    """What a valid directory holds: ``None`` where no file says so; utterances by class, empty without utt2class."""
+    """Counts of a valid directory: ``None`` if no file has them; utterances by class, empty without utt2class."""
 
     utterances: int
     speakers: int
@@ -77,21 +77,21 @@ def validate(
     odd_times: bool = False,
     classes: Path | str | None = None,
 ) -> Counts:
-    """Check a data directory: every file that is there, and that they agree.
+    """Check a data directory: every existing file, and that the files agree.
 
     Args:
         directory: the set, with utt2spk at least.
-        allow_pipes: accept ``command |`` in place of a file name, which reading the set will run.
-        wav_files: look whether each audio file is there.
-        need_wav: wav.scp must be there.
-        need_feats: feats.scp must be there.
-        need_spk2utt: spk2utt must be there; it follows from utt2spk.
-        odd_times: accept segments of no length or outside of a recording, for who rejects them one by one.
+        allow_pipes: accept ``command |`` instead of a file name; reading the set runs it.
+        wav_files: check that each audio file exists.
+        need_wav: wav.scp is required.
+        need_feats: feats.scp is required.
+        need_spk2utt: spk2utt is required; it follows from utt2spk.
+        odd_times: accept empty segments and segments outside of a recording, for callers that reject them one by one.
         spk_sort: utt2spk must stay sorted when sorted by speaker.
-        classes: file of class names, one a line; every class of the set must be in it.
+        classes: file of class names, one per line; it must have every class of the set.
 
     Raises:
-        ValueError: the first violation: file, line, what is wrong, what to do.
+        ValueError: the first violation: file, line, reason, remedy.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -125,7 +125,7 @@ def validate(
 
 
 def check_needed(directory: Path, needed: Mapping[str, bool]) -> None:
-    """The files that have to be there are there."""
+    """The required files exist."""
     for name, is_needed in needed.items():
         if is_needed and not (directory / name).is_file():
             hint = f"run {FIX} {directory}" if name == SPK2UTT else "make it, or name another directory"
@@ -133,7 +133,7 @@ def check_needed(directory: Path, needed: Mapping[str, bool]) -> None:
 
 
 def check_other_tables(directory: Path, tables: dict[str, dict[str, str]]) -> None:
-    """Tables by utterance and by speaker have the keys they should have, and values of the whole set are numbers."""
+    """Tables by utterance and by speaker have the right keys, and single values of the set are numbers."""
     for name, table in tables.items():
         if name in BY_UTTERANCE:
             check_keys(directory / name, table, directory / UTT2SPK, tables[UTT2SPK], partial=name in PARTIAL)
@@ -142,7 +142,7 @@ def check_other_tables(directory: Path, tables: dict[str, dict[str, str]]) -> No
     for name in GLOBAL:
         path = directory / name
         if path.is_file() and not number_of(read_text(path).strip()) > 0:
-            raise ValueError(f"{path}: not a number above 0; write the seconds from frame to frame, as 0.01")
+            raise ValueError(f"{path}: not a number above 0; write the frame shift in seconds, such as 0.01")
 
 
 def read_checked(path: Path, *, allow_pipes: bool, odd_times: bool = False) -> dict[str, str]:
@@ -155,11 +155,11 @@ def read_checked(path: Path, *, allow_pipes: bool, odd_times: bool = False) -> d
         if path.suffix == ".scp" and "|" in (value.strip()[:1], value.strip()[-1:]):
             if not allow_pipes:
                 raise ValueError(
-                    f"{path} line {line}: {key!r} is a pipe, which would run a command: {value!r}; "
-                    "write audio files, or allow pipes if you trust the directory"
+                    f"{path} line {line}: {key!r} is a command: {value!r}; "
+                    "use audio files, or allow pipes if you trust the directory"
                 )
         elif is_value and not is_value(value):
-            raise ValueError(f"{path} line {line}: {key!r} has {value!r}, not {wanted}; mend or remove the line")
+            raise ValueError(f"{path} line {line}: {key!r} has {value!r}, not {wanted}; correct or remove the line")
     return table
 
 
@@ -182,7 +182,7 @@ def check_speaker_order(path: Path) -> None:
 
 
 def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, str]) -> None:
-    """The table spk2utt says the same as utt2spk."""
+    """The table spk2utt agrees with utt2spk."""
     wanted: dict[str, list[str]] = {}
     for utterance, speaker in utt2spk.items():
         wanted.setdefault(speaker, []).append(utterance)
@@ -198,7 +198,7 @@ def check_spk2utt(directory: Path, utt2spk: dict[str, str], spk2utt: dict[str, s
 
 
 def why_mixed(line: str, other: str, directory: Path) -> str:
-    """Why utterances are in another order than their speakers, in words, and what to do; of two lines of utt2spk."""
+    """Why two lines of utt2spk are in another order than their speakers, and the remedy."""
     (utt, speaker), (other_utt, other_speaker) = (re.split("[ \t]+", text, maxsplit=1) for text in (line, other))
     if utt.startswith(speaker) and other_utt.startswith(other_speaker):
         at = next((n for n, (one, two) in enumerate(zip(utt, other_utt)) if one != two), 0)
@@ -207,7 +207,7 @@ def why_mixed(line: str, other: str, directory: Path) -> str:
             f"speaker {other_speaker!r} before {speaker!r}: put '-' behind the speaker, as in {other_speaker}-0 and {speaker}-0, "
             f"or run {FIX} {directory}"
         )
-    return "make speaker ids the beginning of utterance ids, as in spk-utt"
+    return "begin utterance ids with the speaker id, as in spk-utt"
 
 
 def check_recordings(directory: Path, tables: dict[str, dict[str, str]]) -> None:
@@ -215,7 +215,7 @@ def check_recordings(directory: Path, tables: dict[str, dict[str, str]]) -> None
     wav, segments = tables.get(WAV_SCP), tables.get(SEGMENTS)
     if wav is None:
         if segments is not None:
-            raise ValueError(f"{directory}/segments: there is no wav.scp beside it; make it, or remove segments")
+            raise ValueError(f"{directory}/segments: wav.scp is missing; make it, or remove segments")
     elif segments is not None:
         recordings = sorted({re.split("[ \t]", value)[0] for value in segments.values()})
         check_keys(directory / WAV_SCP, wav, directory / SEGMENTS, recordings, what="recordings")
@@ -228,7 +228,7 @@ def check_recordings(directory: Path, tables: dict[str, dict[str, str]]) -> None
 
 
 def check_wav_files(directory: Path, wav: dict[str, str]) -> None:
-    """The audio files that wav.scp names are there."""
+    """The audio files of wav.scp exist."""
     missing = [
         (line, key, value)
         for line, (key, value) in enumerate(wav.items(), 1)
@@ -241,7 +241,7 @@ def check_wav_files(directory: Path, wav: dict[str, str]) -> None:
         reason = not_a_file(value).replace("no such file", "is not there")
         raise ValueError(
             f"{directory}/wav.scp line {line}: the audio file of {key!r} {reason}: {value} "
-            f"({len(missing)} of {len(wav)} are missing); put it there, or remove its line and "
+            f"({len(missing)} of {len(wav)} are missing); restore the file, or remove its line and "
             f"run {FIX} {directory}"
         )
 
@@ -285,7 +285,7 @@ def check_manifests(
         for line, (name, record) in enumerate(recordings.items(), 1):
             if not allow_pipes and any(source.get("type") == "command" for source in record.get("sources", ())):
                 raise ValueError(
-                    f"{directory / RECORDINGS_JSONL} line {line}: the source of {name!r} is a command, which would be run; "
+                    f"{directory / RECORDINGS_JSONL} line {line}: the source of {name!r} is a command; "
                     "name audio files, or allow pipes if you trust the directory"
                 )
     if supervisions is None:
@@ -302,7 +302,9 @@ def check_manifests(
             ("class", (record.get("custom") or {}).get("class"), UTT2CLASS),
         ):
             if value is not None and table in tables and value != tables[table][name]:
-                raise ValueError(f"{where} has {field} {value!r}, but {tables[table][name]!r} in {table}; mend one")
+                raise ValueError(
+                    f"{where} has {field} {value!r}, but {tables[table][name]!r} in {table}; correct one of them"
+                )
 
 
 def check_keys(
@@ -321,8 +323,8 @@ def check_keys(
         parts = [f"lacks {len(lacking)} ({few(lacking)})"] if lacking else []
         parts += [f"has {len(unknown)} more ({few(unknown)})"] if unknown else []
         if set(map(normal, lacking)) & set(map(normal, unknown)):
-            parts.append("some are spelt alike, but with other Unicode characters")
-        remedy = f"make it again, or keep what they share with {FIX} {path.parent}"
+            parts.append("some differ only in Unicode characters")
+        remedy = f"make it again, or keep the common utterances with {FIX} {path.parent}"
         raise ValueError(f"{path}: its {what} differ from {other}: {', '.join(parts)}; {remedy}")
 
 

@@ -1,7 +1,7 @@
-"""How long the samples of a WAV, AIFF or AU file are: what its header says, and what is there.
+"""The number of samples of a WAV, AIFF or AU file: in its header, and in the file.
 
-The header is believed when it fits: the samples end where the file does, or more chunks follow them. A length that
-stands for one that the writer did not know is read as "to the end of the file". Anything else is a damaged file.
+The header counts if it fits: the samples end with the file, or more chunks follow them. A length that
+stands for an unknown length means "to the end of the file". All other files are damaged.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import BinaryIO, NamedTuple
 
 from lhotse.audio.backend import LibsndfileBackend
 
-STREAMED = 0x7FFF0000  # a pipe's writer leaves this or more as the length of what it cannot know
-ROUND = (1 << 20, 10**7)  # other writers leave a multiple of these
+STREAMED = 0x7FFF0000  # writers to a pipe give this or more as the unknown length
+ROUND = (1 << 20, 10**7)  # other writers give a multiple of these
 HEADER = (44, 36)  # or the size of the whole file, or of its RIFF chunk
 WAVE = (b"RIFF", b"RF64", b"BW64")
 FORMS = {(name, b"WAVE"): "little" for name in WAVE} | {(b"RIFX", b"WAVE"): "big"}
 FORMS |= {(b"FORM", b"AIFF"): "big", (b"FORM", b"AIFC"): "big"}
-EXTRA = {b"data": 0, b"SSND": 8}  # bytes of the chunk of samples that are none
-# What players append, and chunks that stand behind samples, which may be cut off themselves
+EXTRA = {b"data": 0, b"SSND": 8}  # bytes of the chunk that are not samples
+# Tags that players append, and chunks that follow the samples; these may be truncated
 TAGS = (
     b"TAG",
     b"ID3",
@@ -45,7 +45,7 @@ class Samples(NamedTuple):
         start: their first byte.
         said: bytes, by the header.
         there: bytes from ``start`` to the end of the file.
-        fits: whether the header can be believed.
+        fits: whether the header is right.
         field: first byte of the header's length of them.
         order: of the bytes of a number, ``little`` or ``big``.
         extra: bytes that the header's length has beside them.
@@ -61,7 +61,7 @@ class Samples(NamedTuple):
 
     @property
     def unknown(self) -> bool:
-        """Whether the length stands for one that the writer did not know."""
+        """Whether the length stands for an unknown length."""
         if self.fits:
             return False
         if self.said <= self.there:
@@ -72,7 +72,7 @@ class Samples(NamedTuple):
 
 
 def find_samples(file: BinaryIO, size: int) -> Samples | None:
-    """Walk the chunks of a file of ``size`` bytes; None for one of another kind, or one that ends before its samples."""
+    """Walk the chunks of a file of ``size`` bytes; None for another kind of file, or one that ends before its samples."""
     file.seek(0)
     form = file.read(12)
     if form[:4] == b".snd":
@@ -123,14 +123,14 @@ def samples_of(path: str | Path) -> Samples | None:
 
 
 def mend(buffer: mmap.mmap | bytearray, samples: Samples) -> None:
-    """Write the true length into a header that leaves it open."""
+    """Write the true length into a header with an unknown length."""
     buffer[samples.field : samples.field + 4] = min(samples.there + samples.extra, 0xFFFFFFFE).to_bytes(
         4, samples.order
     )
 
 
 def needs_mending(path_or_fd: object) -> Samples | None:
-    """Where the samples of a file are, if its header leaves their length open."""
+    """The place of the samples of a file whose header does not know their length."""
     if not isinstance(path_or_fd, (str, Path)) or not Path(path_or_fd).is_file():
         return None
     samples = samples_of(path_or_fd)
@@ -138,7 +138,7 @@ def needs_mending(path_or_fd: object) -> Samples | None:
 
 
 def to_open(path: str | Path) -> str | Path | mmap.mmap:
-    """What libsndfile opens to read a file to its end: the file, or the file under a mended header."""
+    """The input of libsndfile for reading a file to its end: the file, or the file with a corrected header."""
     samples = needs_mending(path)
     if samples is None:
         return path
@@ -149,7 +149,7 @@ def to_open(path: str | Path) -> str | Path | mmap.mmap:
 
 
 class OpenLength(LibsndfileBackend):
-    """Lhotse's way to libsndfile, for files whose header leaves their length open."""
+    """Lhotse's backend for libsndfile, for files whose header does not know their length."""
 
     def handles_special_case(self, path_or_fd) -> bool:
         return needs_mending(path_or_fd) is not None

@@ -1,4 +1,4 @@
-"""From Lhotse manifests to one set's data directory: manifests and Kaldi tables, checked and written together."""
+"""Write Lhotse manifests as the data directory of a set: manifests and Kaldi tables, checked together."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MADE_FROM_AUDIO = (FEATS_SCP, VAD_SCP, CMVN_SCP, UTT2NUM_FRAMES, REJECTED_TXT)  
 def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory: Path) -> None:
     """Write ``recordings`` and ``supervisions`` of one set as Lhotse manifests and as a Kaldi data directory.
 
-    Every supervision is one utterance and carries ``custom={"class": NAME}`` and, where an expert scored it,
+    Every supervision is one utterance with ``custom={"class": NAME}`` and, if an expert scored it,
     ``"score": FLOAT``. Utterance ids start with the speaker id, as Kaldi's sort order asks.
 
     Args:
@@ -65,7 +65,7 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
     unknown = [speaker for speaker, gender in genders.items() if gender not in ("m", "f")]
     if 0 < len(unknown) < len(genders):
         log.warning(
-            "%s: %d of %d speakers have no gender, the first is %s: spk2gender is left out",
+            "%s: %d of %d speakers have no gender, the first is %s: no spk2gender",
             *(directory, len(unknown), len(genders), unknown[0]),
         )
 
@@ -98,7 +98,7 @@ def check_class(name: object, where: str) -> None:
 
 
 def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, dict[str, str]]:
-    """The Kaldi tables of a set, by file name; a table that has nothing to say is empty."""
+    """The Kaldi tables of a set by file name; unused tables are empty."""
     by_id = {r.id: r for r in recordings}
     speakers: dict[str, list[str]] = {}
     for s in supervisions:

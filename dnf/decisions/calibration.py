@@ -87,9 +87,7 @@ class Calibration:
         """
         missing = absent_classes(evidence)
         if missing:
-            raise ValueError(
-                f"dev has no utterance of class {missing[0]}: log-likelihood ratios cannot be calibrated on it"
-            )
+            raise ValueError(f"dev has no utterance of class {missing[0]}: log-likelihood ratios cannot be calibrated")
         covariance = evidence.covariance if settings.effective_frames else evidence.covariance[:1]
         known = known_utterances(evidence)
         columns = columns_of(evidence, known)
@@ -168,7 +166,9 @@ class Calibration:
             ValueError: the file is not there, or is not a calibration.
         """
         if not path.is_file():
-            raise ValueError(f"{path}: not there; {run_stage('decide')} with calibrate.enabled and all classes in dev")
+            raise ValueError(
+                f"{path}: does not exist; {run_stage('decide')} with calibrate.enabled and all classes in dev"
+            )
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, ValueError):

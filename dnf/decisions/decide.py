@@ -101,7 +101,7 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
         return None
     calibration = Calibration.fit(dev, config.calibrate)
     if calibration.slope == 0:
-        log.warning("%s: its scores do not tell dev's classes apart; calibrated, they say nothing", folder)
+        log.warning("%s: its scores do not separate the classes of dev; calibrated scores carry no information", folder)
     calibration.save(folder / CALIBRATION_JSON)
     return calibration
 
@@ -173,7 +173,7 @@ def open_system(
     """
     first = next(iter(latents.values()))
     if len(first.classes) < 2 or is_flow and first.cond_dim == 0:
-        log.info("%s: a flow that knows no classes decides nothing; its densities are in scores/", folder)
+        log.info("%s: a flow without classes makes no decisions; its densities are in scores/", folder)
         return None
     order = reference_first(first.classes, config.data.classes)
     prior_of(order, config.calibrate.priors)

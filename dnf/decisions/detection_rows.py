@@ -198,7 +198,7 @@ def difference_rows(
     """
     if not np.array_equal(flow.utts, other.utts) or flow.classes != other.classes:
         raise ValueError(
-            f"{names['system']}: its utterances of set {names['set']} or its classes are not those of the flow; "
+            f"{names['system']}: its classes or its utterances of set {names['set']} differ from the flow's; "
             "score it again"
         )
     rows, draw = [], {"resamples": resamples, "seed": seed}

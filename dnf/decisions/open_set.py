@@ -128,9 +128,11 @@ class OpenSet:
         labels = np.asarray(train_labels)
         absent = [name for name in classes if not (labels == name).any()]
         if absent:
-            raise ValueError(f"no training utterance of class {absent[0]}: no mean latent of it; check data.classes")
+            raise ValueError(f"no training utterance of class {absent[0]}: it has no mean latent; check data.classes")
         if len(dev.frames) < LEAST:
-            raise ValueError(f"{len(dev.frames)} dev utterances of known classes set no threshold; {LEAST} are needed")
+            raise ValueError(
+                f"{len(dev.frames)} dev utterances of known classes are too few for a threshold; {LEAST} are needed"
+            )
         means, precision = gaussian(train.z_mean, labels, classes)
         likely = {"density": dev.mixture + dev.logdet, "norm": dev.logp.max(1)}
         model = cls(

@@ -67,12 +67,12 @@ def fit(exp: Path, config: Config) -> OpenSet | None:
     remove_open_set(exp)
     train, dev = (read(exp / LATENTS / name_of(config.data, role)) for role in ("train", "dev"))
     if train is None or dev is None:
-        log.warning(f"%s: no mean latents of train and dev, so no open-set score; {run_again('latents')}", exp)
+        log.warning(f"%s: no open-set score: train and dev have no mean latents; {run_again('latents')}", exp)
         return None
     classes = train[0].classes
     (of_train, train_labels), (of_dev, dev_labels) = (known_summary(*role) for role in (train, dev))
     if len(dev_labels) < LEAST or not {*classes} <= {label for label, _ in train_labels}:
-        log.warning("%s: fewer than %d dev utterances of known classes, so no open-set score", exp, LEAST)
+        log.warning("%s: no open-set score: dev has fewer than %d utterances of known classes", exp, LEAST)
         return None
     labels = [label for label, _ in train_labels]
     model = OpenSet.fit(of_train, labels, of_dev, classes, config.open_set, dev_labels)
@@ -103,7 +103,7 @@ def score_sets(exp: Path, model: OpenSet) -> dict[str, Trials]:
     for directory in latent_sets(exp):
         content = read(directory)
         if content is None:
-            log.warning("%s: no mean latents, so no open-set score", directory)
+            log.warning("%s: no open-set score: it has no mean latents", directory)
             continue
         scored[directory.name] = score_set(model, *content)
     return scored

@@ -49,7 +49,7 @@ def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summ
 
 
 def read(directory: Path) -> tuple[Latents, Summary] | None:
-    """Latents and summary of ``latents/<set>``; None where there are no mean latents, as for systems without a flow.
+    """Latents and summary of ``latents/<set>``; None if there are no mean latents, as for systems without a flow.
 
     Raises:
         ValueError: the mean latents are not those of the utterances.

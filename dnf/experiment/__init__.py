@@ -1,1 +1,1 @@
-"""What a run is: its settings, classes, sets, folders, stages and their markers."""
+"""The description of a run: settings, classes, sets, folders, stages and their markers."""

@@ -1,4 +1,4 @@
-"""Class names and ids: one sorted file, ``data/classes.txt``; an id is a place in the list of the classes a model knows."""
+"""Class names and ids: one sorted file, ``data/classes.txt``; an id is a position in the list of the model's classes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def read_classes(path: Path) -> list[str]:
         raise ValueError(f"{path}: no class list; {run_stage('data')}")
     names = path.read_text(encoding="utf-8").split()
     if not names or names != sorted(set(names)):
-        raise ValueError(f"{path}: class names must be sorted, one a line, each once")
+        raise ValueError(f"{path}: must have one class name per line, sorted, without duplicates")
     return names
 
 
 def choose_classes(known: list[str], wanted: list[str], source: Path) -> list[str]:
-    """The classes of ``known`` that an experiment models, in id order; all when ``wanted`` is empty."""
+    """The classes of ``known`` that an experiment models, in id order; all if ``wanted`` is empty."""
     strange = [name for name in wanted if name not in known]
     if strange:
         raise ValueError(
             f"data.classes: {strange[0]!r} is not a class of {source}, which has {', '.join(known)}; "
-            "name those that it has with --set 'data.classes=[...]', or [] for all"
+            "give existing classes with --set 'data.classes=[...]', or [] for all"
         )
     return [name for name in known if not wanted or name in wanted]
 
@@ -35,7 +35,7 @@ def reference_first(known: list[str], wanted: list[str]) -> list[str]:
 
 
 def check_priors(classes: Sequence[str], priors: Collection[str]) -> None:
-    """Raise ``ValueError`` where ``calibrate.priors`` names some classes of a model and not all."""
+    """Raise ``ValueError`` if ``calibrate.priors`` names some but not all classes of a model."""
     missing = [name for name in classes if name not in priors]
     if priors and missing:
         raise ValueError(f"calibrate.priors: no prior for class {missing[0]}; name every class of the model, or none")

@@ -1,7 +1,7 @@
 """The settings of an experiment, filled from YAML files and ``section.key=value`` words.
 
-Order of strength: ``conf/default.yaml`` < recipe < experiment YAML < command line. The defaults stand in
-``conf/default.yaml`` alone; a key that is not there is an error that names the nearest one that is.
+Order of precedence: ``conf/default.yaml`` < recipe < experiment YAML < command line. The defaults are in
+``conf/default.yaml`` alone. An unknown key is an error, and the message names the nearest known key.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ DEFAULTS = ROOT / "conf" / "default.yaml"
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of an experiment; ``Config.load`` reads them back from the ``config.yaml`` a stage left behind."""
+    """All settings of an experiment; ``Config.load`` reads them from the ``config.yaml`` of a stage."""
 
     seed: int
     features: Features
@@ -86,16 +86,16 @@ class Config:
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """The settings that a stage left in ``path``.
+        """The settings that a stage saved in ``path``.
 
         Raises:
-            ValueError: the file lacks a section, as one that was cut off does.
+            ValueError: the file lacks a section, for example because it is truncated.
         """
         tree = read_yaml(path)
         lacking = [field.name for field in dataclasses.fields(cls) if field.name not in tree]
         if lacking:
             raise ValueError(
-                f"{path}: has no section {lacking[0]}; it is cut off or not what a stage left: restore it, or run the "
+                f"{path}: has no section {lacking[0]}; it is truncated or not from a stage: restore it, or run the "
                 "stage that wrote it again"
             )
         full = defaults()
@@ -141,19 +141,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="YAML settings; the later wins",
+        help="YAML file with settings; the last one has precedence",
     )
     parser.add_argument(
         "--set",
         dest="layers",
         action="append",
         metavar="SECTION.KEY=VALUE",
-        help="one setting; the later of --config and --set wins",
+        help="one setting; the last of --config and --set has precedence",
     )
 
 
 def resolve(layers: Iterable[Path | str]) -> Config:
-    """Defaults, then each layer, a YAML file (``Path``) or a ``section.key=value`` word; later ones win.
+    """Defaults, then each layer, a YAML file (``Path``) or a ``section.key=value`` word; later layers have precedence.
 
     Raises:
         ValueError: an unknown section or key (with the nearest known one), a value of the wrong type or out of range.
@@ -168,7 +168,7 @@ def resolve(layers: Iterable[Path | str]) -> Config:
 
 
 def from_saved(tree: Mapping[str, Any]) -> Config:
-    """The settings that a checkpoint holds; those that are younger than the checkpoint have their defaults."""
+    """The settings in a checkpoint; settings that are newer than the checkpoint have their defaults."""
     full = defaults()
     merge(full, tree, "the checkpoint")
     return from_tree(full)
@@ -204,7 +204,7 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
     """The settings from a tree of plain values that names every one of them.
 
     Raises:
-        ValueError: a value of the wrong type or out of range, or settings that do not go together.
+        ValueError: a value of the wrong type or out of range, or settings that contradict each other.
     """
     config = build(Config, tree, "")
     if config.has_vectors:
@@ -212,9 +212,9 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
     if config.prior.cond_dim is None:
         config = dataclasses.replace(config, prior=dataclasses.replace(config.prior, cond_dim=config.latent_dim))
     if config.train.beta and config.prior.cond_dim == 0:
-        raise ValueError("train.beta: a flow with prior.cond_dim 0 has no class posteriors; train it with beta 0")
+        raise ValueError("train.beta: a flow with prior.cond_dim 0 has no class posteriors; set train.beta=0")
     if config.train.select == "accuracy" and config.prior.cond_dim == 0:
-        raise ValueError("train.select: a flow with prior.cond_dim 0 decides nothing; choose it by nll")
+        raise ValueError("train.select: a flow with prior.cond_dim 0 makes no decisions; set train.select=nll")
     if config.flow.dropout and config.train.objective == "gaussianality":
         raise ValueError(
             "flow.dropout: train.objective gaussianality maps each batch twice, and alike; set one of them to its default"
@@ -259,22 +259,26 @@ def without_time(config: Config) -> Config:
 
 
 def check_channel(config: Config) -> None:
-    """Raise ``ValueError`` where means against the channel would do nothing or could not work."""
+    """Raise ``ValueError`` if augmentation or channel compensation would have no effect or cannot work."""
     augment, channel = config.augment, config.channel
     only_curves = not (augment.band_limit or augment.reverb or augment.noise)
     if augment.probability and augment.renormalize and only_curves and config.cmvn.scope != "none":
         raise ValueError(
-            f"augment: cmvn.scope {config.cmvn.scope} takes EQ and tilt away again, whole; add noise, reverb or "
-            "band_limit, or set augment.renormalize=false to leave them in"
+            f"augment: cmvn.scope {config.cmvn.scope} removes EQ and tilt completely; add noise, reverb or "
+            "band_limit, or set augment.renormalize=false to keep them"
         )
     if augment.probability and config.features.use_fft_mag:
-        raise ValueError("augment: adds powers, and features.use_fft_mag makes magnitudes; set one of them to off")
+        raise ValueError(
+            "augment needs power spectra, but features.use_fft_mag gives magnitudes; switch one of them off"
+        )
     if channel.centre != "none" and config.prior.cond_dim in (0, 1):
         raise ValueError(
-            f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction beside those of the classes"
+            f"channel: prior.cond_dim {config.prior.cond_dim} leaves no direction outside the span of the class means; raise it, or set channel.centre=none"
         )
     if channel.centre != "none" and config.prior.cond_r:
-        raise ValueError("channel: corrects c alone, but prior.cond_r lets r hold class, too; set one of them to off")
+        raise ValueError(
+            "channel.centre corrects only c, but with prior.cond_r r depends on the class, too; switch one of them off"
+        )
 
 
 @functools.cache
@@ -300,7 +304,7 @@ def parse_word(word: str) -> dict[str, Any]:
     name, equals, text = word.partition("=")
     keys = name.split(".")
     if not equals or not all(keys) or len(keys) > 2:
-        raise ValueError(f"--set {word}: must be of the form section.key=value, e.g. train.lr=0.001")
+        raise ValueError(f"--set {word}: write section.key=value, e.g. train.lr=0.001")
     try:
         value = parse_value(text)
     except ValueError as error:
@@ -311,7 +315,7 @@ def parse_word(word: str) -> dict[str, Any]:
 
 
 def merge(tree: dict[str, Any], more: Mapping[str, Any], source: str) -> None:
-    """Lay ``more`` over ``tree``, which knows every legal section and key."""
+    """Merge ``more`` into ``tree``, which has every legal section and key."""
     for section, values in more.items():
         check_known(section, tree, source, "")
         if not isinstance(tree[section], dict):
@@ -325,13 +329,13 @@ def merge(tree: dict[str, Any], more: Mapping[str, Any], source: str) -> None:
 
 
 def check_known(name: str, tree: Mapping[str, Any], source: str, prefix: str) -> None:
-    """Raise ``ValueError``, which names the nearest one, unless ``tree`` knows the section or key ``name``."""
+    """Raise ``ValueError``, which names the nearest one, unless ``tree`` has the section or key ``name``."""
     if name not in tree:
         plain = re.sub(r"\W", "", str(name), flags=re.ASCII)
         initials = "".join(word[:1] for word in plain.split("_"))
         near = initials if initials in tree else difflib.get_close_matches(plain, tree, n=1, cutoff=0.0)[0]
         shown = f"{prefix}{name}" if str(name).isprintable() and plain != near else ascii(f"{prefix}{name}")
-        hidden = ", but for hidden characters" if plain == near else ""
+        hidden = ", except for hidden characters" if plain == near else ""
         raise ValueError(f"{source}: unknown setting {shown}; the nearest known one is {prefix}{near}{hidden}")
 
 
@@ -347,7 +351,7 @@ def build(cls: type, tree: Mapping[str, Any], prefix: str):
 
 
 def build_view(tree: Any, name: str) -> View:
-    """A view; what is not given has its default."""
+    """A view; missing fields have their defaults."""
     hints = typing.get_type_hints(View)
     if not isinstance(tree, dict) or "sets" not in tree:
         raise ValueError(f"{name}: {tree!r} is not a view such as {{sets: [a, b]}}")
@@ -361,7 +365,7 @@ def build_view(tree: Any, name: str) -> View:
 
 
 def convert(value: Any, hint: Any, name: str) -> Any:
-    """``value``, as YAML reads it, as the type that the field ``name`` asks for.
+    """Convert ``value``, as YAML reads it, to the type of the field ``name``.
 
     Raises:
         ValueError: it is none.
@@ -387,7 +391,7 @@ def optional(value: Any, hints: tuple, name: str) -> Any:
 
 
 def list_of(value: Any, hints: tuple, name: str) -> list:
-    """A list of one type; a single text stands for a list of it."""
+    """A list of one type; a single text becomes a list."""
     (hint,) = hints
     items = [value] if hint is str and isinstance(value, str) else value
     if not isinstance(items, list) or not texts_if(hint, items):
@@ -404,7 +408,7 @@ def map_of(value: Any, hints: tuple, name: str) -> dict:
 
 
 def texts_if(hint: Any, items: Iterable) -> bool:
-    """Whether all are text, if they have to be."""
+    """Whether all items are text, if the type is text."""
     return hint is not str or all(isinstance(item, str) for item in items)
 
 
@@ -420,7 +424,7 @@ def plain(value: Any, hint: type, name: str) -> Any:
 
 
 def as_float(value: int | float | str) -> float:
-    """The number that ``value`` says, or NaN."""
+    """``value`` as a number, or NaN."""
     try:
         return float(value)
     except ValueError:

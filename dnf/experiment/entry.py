@@ -1,4 +1,4 @@
-"""How every command starts and fails: its arguments, logging with file and line, one line for an error."""
+"""Start and failure of every command: arguments, logging with file and line, errors as one line."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def command() -> str:
-    """What was typed: ``dnf results`` for a verb of ``python3 -m dnf``, else the name of the script or module."""
+    """The command as the user typed it: ``dnf results`` for a verb of ``python3 -m dnf``, else the script or module."""
     program = Path(sys.argv[0])
     return f"dnf {sys.argv[1]}" if program == VERBS and len(sys.argv) > 1 else program.name
 
 
 def parser(spec: ModuleSpec | None, doc: str | None, **options) -> argparse.ArgumentParser:
-    """A parser of a module's arguments, named after what was typed.
+    """A parser of a module's arguments, with the name that the user typed.
 
     Args:
         spec: the module's ``__spec__``.
-        doc: its docstring, of which Python keeps none with -OO, whose first paragraph describes it unless ``options`` have a ``description``.
+        doc: its docstring, which is missing with -OO; its first paragraph is the description unless ``options`` have a ``description``.
         options: of ``argparse.ArgumentParser``.
     """
     typed = command()
@@ -46,7 +46,7 @@ def model_parser(spec: ModuleSpec | None, doc: str) -> argparse.ArgumentParser:
     """Arguments of a module that makes or runs the model of an experiment; see ``parser``."""
     made = parser(spec, doc)
     made.add_argument("frames", type=Path, help="folder of the frame stores")
-    made.add_argument("exp", type=Path, help="folder of the experiment; its config.yaml holds the settings")
+    made.add_argument("exp", type=Path, help="folder of the experiment; its config.yaml has the settings")
     made.add_argument("--classes", type=Path, required=True, help="the corpus's classes.txt")
     add_device(made)
     return made
@@ -55,8 +55,8 @@ def model_parser(spec: ModuleSpec | None, doc: str) -> argparse.ArgumentParser:
 def run(main: Callable[[], int]) -> None:
     """Run ``main`` and end the process with its status.
 
-    ``ValueError`` and ``OSError`` are the user's to mend: they print as one line and end with status 1
-    (``DNF_TRACEBACK=1`` shows where they came from). Anything else is a bug and keeps its traceback.
+    ``ValueError`` and ``OSError`` are the user's to correct: they print as one line and end with status 1
+    (``DNF_TRACEBACK=1`` shows the traceback). All others are bugs and keep their traceback.
     """
     level = os.environ.get("DNF_LOG_LEVEL") or "INFO"
     if level.upper() not in LEVELS:

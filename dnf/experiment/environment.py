@@ -22,19 +22,19 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"--device {name}: no such kind of device; give cpu, cuda or cuda:N") from None
+        raise ValueError(f"--device {name}: unknown device; give cpu, cuda or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"--device {name}: this PyTorch ({torch.__version__}) sees no GPU; give --device cpu, or install a CUDA build"
+            f"--device {name}: this PyTorch ({torch.__version__}) finds no GPU; give --device cpu, or install a CUDA build"
         )
     return device
 
 
 def git_revision() -> str:
-    """Short revision of the project, with -dirty when files differ from it; unknown outside a checkout."""
+    """Short revision of the project, with -dirty if files differ from it; unknown outside a checkout."""
 
     def git(*words: str) -> subprocess.CompletedProcess:
-        # GIT_DIR and its like, as hooks export them, name another checkout
+        # hooks export GIT_DIR and the like, which name another checkout
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, env=environment)
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import IO
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: str = "w", **options) -> Iterator[IO]:
-    """A new file, open for writing under a temporary name in the same folder, that takes the place of ``path`` at the end.
+    """Open a temporary file in the same folder for writing; at the end it replaces ``path``.
 
     Args:
-        path: stays as it was if the block raises.
+        path: does not change if the block raises.
         mode: ``w`` for text, which is UTF-8, or ``wb``.
         options: of ``open``.
     """
@@ -31,7 +31,7 @@ def replacing(path: Path, mode: str = "w", **options) -> Iterator[IO]:
 
 
 def replace_file(path: Path, data: bytes | str) -> None:
-    """Write ``data``, text as UTF-8, under a temporary name in the same folder, then move it into place."""
+    """Write ``data``, text as UTF-8, under a temporary name in the same folder, then rename it."""
     with replacing(path, "wb") as file:
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
 

@@ -1,4 +1,4 @@
-"""Where everything of a run lies, its stages, and its systems: the flow, and the baselines scored on the same frames."""
+"""Files and folders of a run, its stages, and its systems: the flow and the baselines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dnf.experiment.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout
 
-# data/: one folder a set
+# data/: one folder per set
 CLASSES_TXT = "classes.txt"
 MISSING_TXT = "missing.txt"
 HASHES_JSONL = "hashes.jsonl"
@@ -59,7 +59,7 @@ ALI_SCP = "ali.scp"
 PREPROCESSING_NPZ = "preprocessing.npz"
 
 # Folders that are of no experiment: exp/feats/, exp/frames/ and exp/sweeps/; own/<corpus>/ below data/, exp/feats/ and
-# exp/frames/ holds what is made of a user's own recordings
+# exp/frames/ is for a user's own recordings
 DATA = "data"
 FEATS = "feats"
 FRAMES = "frames"
@@ -132,11 +132,11 @@ class Stage:
 
     Attributes:
         number: as ``run.sh`` counts them.
-        title: what it makes.
-        settings: sections or keys of the settings that it depends on.
-        after: the stages it reads from, which must be done.
+        title: its output.
+        settings: sections or keys of the settings it depends on.
+        after: the stages it reads, which must be done.
         place: of its folder in a ``Layout``.
-        shows: stages whose output it takes in where it is there.
+        shows: stages whose output it uses if it exists.
         of_vectors: more of the settings that it depends on where ``features.kind`` is vectors.
     """
 
@@ -210,16 +210,16 @@ STAGES = {
 
 
 def run_stage(name: str) -> str:
-    """What to do where a stage has not run, in words."""
+    """The remedy if a stage has not run."""
     return f"run stage {name} (--stage {STAGES[name].number})"
 
 
 def run_again(name: str) -> str:
-    """What to do where what a stage made is not as it should be, in words."""
+    """The remedy if the output of a stage is wrong."""
     return f"run stage {name} again (--stage {STAGES[name].number})"
 
 
-# What run.sh does beside the stages when it is asked to; with a done-marker as theirs
+# Optional steps of run.sh beside the stages, with the same kind of done-marker
 STEPS = {**STAGES, "spliced": Stage(2, "arks of spliced vectors", ("cmvn", "splice"), ("frames",), "spliced")}
 
 
@@ -239,32 +239,32 @@ class Layout:
 
     @classmethod
     def make(cls, exp: Path, name: str, corpus: str = "", *, has_vectors: bool = False) -> Layout:
-        """Where a run puts an experiment.
+        """The folders of an experiment of a run.
 
         Args:
-            exp: folder of all experiments, ``exp/``; ``data/`` lies beside it.
+            exp: folder of all experiments, ``exp/``; ``data/`` is beside it.
             name: of the experiment.
             corpus: name of the user's own recordings; empty for those of the recipe.
             has_vectors: whether utterances are vectors; what is made of these is small, and the experiment's own.
 
         Raises:
-            ValueError: the folder of that name holds something else.
+            ValueError: the folder of that name has other contents.
         """
         below = (OWN, corpus) if corpus else ()
         data = Path(os.path.normpath(exp / ".." / DATA), *below)
         folder = exp / (f"{corpus}_{name}" if corpus else name)
         if folder.name in NOT_EXPERIMENTS:
-            raise ValueError(f"experiment {name}: {folder} holds something else; call the experiment another name")
+            raise ValueError(f"experiment {name}: {folder} has other contents; rename the experiment")
         if has_vectors:
             return cls(data, folder / FEATS, folder / FRAMES, folder)
         return cls(data, exp.joinpath(FEATS, *below), exp.joinpath(FRAMES, *below), folder)
 
     @classmethod
     def read(cls, exp: Path) -> Layout:
-        """The folders of the experiment in folder ``exp``, as ``save`` noted them; without a note, those of a recipe.
+        """The folders of the experiment in folder ``exp``, as ``save`` wrote them; without a file, those of a recipe.
 
         Raises:
-            ValueError: the note cannot be read.
+            ValueError: the file cannot be read.
         """
         path, places = exp / LAYOUT_JSON, {"data": f"../../{DATA}", "feats": f"../{FEATS}", "frames": f"../{FRAMES}"}
         if path.is_file():
@@ -276,7 +276,7 @@ class Layout:
         return cls(**{name: Path(os.path.normpath(exp / place)) for name, place in places.items()}, exp=exp)
 
     def save(self) -> None:
-        """Note in the experiment's folder where the others lie, as seen from there."""
+        """Write the relative paths of the other folders into the experiment's folder."""
         write_json(
             self.exp / LAYOUT_JSON,
             {name: os.path.relpath(getattr(self, name), self.exp) for name in ("data", "feats", "frames")},

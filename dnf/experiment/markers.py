@@ -16,5 +16,5 @@ def read_marker(path: Path) -> dict | None:
     except ValueError:
         marker = None
     if not isinstance(marker, dict) or not set(MARKER) <= marker.keys():
-        raise ValueError(f"{path}: not a done-marker; delete it and run its stage again")
+        raise ValueError(f"{path}: not a done-marker; delete it, and run its stage again")
     return marker

@@ -1,4 +1,4 @@
-"""The experiments of a run: their names, folders and settings, as ``run.sh`` takes them, all checked before anything runs.
+"""The experiments of a run: names, folders and settings for ``run.sh``, all checked before anything runs.
 
 Prints a line for each: shell assignments of ``name``, ``data_dir``, ``feats_dir``, ``frames_dir``, ``exp_dir``,
 ``spliced_dir``, of the settings that ``run.sh`` itself needs, and of the arrays ``config`` and ``folders``, which are options of
@@ -20,7 +20,7 @@ from dnf.experiment.markers import read_marker
 
 
 class Experiment(NamedTuple):
-    """What run.sh is to do once; ``layers`` are settings, the later the stronger, as ``config.resolve`` takes them."""
+    """One experiment of a run; ``layers`` are settings for ``config.resolve``, and later ones have precedence."""
 
     name: str
     layers: list[Path | str]
@@ -40,28 +40,28 @@ def experiments(
 
 
 def check_unshared(layout: Layout) -> None:
-    """Raise ``ValueError`` where the experiment's folder is of other data."""
+    """Raise ``ValueError`` if the experiment's folder is of other data."""
     if (layout.exp / CONFIG_YAML).is_file():
         data = Layout.read(layout.exp).data
         if data != layout.data:
             raise ValueError(
-                f"{layout.exp}: an experiment on {data} is there, not on {layout.data}; "
+                f"{layout.exp}: has an experiment on {data}, not on {layout.data}; "
                 "rename the experiment or the folder of --data, or remove the old one"
             )
 
 
 def check_folders(layout: Layout) -> None:
-    """Raise ``ValueError`` where something that is no folder is in the way of one of the run's folders."""
+    """Raise ``ValueError`` if a file has the name of one of the run's folders."""
     for folder in (layout.data, layout.feats, layout.frames, layout.exp):
         for path in (folder, *folder.parents):
             if path.exists() and not path.is_dir():
-                raise ValueError(f"'{path}' is not a folder, and this run makes one of that name; move it away")
+                raise ValueError(f"'{path}' is not a folder, but the run needs a folder of this name; move it away")
 
 
 def check_recordings(layout: Layout, own_data: Path, source: str) -> None:
-    """Raise ``ValueError`` where a stage was made from other recordings, whose folder has the same name.
+    """Raise ``ValueError`` if a stage was made from other recordings, whose folder has the same name.
 
-    The same place seen from ``data/`` is the same recordings, for a working folder may be moved with all that is in it.
+    Paths are compared relative to ``data/``, since a working folder may be moved with its contents.
     """
     tables = [os.path.relpath(own_data, layout.data)]
     markers = [(layout.folder(name), read_marker(layout.marker(name))) for name in STAGES]
@@ -103,13 +103,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("experiments", type=Path, nargs="+", help="YAML files")
     parser.add_argument("--weaker", action="append", default=[], metavar="SECTION.KEY=VALUE", help="a recipe's setting")
     add_arguments(parser)
-    parser.add_argument("--sweep", default="", metavar="KEY=V1,V2,...", help="each experiment once for each value")
+    parser.add_argument("--sweep", default="", metavar="KEY=V1,V2,...", help="run each experiment once for each value")
     parser.add_argument("--own-data", type=Path, help="folder of the user's own recordings")
-    parser.add_argument("--source", default="", help="what stage data is made from, in words")
+    parser.add_argument("--source", default="", help="the source of stage data, in words")
     args = parser.parse_args(argv)
     corpus = os.path.basename(os.path.realpath(args.own_data)) if args.own_data else ""
     if args.own_data and not corpus:
-        raise ValueError(f"--data {args.own_data}: this folder has no name that results could be called by")
+        raise ValueError(f"--data {args.own_data}: its results have no name; give a folder with a name")
     lines = []
     for name, layers in experiments(args.experiments, args.weaker, args.layers, args.sweep):
         config = resolve(layers)

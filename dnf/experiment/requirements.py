@@ -14,7 +14,7 @@ PYTHON = (3, 10)
 
 
 def required(pyproject: str) -> list[str]:
-    """What the text of a pyproject.toml names as ``dependencies``."""
+    """The ``dependencies`` in the text of a pyproject.toml."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -23,7 +23,7 @@ def required(pyproject: str) -> list[str]:
 
 
 def unmet(requirements: Iterable[str]) -> str | None:
-    """The first of the requirements that this Python does not meet, in words; None if it meets all of them."""
+    """The first requirement that this Python does not meet; None if it meets all."""
     from packaging.requirements import Requirement
 
     for requirement in map(Requirement, requirements):
@@ -39,11 +39,11 @@ def unmet(requirements: Iterable[str]) -> str | None:
 
 
 def problem(root: Path) -> str | None:
-    """What keeps this Python from running the project, in one line; None if nothing does."""
+    """Why this Python cannot run the project, in one line; None if it can."""
     if sys.version_info < PYTHON:
         return f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}; 3.10 or later is needed"
     if Path(dnf.__file__).resolve().parent != root.resolve() / "dnf":
-        return f"'import dnf' gives {dnf.__file__}, not this project; take its folder off PYTHONPATH"
+        return f"'import dnf' gives {dnf.__file__}, not this project; remove its folder from PYTHONPATH"
     try:
         lacking = unmet(required((root / "pyproject.toml").read_text(encoding="utf-8")))
     except ModuleNotFoundError as error:  # one of the two that read the requirements

@@ -1,6 +1,6 @@
 """Which sets an experiment trains on and is scored on: those of its data directory and those made of them (``data.views``).
 
-``python3 -m dnf.data.check_sets`` says before stage train whether an experiment can run with the sets that are there.
+``python3 -m dnf.data.check_sets`` checks before stage train whether an experiment can run with the existing sets.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dnf.experiment.settings import DataSettings, View
 
 
 class Scored(NamedTuple):
-    """A set with figures of its own: its name and what it is made of."""
+    """A set that is scored: its name and its content."""
 
     name: str
     view: View
 
 
 def name_of(data: DataSettings, role: str) -> str:
-    """Under which name the sets of a role, ``train`` or ``dev``, are scored: the set's own, or the role's for several."""
+    """The name under which the sets of a role (``train`` or ``dev``) are scored: that of the set, or the role for several sets."""
     sets = getattr(data, role)
     return sets[0] if len(sets) == 1 else role
 
@@ -31,7 +31,7 @@ def fitted_sets(data: DataSettings) -> set[str]:
 
 
 def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scored], dict[str, str]]:
-    """What to score, the training and dev sets first, and what is left out, with the set that is not there.
+    """The sets to score, training and dev sets first, and those left out, each with the missing set.
 
     Args:
         data: the settings.
@@ -47,12 +47,12 @@ def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scor
     for name in test:
         if name in views and name not in seen:
             raise ValueError(
-                f"data.{name}: its sets are scored together as {name}, but another set has that name; rename it"
+                f"data.{name}: several sets are scored together as {name}, but another set has this name; rename that set"
             )
     views |= {name: View([name]) for name in test}
     for name, view in data.views.items():
         if name in present or name in views:
-            raise ValueError(f"data.views: {name} is the name of a set already; call the view something else")
+            raise ValueError(f"data.views: {name} is the name of a set; rename the view")
         views[name] = view
     scored = [Scored(name, view) for name, view in views.items() if not set(view.sets) - set(present)]
     left_out = {
@@ -62,7 +62,7 @@ def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scor
     }
     for name, control in data.controls.items():
         if name in views and control in present and control not in views:
-            raise ValueError(f"data.controls: {control}, the control of {name}, has no figures; add it to data.test")
+            raise ValueError(f"data.controls: {control}, the control of {name}, is not scored; add it to data.test")
         if control not in views and control not in present:
             left_out[control] = control
         if not data.test and name not in views and name not in present:
@@ -76,7 +76,7 @@ def composed(speaker: str) -> str:
 
 
 def check_shared(speakers: Mapping[str, Collection[str]], data: DataSettings) -> None:
-    """Raise ``ValueError`` when speakers of a training or dev set are in a set of another role, unless that was asked for.
+    """Raise ``ValueError`` if speakers of a training or dev set are in a set of another role, unless the settings allow it.
 
     Args:
         speakers: of each set.
@@ -91,5 +91,5 @@ def check_shared(speakers: Mapping[str, Collection[str]], data: DataSettings) ->
             if shared:
                 raise ValueError(
                     f"speaker {shared[0]} and {len(shared) - 1} more are in both {mine[shared[0]]} and {name}: scores on "
-                    f"speakers of the training data say nothing; take them out of one of the two, or set data.shared_speakers=true"
+                    f"training speakers mean nothing; remove them from one of the two, or set data.shared_speakers=true"
                 )

@@ -64,7 +64,7 @@ class Features:
         top = self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
         if not 0 <= self.low_freq < top <= self.sampling_rate / 2:
             raise ValueError(
-                f"features.high_freq {self.high_freq} and low_freq {self.low_freq} leave no band below "
+                f"features.high_freq {self.high_freq} and low_freq {self.low_freq} leave no band up to "
                 f"{self.sampling_rate / 2} Hz"
             )
 
@@ -131,7 +131,7 @@ class Augment:
             raise ValueError(f"augment.noise must be [] or [lowest, highest] in dB, not {self.noise}")
         if self.probability and not (self.eq or self.tilt or self.band_limit or self.reverb or self.noise):
             raise ValueError(
-                "augment.probability: nothing to augment by; set one of eq, tilt, band_limit, reverb, noise"
+                "augment.probability: no augmentation is set; set one of eq, tilt, band_limit, reverb, noise"
             )
 
 
@@ -153,7 +153,7 @@ class Splice:
 
 @dataclass(frozen=True)
 class View:
-    """A set made of others when scoring: their union, or the utterances of a score, or pieces of a length."""
+    """A set made from others when scoring: their union, utterances in a range of scores, or pieces of a duration."""
 
     sets: list[str]
     scores: list[float] = dataclasses.field(default_factory=list)
@@ -161,7 +161,7 @@ class View:
 
     def __post_init__(self):
         if not self.sets or len(set(self.sets)) < len(self.sets):
-            raise ValueError(f"sets must name sets, each once, not {self.sets}")
+            raise ValueError(f"sets must be a list of different sets, not {self.sets}")
         if self.scores and (len(self.scores) != 2 or self.scores[0] > self.scores[1]):
             raise ValueError(f"scores must be [lowest, highest], not {self.scores}")
         if self.seconds is not None and not self.seconds > 0:
@@ -185,7 +185,7 @@ class DataSettings:
         for role in ("train", "dev"):
             sets = getattr(self, role)
             if not sets or len(set(sets)) < len(sets):
-                raise ValueError(f"data.{role}: name at least one set, and each once, not {sets}")
+                raise ValueError(f"data.{role}: give at least one set, and no set twice, not {sets}")
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Prior:
             not_negative(self, "cond_dim")
         positive(self, "var_c", "var_r")
         if self.cond_r and self.cond_dim == 0:
-            raise ValueError("prior.cond_r: a flow with prior.cond_dim 0 knows no classes; give c some dims")
+            raise ValueError("prior.cond_r: a flow with prior.cond_dim 0 has no classes; raise prior.cond_dim")
 
 
 @dataclass(frozen=True)
@@ -273,11 +273,11 @@ class Train:
             self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay", "beta"
         )
         if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"train.label_smoothing must lie in 0..1, 1 left out, not {self.label_smoothing}")
+            raise ValueError(f"train.label_smoothing must be from 0 to below 1, not {self.label_smoothing}")
         if self.select == "ce" and not self.beta:
-            raise ValueError("train.select: ce goes with hybrid training; set train.beta or choose by nll")
+            raise ValueError("train.select: ce needs hybrid training; set train.beta, or train.select=nll")
         if self.select == "loss" and self.objective == "gaussianality":
-            raise ValueError("train.select: loss is that of train.objective likelihood; choose by nll, accuracy or ce")
+            raise ValueError("train.select: loss needs train.objective=likelihood; set nll, accuracy or ce")
         if self.steps is not None:
             positive(self, "steps")
 
@@ -294,7 +294,7 @@ class LatentsSettings:
         not_negative(self, "save_frames", "duration_frames")
         positive(self, "max_difference", "mardia_frames")
         if any(seconds <= 0 for seconds in self.durations) or len(set(self.durations)) < len(self.durations):
-            raise ValueError(f"latents.durations must be seconds above 0, each once, not {self.durations}")
+            raise ValueError(f"latents.durations must be different numbers of seconds above 0, not {self.durations}")
 
 
 @dataclass(frozen=True)
@@ -314,14 +314,14 @@ class Baselines:
         positive(self, "max_frames", "gmm_components", "mlp_hidden", "mlp_layers", "mlp_epochs", "mlp_lr")
         not_negative(self, "mlp_weight_decay")
         if len(set(self.systems)) < len(self.systems):
-            raise ValueError(f"baselines.systems must name each once, not {self.systems}")
+            raise ValueError(f"baselines.systems must be different systems, not {self.systems}")
         if not 0 <= self.mlp_dropout < 1:
             raise ValueError(f"baselines.mlp_dropout must be from 0 to below 1, not {self.mlp_dropout}")
 
 
 LEAST_TSNE_ITERATIONS = 250  # that scikit-learn takes: those of its early exaggeration
 
-# Colours that need not be looked up
+# Colours that need no check by matplotlib
 PLAIN_COLOUR = re.compile(r"tab:(blue|orange|green|red|purple|brown|pink|gray|olive|cyan)|#[0-9a-fA-F]{6}")
 
 
@@ -393,7 +393,7 @@ class Calibrate:
             raise ValueError(f"calibrate.dcf_prior must be below 1, not {self.dcf_prior}")
         for name, prior in self.priors.items():
             if not prior > 0:
-                raise ValueError(f"calibrate.priors: that of {name} must be above 0, not {prior}")
+                raise ValueError(f"calibrate.priors: the prior of {name} must be above 0, not {prior}")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Stages: which settings and inputs each depends on, and the done-marker that says with which it was last made.
+"""Stages: the settings and inputs each depends on, and the done-marker with those of the last run.
 
-``begin`` answers whether a stage has to run (status 0) or is up to date (status 3). If it has to, the settings it is to run
-with are written beside its output, and the name of the work is printed: the same as before, if it goes on with what a run
+``begin`` tells whether a stage has to run (status 0) or is up to date (status 3). If it has to run, its settings
+are written beside its output, and the name of the work is printed: the same as before, if it continues what a run
 with the same settings and inputs left unfinished; behind it, what is to come of the run. If not, its name is printed, and those of the stages that follow it up
 to the first that has to run. ``finish`` writes its marker. A marker holds a key: the hash of the settings and
 tables the stage reads and of the runs of the stages before it. So a stage is run again when a setting or table changed
@@ -59,14 +59,14 @@ TABLES = (
 LISTS = ("spk2*", "*vector.scp", VECTORS_NPZ, VECTORS_NPY, "*.csv", "*.tsv", "*.lst", "*.json")
 
 
-# Settings that say where a stage runs and not what comes out: they are not hashed. Training as any number of processes
-# takes the same batches and sums the same gradients, only in another order, as another machine would: a model trained on
-# two GPUs is up to date for one, and a run that broke off goes on as any number.
+# Settings that change where a stage runs but not its output: they are not hashed. Training with any number of processes
+# uses the same batches and sums the same gradients, only in another order, as another machine does: a model trained on
+# two GPUs is up to date for one, and an interrupted run continues with any number.
 WHERE = ("train.num_gpus", "train.num_nodes")
 
 
 def settings_of(name: str, config: Config) -> dict:
-    """The settings that what a stage makes depends on, by dotted name; training does not on which class comes first."""
+    """The settings that determine a stage's output, by dotted name; for training the order of the classes does not count."""
     sections = {dotted.partition(".")[0] for dotted in STEPS[name].settings}
     parts = {section: getattr(config, section) for section in sections}
     tree = {
@@ -112,12 +112,12 @@ def hash_tables(directory: Path, names: tuple[str, ...] = TABLES) -> str:
 
 
 def is_begun(layout: Layout, name: str) -> bool:
-    """Whether a stage has been run, to its end or not."""
+    """Whether a stage was started, finished or not."""
     return layout.marker(name).is_file() or layout.started(name).is_file()
 
 
 def check_before(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
-    """Raise ``ValueError`` when a stage this one reads from is missing or was made with other settings or inputs."""
+    """Raise ``ValueError`` if a stage that this one reads is missing or was made with other settings or inputs."""
     shown = [before for before in STEPS[name].shows if config.plots.enabled and is_begun(layout, before)]
     for before in (*STEPS[name].after, *shown):
         check_before(before, config, layout, source, source_tables)
@@ -136,12 +136,12 @@ def check_before(name: str, config: Config, layout: Layout, source: str, source_
             raise ValueError(
                 f"{layout.folder(before)}: stage {stage.number} ({before}) was made with other "
                 f"{'settings (' + '; '.join(changed) + ')' if changed else 'inputs'}: "
-                f"start with --stage {stage.number}, or give the settings it was made with"
+                f"start with --stage {stage.number}, or give its earlier settings"
             )
 
 
 def read_started(path: Path) -> dict:
-    """What ``begin`` noted of a stage that is not finished; empty if there is none, or if a power cut tore it."""
+    """The record of ``begin`` for an unfinished stage; empty if there is none, or if a power cut damaged it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -149,7 +149,7 @@ def read_started(path: Path) -> dict:
 
 
 def up_to_date(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> bool:
-    """Whether the stage's marker is that of these settings and inputs."""
+    """Whether the stage's marker has these settings and inputs."""
     marker = read_marker(layout.marker(name))
     return marker is not None and marker["key"] == key_of(name, config, layout, source, source_tables)
 
@@ -179,13 +179,13 @@ def with_dim(config: Config, layout: Layout) -> Config:
 def begin(
     name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path], *, force: bool
 ) -> str | None:
-    """Name of the work, if the stage has to run; then its marker is gone and ``config.yaml`` stands in its folder."""
+    """Name of the work, if the stage has to run; its marker is then removed and ``config.yaml`` is written to its folder."""
     check_before(name, config, layout, source, source_tables)
     known = with_dim(config, layout)
     if not force and up_to_date(name, config, layout, source, source_tables):
         return None
     layout.marker(name).unlink(missing_ok=True)
-    os.sync()  # should the machine go down, the marker does not come back beside what the stage writes from here on
+    os.sync()  # after a crash of the machine the old marker must not reappear beside new output
     known.save(layout.folder(name) / CONFIG_YAML)
     if layout.folder(name) == layout.exp:
         layout.save()
@@ -197,10 +197,10 @@ def begin(
 
 
 def finish(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
-    """Write the marker of a stage that ``begin`` started and that has succeeded; its key is of the inputs as it leaves them."""
+    """Write the marker of a successful stage that ``begin`` started; its key has the inputs after the stage."""
     started = layout.started(name)
     if "time" not in read_started(started):
-        raise ValueError(f"{started}: nothing there: begin the stage before you finish it")
+        raise ValueError(f"{started}: no such file: begin the stage before you finish it")
     record = {
         "key": key_of(name, config, layout, source, source_tables),
         "run": f"{time.time_ns():x}",
@@ -209,7 +209,7 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
         "settings": settings_of(name, config),
         "seconds": round(time.time() - read_started(started)["time"], 1),
     }
-    os.sync()  # what the stage wrote is on the disk before the marker says so, if the machine should go down
+    os.sync()  # the output is on the disk before the marker, in case the machine crashes
     write_json(layout.marker(name), record)
     started.unlink()
 
@@ -217,7 +217,7 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
 def outlook(
     config: Config, layout: Layout, source: str, source_tables: Sequence[Path], *, first: int, last: int, force: bool
 ) -> str:
-    """One line a stage: what a run would do, without doing it."""
+    """What a run would do, one line per stage, without doing it."""
     at_first = next(name for name, stage in STAGES.items() if stage.number == first)
     check_before(at_first, config, layout, source, source_tables)
     lines, rerun = [], set()
@@ -240,10 +240,10 @@ def make_parser() -> argparse.ArgumentParser:
     add_arguments(shared)
     for place in ("data", "feats", "frames", "exp"):
         shared.add_argument(f"--{place}", type=Path, required=True, help=f"folder of the {place} of this run")
-    shared.add_argument("--source", default="", help="what stage data is made from, in words")
-    text = "table, or folder of tables, that stage data reads"
+    shared.add_argument("--source", default="", help="the source of stage data, in words")
+    text = "table or folder of tables that stage data reads"
     shared.add_argument("--source-tables", type=Path, action="append", default=[], help=text)
-    shared.add_argument("--force", action="store_true", help="run although up to date")
+    shared.add_argument("--force", action="store_true", help="run the stage even if it is up to date")
     shared.add_argument("--first", type=int, default=0, help="first stage of the run (%(default)s)")
     shared.add_argument("--last", type=int, default=8, help="last stage of the run (%(default)s)")
     parser = entry.parser(__spec__, __doc__)

@@ -1,7 +1,7 @@
-"""What runs where, what is done, and the last loss: ``python3 -m dnf status exp`` reads it off the files of a folder.
+"""Running jobs, finished stages and the last loss, read from the files of a folder: ``python3 -m dnf status exp``.
 
 A stage is *done*; *old*, if a stage before it or a setting has changed since; *running*; *failed*, as its log says; or
-*stopped*: it was killed, and goes on with the next ``run.sh``.
+*stopped*: it was killed, and the next ``run.sh`` continues it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ALONE = tuple(name for name, stage in STAGES.items() if stage.place == "exp")
 COLUMNS = ("", *STAGES, "NLL", "dev NLL")
 RUNNING_ON = re.compile(r"^# Running on (\S+)")
 INTERRUPTED = re.compile(r"# Ended \(code \d+; signal (1|2|15)\) at .*\n\Z")
-# Rows of history.tsv that the remaining time is worked out from
+# Rows of history.tsv for the estimate of the remaining time
 RECENT = 20
 
 # Processes of this machine by the log their output goes to
@@ -40,7 +40,7 @@ Processes = dict[str, list[int]]
 
 
 class Task(NamedTuple):
-    """A task as its log shows it; ``host`` and ``pids`` as far as they are known from here."""
+    """A task according to its log; ``host`` and ``pids`` if they are known."""
 
     log: Path
     state: str
@@ -49,15 +49,15 @@ class Task(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the files say of one stage.
+    """The state of one stage according to its files.
 
     Attributes:
-        started: when it was begun, seconds since the epoch, if it has not been finished since.
+        started: its start, seconds since the epoch, if it is not finished.
         done: whether it has a marker.
-        current: whether the marker is that of the settings and inputs as they are.
+        current: whether the marker has the present settings and inputs.
         tasks: by their logs.
         total: number of tasks.
-        jobs: ids of jobs that are in a queue for it.
+        jobs: ids of its jobs in a queue.
     """
 
     started: float | None = None
@@ -69,7 +69,7 @@ class Seen(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far training is; ``left`` in seconds, losses in nats per frame, empty where not known."""
+    """Progress of training; ``left`` in seconds, losses in nats per frame, empty if not known."""
 
     step: int
     total: int
@@ -87,8 +87,8 @@ def state_of(seen: Seen, run_since: float | None) -> str:
     """The state of a stage.
 
     Args:
-        seen: what the files say of it.
-        run_since: since when a ``run.sh`` is at work here, seconds since the epoch; ``None`` if there is none.
+        seen: its state according to its files.
+        run_since: start of the ``run.sh`` that works here, seconds since the epoch; ``None`` if there is none.
     """
     if seen.started is None:
         return ("done" if seen.current else "old") if seen.done else "-"
@@ -98,7 +98,7 @@ def state_of(seen: Seen, run_since: float | None) -> str:
 
 
 def progress_of(rows: Sequence[dict[str, str]], settings: Train) -> Progress | None:
-    """How far training is, from the rows of ``history.tsv``; a row that is being written is left out."""
+    """Progress of training from the rows of ``history.tsv``; an incomplete row is ignored."""
     rows = [row for row in rows if None not in row.values()]
     if not rows:
         return None
@@ -127,7 +127,7 @@ def number(value: str) -> str:
 
 
 def where(seen: Seen, holder: Holder | None) -> str:
-    """Host, processes and jobs of what runs."""
+    """Host, processes and jobs of a running stage."""
     running = [task for task in seen.tasks if task.state == "incomplete"]
     hosts = list(dict.fromkeys(task.host for task in running if task.host)) or ([holder.host] if holder else [])
     pids = [str(pid) for task in running for pid in task.pids[:1]]
@@ -150,12 +150,12 @@ def counts(seen: Seen, state: str) -> str:
 def details(
     label: str, seen: Seen, state: str, holder: Holder | None, now: float, progress: Progress | None
 ) -> list[str]:
-    """Lines about a stage that runs, or has ended without being done."""
+    """Lines about a stage that runs, or has ended without success."""
     head = f"{label}: {state}"
     if state == "running":
         head += f" for {clock(now - seen.started)}" + (f" {where(seen, holder)}" if where(seen, holder) else "")
         if holder is None:
-            head += "; no run.sh waits for it: start it again"
+            head += "; its run.sh has ended: start it again"
     failed = [task for task in seen.tasks if task.state == "failed"]
     if seen.total > 1:
         head += f": {counts(seen, state)}"
@@ -174,7 +174,7 @@ def details(
 
 
 def with_old(states: dict[str, str], before: dict[str, str]) -> dict[str, str]:
-    """The states, where what is done but rests on what is not is old; ``before`` has those of earlier stages."""
+    """The states; a done stage after one that is not done is old. ``before`` has those of earlier stages."""
     known = dict(before)
     for stage, state in states.items():
         rests = all(known.get(earlier) == "done" for earlier in STAGES[stage].after)
@@ -187,7 +187,7 @@ def with_old(states: dict[str, str], before: dict[str, str]) -> dict[str, str]:
 
 
 def layouts_of(exp: Path) -> list[tuple[Layout, list[Layout]]]:
-    """For each folder of data, that of the recipe first: where its shared stages lie, and its experiments, if any yet."""
+    """For each folder of data, that of the recipe first: the folders of its shared stages, and its experiments."""
     corpora = sorted(path.parent.name for path in Layout.make(exp, "").data.glob(f"{OWN}/*/{CONFIG_YAML}"))
     shared = [Layout.make(exp, "", corpus) for corpus in ("", *corpora)]
     groups: dict[Path, tuple[Layout, list[Layout]]] = {layout.data: (layout, []) for layout in shared}
@@ -199,7 +199,7 @@ def layouts_of(exp: Path) -> list[tuple[Layout, list[Layout]]]:
 
 
 def look(name: str, layout: Layout, processes: Processes) -> Seen:
-    """Read what there is of a stage."""
+    """Read the files of a stage."""
     folder, started, done = layout.folder(name), layout.started(name), read_marker(layout.marker(name))
     began = None
     if started.is_file() and not done:
@@ -218,7 +218,7 @@ def look(name: str, layout: Layout, processes: Processes) -> Seen:
 
 
 def is_current(name: str, layout: Layout, key: str) -> bool:
-    """Whether the stage would be made again the same way; of stages that read tables it is not looked into."""
+    """Whether the stage's settings are unchanged; tables are not checked."""
     if name in ("data", "features"):
         return True
     try:
@@ -240,7 +240,7 @@ def load_settings(path: Path, changed: int) -> Config:
 
 
 def state_in(log: Path) -> str:
-    """``done``, ``failed`` or ``incomplete``, as is a task that the user's or the runner's signal ended."""
+    """``done``, ``failed`` or ``incomplete``; a task that a signal of the user or the runner ended is incomplete."""
     state = job_log.read_state(str(log))
     return "incomplete" if state == "failed" and INTERRUPTED.search(job_log.read_tail(str(log))) else state
 
@@ -251,7 +251,7 @@ def head_of(log: Path) -> str:
 
 
 def jobs_of(folder: Path) -> tuple[str, ...]:
-    """Ids of the jobs that queue runners have in work for the logs of a folder, from ``q/<log>/job.json``."""
+    """Ids of the queue runners' jobs for the logs of a folder, from ``q/<log>/job.json``."""
     ids = []
     for path in sorted(folder.glob("q/*/job.json")):
         try:
@@ -269,7 +269,7 @@ def writers_of_logs() -> Processes:
     for link in Path("/proc").glob("[0-9]*/fd/1"):
         try:
             target = os.readlink(link)
-        except OSError:  # it ended, or is not ours to look into
+        except OSError:  # it ended, or belongs to another user
             continue
         if target.endswith(".log"):
             processes.setdefault(target, []).append(int(link.parts[2]))
@@ -290,11 +290,11 @@ def status_of(
     holder: Holder | None,
     processes: Processes,
 ) -> tuple[dict[str, str], list[str], list[str]]:
-    """States of the stages ``names``, a row of the table, and lines about those that run or have broken off.
+    """States of the stages ``names`` as a row of the table, and lines about running and stopped ones.
 
     Args:
-        title: what the row is called.
-        layout: where the stages lie.
+        title: name of the row.
+        layout: folders of the stages.
         names: of the stages.
         before: states of the earlier stages.
         holder: the ``run.sh`` that is at work, if there is one.
@@ -336,10 +336,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "exp", type=Path, nargs="?", default=Path("exp"), help="folder of the experiments (%(default)s)"
     )
-    parser.add_argument("--watch", type=float, metavar="SECONDS", help="show it again and again")
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="repeat at this interval")
     args = parser.parse_args(argv)
     if not args.exp.is_dir():
-        raise ValueError(f"{args.exp}: no such folder; give the exp/ of a recipe that was run")
+        raise ValueError(f"{args.exp}: no such folder; give the folder exp/ of a recipe")
     while args.watch:
         print("\x1b[H\x1b[2J" + show(args.exp), flush=True)
         time.sleep(args.watch)

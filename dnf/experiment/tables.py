@@ -1,4 +1,4 @@
-"""Tables with a header line, tab separated: how stages hand figures to each other."""
+"""Tab-separated tables with a header line, in which stages pass figures to each other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 
 
 def write_tsv(path: Path, rows: Iterable[dict], columns: Sequence[str] = ()) -> None:
-    """Write rows under a header, whole or not at all; the columns are those of the first row unless given.
+    """Write rows with a header, completely or not at all; the columns default to those of the first row.
 
     Raises:
         ValueError: there are neither columns nor rows.
@@ -38,7 +38,7 @@ def write_tsv(path: Path, rows: Iterable[dict], columns: Sequence[str] = ()) -> 
         rows = iter(rows)
         first = next(rows, None)
         if first is None:
-            raise ValueError(f"{path}: there are no rows to write")
+            raise ValueError(f"{path}: no rows to write")
         columns, rows = list(first), itertools.chain([first], rows)
     with replacing(path, newline="") as file:
         writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="")

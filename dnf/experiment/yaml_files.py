@@ -1,4 +1,4 @@
-"""YAML as settings are written: what YAML 1.1 reads otherwise than it looks is refused, and so is a key that is there twice."""
+"""YAML for settings: values that YAML 1.1 reads differently from their look are refused, and so are repeated keys."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, where PyYAML has it
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, if PyYAML has it
 ODD = re.compile(r"[-+]?(0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")  # octal, or to the base of 60
 
 
 class Refused(yaml.YAMLError):
-    """Legal YAML that does not mean what it says; ``line`` counts from 1."""
+    """Legal YAML with a misleading meaning; ``line`` counts from 1."""
 
     def __init__(self, node: yaml.Node, reason: str):
         super().__init__(reason)
@@ -27,9 +27,7 @@ class Loader(LOADER):
     def number(self, node: yaml.ScalarNode) -> int | float:
         if ODD.fullmatch(node.value):
             read = yaml.safe_load(node.value)
-            raise Refused(
-                node, f"{node.value} is {read:g} to YAML; write the number in decimals, or in quotes if it is text"
-            )
+            raise Refused(node, f"YAML reads {node.value} as {read:g}; write a decimal number, or quote the text")
         return self.construct_yaml_int(node) if node.tag.endswith(":int") else self.construct_yaml_float(node)
 
     def map(self, node: yaml.MappingNode):
@@ -38,9 +36,7 @@ class Loader(LOADER):
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 name = unicodedata.normalize("NFC", key.value)
                 if name in first:
-                    raise Refused(
-                        key, f"key {key.value!r} is there already, in line {first[name]}; remove one of the two"
-                    )
+                    raise Refused(key, f"key {key.value!r} is also in line {first[name]}; remove one of the two")
                 first[name] = key.start_mark.line + 1
         yield from self.construct_yaml_map(node)
 
@@ -51,7 +47,7 @@ Loader.add_constructor("tag:yaml.org,2002:map", Loader.map)
 
 
 def load_yaml(path: Path) -> Any:
-    """What a YAML file holds; ``ValueError`` names the file and the line."""
+    """The content of a YAML file; ``ValueError`` names the file and the line."""
     data = path.read_bytes()
     try:
         return yaml.load(data.decode("utf-8"), Loader)
@@ -65,7 +61,7 @@ def load_yaml(path: Path) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """The value of a word of the command line; ``ValueError`` says why it is none."""
+    """The value of a word of the command line; ``ValueError`` gives the reason if it has none."""
     try:
         return yaml.load(text, Loader)
     except Refused as error:

@@ -1,25 +1,25 @@
-"""Channel augmentation: training windows as another room, microphone and line would have given them.
+"""Channel augmentation: training windows as if from another room, microphone and line.
 
 It works on log-mel frames (natural log of power) while a batch is gathered from the frame store, so nothing is
-recorded, computed or stored twice. What sound passes on its way is applied in that order:
+recorded, computed or stored twice. The parts of the channel are applied in the order of the sound's path:
 
     room         reverberation, then background noise
     microphone   equalization (EQ) and tilt over the mel bins
-    line         a band limit, whose lost bins fall to a floor of line noise
+    line         a band limit; the lost bins get a floor of line noise
 
-**Where it stands to CMVN.** It acts on raw frames, before CMVN, since noise and floors have levels. CMVN then takes
-away a mean that is that of the *augmented* utterance: a few speech frames of the utterance, the probes, go through
+**Order with CMVN.** Augmentation acts on raw frames before CMVN, since noise and floors have levels. CMVN then
+subtracts the mean of the *augmented* utterance: a few speech frames of the utterance, the probes, go through
 the same channel, and the stored mean moves by their mean change (the standard deviation by the ratio of theirs). A
-change that is the same for all frames, which EQ and tilt are, is then taken away exactly, as CMVN does with a real
+change that is the same for all frames, such as EQ and tilt, is then removed exactly, as CMVN does with a real
 microphone; noise, floors and reverberation are not. With ``augment.renormalize: false`` the stored statistics stay
-those of the clean utterance, and EQ and tilt are left in the vectors as offsets that a model has to learn to ignore.
-With ``cmvn.scope: none`` they are left in either way.
+those of the clean utterance, and EQ and tilt stay in the vectors as offsets that a model has to learn to ignore.
+With ``cmvn.scope: none`` they stay in any case.
 
-**Draws** are one for each window, not for each utterance: the loss is a sum over windows and looks at none beside
-another, so a channel that is the same for all windows of an utterance would only make the channels of a batch fewer.
-They are a function of (seed, step, row of the training vectors) alone: a batch is the same however it is cut into
-micro-batches or shared out over processes, and a run that broke off goes on with the same draws. No generator has a
-state to keep.
+**Draws** are made for each window, not for each utterance: the loss is a sum over windows and compares none with
+another, so one channel for all windows of an utterance would only reduce the number of channels in a batch.
+They depend only on (seed, step, row of the training vectors): a batch is the same for any division into
+micro-batches or processes, and an interrupted run continues with the same draws. No generator has a
+state to save.
 
 **Why not the wave.** Lhotse perturbs waves (``Cut.perturb_volume``, ``.reverb_rir``, ``CutSet.mix`` with noise,
 ``.compress``, ``.narrowband``). New draws every epoch would need the wave read, changed and turned into features for
@@ -39,8 +39,8 @@ from dnf.experiment.settings import Augment
 from dnf.features.draws import GOLDEN, between, mix, normal, uniform
 
 NEPERS = math.log(10) / 10  # nats of power in a dB
-PROBES = 20  # speech frames of an utterance that stand for all of them
-STRIDE = 3  # frames of the tail of a probe that one of them stands for
+PROBES = 20  # speech frames that represent an utterance
+STRIDE = 3  # frames of a probe's tail that one frame represents
 EQ_ORDERS = 6  # cosines of an EQ curve: half a period to three over the mel bins
 DIRECT_TO_REVERBERANT = (0.0, 15.0)  # dB
 HISTORY_DECAY = 20.0  # dB by which the tail has decayed where the frames before a window are left out
@@ -107,7 +107,7 @@ def reverberate(frames: Tensor, decay: Tensor, tail: Tensor) -> Tensor:
 
 
 def tails(probes: Tensor, decay: Tensor, tail: Tensor) -> Tensor:
-    """What ``reverberate`` makes of single frames ``(N, P, F)``.
+    """``reverberate`` for single frames ``(N, P, F)``.
 
     Args:
         probes: ``(N, P, L, F)``, the frames and those ``Augmenter.lags`` before each.
@@ -144,8 +144,8 @@ class Augmenter:
 
     Attributes:
         history: frames before a window that reverberation needs.
-        probes: speech frames of the utterance that are to come with a window.
-        lags: ``(L,)``, how many frames before a probe those are that come with it: itself, then some earlier.
+        probes: number of speech frames of the utterance that a window needs.
+        lags: ``(L,)``, distance in frames of a probe and of the earlier frames that come with it.
     """
 
     probes = PROBES
@@ -182,7 +182,7 @@ class Augmenter:
         return changed, shift, torch.where(chosen, (after / before).sqrt(), 1.0)
 
     def pass_through(self, keys: Tensor, frames: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames, without those before the window, and probes, each window through a channel of its own."""
+        """Frames, without those before the window, and probes, with a separate channel for each window."""
         settings, bins = self.settings, frames.shape[2]
         level = mean_power(probes[:, :, 0], (1, 2))[:, None]
         if settings.reverb:

@@ -1,4 +1,4 @@
-"""Cepstral mean and variance normalization: statistics over speech frames, and what they make of frames."""
+"""Cepstral mean and variance normalization: statistics over speech frames, and their application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shuffle that needs no memory: where each of n numbers goes is computed, so any batch of any epoch is at hand."""
+"""A shuffle without memory: the position of each of n numbers is computed, so any batch of any epoch is available."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def permute(index: Tensor, n: int, seed: int) -> Tensor:
     """Images ``(B,)`` of ``index`` ``(B,)`` under a permutation of 0 .. n - 1 that ``seed`` chooses.
 
     A Feistel network (Luby & Rackoff, "How to construct pseudorandom permutations", 1988) permutes the next power of four;
-    what falls outside 0 .. n - 1 goes round again until it is inside.
+    values outside 0 .. n - 1 are permuted again until they are inside.
     """
     half = max(1, (max(n - 1, 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1

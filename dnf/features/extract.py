@@ -1,7 +1,7 @@
 """Stage features: frames of ``features.kind``, energy VAD and CMVN statistics, as Kaldi arks.
 
-``python3 -m dnf.features.extract compute`` is one task of a job array: it takes its share of every set's utterances and writes
-arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts what came, moves the arks into place and writes
+``python3 -m dnf.features.extract compute`` is one task of a job array: it processes its share of every set's utterances and writes
+arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts the output, moves the arks into place and writes
 ``feats.scp``, ``vad.scp``, ``cmvn.scp``, ``utt2num_frames`` and ``rejected.txt`` into the data directories.
 """
 
@@ -61,15 +61,15 @@ def extract(recording: Recording, utterance: SupervisionSegment, config: Config)
     speech = energy_vad(log_energy, config.vad)
     if not speech.any():
         raise Rejected(
-            f"{recording.sources[0].source}: no frame is speech to the energy VAD; leave it out or lower vad.energy_threshold"
+            f"{recording.sources[0].source}: the energy VAD finds no speech; leave it out, or lower vad.energy_threshold"
         )
     return frames, speech
 
 
 def task_utterances(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Recording, SupervisionSegment]]]:
-    """How many utterances of a set task ``job`` of ``jobs`` (from 1) takes, and these with their recordings.
+    """The number of utterances of a set for task ``job`` of ``jobs`` (from 1), and these utterances with their recordings.
 
-    The manifests are read as they are used. Only where recordings have several utterances, the recordings of the task
+    The manifests are read line by line. Only if recordings have several utterances, the recordings of the task
     are held in memory.
     """
     total = sum(1 for _ in manifest_lines(directory / SUPERVISIONS_JSONL))
@@ -100,7 +100,7 @@ def items(path: Path, first: int = 0, last: int | None = None) -> Iterator:
 
 
 def manifest_lines(path: Path) -> Iterator[str]:
-    """Lines of a manifest; ``ValueError`` where the file was cut off or is no manifest."""
+    """Lines of a manifest; ``ValueError`` if the file is truncated or is no manifest."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             yield from file
@@ -112,11 +112,11 @@ def check_pair(directory: Path, recording: Recording, utterance: SupervisionSegm
     """Raise ``ValueError`` where an utterance is not of the recording beside it, or reading that would run a command."""
     if recording.id != utterance.recording_id:
         raise ValueError(
-            f"{directory}: utterance {utterance.id} stands beside recording {recording.id} in the manifests; {run_again('data')}"
+            f"{directory}: utterance {utterance.id} does not match recording {recording.id} in the manifests; {run_again('data')}"
         )
     if not allow_pipes and any(source.type == "command" for source in recording.sources):
         raise ValueError(
-            f"{directory / RECORDINGS_JSONL}: the source of {recording.id!r} is a command, which would be run; "
+            f"{directory / RECORDINGS_JSONL}: the source of {recording.id!r} is a command; "
             "give --allow-pipes true if you trust it"
         )
 
@@ -126,12 +126,12 @@ def compute(
 ) -> None:
     """One task: arks and scp files of its share of every set below ``feats/new/<set>``.
 
-    Commands in the manifests run only where ``allow_pipes`` says so. Nothing is done twice: a task that has succeeded as part of the same work does nothing. One that had to reject
-    utterances does not count as such, for they may be mended.
+    Commands in the manifests run only where ``allow_pipes`` says so. A task that has succeeded in the same work does nothing. A task that had to reject
+    utterances runs again, since the user may have corrected them.
     """
     done, this = feats / f"new/done.{job}", f"{work} task {job} of {jobs}"
     if work and done.is_file() and done.read_text(encoding="utf-8") == this:
-        log.info("%s was done by an earlier run", this)
+        log.info("%s: done by an earlier run", this)
         return
     done.unlink(missing_ok=True)
     clean = True
@@ -165,17 +165,17 @@ def compute(
         (out / f"rejected.{job}.txt").write_text("".join(f"{k} {v}\n" for k, v in rejected.items()), encoding="utf-8")
         clean = clean and not rejected
     if work and clean:
-        os.sync()  # the arks are on the disk before the mark says so, if the machine should go down
+        os.sync()  # the arks are on the disk before the marker, in case the machine crashes
         done.write_text(this, encoding="utf-8")
 
 
 def gather_lines(out: Path, name: str, jobs: int) -> dict[str, str]:
-    """``<utterance> <value>`` lines of all tasks, by utterance in byte order; ``name`` has JOB where the task's number stands."""
+    """``<utterance> <value>`` lines of all tasks, by utterance in byte order; ``name`` has JOB for the number of the task."""
     lines = {}
     for job in range(1, jobs + 1):
         path = out / name.replace("JOB", str(job))
         if not path.is_file():
-            raise ValueError(f"{path}: task {job} of {jobs} left nothing; see its log and {run_again('features')}")
+            raise ValueError(f"{path}: task {job} of {jobs} has no output; see its log, and {run_again('features')}")
         for line in read_text(path).split("\n")[:-1]:
             key, blank, value = line.partition(" ")
             if not blank:
@@ -194,7 +194,7 @@ def speaker_stats(out: Path, jobs: int, utt2spk: dict[str, str]) -> dict[str, np
 
 
 def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> dict[str, dict[str, str]]:
-    """Check what the tasks left for one set; its tables, with the paths the arks will have once in place."""
+    """Check the output of the tasks for one set; its tables, with the final paths of the arks."""
     new, out = feats / "new" / directory.name, feats / directory.name
     utt2spk = read_table(directory / UTT2SPK)
     scps = {kind: gather_lines(new, f"{kind}.JOB.scp", jobs) for kind in ("feats", "vad")}
@@ -235,12 +235,12 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
 
 
 def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
-    """Check every set, then move all arks into place and write the tables; nothing is touched when a check fails.
+    """Check every set, then move all arks into place and write the tables. If a check fails, nothing changes.
 
     As with Kaldi's own scripts, rejected utterances stay in the set's other tables, which are the user's, and later
-    stages pass over them; ``python3 -m dnf datadir fix`` takes them out of a copy meant for Kaldi.
+    stages ignore them; ``python3 -m dnf datadir fix`` removes them from a copy for Kaldi.
     """
-    # what a check finds wrong, or a kill leaves half in place, is made anew
+    # wrong or incomplete output is made again
     for done in (feats / "new").glob("done.*"):
         done.unlink()
     tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
@@ -271,10 +271,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("verb", choices=("compute", "collect"))
     parser.add_argument("data", type=Path, help="folder of the data directories")
-    parser.add_argument("feats", type=Path, help="folder for the arks; its config.yaml holds the settings")
-    parser.add_argument("--job", type=int, default=1, help="this task, from 1 (%(default)s)")
+    parser.add_argument("feats", type=Path, help="output folder of the arks; its config.yaml has the settings")
+    parser.add_argument("--job", type=int, default=1, help="number of this task, from 1 (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="tasks of the array (%(default)s)")
-    parser.add_argument("--work", default="", help="name of the work, of which a finished task is not done again")
+    parser.add_argument("--work", default="", help="name of this run; its finished tasks are not repeated")
     parser.add_argument(
         "--allow-pipes", choices=("true", "false"), default="false", help="run commands in the manifests (%(default)s)"
     )

@@ -1,4 +1,4 @@
-"""Frames and log-energies of recordings that are held whole or come in blocks of any size, by any kind of extractor.
+"""Frames and log-energies of complete recordings, or of blocks of any size, by any kind of extractor.
 
 An extractor is a class made of the settings ``features`` and a device, with
 
@@ -6,9 +6,9 @@ An extractor is a class made of the settings ``features`` and a device, with
     frequencies      (F,), Hz, ascending: a value is the log power about it, as augmentation and channel statistics take it
     extract(samples) frames (N, F) and log-energies (N,), which the VAD reads, float32, of samples (T,) in -1..1
 
-``extract`` takes windows of ``frame_length`` each ``frame_shift`` that lie wholly inside; the ends of a recording are made
+``extract`` uses windows of ``frame_length`` every ``frame_shift`` that lie wholly inside; the ends of a recording are made
 here. To add one: its file, its row in ``EXTRACTORS``, its name, settings and ``dim`` in ``dnf.experiment.settings.Features``
-and ``conf/default.yaml``; ``tests/features/test_extractors.py`` then holds it to all this.
+and ``conf/default.yaml``; ``tests/features/test_extractors.py`` then tests it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from dnf.experiment.settings import Features
 from dnf.features.fbank import LogMel
 
-BLOCK_SECONDS = 20.0  # whose frames are made at once: a minute at once takes one and a half times as long
+BLOCK_SECONDS = 20.0  # of sound for one call: a minute in one call takes one and a half times as long
 
 
 class Extractor(Protocol):
@@ -39,7 +39,7 @@ EXTRACTORS: dict[str, Callable[[Features, str], Extractor]] = {"fbank": LogMel}
 
 @functools.cache
 def make_extractor(settings: Features, device: str = "cpu") -> Extractor:
-    """The extractor of ``settings.kind``, one for all who ask for the same."""
+    """The extractor of ``settings.kind``, shared by all callers with the same settings."""
     return EXTRACTORS[settings.kind](settings, device)
 
 
@@ -53,9 +53,9 @@ def extract_whole(samples: np.ndarray, settings: Features) -> tuple[np.ndarray, 
 def extract_blocks(
     blocks: Iterable[np.ndarray], settings: Features, device: str = "cpu"
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frames ``(N, F)`` and log-energies ``(N,)`` of samples; together they are those of the whole recording.
+    """Frames ``(N, F)`` and log-energies ``(N,)`` of blocks; together they equal those of the complete recording.
 
-    Without ``snip_edges`` the recording is mirrored at its two ends, and nowhere else.
+    Without ``snip_edges`` only the two ends of the recording are mirrored.
 
     Raises:
         ValueError: the recording is shorter than one frame.
@@ -71,7 +71,7 @@ def extract_blocks(
         held = np.concatenate([held, block])
         if total < length:
             continue
-        if total - len(block) < length:  # the first time that there is enough for a frame
+        if total - len(block) < length:  # the first time that the samples are enough for a frame
             held = np.concatenate([held[:margin][::-1], held])
         if following is None and not settings.snip_edges:
             short = ((total + shift // 2) // shift - made - 1) * shift + length - len(held)

@@ -29,7 +29,7 @@ from dnf.experiment.settings import DataSettings
 
 
 class FrameStore:
-    """The frames of one set, mapped from disk; what stays in memory grows with the utterances, not with the frames.
+    """The frames of one set, mapped from disk; memory grows with the utterances, not with the frames.
 
     Attributes:
         name: of the set.
@@ -39,7 +39,7 @@ class FrameStore:
         spoken: ``(U + 1,)`` int64, the centres of utterance u are ``spoken[u] : spoken[u + 1]``.
         stats: ``(U, 2, F + 1)`` float64, Kaldi's layout.
         utterances, speakers, classes: lists of U names.
-        scores: list of U expert scores, None where there is none.
+        scores: list of U expert scores, or None.
     """
 
     def __init__(self, directory: Path):
@@ -70,7 +70,7 @@ class FrameStore:
                 raise ValueError(f"{len(self.utterances)} utterances, not {meta['utterances']}")
 
     def fingerprint(self) -> str:
-        """Short hash of the names, counts and statistics, to tell one set of frames from another."""
+        """Short hash of names, counts and statistics, which identifies a set of frames."""
         digest = hashlib.sha256(self.stats.sum(0).numpy().tobytes())
         digest.update(f"{int(self.offsets[-1])} {len(self.centres)}".encode())
         for names in (self.utterances, self.speakers, self.classes):
@@ -81,7 +81,7 @@ class FrameStore:
 
 @contextlib.contextmanager
 def intact(path: Path) -> Iterator[None]:
-    """Raise ``ValueError`` with the file and the remedy where what is read from it is not as it was written."""
+    """Raise ``ValueError`` with the file and the remedy if the file is damaged."""
     try:
         yield
     except (ValueError, KeyError, TypeError, EOFError) as error:
@@ -89,16 +89,16 @@ def intact(path: Path) -> Iterator[None]:
 
 
 def load_places(path: Path, count: int) -> torch.Tensor:
-    """``count`` places, int64, from a .npy file."""
+    """``count`` positions, int64, from a .npy file."""
     with intact(path):
         places = np.load(path)
         if places.shape != (count,):
-            raise ValueError(f"{places.shape} places, not {count}")
+            raise ValueError(f"{places.shape} positions, not {count}")
     return torch.from_numpy(places)
 
 
 def map_file(path: Path, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A flat file as a tensor that stays on disk; writes to it are not kept."""
+    """A flat file as a tensor on disk; writes to it are not saved."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if path.stat().st_size != size:
         raise ValueError(f"{path}: {path.stat().st_size} bytes, not {shape} of {dtype}; {run_again('frames')}")

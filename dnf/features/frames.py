@@ -1,6 +1,6 @@
-"""Stage frames: the frame store of each set, its 40-d frames once, in utterance order, mapped from disk.
+"""Stage frames: the frame store of each set has its 40-d frames once, in utterance order, for memory mapping.
 
-A training vector is gathered from it by index arithmetic (``dnf.features.windows``), so nothing spliced touches the disk.
+A training vector is gathered from it by index arithmetic (``dnf.features.windows``), so spliced vectors are not stored.
 ``exp/frames/<set>/`` holds
 
     frames.bin    (T, F) float16 or float32, flat
@@ -59,7 +59,7 @@ from dnf.features.windows import Windows
 log = logging.getLogger(__name__)
 
 TABLES = (FEATS_SCP, VAD_SCP, UTT2NUM_FRAMES, UTT2SPK, UTT2CLASS, UTT2SCORE)
-PARTIAL = (UTT2SCORE,)  # may lack some of the utterances, or not be there
+PARTIAL = (UTT2SCORE,)  # may lack some utterances, or not exist
 
 
 def utterances(directory: Path) -> Iterator[dict[str, str]]:
@@ -119,7 +119,7 @@ def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dic
             length, dim = int(row[UTT2NUM_FRAMES]), dim or frames.shape[-1]
             if frames.ndim == 2 and len(frames) and frames.shape[1] != dim:
                 raise ValueError(
-                    f"{directory / FEATS_SCP}: utterance {utt} has {frames.shape} features: expected are {dim} dims "
+                    f"{directory / FEATS_SCP}: utterance {utt} has {frames.shape} features: expected {dim} dims "
                     f"(features.num_filters), found {frames.shape[1]}; {run_again('features')}"
                 )
             if frames.shape != (length, dim) or len(speech) != length:
@@ -129,9 +129,7 @@ def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dic
                 )
             frames = frames.astype(dtype)
             if not np.isfinite(frames).all():
-                raise ValueError(
-                    f"{directory}: utterance {utt} has features that are not numbers; {run_again('features')}"
-                )
+                raise ValueError(f"{directory}: utterance {utt} has NaN or infinite features; {run_again('features')}")
             centres = offsets[i] + np.flatnonzero(speech)
             offsets[i + 1], spoken[i + 1] = offsets[i] + length, spoken[i] + len(centres)
             frames_file.write(frames.tobytes())
@@ -165,10 +163,10 @@ def write_spliced(store: FrameStore, splice: Splice, cmvn: Cmvn, out: Path) -> N
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    building = verbs.add_parser("build", help="frame stores of all data directories")
+    building = verbs.add_parser("build", help="build frame stores of all data directories")
     building.add_argument("data", type=Path, help="folder of the data directories")
-    building.add_argument("frames", type=Path, help="folder for the stores; its config.yaml holds the settings")
-    splicing = verbs.add_parser("splice", help="arks of spliced vectors, for use in Kaldi")
+    building.add_argument("frames", type=Path, help="output folder of the stores; its config.yaml has the settings")
+    splicing = verbs.add_parser("splice", help="write arks of spliced vectors for Kaldi")
     splicing.add_argument("frames", type=Path, help="folder of the stores")
     splicing.add_argument("out", type=Path, help="folder for <set>/spliced.{ark,scp}")
     add_arguments(splicing)
@@ -182,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
     wanted = {directory.name for directory in directories}
     for path in args.frames.glob(f"*/{META_JSON}"):
         if path.parent.name not in wanted:
-            shutil.rmtree(path.parent)  # a set of an earlier run, which stage latents would score
+            shutil.rmtree(path.parent)  # a set of an earlier run, or stage latents would score it
     if config.has_vectors:
         vectors.build(directories, args.frames, config, args.data / CLASSES_TXT)
         return 0

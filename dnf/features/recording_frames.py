@@ -1,9 +1,9 @@
 """One recording of any length, read in blocks: frames, speech marks, normalization and densities of stage features, 2 and 4.
 
-What does not depend on the whole recording is done while it is read: mixing down, resampling, extraction of frames. Frames and
-log-energies are then left in a temporary folder, for the threshold of the VAD and the statistics of CMVN need all of
+Mixing down, resampling and extraction of frames are done while the recording is read. Frames and
+log-energies are then kept in a temporary folder, since the threshold of the VAD and the statistics of CMVN need all of
 them before the first frame can be scored. Memory therefore depends on the size of a block, not on the recording; the
-folder takes about 100 bytes a frame (36 MB an hour).
+folder takes about 100 bytes per frame (36 MB per hour).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class RecordingFrames:
     Attributes:
         count: N.
         seconds: of sound read.
-        speech: frames that the VAD calls speech.
+        speech: number of speech frames by the VAD.
         stats: ``(2, F + 1)`` CMVN statistics of these.
     """
 
@@ -42,7 +42,7 @@ class RecordingFrames:
         block_seconds: float = BLOCK_SECONDS,
         device: torch.device | str = "cpu",
     ):
-        """Read ``source`` and leave its frames in ``folder``; they are extracted on ``device``.
+        """Read ``source``, extract frames on ``device``, and write them to ``folder``.
 
         Raises:
             ValueError: the file cannot be used; the message names it.
@@ -59,7 +59,7 @@ class RecordingFrames:
                 for frames, energy in extract_blocks(samples, config.features, str(device)):
                     stored = frames.astype(self.dtype)
                     if not np.isfinite(stored).all():
-                        raise ValueError("has features that are not numbers")
+                        raise ValueError("has NaN or infinite features")
                     frames_file.write(stored.tobytes())
                     energy_file.write(energy.tobytes())
                     self.count, energy_sum = self.count + len(frames), energy_sum + energy.sum(dtype=np.float64)
@@ -69,7 +69,7 @@ class RecordingFrames:
             raise ValueError(f"{source.path}: digital silence")
         self.mark_speech(config, energy_sum / self.count)
         if not self.speech:
-            raise ValueError(f"{source.path}: no frame is speech to the energy VAD")
+            raise ValueError(f"{source.path}: the energy VAD finds no speech")
 
     def counted(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         self.seconds = self.peak = 0.0
@@ -79,7 +79,7 @@ class RecordingFrames:
             yield block
 
     def mark_speech(self, config: Config, mean_energy: float) -> None:
-        """Second pass: the VAD, whose threshold depends on the mean, and the statistics of what it calls speech."""
+        """Second pass: the VAD, whose threshold depends on the mean, and the statistics of speech frames."""
         context, self.speech, self.stats = config.vad.frames_context, 0, np.zeros((2, self.dim + 1))
         with (self.folder / "speech.bin").open("wb") as file:
             for first in range(0, self.count, BLOCK_FRAMES):

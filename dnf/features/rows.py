@@ -1,4 +1,4 @@
-"""Which rows of a set to take, and how many at a time."""
+"""Select rows of a set, and the number of rows for one call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GPU_BATCH = 40000
 
 
 def evenly_spaced(total: int, count: int) -> torch.Tensor:
-    """``count`` of the numbers 0 .. total - 1, evenly spaced and ascending; all of them when there are no more."""
+    """``count`` of the numbers 0 .. total - 1, evenly spaced and ascending; all of them if there are fewer."""
     if count <= 0 or count >= total:
         return torch.arange(total)
     return torch.div(torch.arange(count) * total, count, rounding_mode="floor")
@@ -23,7 +23,7 @@ def batch_for(device: torch.device) -> int:
 
 
 def few_of_each(names: Sequence[tuple[str, str]], most: int) -> list[int]:
-    """Up to ``most`` places of each name, evenly spaced among its own, in order."""
+    """Up to ``most`` positions of each name, evenly spaced, in order."""
     places: dict[tuple[str, str], list[int]] = {}
     for i, name in enumerate(names):
         places.setdefault(name, []).append(i)

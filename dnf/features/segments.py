@@ -1,6 +1,6 @@
 """The segments of frame stores, utterances or pieces of them: where each begins, its vectors, its normalization.
 
-What is kept of a segment does not depend on how many frames it has.
+Memory per segment does not depend on its number of frames.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ class Part(NamedTuple):
 
 
 def home_of(stores: Sequence[FrameStore], device: torch.device) -> torch.device:
-    """``device``, or the processor when the frames would take more than ``SHARE`` of the device's free memory."""
+    """``device``, or the processor if the frames would take more than ``SHARE`` of the device's free memory."""
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # kept by PyTorch, and unused
         size = sum(t.numel() * t.element_size() for store in stores for t in (store.frames, store.centres))
         if size > SHARE * free:
             log.warning(
-                "%.1f GB of frames do not fit beside the model in %.1f GB on %s: read from disk",
+                "%.1f GB of frames do not fit into %.1f GB on %s: reading them from disk",
                 size / 1e9,
                 free / 1e9,
                 device,
@@ -96,7 +96,7 @@ def concatenate(sources: Sequence[Source], home: torch.device) -> Source:
     added = {"centres": frames, "begin": frames, "end": frames, "spoken": centres}
 
     def joined(name: str) -> Tensor | None:
-        """A field of the whole, of which there is never a second; what it counts is counted over all sources."""
+        """A field of all sources together; counts are over all sources."""
         pieces = [getattr(source, name) for source in sources]
         if pieces[0] is None:
             return None

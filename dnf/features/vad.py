@@ -10,7 +10,7 @@ from dnf.experiment.settings import Vad
 def energy_vad(log_energy: np.ndarray, settings: Vad, mean: float | None = None) -> np.ndarray:
     """Speech (1) or not (0) for each frame ``(N,)``: Kaldi's energy rule with a vote of the neighbouring frames.
 
-    ``mean`` is the mean log-energy of the whole where ``log_energy`` is a part of it.
+    ``mean`` is the mean log-energy of the recording if ``log_energy`` is only a part of it.
     """
     threshold = settings.energy_threshold + settings.energy_mean_scale * (log_energy.mean() if mean is None else mean)
     window = np.ones(2 * settings.frames_context + 1)

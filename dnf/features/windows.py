@@ -1,8 +1,8 @@
-"""Spliced vectors of one or several frame stores: which there are, their labels, and any of them on any device.
+"""Spliced vectors of one or several frame stores: their number, their labels, and access to any of them on any device.
 
 Vector i is frames ``centre - left .. centre + right`` of its segment, edges repeated, each frame normalized by the
 statistics of the segment or its speaker, laid out oldest frame first: D = (left + 1 + right) F. A segment is an
-utterance, or a piece of one. Which segment and frame a vector is centred on is computed from counts per segment, so
+utterance, or a piece of one. The segment and the frame of a vector are computed from counts per segment, so
 nothing here grows with the number of frames.
 """
 
@@ -22,7 +22,7 @@ from dnf.features.segments import Segment, Source, concatenate, home_of, make_pa
 
 
 class Augmented:
-    """Training vectors as drawn in one step: what ``backward`` asks of ``Windows``, through an ``Augmenter``."""
+    """Training vectors of one step, augmented: the interface of ``Windows`` that ``backward`` needs."""
 
     def __init__(self, windows: Windows, augmenter: Augmenter):
         self.windows, self.augmenter, self.device = windows, augmenter, windows.device
@@ -35,7 +35,7 @@ class Augmented:
 
 
 def at_step(windows: Windows, config: Config, step: int) -> Windows | Augmented:
-    """The training vectors of a step; ``windows`` themselves where nothing is to be augmented."""
+    """The training vectors of a step; ``windows`` themselves without augmentation."""
     if not config.augment.probability:
         return windows
     return Augmented(windows, Augmenter(config.augment, config.seed, step, config.features.frame_shift))
@@ -46,19 +46,19 @@ class Windows:
 
     Attributes:
         device: where the vectors go.
-        home: where the frames lie, and all that says which of them make up a vector. If that is the device, vectors are
-            gathered from rows that are there without a word to or from the processor.
+        home: where the frames and the positions of the vectors are. If that is the device, vectors are
+            gathered there without any transfer to or from the processor.
 
     Args:
         stores: the sets.
         splice: context and hop; a hop of n takes every n-th speech frame of each segment.
         cmvn: per-utterance or per-speaker normalization; a piece of an utterance counts as one.
-        classes: names of the model's classes; utterances of others have label -1.
-        keep_unseen: whether vectors with label -1 stay.
+        classes: names of the model's classes; utterances of other classes have label -1.
+        keep_unseen: whether to keep vectors with label -1.
         device: where the vectors go. Frames are moved there once if they leave room for the rest; else they stay on
             disk and are gathered there.
         scores: lowest and highest expert score of the utterances to take, of stores that have scores; empty: all.
-        piece_frames: cut utterances to pieces of so many frames, leaving out what is shorter; None: whole utterances.
+        piece_frames: cut utterances into pieces of so many frames without the rest; None: complete utterances.
     """
 
     def __init__(

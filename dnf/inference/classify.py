@@ -156,7 +156,7 @@ def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window
     best = record["class"]
     title = f"{Path(record['recording']).name}: {best}, posterior {record['posteriors'][best]:.3f}"
     title += "" if record["calibrated"] else " (uncalibrated)"
-    title += ", none of these" if record["open_set"] else ""
+    title += ", but probably an unknown class" if record["open_set"] else ""
     frequencies = make_extractor(model.trained.config.features).frequencies.tolist()
     reference = reference_first(model.trained.classes, model.trained.config.data.classes)[0]
     figure = draw(picture, title, window, frequencies, reference, model.config.plots.colours)
@@ -192,17 +192,17 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("model", type=Path, help="folder of an experiment, with config.yaml and best.pt")
     parser.add_argument("recordings", nargs="*", help="files of any format that libsndfile reads, and SPHERE")
     parser.add_argument("--data-dir", type=Path, help="all utterances of this Kaldi data directory")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of the table")
-    parser.add_argument("--plot", type=Path, metavar="DIR", help="a timeline picture of each recording in DIR")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line instead of the table")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="draw a timeline of each recording into DIR")
     parser.add_argument(
         "--window",
         type=float,
-        help="seconds that a picture's evidence is averaged over (default: 3, more for long recordings)",
+        help="window of the picture's moving average, in seconds (default: 3, more for long recordings)",
     )
     parser.add_argument(
         "--channel",
         type=int,
-        help="the channel to take of recordings with several, from 0; default: their mean, or as the model",
+        help="channel of recordings with several, from 0 (default: as the model, or the mean)",
     )
     parser.add_argument(
         "--every",
@@ -211,7 +211,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help="score every N-th vector only: neighbours share most of their frames, and time goes to scoring (%(default)s)",
     )
-    parser.add_argument("--frames", type=Path, help="frame stores of training (default: those the model was made from)")
+    parser.add_argument("--frames", type=Path, help="frame stores of training (default: those of the model)")
     entry.add_device(parser)
     args = parser.parse_intermixed_args(argv)
     if not args.recordings and not args.data_dir:

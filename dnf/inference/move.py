@@ -86,14 +86,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("exp", type=Path, help="folder of an experiment, with config.yaml and best.pt")
     parser.add_argument("what", help="a set that has a frame store, or a recording")
     parser.add_argument("--from", dest="source", required=True, metavar="CLASS", help="class of the speech")
-    parser.add_argument("--to", dest="target", required=True, metavar="CLASS", help="class it is moved to")
-    parser.add_argument("--frames", type=Path, help="frame stores (default: those the experiment was made from)")
-    parser.add_argument("--utterances", type=int, default=50, help="of a set at most, evenly spaced (%(default)s)")
+    parser.add_argument("--to", dest="target", required=True, metavar="CLASS", help="target class")
+    parser.add_argument("--frames", type=Path, help="frame stores (default: those of the experiment)")
+    parser.add_argument(
+        "--utterances", type=int, default=50, help="most utterances of a set, evenly spaced (%(default)s)"
+    )
     parser.add_argument(
         "--by", choices=("means", "latents"), default="means", help="class means of the prior or of training latents"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="how far to move, 1: from mean to mean (%(default)s)")
-    parser.add_argument("--plot", action="store_true", help="also a picture of the first utterance")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="length of the move; 1 is from mean to mean (%(default)s)"
+    )
+    parser.add_argument("--plot", action="store_true", help="also draw the first utterance")
     return parser.parse_args(argv)
 
 
@@ -106,7 +110,7 @@ def load_flow(exp: Path, source: str, target: str) -> Trained:
     trained = load_model(exp / BEST_PT)
     check_takes_recordings(exp, trained.config)
     if trained.config.prior.cond_dim == 0:
-        raise ValueError(f"{exp}: a plain flow has no class means to move between")
+        raise ValueError(f"{exp}: a plain flow has no class means; use a flow with classes")
     if unknown := [label for label in (source, target) if label not in trained.classes]:
         raise ValueError(f"class {unknown[0]} is not one of the model's: {', '.join(trained.classes)}")
     if source == target:
@@ -126,17 +130,17 @@ def read_utterances(what: str, stores: Path, config: Config, label: str, most: i
     elif Path(what).is_file():
         utterances, name = [utterance_of_recording(what, config, label)], Path(what).stem
     else:
-        raise ValueError(f"{what}: neither a set with a frame store in {stores} nor a file")
+        raise ValueError(f"{what}: no such file, and no set with a frame store in {stores}")
     if not utterances:
         raise ValueError(f"{what}: no speech of class {label}")
     return utterances, name
 
 
 def check_reconstruction(exp: Path, moved: list[Moved]) -> None:
-    """Raise ``ValueError`` where the flow, without a move, does not give back what went in."""
+    """Raise ``ValueError`` if the flow, without a move, does not give back what went in."""
     error = largest_error(moved)
     if not error <= BOUND:  # NaN, too
-        raise ValueError(f"{exp}: without a move the features come back with an error of {error:.2e}, above {BOUND}")
+        raise ValueError(f"{exp}: the reconstruction error without a move is {error:.2e}, above {BOUND}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -49,7 +49,7 @@ class Moved(NamedTuple):
         windows: ``(S, D)`` windows moved.
         respliced: ``(S, D)`` windows spliced from ``after``.
         after: ``(N, F)`` frames, those of speech moved.
-        error: largest difference between the windows and their reconstruction without a move; NaN where one is.
+        error: largest difference between the windows and their reconstruction without a move; NaN if one is.
     """
 
     before: Tensor
@@ -152,7 +152,7 @@ def move_in_turn(utterance: Utterance, trained: Trained, shift: Tensor, before: 
 
 
 def largest_error(moved: list[Moved]) -> float:
-    """Of the reconstructions of all utterances without a move; NaN where one is."""
+    """Of the reconstructions of all utterances without a move; NaN if one is."""
     return float(np.max([m.error for m in moved]))
 
 

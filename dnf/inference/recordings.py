@@ -66,7 +66,7 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
         if path is None:
             raise ValueError(f"{data_dir / SEGMENTS}: recording {recording} of {utt} is not in wav.scp")
         if path.rstrip().endswith("|"):
-            raise ValueError(f"{data_dir / WAV_SCP}: {recording} is a command; write it to a file first")
+            raise ValueError(f"{data_dir / WAV_SCP}: {recording} is a command; write its output to a file first")
         source = Source(absolute(path, Path.cwd()), channel, start, None if end == -1 else end)
         items.append(Item(utt, source, f"speaker {utt2spk[utt]}" if utt in utt2spk else f"recording {utt}"))
     return items

@@ -62,5 +62,5 @@ def score(
         z = centred(z, shifts, torch.zeros(len(z), dtype=torch.long))
         logp = prior.of_all(z)
         if not (torch.isfinite(logp).all() and torch.isfinite(logdet).all()):
-            raise ValueError("a log density is not finite; the frames are far from those of training")
+            raise ValueError("a log density is not finite; the frames are too far from training")
         yield Block(centres, z.cpu(), logp.cpu(), logdet.cpu())

@@ -114,7 +114,7 @@ def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
     trained = load_model(exp / BEST_PT, device)
     check_takes_recordings(exp, trained.config)
     if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
-        raise ValueError(f"{exp}: its model has no classes to decide between; give one with prior.cond_dim above 0")
+        raise ValueError(f"{exp}: the model has no classes; use one with prior.cond_dim above 0")
     config = Config.load(exp / CONFIG_YAML)
     calibration, open_set, covariance = None, None, np.zeros(0)
     if (exp / CALIBRATION_JSON).is_file():
@@ -129,16 +129,18 @@ def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
-    """``channel.json``, made from the frame stores of training where it is not there; None where there are none."""
+    """``channel.json``, made from the frame stores of training where it is not there; None if there are none."""
     path, stores = exp / CHANNEL_JSON, frames or Layout.read(exp).frames
     if path.is_file():
         return ChannelModel.load(path)
     if not all((stores / name / META_JSON).is_file() for name in trained.config.data.train):
-        log.warning("%s: neither it nor frame stores in %s (--frames): channels are not compared", path, stores)
+        log.warning(
+            "%s: the file and the frame stores in %s (--frames) are missing: channels are not compared", path, stores
+        )
         return None
     channel = fit_experiment(stores, trained.config, trained.classes)
     try:
         channel.save(path)
     except OSError as error:
-        log.warning("%s is not kept: %s", path, entry.describe(error))
+        log.warning("%s cannot be written: %s", path, entry.describe(error))
     return channel

@@ -42,7 +42,7 @@ class Timeline:
     def evidence(self, window: float) -> np.ndarray:
         """Log-likelihood ratio of each class against the mean density of the others, nats per frame, ``(columns, K)``.
 
-        Means over the vectors of a moving ``window``, seconds; NaN where it has none.
+        Means over the vectors of a moving ``window``, seconds; NaN if it has none.
         """
         width = 2 * round(window / self.step / 2) + 1
         weights = np.ones(width)

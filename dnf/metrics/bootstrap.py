@@ -63,7 +63,7 @@ def fewest(speakers: Sequence[str], strata: Sequence[str] | None) -> int:
 
 
 def quantiles(values: np.ndarray) -> tuple[float, float] | None:
-    """The ends of the interval of resampled values; None where most are not defined."""
+    """The ends of the interval of resampled values; None if most are not defined."""
     values = values[np.isfinite(values)] if np.isfinite(values).sum() >= len(values) / 2 else values[:0]
     return tuple(float(end) for end in np.quantile(values, ENDS)) if len(values) else None
 
@@ -76,7 +76,7 @@ def interval(
     resamples: int = 1000,
     seed: int = 1,
 ) -> tuple[float, float] | None:
-    """95 % percentile interval; None where a stratum has fewer than ``LEAST`` speakers.
+    """95 % percentile interval; None if a stratum has fewer than ``LEAST`` speakers.
 
     Args:
         statistic: of weights ``(R, U)`` and the arrays, ``(R,)``.
@@ -110,7 +110,7 @@ def gap(
         resamples, seed: of the draws.
 
     Returns:
-        Statistic of a minus that of b, low and high; None where a stratum of either has fewer than ``LEAST`` speakers.
+        Statistic of a minus that of b, low and high; None if a stratum of either has fewer than ``LEAST`` speakers.
     """
     ones = [np.ones((1, len(speakers))) for speakers, _, _ in (a, b)]
     difference = float((statistic(ones[0], *a[2]) - statistic(ones[1], *b[2]))[0])
@@ -203,7 +203,7 @@ def paired(
     section 4.4, with 1 added to both counts so that it is never 0).
 
     Returns:
-        Statistic of a minus that of b, low, high, p; the last three None where a stratum has fewer than ``LEAST``
+        Statistic of a minus that of b, low, high, p; the last three None if a stratum has fewer than ``LEAST``
         speakers.
     """
     once = np.ones((1, len(speakers)))

@@ -30,7 +30,7 @@ def row_of(
     strata: Sequence | None = None,
     **names: str,
 ) -> dict:
-    """A row of ``accuracy.tsv``: a figure of U utterances with the ends of its interval, empty where it has none.
+    """A row of ``accuracy.tsv``: a figure of U utterances with the ends of its interval, empty if it has none.
 
     Args:
         value: the figure.

@@ -33,7 +33,7 @@ class Metric(NamedTuple):
     Attributes:
         title: what it is called in tables and pictures.
         unit: empty for a number without one.
-        better: HIGHER, LOWER, ZERO, or empty where no way is.
+        better: HIGHER, LOWER, ZERO, or empty if no way is.
         meaning: what it says, in a line.
         digits: decimals of report.html; None: as in results.tsv.
         shown: besides results.tsv; ``systems``, ``detection`` and ``training`` are sections of results.txt; ``tells
@@ -83,7 +83,7 @@ METRICS = {
         "Cllr",
         "bits",
         LOWER,
-        "cost of the calibrated log-likelihood ratio as it is; 0: right and sure, 1: says nothing (two classes)",
+        "cost of the calibrated log-likelihood ratio; 0: correct and certain, 1: no information (two classes)",
         (*COMPARED, "folder", "sweep"),
     ),
     f"cllr{LEFT_OUT}": Metric(
@@ -97,7 +97,7 @@ METRICS = {
         "Cllr in sample",
         "bits",
         LOWER,
-        "of dev, by the fit on all of it, where no speaker can be left out",
+        "of dev, by the fit on all of dev, if no speaker can be left out",
         ("systems", "detection"),
     ),
     "min_cllr": Metric("minCllr", "bits", LOWER, "Cllr with the best monotone map of the scores", (*COMPARED, "sweep")),
@@ -115,7 +115,11 @@ METRICS = {
     "utt_share": Metric("confusion", "share of utterances", "", "of a true class, decided as each class"),
     "frame_share": Metric("confusion", "share of frames", "", "of a true class, decided as each class"),
     "open_set_auc": Metric(
-        "AUC", "", HIGHER, "chance that an utterance of an unseen class scores above a known one", ("open set",)
+        "AUC",
+        "",
+        HIGHER,
+        "probability that an utterance of an unseen class scores above one of a known class",
+        ("open set",),
     ),
     "open_set_detected": Metric(
         "flagged, unseen class", "share of utterances", HIGHER, "of an unseen class, flagged as such", ("open set",)
@@ -163,11 +167,10 @@ METRICS = {
         "train/eval difference",
         "nats per frame",
         ZERO,
-        "nats per frame by which stage latents differs from that; 0 but for rounding, or model, features or code are not "
-        "those of training",
+        "stage latents minus training on the same frames; 0 except for rounding, else model, features or code have changed",
         ("training",),
     ),
-    "spikes": Metric("spikes", "", ZERO, "steps whose loss stood far above the recent ones", ("training",)),
+    "spikes": Metric("spikes", "", ZERO, "steps whose loss is far above the recent ones", ("training",)),
     "restores": Metric(
         "restores",
         "",

@@ -147,7 +147,7 @@ class Moments:
     def fisher(self, classes: Sequence[int] | None = None) -> torch.Tensor:
         """Fisher ratio of each dimension (D,) float64: variance of the class means over the mean variance within class.
 
-        Classes weigh the same, however many frames they have. NaN where there is no variance within class.
+        Classes weigh the same, however many frames they have. NaN if there is no variance within class.
         """
         rows = self._rows(classes)
         means = torch.stack([row.mean for row in rows])
@@ -164,7 +164,7 @@ class Moments:
         wanted = range(self.num_classes) if classes is None else classes
         rows = [Sums(*(t[k] for t in self._sums)) for k in wanted if self._sums.count[k] > 0]
         if not rows:
-            raise ValueError(f"no frames of class ids {list(wanted)}: nothing to take moments of")
+            raise ValueError(f"no frames of class ids {list(wanted)}: no moments")
         return rows
 
 
@@ -213,7 +213,7 @@ def mardia(z: torch.Tensor, labels: torch.Tensor | None = None) -> Mardia:
 
 
 def _groups(z: torch.Tensor, labels: torch.Tensor | None) -> list[torch.Tensor]:
-    """Rows ``(N, D)`` of each class, float64; raises ``ValueError`` where they are too few for ``mardia``."""
+    """Rows ``(N, D)`` of each class, float64; raises ``ValueError`` if they are too few for ``mardia``."""
     if z.ndim != 2 or (labels is not None and labels.shape != z.shape[:1]):
         shape = None if labels is None else tuple(labels.shape)
         raise ValueError(f"latents of shape {tuple(z.shape)} with labels of shape {shape}: expected (N, D) and (N,)")
@@ -266,7 +266,7 @@ def _merge(a: Sums, b: Sums) -> Sums:
 
 
 def _standardized(sums: Sums) -> tuple[torch.Tensor, torch.Tensor]:
-    """Third and fourth standardized moments (D,), NaN where the variance is zero."""
+    """Third and fourth standardized moments (D,), NaN if the variance is zero."""
     n = sums.count
     var = torch.where(sums.m2 > 0, sums.m2 / n, torch.nan)
     return sums.m3 / n / var**1.5, sums.m4 / n / var**2
@@ -279,9 +279,11 @@ def _whiten(x: torch.Tensor) -> torch.Tensor:
     scale = x.pow(2).mean(0).sqrt()
     constant = torch.nonzero(scale == 0).flatten().tolist()
     if constant:
-        raise ValueError(f"{len(constant)} latent dims, as {constant[0]}, are constant within a class: leave them out")
+        raise ValueError(
+            f"{len(constant)} latent dims are constant within a class, for example dim {constant[0]}: leave them out"
+        )
     x = x / scale
     factor, failed = torch.linalg.cholesky_ex(x.T @ x / len(x))
     if failed or factor.diagonal().min() < 1e-6:
-        raise ValueError(f"the {x.shape[1]} latent dims depend on each other linearly within a class: leave some out")
+        raise ValueError(f"the {x.shape[1]} latent dims are linearly dependent within a class: leave some out")
     return torch.linalg.solve_triangular(factor, x.T, upper=False).T

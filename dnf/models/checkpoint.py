@@ -100,6 +100,6 @@ def load_model(path: Path | str, device: torch.device | str = "cpu", known_class
         model.load_state_dict(content["model"], strict=True)
     except RuntimeError as error:
         raise ValueError(
-            f"{path}: weights of another shape than its settings say: {str(error).splitlines()[1].strip()}; train again"
+            f"{path}: the shape of its weights does not match its settings: {str(error).splitlines()[1].strip()}; train again"
         ) from None
     return Trained(model.eval(), config, classes, content)

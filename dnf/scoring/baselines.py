@@ -45,7 +45,7 @@ def fit_systems(exp: Path, train: Windows, dev: Windows, classes: list[str], con
         start = time.monotonic()
         models[name] = fit_baseline(name, train, dev, classes, config)
         size = sum(t.numel() for t in models[name].state_dict().values())
-        log.info("%s: %s of %d numbers, made in %.1f s", exp, name, size, time.monotonic() - start)
+        log.info("%s: %s with %d parameters, made in %.1f s", exp, name, size, time.monotonic() - start)
         folder = exp / BASELINES / name
         folder.mkdir(parents=True)
         content = {"system": name, "model": models[name].state_dict(), "classes": classes}
@@ -56,9 +56,9 @@ def fit_systems(exp: Path, train: Windows, dev: Windows, classes: list[str], con
 def why_none(config: Config, classes: list[str]) -> str | None:
     """Why an experiment has no baselines, in words; None if it has."""
     if not config.baselines.enabled or not config.baselines.systems:
-        return "they are switched off"
+        return "baselines.enabled is false"
     if config.prior.cond_dim == 0 or len(classes) < 2:
-        return "its flow knows no classes"
+        return "the flow has no classes"
     return None
 
 

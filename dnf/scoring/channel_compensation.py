@@ -156,7 +156,9 @@ class Correction:
         classes = np.empty(len(means), dtype=np.int64)
         classes[unit_of_segment] = labels
         if len(means) < len(np.unique(classes)) + 2:
-            raise ValueError(f"channel: {len(means)} training {unit}s are too few to see how those of a class differ")
+            raise ValueError(
+                f"channel: {len(means)} training {unit}s are too few to estimate the covariance within classes"
+            )
         reference = np.mean([means[classes == k].mean(0) for k in np.unique(classes)], 0)
         covariance = within_covariance(means, classes)
         inside, outside = class_span(prior_means)

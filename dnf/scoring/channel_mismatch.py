@@ -139,7 +139,7 @@ class ChannelModel:
         nearest, distance = self.sets[int(gaps.argmin())], float(gaps.min())
         unlike = self.named(vector, np.array(self.means)[gaps.argmin()])
         if distance > self.limit and not unlike:
-            unlike = ["long-term spectrum of another shape"]
+            unlike = ["different shape of the long-term spectrum"]
         return Mismatch(distance, self.limit, nearest, unlike)
 
     def named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
@@ -150,7 +150,7 @@ class ChannelModel:
         if lost[-1] and below[-1] and not below.all() and steep(gap[::-1], -octaves[::-1], run(below[::-1])):
             unlike.append(f"band limited to about {self.frequencies[dim - 1 - run(below[::-1])] / 1000:.1f} kHz")
         if lost[0] and below[0] and not below.all() and steep(gap, octaves, run(below)):
-            unlike.append(f"nothing below about {self.frequencies[run(below)]:.0f} Hz")
+            unlike.append(f"no signal below about {self.frequencies[run(below)]:.0f} Hz")
         for i, name in enumerate(SCALARS, dim):
             if name == "tilt" and unlike:  # follows from the missing band
                 continue
@@ -173,7 +173,7 @@ class ChannelModel:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, json.JSONDecodeError):
-            raise ValueError(f"{path}: not the channels of training; delete it, it is made again") from None
+            raise ValueError(f"{path}: not a channel file; delete it, and it is made again") from None
 
 
 def gaussian(vectors: np.ndarray, of_set: np.ndarray, sets: list[str]) -> tuple[np.ndarray, np.ndarray]:

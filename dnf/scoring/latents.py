@@ -74,7 +74,7 @@ def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float)
     if not abs(evaluation - training) <= limit:
         raise ValueError(
             f"{out / BEST_PT}: training frames score NLL {evaluation:.3f} now but {training:.3f} in training, "
-            f"more than latents.max_difference {limit} nats apart; the features or the code are not those of training: "
+            f"more than latents.max_difference {limit} nats apart; the features or the code have changed since training: "
             f"{run_again('train')}"
         )
 

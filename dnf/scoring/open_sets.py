@@ -63,4 +63,4 @@ def each_set(
             scores=view.scores,
             piece_frames=pieces,
         )
-        yield name, windows if len(windows) else None, "" if len(windows) else "no utterance of it is left"
+        yield name, windows if len(windows) else None, "" if len(windows) else "it has no utterances"

@@ -48,7 +48,7 @@ BFLOAT16_PROCESSORS = {"amx_bf16", "avx512_bf16"}  # flags of /proc/cpuinfo: els
 
 
 def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """What the processor can do, as Linux names it; empty where that is not known."""
+    """What the processor can do, as Linux names it; empty if that is not known."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

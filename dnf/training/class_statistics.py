@@ -90,7 +90,7 @@ class ClassStatistics:
         constant = torch.nonzero(self.counts @ spread / self.counts.sum() < LEAST_VARIANCE)[:, 0]
         if len(constant):
             names = " ".join(map(str, constant[:NAMED].tolist())) + " ..." * (len(constant) > NAMED)
-            log.warning("%d dims never change in training and are left to themselves: %s", len(constant), names)
+            log.warning("%d dims are constant in training and are modelled separately: %s", len(constant), names)
         return constant
 
     def _lift(self, covariance: Tensor, name: str) -> None:
@@ -99,7 +99,7 @@ class ClassStatistics:
         if torch.linalg.cholesky_ex(covariance - least).info:
             values, directions = torch.linalg.eigh(covariance)
             flat = int((values < LEAST_VARIANCE).sum())
-            log.warning("class %s does not change in %d directions: variance %g", name, flat, LEAST_VARIANCE)
+            log.warning("class %s is constant in %d directions: variance %g", name, flat, LEAST_VARIANCE)
             covariance.copy_(directions * values.clamp(min=LEAST_VARIANCE) @ directions.T)
 
 

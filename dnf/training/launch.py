@@ -39,7 +39,7 @@ BEAT = 1.0  # seconds between two signs of life of a node
 SILENCE = 30.0  # seconds without one after which a node is taken for dead
 OTHERS = 10.0  # seconds that a node waits to hear from the others why it lost them
 OWN, KILLED, ABORTED, LOST, ENDED = range(5)  # what speaks first as the cause of a failure
-HOST_GONE = "node 1 has gone, its store does not answer; see its log"
+HOST_GONE = "node 1 does not answer; see its log"
 
 
 class Cause(NamedTuple):
@@ -61,10 +61,10 @@ def cause_of(rank: int, size: int, failure: ProcessFailure) -> Cause:
         lost = failure.message["extraInfo"]["lost"]
         return Cause(LOST if lost else OWN, rank, f"{name}: {failure.message['message']}")
     if failure.exitcode >= 0:
-        return Cause(OWN, rank, f"{name} ended with status {failure.exitcode}; the log says more")
+        return Cause(OWN, rank, f"{name} ended with status {failure.exitcode}; see the log")
     number = -failure.exitcode
     order = {signal.SIGTERM: ENDED, signal.SIGINT: ENDED, signal.SIGABRT: ABORTED}.get(number, KILLED)
-    hint = ", often for want of memory (lower train.micro_batch)" if number == signal.SIGKILL else ""
+    hint = ", often because of too little memory (lower train.micro_batch)" if number == signal.SIGKILL else ""
     return Cause(order, rank, f"{name} was killed by signal {number} ({failure.signal_name()}){hint}")
 
 
@@ -100,7 +100,7 @@ class Watch(threading.Thread):
                 if beat != self.seen[node][0]:
                     self.seen[node] = beat, now
                 elif now - self.seen[node][1] > SILENCE and not self.store.check([f"done/{node}"]):
-                    return Cause(KILLED, sys.maxsize, f"node {node} has given no sign of life for {SILENCE:.0f} s")
+                    return Cause(KILLED, sys.maxsize, f"node {node} has not answered for {SILENCE:.0f} s")
         except DistError:
             return Cause(KILLED, sys.maxsize, HOST_GONE)
         return None
@@ -127,7 +127,7 @@ class Watch(threading.Thread):
                 time.sleep(0.1)
             if waiting and not min(causes).first_hand:
                 nodes = " ".join(map(str, sorted(waiting)))
-                causes.append(Cause(KILLED, sys.maxsize, f"node {nodes} has gone without a word; see its log"))
+                causes.append(Cause(KILLED, sys.maxsize, f"node {nodes} ended without a message; see its log"))
         except DistError:
             causes.append(Cause(KILLED, sys.maxsize, HOST_GONE))
         return min(causes)

@@ -84,7 +84,7 @@ class Ranks:
         """Raise ``ValueError`` when the ranks do not agree on ``value``, e.g. because a file system lags behind."""
         mean, square = self.mean([value, value * value])
         if square != mean * mean:
-            raise ValueError(f"{what} is not the same on all nodes: {value} on rank {self.rank}; start again")
+            raise ValueError(f"{what} differs between the nodes: {value} on rank {self.rank}; start again")
 
 
 ALONE = Ranks()
@@ -116,7 +116,7 @@ def own_gpu(device: torch.device, local_rank: int, wanted: int) -> torch.device:
         raise ValueError(f"--device {device}: one GPU, but train.num_gpus asks for {wanted}; give --device cuda")
     if torch.cuda.device_count() < wanted:
         raise ValueError(
-            f"train.num_gpus is {wanted}, but this node offers {torch.cuda.device_count()} GPUs; "
+            f"train.num_gpus is {wanted}, but this node has {torch.cuda.device_count()} GPUs; "
             "lower it, or use more nodes with train.num_nodes"
         )
     return torch.device("cuda", local_rank)

@@ -129,7 +129,7 @@ def receive(store: TCPStore, file: Path, nodes: int, patience: float) -> Meeting
         missing.difference_update([node for node in missing if store.check([f"node/{node}"])])
         return not missing
 
-    wait(all_came, patience, lambda: f"nodes {' '.join(map(str, sorted(missing)))} of {nodes} have not come")
+    wait(all_came, patience, lambda: f"nodes {' '.join(map(str, sorted(missing)))} of {nodes} have not started")
     came = [json.loads(store.get(f"node/{node}")) for node in range(2, nodes + 1)]
     far = [answer["reached"] for answer in came if answer["machine"] != machine()]
     address = far[0] if far else LOOPBACK
@@ -154,7 +154,7 @@ def visit(file: Path, node: int, nodes: int, patience: float) -> Meeting:
     wait(
         told_to_go,
         patience,
-        lambda: f"node 1 of {nodes} {'waits for others' if meetings else f'is not found by {file}'}",
+        lambda: f"node 1 of {nodes} {'waits for others' if meetings else f'was not found through {file}'}",
     )
     run, host, store = meetings[0]
     first = store.get("go").decode()

@@ -67,7 +67,7 @@ def run(trainer: Trainer) -> float:
         seconds = history.seconds()
     if not trainer.best_step:
         raise ValueError(
-            f"{out}: the NLL on dev was never finite; lower train.lr or flow.log_scale_bound, or look at the dev set"
+            f"{out}: the NLL on dev was never finite; lower train.lr or flow.log_scale_bound, or check the dev set"
         )
     return seconds
 
@@ -86,7 +86,7 @@ def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], ra
             if not count:
                 raise ValueError(
                     f"{frames}: class {label} has no frames in {' '.join(names)}; "
-                    "add recordings of it or leave it out of data.classes"
+                    "add recordings, or remove the class from data.classes"
                 )
             log.info("%s: class %s has %d frames", "+".join(names), label, count)
         opened[role] = windows
@@ -95,7 +95,7 @@ def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], ra
 
 def main(argv: list[str] | None = None) -> int:
     parser = entry.model_parser(__spec__, __doc__)
-    parser.add_argument("--restart", action="store_true", help="train from scratch although there is a last.pt")
+    parser.add_argument("--restart", action="store_true", help="train from scratch even if there is a last.pt")
     args = parser.parse_args(argv)
     config, ranks = Config.load(args.exp / CONFIG_YAML), join_ranks(choose_device(args.device))
     classes = choose_classes(read_classes(args.classes), config.data.classes, args.classes)
@@ -106,10 +106,10 @@ def main(argv: list[str] | None = None) -> int:
         settings = settings_of("train", from_saved(state["config"]))
         if (state["classes"], state.get("frames"), settings) == (classes, trainer.frames, settings_of("train", config)):
             trainer.load_state({k: v for k, v in state.items() if k != "format"})
-            log.info("%s: going on from step %d of %d", last, trainer.step, trainer.total_steps)
+            log.info("%s: continuing from step %d of %d", last, trainer.step, trainer.total_steps)
         else:
             log.info("%s: was trained with other settings or frames; training from scratch", last)
-    ranks.check_same(trainer.step, f"{last}: the step to go on from")
+    ranks.check_same(trainer.step, f"{last}: last checkpoint")
     environment = describe_environment(ranks.device) | {"precision": trainer.precision, "compiled": trainer.compiled}
     if ranks.size > 1:
         environment["device_name"] = f"{ranks.size} x {environment['device_name']}"

@@ -101,8 +101,8 @@ class Trainer:
             )
         if sampler.batch_size < self.ranks.size:
             raise ValueError(
-                f"{self.out}: a batch of {sampler.batch_size} frames leaves some of {self.ranks.size} processes without "
-                "any; lower train.num_gpus or train.num_nodes"
+                f"{self.out}: a batch of {sampler.batch_size} frames is too small for {self.ranks.size} processes; "
+                "lower train.num_gpus or train.num_nodes"
             )
         return sampler
 

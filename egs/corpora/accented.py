@@ -59,7 +59,7 @@ def read(path: Path, name: str, prefix: str, output_dir: Path, max_rejected: flo
         if utterance.name != name:
             raise ValueError(
                 f"{path}: utterance {utterance.id} has class {utterance.name!r}, but all of --{prefix} is {name!r}; "
-                f"correct its class, or move it to a corpus of its own"
+                f"correct the class, or move the utterance to another corpus"
             )
     return recipe.make(prefix, [prefixed(utterance, prefix) for utterance in spoken], output_dir, max_rejected)
 

@@ -9,7 +9,7 @@ Size: CN-Celeb1 997 speakers, 126,532 utterances, about 270 h; CN-Celeb2 1,996 s
 Layout of CN-Celeb1, ``CN-Celeb_flac``, or the same with .wav::
 
     data/id00010/singing-01-002.flac     genre, session, number; all speakers
-    dev/dev.lst                          the 797 training speakers, one a line
+    dev/dev.lst                          the 797 training speakers, one per line
     eval/test/id00800-singing-01-001.flac, eval/enroll/id00800-enroll.flac, eval/lists/    the 200 test speakers
 
 CN-Celeb2, ``CN-Celeb2_flac``, has ``data/`` and no division: all of it is for training. Utterances are taken from
@@ -65,7 +65,7 @@ def read(
         unknown = sorted(set(genres) - of_genre.keys())
         if unknown:
             raise ValueError(
-                f"--{corpus} {root}: nothing of genre {', '.join(unknown)}; there are {', '.join(sorted(of_genre))}"
+                f"--{corpus} {root}: no recording of genre {', '.join(unknown)}; give some of {', '.join(sorted(of_genre))}"
             )
         speakers = {u.speaker for u in spoken}
         parts = read_division(root) if corpus == "cnceleb1" else dict.fromkeys(speakers, "train")
@@ -106,19 +106,17 @@ def read_division(root: Path) -> dict[str, str]:
     """``train`` or ``test`` by speaker of CN-Celeb1, from ``dev/dev.lst`` and the names in ``eval/``."""
     dev = root / "dev" / "dev.lst"
     if not dev.is_file():
-        raise ValueError(f"{dev}: no such file; CN-Celeb1 has it: copy dev/ and eval/ to where data/ is")
+        raise ValueError(f"{dev}: no such file; copy dev/ and eval/ of CN-Celeb1 to the folder of data/")
     names = [path.name for part in ("test", "enroll") for path in (root / "eval" / part).glob("id*")]
     for path in sorted((root / "eval" / "lists").glob("*.lst")):
         names += SPEAKER.findall(read_text(path)) if is_visible(path, root) else []
     test = {f"cn_{name[:7]}" for name in names if SPEAKER.match(name)}
     if not test:
-        raise ValueError(
-            f"{root / 'eval'}: no test speakers; CN-Celeb1 has eval/lists, eval/test and eval/enroll: copy them"
-        )
+        raise ValueError(f"{root / 'eval'}: no test speakers; copy eval/lists, eval/test and eval/enroll of CN-Celeb1")
     train = {f"cn_{speaker}" for speaker in read_text(dev).split()}
     both = sorted(train & test)
     if both:
         raise ValueError(
-            f"{dev}: {both[0]} and {len(both) - 1} more are test speakers of eval/, too; take the published lists"
+            f"{dev}: {both[0]} and {len(both) - 1} more are also test speakers of eval/; use the published lists"
         )
     return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")

@@ -91,8 +91,8 @@ def download(folder: Path) -> None:
         download_librispeech(folder.parent, dataset_parts=missing)
     except (OSError, tarfile.TarError, EOFError) as error:
         raise ValueError(
-            f"{URL}: {' '.join(missing)} not fetched ({entry.describe(error)}); start again, it goes on where it "
-            f"stopped, or unpack the archives in {folder.parent} yourself"
+            f"{URL}: {' '.join(missing)} download failed ({entry.describe(error)}); start again to continue, "
+            f"or unpack the archives in {folder.parent} yourself"
         ) from None
 
 

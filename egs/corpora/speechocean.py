@@ -83,7 +83,7 @@ def read_part(folder: Path, part: str) -> tuple[list[Utterance], dict[str, int]]
         ages[speaker] = int(age)
     for utt, path in tables["wav.scp"].items():
         if path.endswith("|"):
-            raise ValueError(f"{folder / part / 'wav.scp'}: {utt} is a command, which would be run; {RESTORE}")
+            raise ValueError(f"{folder / part / 'wav.scp'}: {utt} is a command; {RESTORE}")
     paths = {utt: str((folder / path).absolute()) for utt, path in tables["wav.scp"].items()}
     with tempfile.TemporaryDirectory() as directory:
         write_table(Path(directory, "wav.scp"), paths)
@@ -129,10 +129,10 @@ def read_scores(path: Path, name: str) -> dict[str, float]:
 
 
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object; ``ValueError`` for a key that is there twice."""
+    """A JSON object; ``ValueError`` for a key that appears twice."""
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise ValueError(f"key {max(names, key=names.count)!r} is there twice")
+        raise ValueError(f"key {max(names, key=names.count)!r} appears twice")
     return dict(pairs)
 
 
@@ -153,6 +153,6 @@ def download(folder: Path) -> None:
         completed.touch()
     except (OSError, tarfile.TarError, EOFError) as error:
         raise ValueError(
-            f"{URL}: not fetched ({entry.describe(error)}); start again, it goes on where it stopped, or unpack the "
+            f"{URL}: download failed ({entry.describe(error)}); start again to continue, or unpack the "
             f"archive in {folder.parent} yourself"
         ) from None

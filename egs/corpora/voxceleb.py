@@ -63,7 +63,7 @@ def read(
         ValueError: no meta file, a speaker who is not in it, a nationality that nobody has, files in .m4a.
     """
     if vox2 and nationalities:
-        raise ValueError("VoxCeleb2 names no nationalities: leave out --vox2 or --nationalities")
+        raise ValueError("VoxCeleb2 has no nationalities: leave out --vox2 or --nationalities")
     sets: dict[str, list[Utterance]] = {"train": [], "test": []}
     for corpus, root in (("vox1", vox1), ("vox2", vox2)):
         if root is None:
@@ -76,7 +76,7 @@ def read(
         for speaker, folders in sorted(speaker_folders(root).items()):
             if speaker not in meta:
                 raise ValueError(
-                    f"{folders[0]}: speaker {speaker} is not in {root / f'{corpus}_meta.csv'}; mend one of the two"
+                    f"{folders[0]}: speaker {speaker} is not in {root / f'{corpus}_meta.csv'}; correct one of the two"
                 )
             recordings = recordings_of(folders)
             found["speakers"] += 1

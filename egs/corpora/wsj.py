@@ -120,14 +120,14 @@ def list_recordings(folders: list[Path | None]) -> dict[str, Path]:
 def choose(recordings: dict[str, Path], indexes: list[Path], corpus: str) -> dict[str, Path]:
     """Those of ``recordings`` that the index lists; names discs that lack some. Without one, the read sentences."""
     if not indexes:
-        log.warning("%s: no index %s; all of its si_tr_s is taken, but for adaptation sentences", corpus, INDEX[corpus])
+        log.warning("%s: no index %s; using all of its si_tr_s except adaptation sentences", corpus, INDEX[corpus])
         return {name: path for name, path in recordings.items() if name[3] != ADAPTATION}
     listed = {name: disc for index in indexes for name, disc in read_index(index).items()}
     missing = Counter(disc for name, disc in listed.items() if name not in recordings)
     for disc, count in sorted(missing.items()):
         of_disc = sum(disc == other for other in listed.values())
         log.warning(
-            "%s: %d of the %d utterances that %s lists on disc %s are not there; is that disc below the folder?",
+            "%s: %d of the %d utterances that %s lists on disc %s are missing; copy this disc into the folder",
             corpus, count, of_disc, INDEX[corpus], disc,
         )  # fmt: skip
     return {name: recordings[name] for name in listed if name in recordings}
@@ -145,9 +145,7 @@ def read_index(path: Path) -> dict[str, str]:
             continue
         match = re.fullmatch(r"(\d+)_(\d+)_(\d+):\s*\S*?(\w{8})(?:\.wv\d)?\s*", line.lower())
         if not match:
-            raise ValueError(
-                f"{path}: line {number}: {line!r} is not '<disc>:<path>'; restore the index or take it away"
-            )
+            raise ValueError(f"{path}: line {number}: {line!r} is not '<disc>:<path>'; restore or remove the index")
         major, disc, edition, name = match.groups()
         if not name.startswith(NOT_ON_DISC):
             listed[name] = f"{major}-{disc}.{edition}"
@@ -164,9 +162,7 @@ def read_genders(files: list[Path]) -> dict[str, str]:
                     genders.setdefault(match[1], {})[match[2]] = path
     for speaker, of_speaker in sorted(genders.items()):
         if len(of_speaker) > 1:
-            log.warning(
-                "speaker %s: m in %s, f in %s; left without a gender", speaker, of_speaker["m"], of_speaker["f"]
-            )
+            log.warning("speaker %s: m in %s, f in %s; no gender is used", speaker, of_speaker["m"], of_speaker["f"])
     return {speaker: min(of_speaker) for speaker, of_speaker in genders.items() if len(of_speaker) == 1}
 
 

@@ -171,7 +171,7 @@ def test_minimal_set(tmp_path):
 # Every rule with a violation of it: file, what to replace, by what, and words of the error.
 VIOLATIONS = [
     ("utt2spk", "a01-1 a01\na01-2 a01\n", "a01-2 a01\na01-1 a01\n", "utt2spk line 2: 'a01-1' comes after 'a01-2'"),
-    ("utt2spk", "a01-1 a01\n", "a01-1 a01\na01-1 a01\n", "utt2spk line 2: 'a01-1' is there twice"),
+    ("utt2spk", "a01-1 a01\n", "a01-1 a01\na01-1 a01\n", "utt2spk line 2: 'a01-1' appears twice"),
     ("utt2spk", "c03-1 c03\n", "c03-1 c03", "utt2spk line 7: the last line does not end in a newline"),
     ("utt2spk", "a01-1 a01\n", "a01-1 a01 extra\n", "utt2spk line 1: 'a01-1' has 'a01 extra', not one speaker id"),
     ("utt2spk", "a01-1 a01\n", "a01-1\n", "utt2spk line 1: 'a01-1' has '', not one speaker id"),
@@ -189,10 +189,10 @@ VIOLATIONS = [
     ("wav.scp", "a01-1 ", "a01-0 ", "its utterances differ from"),
     ("wav.scp", "a01-2.wav", "a01-9.wav", "wav.scp line 2: the audio file of 'a01-2' is not there"),
     ("wav.scp", "a01-1 /", "a01-1 ~/", "wav.scp line 1: 'a01-1' has '~/"),
-    ("wav.scp", "a01-1.wav\n", "a01-1.wav |\n", "wav.scp line 1: 'a01-1' is a pipe"),
-    ("wav.scp", "a01-1.wav\n", "a01-1.wav |\u00a0\n", "wav.scp line 1: 'a01-1' is a pipe"),
+    ("wav.scp", "a01-1.wav\n", "a01-1.wav |\n", "wav.scp line 1: 'a01-1' is a command"),
+    ("wav.scp", "a01-1.wav\n", "a01-1.wav |\u00a0\n", "wav.scp line 1: 'a01-1' is a command"),
     ("feats.scp", ".ark:9\n", ".ark\n", "feats.scp line 1: 'a01-1' has 'exp/feats/raw.1.ark', not 'archive:offset'"),
-    ("feats.scp", "exp/feats/raw.1.ark:9\n", "cat x.ark |\n", "feats.scp line 1: 'a01-1' is a pipe"),
+    ("feats.scp", "exp/feats/raw.1.ark:9\n", "cat x.ark |\n", "feats.scp line 1: 'a01-1' is a command"),
     ("feats.scp", "c03-1 ", "c03-2 ", "lacks 1 (c03-1), has 1 more (c03-2)"),
     ("vad.scp", "c03-1 ", "c03-2 ", "vad.scp: its utterances differ from"),
     ("ali.scp", "c03-1 ", "c03-2 ", "ali.scp: its utterances differ from"),
@@ -294,7 +294,7 @@ def test_not_utf8(whole, name):
 
 def test_segments_without_wav(segmented):
     (segmented / "wav.scp").unlink()
-    with pytest.raises(ValueError, match="segments: there is no wav.scp"):
+    with pytest.raises(ValueError, match="segments: wav.scp is missing"):
         validate(segmented, need_wav=False)
 
 
@@ -319,7 +319,7 @@ def test_missing_tables(whole, missing):
         ),
         ("supervisions.jsonl.gz", lambda rs: [rs[0] | {"recording_id": "x"}, *rs[1:]], "is of recording 'x', not in"),
         ("recordings.jsonl.gz", lambda rs: rs[1:], "recordings.jsonl.gz: its recordings differ from"),
-        ("recordings.jsonl.gz", lambda rs: [*rs, rs[0]], "recordings.jsonl.gz line 8: 'a01-1' is there twice"),
+        ("recordings.jsonl.gz", lambda rs: [*rs, rs[0]], "recordings.jsonl.gz line 8: 'a01-1' appears twice"),
         (
             "recordings.jsonl.gz",
             lambda rs: [{"name": "x"}, *rs],
@@ -348,7 +348,7 @@ def test_manifest_that_is_none(whole):
 def test_what_may_be_waived(whole):
     edit(whole, "wav.scp", "a01-1.wav\n", "a01-1.wav |\n")
     edit(whole, "wav.scp", "a01-2.wav", "a01-9.wav")
-    with pytest.raises(ValueError, match="is a pipe"):
+    with pytest.raises(ValueError, match="is a command"):
         validate(whole, wav_files=False)
     with pytest.raises(ValueError, match="is not there"):
         validate(whole, allow_pipes=True)
@@ -409,7 +409,7 @@ def test_agrees_with_kaldi_on_speaker_order(tmp_path):
         ("en\nje\nzh_cn\n", None),
         ("en\nje\n", "utt2class line 5: class 'zh_cn' of 'b02-1' is not in"),
         ("zh_cn\nen\n", "line 2: 'en' comes after 'zh_cn'"),
-        ("en\nen\nzh_cn\n", "line 2: 'en' is there twice"),
+        ("en\nen\nzh_cn\n", "line 2: 'en' appears twice"),
         ("EN\nen\nzh_cn\n", "line 1: 'EN ' is not one class name"),
         ("en 0\nzh_cn 1\n", "line 1: 'en 0' is not one class name"),
     ],
@@ -555,14 +555,14 @@ def test_fix_with_nothing_left(whole):
     (whole / "text").write_text("other-1 x\n")
     before = snapshot(whole)
     done = command("fix", whole)
-    assert done.returncode == 1 and "no utterance would be left without those that text does not have" in done.stderr
+    assert done.returncode == 1 and "no utterance remains without those that text does not have" in done.stderr
     assert snapshot(whole) == before
 
 
 @pytest.mark.parametrize(
     "name, old, new, message",
     [
-        ("text", "a01-1 w", "a01-1 other\na01-1 w", "text line 2: 'a01-1' is there before with another value"),
+        ("text", "a01-1 w", "a01-1 other\na01-1 w", "text line 2: 'a01-1' appears before with another value"),
         ("utt2class", "a01-2 en", "a01-2 ce", "speaker 'a01' has class"),
     ],
 )

@@ -99,7 +99,7 @@ def with_other_header(path):
 def test_a_recording_of_train_in_another_set_is_refused(corpus, small_config, again, where):
     wav = corpus.wav("a.wav", 1)
     rows = [("b-1", "b", "en", again(wav)), ("b-2", "b", "en", corpus.wav("other.wav", 2))]
-    with pytest.raises(ValueError, match=f"a.wav.*utterance .-1 of {where}.*take it out of one of the two") as caught:
+    with pytest.raises(ValueError, match=f"a.wav.*utterance .-1 of {where}.*remove it from one of the two") as caught:
         corpus.check(small_config(), train=[("a-1", "a", "en", wav)], **{where: rows})
     assert "a-1 of train" in str(caught.value) and "\n" not in str(caught.value)
 
@@ -168,11 +168,11 @@ def test_a_table_with_an_id_or_speaker_in_two_unicode_forms_names_both_lines(tmp
     directory.mkdir()
     write_table(directory / "wav.scp", {f"{APART}-1": "a.wav", f"{COMPOSED}-1": "b.wav"})
     write_table(directory / "utt2spk", {f"{APART}-1": APART, f"{COMPOSED}-1": COMPOSED})
-    with pytest.raises(ValueError, match=r"line 2: id .* is spelt with other Unicode characters than in line 1"):
+    with pytest.raises(ValueError, match=r"line 2: id .* has other Unicode characters than in line 1"):
         validate(directory, need_spk2utt=False)
     write_table(directory / "utt2spk", {"r1": APART, "r2": COMPOSED})
     write_table(directory / "wav.scp", {"r1": "a.wav", "r2": "b.wav"})
-    with pytest.raises(ValueError, match=r"utt2spk line 2: speaker .* is spelt .* than in line 1.*u0301"):
+    with pytest.raises(ValueError, match=r"utt2spk line 2: speaker .* has .* than in line 1.*u0301"):
         validate(directory, need_spk2utt=False, spk_sort=False)
 
 
@@ -184,7 +184,7 @@ def test_a_table_with_an_id_or_speaker_in_two_unicode_forms_names_both_lines(tmp
     [
         (
             {"a-1": "One two.", "b-1": "one  TWO", "b-2": "three two"},
-            "50 % of its utterances say .*, 75 % of its words",
+            "50 % of its utterances have .*, 75 % of its words",
         ),
         ({"a-1": "one", "b-1": "four", "b-2": "five"}, None),
         ({"a-1": "one two", "b-1": "one one", "b-2": "five six"}, "no utterance of training, but 50 % of its words"),

@@ -180,7 +180,7 @@ def test_no_command_is_run(own):
     own.kaldi("test")
     rows = read_table(own.folder / "train" / "vector.scp")
     write_table(own.folder / "train" / "vector.scp", rows | {"bea-0": f"touch {own.folder}/ran |"})
-    with pytest.raises(ValueError, match="is a pipe, which would run a command"):
+    with pytest.raises(ValueError, match="is a command"):
         own.prepare()
     assert not (own.folder / "ran").exists()
 

@@ -178,7 +178,7 @@ def test_no_corpus_at_all_is_an_error_that_names_the_options(paths):
 
 
 def test_a_path_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=f"^--two {tmp_path}/away: not there; expected wav files$"):
+    with pytest.raises(ValueError, match=f"^--two {tmp_path}/away: does not exist; expected wav files$"):
         given(CORPORA, {"one": tmp_path, "two": tmp_path / "away"})
 
 

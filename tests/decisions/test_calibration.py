@@ -249,7 +249,7 @@ def test_scores_that_tell_nothing_say_nothing(tmp_path, caplog):
     made = decide.calibrate(tmp_path, evidence(latents(turned)), resolve([]))
     loglik = made.loglik(evidence(latents(rows)))
     assert made.slope == 0 and np.abs(loglik[:, 0] - loglik[:, 1]).max() < 0.3
-    assert "do not tell" in caplog.text
+    assert "do not separate" in caplog.text
     line = "calibration dnf says nothing: its scores do not tell dev's classes apart"
     assert calibration_lines(tmp_path, resolve([])) == [line]
 
@@ -574,5 +574,5 @@ def test_a_baseline_of_other_utterances_is_refused(two_systems, tmp_path):
     shutil.copytree(two_systems.exp, exp)
     shutil.rmtree(exp / "baselines" / "lda" / "latents" / "test")
     write_latents(exp / "baselines" / "lda" / "latents" / "test", latents(utterances(3, [60] * 79), cond_dim=0))
-    with pytest.raises(ValueError, match="lda: its utterances of set test .* score it again"):
+    with pytest.raises(ValueError, match="lda: its classes or its utterances of set test .* score it again"):
         decide.main([str(exp)])

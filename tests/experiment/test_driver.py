@@ -88,13 +88,13 @@ def test_results_are_said_to_be_there_only_if_they_are(tmp_path):
     (tmp_path / "exp").mkdir()
     names = ("results.txt", "results.tsv", "report.html")
     for name in names:
-        assert f"exp/{name}: stage 8 (report) has not made it" in in_bash(script, tmp_path).stderr
+        assert f"exp/{name}: stage 8 (report) did not write it" in in_bash(script, tmp_path).stderr
         (tmp_path / "exp" / name).write_text("figures\n")
     assert in_bash(script, tmp_path).stdout == "good\n"
     (tmp_path / "exp/.started.report").touch()
     os.utime(tmp_path / "exp/.started.report", (2, 2))
     os.utime(tmp_path / "exp/results.tsv", (1, 1))
-    assert "exp/results.tsv: stage 8 (report) has not made it" in in_bash(script, tmp_path).stderr
+    assert "exp/results.tsv: stage 8 (report) did not write it" in in_bash(script, tmp_path).stderr
     (tmp_path / "exp/report.html").write_text("")
     assert in_bash("python3() { echo finished; }; exp_dir=exp; finish report", tmp_path).returncode == 1
 

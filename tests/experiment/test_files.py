@@ -31,6 +31,6 @@ def test_a_table_without_rows_has_its_columns_or_is_refused(tmp_path):
     write_tsv(path, [], ("a", "b"))
     assert path.read_text() == "a\tb\n"
     for rows in ([], iter(())):
-        with pytest.raises(ValueError, match=r"a\.tsv: there are no rows to write"):
+        with pytest.raises(ValueError, match=r"a\.tsv: no rows to write"):
             write_tsv(path, rows)
     assert path.read_text() == "a\tb\n"

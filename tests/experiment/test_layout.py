@@ -42,6 +42,6 @@ def test_a_note_that_cannot_be_read_is_named(tmp_path, text):
 
 @pytest.mark.parametrize("name", ("feats", "frames", "sweeps"))
 def test_names_of_other_folders_are_no_experiments(name):
-    with pytest.raises(ValueError, match=f"experiment {name}: exp/{name} holds something else; call the experiment an"):
+    with pytest.raises(ValueError, match=f"experiment {name}: exp/{name} has other contents; rename the experiment"):
         Layout.make(Path("exp"), name)
     assert Layout.make(Path("exp"), name, "my_corpus").exp == Path(f"exp/my_corpus_{name}")

@@ -102,10 +102,12 @@ def test_a_job_that_outlives_its_run_keeps_the_next_one_out(shell, tmp_path, mon
     with (tmp_path / "exp/.lock").open("r+b") as file, pytest.raises(ValueError) as refused:
         lock.take(tmp_path / "exp/.lock", file.fileno(), me)
     pid = next(iter(left))
-    assert f"pid {first.pid}, " in str(refused.value) and "is gone, but what it started goes on: " in str(refused.value)
-    assert str(refused.value).endswith(f"pid {pid} (sleep 61); wait for it to end, or 'kill {pid}'")
+    assert f"pid {first.pid}, " in str(refused.value) and "has ended, but its jobs are still running: " in str(
+        refused.value
+    )
+    assert str(refused.value).endswith(f"pid {pid} (sleep 61); wait for them to end, or 'kill {pid}'")
     second = shell("echo in >&2")
-    assert "waiting for the jobs of a run that was killed to end" in second.stderr.readline()
+    assert "waiting for the jobs of a killed run to end" in second.stderr.readline()
     os.kill(pid, signal.SIGKILL)
     assert second.communicate(timeout=20)[1] == "in\n" and second.returncode == 0
 
@@ -116,7 +118,7 @@ def test_what_is_said_of_a_run_elsewhere_or_hidden():
     assert patience == lock.GLANCE and "(host node3, pid 17, since " in said and len(said) < 300
     assert lock.refusal(Path("exp"), there, "node3", {})[0] == lock.GLANCE  # of another user, or in another container
     assert lock.refusal(Path("exp"), there, "node3", {5: "x"})[0] == lock.GRACE
-    assert "whose name cannot be read" in lock.refusal(Path("exp"), None, "node1", {})[1]
+    assert "which cannot be identified" in lock.refusal(Path("exp"), None, "node1", {})[1]
 
 
 def test_file_system_without_locks(tmp_path, monkeypatch, caplog):
@@ -231,7 +233,7 @@ def test_two_runs_share_the_devices(gpu):
     second = gpu("--gpu", "1", "JOB=1:2", "b.JOB.log", *[w.format("second") for w in task])
     assert device_in(gpu.folder / "second.1") == gpu.names[1]
     third = gpu("--gpu", "1", "c.log", *[w.format("third") for w in task])
-    assert third.stderr.readline() == f"-c: waiting for a GPU: other runs have {', '.join(gpu.names[:2])}\n"
+    assert third.stderr.readline() == f"-c: waiting for a GPU: other runs use {', '.join(gpu.names[:2])}\n"
     assert not (gpu.folder / "second.2").exists() and not (gpu.folder / "third.JOB").exists()
     first.kill()  # SIGKILL: its task ends with it, and so the device is free
     got = [gpu.folder / "second.2", gpu.folder / "third.JOB"]

@@ -91,7 +91,7 @@ def test_two_folders_of_data_do_not_share_an_experiment(folder, capsys):
         resolve([]).save(layout.exp / "config.yaml")
         layout.save()
         assert len(shown(capsys, *first)) == 1
-        with pytest.raises(ValueError, match=f"exp/x_y: an experiment on {there} is there, not on {wanted}; rename"):
+        with pytest.raises(ValueError, match=f"exp/x_y: has an experiment on {there}, not on {wanted}; rename"):
             main(second)
 
 
@@ -108,7 +108,7 @@ def test_recordings_of_two_folders_of_one_name_are_not_mixed(folder):
 
 
 def test_what_other_recordings_of_that_name_left_is_named(folder):
-    """Also after stage data broke off, or its folder was removed as the message said."""
+    """Also after stage data stopped, or its folder was removed as the message said."""
     layout = Layout.make(Path("exp"), "y", "corpus")
     own = ("y.yaml", "--own-data", "/b/corpus", "--source", "own data /b/corpus")
     begin("data", resolve([]), layout, "own data /a/corpus", [Path("/a/corpus")], force=False)
@@ -125,7 +125,7 @@ def test_what_other_recordings_of_that_name_left_is_named(folder):
 
 
 def test_a_folder_without_a_name_is_refused(folder):
-    with pytest.raises(ValueError, match="--data /: this folder has no name"):
+    with pytest.raises(ValueError, match="--data /: its results have no name"):
         main(["y.yaml", "--own-data", "/", "--source", "own data /"])
 
 

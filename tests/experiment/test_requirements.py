@@ -33,4 +33,4 @@ def test_what_is_missing_is_one_line_even_when_it_is_what_reads_the_requirements
 
 
 def test_another_dnf_is_refused(tmp_path):
-    assert "not this project; take its folder off PYTHONPATH" in problem(tmp_path)
+    assert "not this project; remove its folder from PYTHONPATH" in problem(tmp_path)

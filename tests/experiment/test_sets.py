@@ -77,7 +77,7 @@ def test_a_control_that_is_not_there_is_left_out_too():
 
 
 def test_a_control_that_is_there_and_not_scored_is_an_error():
-    with pytest.raises(ValueError, match="^data.controls: far, the control of a, has no figures; add it to data.test$"):
+    with pytest.raises(ValueError, match="^data.controls: far, the control of a, is not scored; add it to data.test$"):
         scored_sets(data("test=[a]", "controls={a: far}"), {"train", "dev", "a", "far"})
     assert scored_sets(data("test=[b]", "controls={a: far}"), {"train", "dev", "a", "b", "far"})[1] == {}
 
@@ -85,22 +85,20 @@ def test_a_control_that_is_there_and_not_scored_is_an_error():
 @pytest.mark.parametrize("name", ("a", "b", "train", "dev", "absent"))
 def test_a_view_named_like_a_set_is_an_error(name):
     settings = data(f"views={{{name}: {{sets: [a]}}}}", "test=[a, absent]")
-    with pytest.raises(
-        ValueError, match=f"^data.views: {name} is the name of a set already; call the view something else$"
-    ):
+    with pytest.raises(ValueError, match=f"^data.views: {name} is the name of a set; rename the view$"):
         scored_sets(settings, {"train", "dev", "a", "b"})
 
 
 def test_a_view_named_like_the_training_sets_together_is_an_error():
     settings = data("views={train: {sets: [c]}}", "train=[a, b]")
-    with pytest.raises(ValueError, match="data.views: train is the name of a set already"):
+    with pytest.raises(ValueError, match="data.views: train is the name of a set"):
         scored_sets(settings, {"a", "b", "c", "dev"})
 
 
 @pytest.mark.parametrize(("words", "name"), [(["train=[a, b]"], "train"), (["dev=[a, b]", "train=c"], "dev")])
 def test_training_sets_together_do_not_hide_a_set_of_that_name(words, name):
     with pytest.raises(
-        ValueError, match=f"data.{name}: its sets are scored together as {name}, but another set has that name"
+        ValueError, match=f"data.{name}: several sets are scored together as {name}, but another set has this name"
     ):
         scored_sets(data(*words), {"a", "b", "c", "train", "dev"})
     found, _ = scored_sets(data(*words, f"{name}=[a, {name}]"), {"a", "b", "c", "train", "dev"})
@@ -160,7 +158,7 @@ def test_check_leaves_bad_settings_to_status_1(folder):
 
 
 def test_check_refuses_what_stage_4_would_after_training(folder):
-    with pytest.raises(ValueError, match="data.views: a is the name of a set already"):
+    with pytest.raises(ValueError, match="data.views: a is the name of a set"):
         check_sets.main([str(folder), "--set", "data.views={a: {sets: [dev]}}"])
     (folder / "a" / "utt2spk").write_text("s_train-9 s_train\n")
     with pytest.raises(ValueError, match="speaker s_train and 0 more are in both train and a"):
@@ -172,12 +170,15 @@ def test_check_refuses_what_stage_4_would_after_training(folder):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("data.classes=[en, zz]", "data.classes: 'zz' is not a class of .*, which has ce, en; name those that it has"),
+        ("data.classes=[en, zz]", "data.classes: 'zz' is not a class of .*, which has ce, en; give existing classes"),
         ("data.views={v: {sets: [a, x]}}", "data.views: v: there is no set x in .*, which has a, dev, train"),
         ("data.test=[a, x]", "data.test: there is no set x in"),
         ("data.controls={a: x}", "data.controls: there is no set x in"),
         ("data.controls={x: a}", "data.controls: there is no set x in"),
-        ("data.classes=[ce, en]", r"class ce has no utterance in dev \(data.dev\); add some, or leave it out"),
+        (
+            "data.classes=[ce, en]",
+            r"class ce has no utterance in dev \(data.dev\); add utterances, or remove the class",
+        ),
         ("data.classes=[]", r"class ce has no utterance in dev \(data.dev\)"),
         ("calibrate.priors={ce: 0.5}", "calibrate.priors: no prior for class en; name every class of the model"),
     ],

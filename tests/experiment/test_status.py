@@ -99,7 +99,7 @@ def test_lines_of_an_array_in_a_queue():
     assert lines[1].startswith("  exp/f.4.log") and len(lines) == 2
     alone = status.details("nf train", seen, "running", None, 3765.4, Progress(3, 9, 0.1, "5.123", "", "12.7", 60.0))
     assert (
-        "no run.sh waits for it" in alone[0]
+        "its run.sh has ended" in alone[0]
         and "step 3 of 9, epoch 0.1, NLL 5.12, dev NLL , 12 frames/s, 0:01:00 left" in alone[1]
     )
 
@@ -186,7 +186,7 @@ def test_an_array_runs_on_nodes(folder):
     assert "data/ features: running for 0:00:00 on n2, job 42: done 1 / running 1 / failed 1 / waiting 2" in text
     assert f"  {layout.feats}/log/fbank.3.log: bad wav" in text
     assert [line.split()[:2] for line in text.splitlines() if line.startswith("nf ")] == [["nf", "old"]]
-    assert "features: running" in status.show(exp) and "no run.sh waits for it" in status.show(exp)
+    assert "features: running" in status.show(exp) and "its run.sh has ended" in status.show(exp)
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,7 @@ def test_command_line(folder):
     assert (done.returncode, done.stderr) == (0, "") and "nf " in done.stdout
     done = run("nosuch")
     assert (
-        done.returncode == 1
-        and done.stderr == "dnf status: nosuch: no such folder; give the exp/ of a recipe that was run\n"
+        done.returncode == 1 and done.stderr == "dnf status: nosuch: no such folder; give the folder exp/ of a recipe\n"
     )
     heavy = "import dnf.experiment.status, sys; print({'torch', 'lhotse', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, env=environment())

@@ -23,7 +23,7 @@ def test_one_set_is_a_list_of_one(tmp_path, role):
 
 @pytest.mark.parametrize("role", ("train", "dev"))
 def test_training_and_dev_need_a_set(role):
-    with pytest.raises(ValueError, match=f"^data.{role}: name at least one set, and each once"):
+    with pytest.raises(ValueError, match=f"^data.{role}: give at least one set, and no set twice"):
         resolve([f"data.{role}=[]"])
 
 
@@ -57,10 +57,10 @@ def test_views_are_read_with_their_defaults_and_saved(tmp_path):
         ),
         ("{v: {sets: [a], second: 1}}", "data.views.v: unknown setting .*second; the nearest known one is .*seconds$"),
         ("{v: {sets: [a], 3: 1}}", "data.views.v: unknown setting .*3"),
-        ("{v: {sets: []}}", "data.views.v: sets must name sets, each once"),
+        ("{v: {sets: []}}", "data.views.v: sets must be a list of different sets"),
         ("{v: {sets: [1]}}", "data.views.v.sets: \\[1\\] is not a list such as"),
         ("{v: {sets: null}}", "data.views.v.sets: None is not a list"),
-        ("{v: {sets: [a, b, a]}}", "data.views.v: sets must name sets, each once"),
+        ("{v: {sets: [a, b, a]}}", "data.views.v: sets must be a list of different sets"),
         ("{v: {sets: [a], scores: [1]}}", "data.views.v: scores must be \\[lowest, highest\\], not \\[1.0\\]"),
         ("{v: {sets: [a], scores: [3, 1]}}", "data.views.v: scores must be \\[lowest, highest\\], not \\[3.0, 1.0\\]"),
         ("{v: {sets: [a], scores: [1, 2, 3]}}", "data.views.v: scores must be"),

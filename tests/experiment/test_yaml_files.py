@@ -19,19 +19,19 @@ def refused(tmp_path, content: str | bytes) -> str:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("seed: 1\nseed: 2\n", " line 2: key 'seed' is there already, in line 1"),
-        ("train:\n  lr: 1\n  epochs: 2\n  lr: 3\n", " line 4: key 'lr' is there already, in line 2"),
-        ("train:\n  lr: 1\nseed: 1\ntrain:\n  epochs: 3\n", " line 4: key 'train' is there already, in line 1"),
-        ("plots:\n  colours: {en: red, en: blue}\n", " line 2: key 'en' is there already, in line 2"),
+        ("seed: 1\nseed: 2\n", " line 2: key 'seed' is also in line 1"),
+        ("train:\n  lr: 1\n  epochs: 2\n  lr: 3\n", " line 4: key 'lr' is also in line 2"),
+        ("train:\n  lr: 1\nseed: 1\ntrain:\n  epochs: 3\n", " line 4: key 'train' is also in line 1"),
+        ("plots:\n  colours: {en: red, en: blue}\n", " line 2: key 'en' is also in line 2"),
         (
             "plots:\n  colours:\n    \u00e9: red\n    e\u0301: blue\n",
-            " line 4: key 'e\u0301' is there already, in line 3",
+            " line 4: key 'e\u0301' is also in line 3",
         ),
-        ("data:\n  views:\n    a: {sets: [b], sets: [c]}\n", " line 3: key 'sets' is there already, in line 3"),
-        ("seed: 010\n", " line 1: 010 is 8 to YAML"),
-        ("train:\n  epochs: 1:30\n", " line 2: 1:30 is 90 to YAML"),
-        ("train:\n  lr: 1:30.5\n", " line 2: 1:30.5 is 90.5 to YAML"),
-        ("data:\n  classes: [010]\n", " line 2: 010 is 8 to YAML"),
+        ("data:\n  views:\n    a: {sets: [b], sets: [c]}\n", " line 3: key 'sets' is also in line 3"),
+        ("seed: 010\n", " line 1: YAML reads 010 as 8"),
+        ("train:\n  epochs: 1:30\n", " line 2: YAML reads 1:30 as 90"),
+        ("train:\n  lr: 1:30.5\n", " line 2: YAML reads 1:30.5 as 90.5"),
+        ("data:\n  classes: [010]\n", " line 2: YAML reads 010 as 8"),
         (b"seed: 1\n# Andr\xe9\n", " line 2: not UTF-8"),
         ("train: {lr: 1\n", ": not YAML: "),
         ("\tseed: 1\n", ": not YAML: "),
@@ -43,7 +43,7 @@ def test_what_is_odd_is_refused_with_its_line(tmp_path, content, message):
 
 @pytest.mark.parametrize("text", ("010", "-010", "1:30", "{a: 1, a: 2}", "0_7"))
 def test_words_of_the_command_line_are_read_alike(text):
-    with pytest.raises(ValueError, match=r"^--set train\.epochs=.*(is -?\d+ to YAML|is there already)"):
+    with pytest.raises(ValueError, match=r"^--set train\.epochs=.*(YAML reads .* as -?\d+|is also in line)"):
         resolve([f"train.epochs={text}"])
 
 
@@ -62,5 +62,5 @@ def test_settings_of_a_stage_that_were_cut_off_are_refused(tmp_path, share):
     assert Config.load(path) == resolve([])
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[: int(share * len(lines))]))
-    with pytest.raises(ValueError, match=r"config.yaml: has no section .*cut off"):
+    with pytest.raises(ValueError, match=r"config.yaml: has no section .*truncated"):
         Config.load(path)

@@ -149,7 +149,7 @@ def test_cmvn_takes_eq_away_and_settings_say_so(windows):
     taken = Augmented(w, Augmenter(settings, 1, 0, 0.01)).gather(rows)
     torch.testing.assert_close(taken, w.gather(rows), atol=2e-4, rtol=0)
     assert (left_in - taken).abs().max() > 0.5
-    with pytest.raises(ValueError, match="takes EQ and tilt away again"):
+    with pytest.raises(ValueError, match="removes EQ and tilt completely"):
         resolve(["cmvn.scope=utterance", "augment.probability=1", "augment.eq=5"])
 
 
@@ -242,7 +242,7 @@ def test_dev_and_the_agreement_sample_are_not_augmented(new_trainer, monkeypatch
     ("words", "text"),
     [
         (["augment.probability=1.5", "augment.eq=1"], "at most 1"),
-        (["augment.probability=0.5"], "nothing to augment by"),
+        (["augment.probability=0.5"], "no augmentation is set"),
         (["augment.noise=[20, 10]"], "lowest, highest"),
         (["augment.band_limit=0.7"], "at most 0.5"),
         (["augment.probability=0.5", "augment.noise=[0, 9]", "features.use_fft_mag=true"], "use_fft_mag"),

@@ -255,7 +255,7 @@ def plant_nan(directory):
         (change_lengths, r"utterance a-1 has \(4, 2\) features and 4 VAD marks, not 5 frames"),
         (change_vad, r"utterance a-1 has \(4, 2\) features and 5 VAD marks"),
         (change_dim, r"utterance a-2 has \(4, 3\) features"),
-        (plant_nan, "utterance a-2 has features that are not numbers"),
+        (plant_nan, "utterance a-2 has NaN or infinite features"),
     ],
 )
 def test_features_that_contradict_each_other_name_the_utterance(write_store, tmp_path, change, message):
@@ -307,7 +307,7 @@ def two(write_store, tmp_path):
 def test_no_command_of_an_scp_is_run(two, monkeypatch, tmp_path, name, command):
     monkeypatch.chdir(tmp_path)
     two.change(name, command.format(ark=two.directory / "feats.ark"))
-    with pytest.raises(ValueError, match=rf"{name}: a-2 is a pipe, which would run a command"):
+    with pytest.raises(ValueError, match=rf"{name}: a-2 is a command"):
         two.build()
     assert not (tmp_path / "ran").exists()
 
@@ -320,10 +320,10 @@ class Trap:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"a-2 PKL" + pickle.dumps(Trap()), "no array begins there"),
-        (b"a-2 NPY", "no array begins there"),
-        (b"a-2 RIFF", "no array begins there"),
-        (b"a-2 ", "no array begins there"),
+        (b"a-2 PKL" + pickle.dumps(Trap()), "no array at this offset"),
+        (b"a-2 NPY", "no array at this offset"),
+        (b"a-2 RIFF", "no array at this offset"),
+        (b"a-2 ", "no array at this offset"),
         (b"a-2 \0BFM \4\4\0\0\0\4\2\0\0\0\0\0\0\0", "cannot be read"),
         (b"a-2 \0BFM ", "cannot be read"),
         (None, "No such file or directory"),
@@ -354,7 +354,7 @@ def test_an_entry_of_a_whole_archive_is_not_unpickled(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     ark = tmp_path / "stats.1.ark"
     ark.write_bytes(b"a-2 PKL" + pickle.dumps(Trap()))
-    with pytest.raises(ValueError, match=r"stats.1.ark: cannot be read \(no array begins there\)"):
+    with pytest.raises(ValueError, match=r"stats.1.ark: cannot be read \(no array at this offset\)"):
         list(read_all(ark))
     assert not Path("ran").exists()
 
@@ -375,11 +375,11 @@ def test_a_length_that_is_no_number_is_named(two):
 @pytest.mark.parametrize("dim", (13, 80))
 def test_archives_of_other_dims_are_refused(two, dim):
     assert two.build(2)["dim"] == 2
-    with pytest.raises(ValueError, match=rf"expected are {dim} dims \(features.num_filters\), found 2"):
+    with pytest.raises(ValueError, match=rf"expected {dim} dims \(features.num_filters\), found 2"):
         two.build(dim)
 
 
 def test_the_build_command_knows_how_many_dims_there_are(two, small_config, tmp_path):
     small_config("features.num_filters=5").save(tmp_path / "exp" / "config.yaml")
-    with pytest.raises(ValueError, match="expected are 5 dims"):
+    with pytest.raises(ValueError, match="expected 5 dims"):
         frames.main(["build", str(two.directory.parent), str(tmp_path / "exp")])

@@ -65,7 +65,7 @@ def test_frames_are_those_the_experiment_was_made_from(exp, tmp_path, capsys):
     layout.save()
     assert move.main([str(layout.exp), "test", "--from", "en", "--to", "zh"]) == 0
     (layout.exp / "layout.json").unlink()
-    with pytest.raises(ValueError, match=f"test: neither a set with a frame store in {tmp_path}/exp/frames nor a file"):
+    with pytest.raises(ValueError, match=f"test: no such file, and no set with a frame store in {tmp_path}/exp/frames"):
         move.main([str(layout.exp), "test", "--from", "en", "--to", "zh"])
 
 
@@ -125,7 +125,7 @@ def test_a_recording_can_be_moved(exp, tmp_path, speech_like):
     [
         (("test", "--from", "en", "--to", "ja"), "class ja is not one of the model's"),
         (("test", "--from", "en", "--to", "en"), "name two classes"),
-        (("none", "--from", "en", "--to", "zh"), "neither a set"),
+        (("none", "--from", "en", "--to", "zh"), "no such file"),
     ],
 )
 def test_what_cannot_be_moved_is_said(exp, words, message):

@@ -149,7 +149,7 @@ def test_config_is_weaker_than_options_wherever_it_stands(call):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("sage=7\n", "config file './x.conf' sets 'sage', which is no option (did you mean --stage?)"),
+        ("sage=7\n", "config file './x.conf' sets 'sage', which is not an option (did you mean --stage?)"),
         ("use_vad=7\n", '--use-vad must be "true" or "false", not "7"'),
         ("if then\n", "ended with status"),
         ("false\n", "ended with status 1"),

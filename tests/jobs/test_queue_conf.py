@@ -116,8 +116,8 @@ def test_verdicts(left, seen, quiet, confirms, expected):
 
 
 def test_no_record_is_no_success():
-    assert "left no record" in judge(None, Seen("ended"), LATE, confirms=True).reason
-    assert "no longer knows it" in judge(None, None, LATE, confirms=True).reason
+    assert "has no record" in judge(None, Seen("ended"), LATE, confirms=True).reason
+    assert "does not know it any more" in judge(None, None, LATE, confirms=True).reason
     assert judge(None, Seen("stuck", "never"), 0, confirms=True).final
 
 

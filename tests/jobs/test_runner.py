@@ -301,7 +301,7 @@ def test_gpus_are_counted_by_nvidia_smi(run):
 
 def test_gpu_without_gpu(run):
     done = run("--gpu", "1", "a.log", "echo", "on", "cpu", CUDA_VISIBLE_DEVICES="")
-    assert (done.returncode, done.stderr) == (0, "run.py: no GPU found: the job runs without\n")
+    assert (done.returncode, done.stderr) == (0, "run.py: no GPU found: the job runs without a GPU\n")
 
 
 def test_mig_slices_are_devices():

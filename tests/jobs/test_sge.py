@@ -64,7 +64,7 @@ class TestGridEngine(QueueBehaviour):
     def test_memory_limit(self, site):
         eat = "print(len(bytearray(900 << 20)))"
         said = site.run("--mem", "500M", "a.log", "echo", "hungry;", "python3", "-c", eat, status=1)
-        assert "out of memory, by what its logs say (MemoryError): give more with --mem" in said
+        assert "out of memory, according to its logs (MemoryError): give more with --mem" in said
 
     def test_time_limit(self, site):
         begun = time.monotonic()
@@ -118,7 +118,7 @@ class TestGridEngineDies:
             lambda: re.search(r"^all\.q@.* \S*u\S*$", site.cluster.call(*unheard), re.M), LOST, "state u of the host"
         )
         said = site.end(runner, 1, seconds=SOON)
-        assert "node failure: Grid Engine hears nothing from all.q@" in said and "  there" in said
+        assert "node failure: Grid Engine gets no answer from all.q@" in said and "  there" in said
 
     def test_host_daemon_dies_and_the_task_does_not(self, site):
         runner = site.start("a.log", "touch", "up;", "sleep", "25;", "echo", "end")

@@ -62,7 +62,7 @@ class TestSlurm(QueueBehaviour):
         runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", FOR_EVER)
         site.wait_for("pid")
         site.cluster.call("scancel", site.job("a"))
-        assert "cancelled, not by this runner (Slurm: CANCELLED)" in site.end(runner, 1, seconds=SOON)
+        assert "cancelled, but not by this runner (Slurm: CANCELLED)" in site.end(runner, 1, seconds=SOON)
 
     def test_dependency_never_satisfied(self, site):
         failed = site.cluster.call("sbatch", "-o", "/dev/null", "--wrap", "false").split()[-1]
@@ -196,7 +196,7 @@ class TestSlurmDies:
         site.cluster.start_controller()
         wait_for(lambda: site.cluster.call("sinfo", "-h", status=None), what="controller")
         said = site.end(runner, 1, seconds=LOST)
-        assert "the scheduler no longer knows it" in said
+        assert "the scheduler does not know it any more" in said
         wait_for(lambda: not alive(pid), SOON, f"end of what was job {job}")
 
 

@@ -137,6 +137,6 @@ def test_every_kind_trains_and_starts_at_the_means_of_its_latents(new_trainer, c
 
 
 def test_class_means_of_r_need_a_class(small_config):
-    with pytest.raises(ValueError, match="prior.cond_r: a flow with prior.cond_dim 0 knows no classes"):
+    with pytest.raises(ValueError, match="prior.cond_r: a flow with prior.cond_dim 0 has no classes"):
         small_config("prior.cond_dim=0", "prior.cond_r=true")
     small_config("prior.cond_dim=0", "prior.variances=free")

@@ -186,7 +186,7 @@ MISTAKES = {  # how to spoil the trees; what the message says
     "age in words": (replace("test/spk2age", "22", "adult"), "test/spk2age: speaker 0120 has no age", "restore"),
     "no speaker": (replace("test/utt2spk", "001200011\t0120\n", ""), "test/utt2spk: no utterance 001200011", "restore"),
     "command": (replace("test/wav.scp", "11.WAV", "11.WAV |"), "test/wav.scp: 000030011 is a command", "restore"),
-    "no wav": (remove("speechocean762/WAVE/*0120/*11.WAV"), "001200011.WAV: no such file", "leave the recording out"),
+    "no wav": (remove("speechocean762/WAVE/*0120/*11.WAV"), "001200011.WAV: no such file", "leave out the recording"),
     "empty wav": (empty("speechocean762/WAVE/*0120/*11.WAV"), "001200011.WAV: cannot be read", "restore"),
     "not JSON": (scores(lambda text: text[:-9]), "scores.json: not JSON", "restore"),
     "a list": (scores(lambda text: "[1]"), "scores.json: expected an object", "restore"),
@@ -233,7 +233,7 @@ def test_no_corpus_at_all_names_options_layouts_and_remedy(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="--librispeech .*train-clean-100.*--speechocean .*WAVE.*--download true"):
         main("data")
-    with pytest.raises(ValueError, match="--librispeech nowhere/LibriSpeech: not there; .*--download true"):
+    with pytest.raises(ValueError, match="--librispeech nowhere/LibriSpeech: does not exist; .*--download true"):
         main("data", "--librispeech", "nowhere/LibriSpeech")
 
 

@@ -138,27 +138,27 @@ def test_compare_lists_every_experiment(everything):
     [
         (("--stgae", "3"), "invalid option --stgae (did you mean --stage?)", 1),
         (("--exp", "nosuch"), "no experiment 'nosuch'", 2),
-        (("--recipe", "corpora"), "no recipe 'corpora'; there are: ce_je librispeech_speechocean mini ", 2),
+        (("--recipe", "corpora"), "no recipe 'corpora'; use one of: ce_je librispeech_speechocean mini ", 2),
         (("--set", "trian.lr=1"), "unknown setting trian; the nearest known one is train", 1),
         (("--set", "train.lr=fast"), "train.lr: 'fast' is not float", 1),
         (("--stage", "3"), "stage 0 (data) is not done; start with --stage 0", 1),
         (("--dry-run", "yes"), '"true" or "false"', 1),
         (("extra",), "'extra' is not an option", 2),
         (("--data", "/nonexistent"), "--data /nonexistent: no such file or folder", 2),
-        (("--stage", "9"), "there is no stage from 9 to 8", 2),
-        (("--stage", "5", "--stop-stage", "3"), "there is no stage from 5 to 3", 2),
+        (("--stage", "9"), "--stage must not be above --stop-stage", 2),
+        (("--stage", "5", "--stop-stage", "3"), "--stage must not be above --stop-stage", 2),
         (("--stage", "train"), "--stage train --stop-stage 8: give numbers from 0 to 8", 2),
-        (("--stage", "09"), "there is no stage from 9 to 8", 2),
+        (("--stage", "09"), "--stage must not be above --stop-stage", 2),
         (("--nj", "0"), "--nj 0: give a number of tasks", 2),
         (("--seed", "9" * 20), f"--seed {'9' * 20}: give a whole number from 0 to 999999999", 2),
         (("--nj", "--dry-run"), "option --nj needs a value", 1),
-        (("--device", "gpu"), "--device gpu: it is auto, cpu, cuda or cuda:N", 2),
+        (("--device", "gpu"), "--device gpu: give auto, cpu, cuda or cuda:N", 2),
         (("--exp", "nf", "--recipe"), "option --recipe needs a value", 1),
         (("--exp", "nf", "--recipe", "wsj"), "recipe wsj: give --recipe wsj first on the command line", 2),
         (("--recipe-options", "stage"), "invalid option --recipe-options", 1),
         (("--sweep", "flow.hidden=8,wide"), "flow.hidden: 'wide' is not int", 1),
         (("--seed", "x"), "--seed x: give a whole number", 2),
-        (("--max-rejected", "1,5%"), "--max-rejected 1,5%: give a share from 0 to 1, such as 0.05, or 5%", 2),
+        (("--max-rejected", "1,5%"), "--max-rejected 1,5%: give a share from 0 to 1, such as 0.05 or 5%", 2),
     ],
 )
 def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, status):
@@ -186,9 +186,7 @@ def test_the_number_of_gpus_reaches_the_runner(train_cmd, cuda_cmd, asked):
         exp_dir=e frames_dir=f data_dir=d; train"""
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     if asked is None:
-        assert (
-            done.returncode == 1 and "cuda_cmd in cmd.sh is 'queue.pl -l gpu=1', which asks for no GPUs" in done.stderr
-        )
+        assert done.returncode == 1 and "cuda_cmd in cmd.sh is 'queue.pl -l gpu=1', which has no --gpu" in done.stderr
     else:
         assert done.stdout.startswith(
             f"{asked}e/log/train.log python3 -m dnf.training.launch e dnf.training.train f e "
@@ -205,7 +203,7 @@ def test_spliced_vectors_are_written_once(everything):
 def test_an_experiment_is_not_called_as_another_folder(tmp_path):
     (tmp_path / "frames.yaml").write_text("")
     said = run(tmp_path, "--exp", "frames.yaml", status=1)
-    assert said == "plan.py: experiment frames: exp/frames holds something else; call the experiment another name\n"
+    assert said == "plan.py: experiment frames: exp/frames has other contents; rename the experiment\n"
     assert [path.name for path in tmp_path.iterdir()] == ["frames.yaml"]
 
 

@@ -70,7 +70,7 @@ def test_voxceleb_of_some_nationalities(vox):
     assert speakers(made["train"]) == ["vox_id10004"] and len(speakers(made["test"])) == 2
     with pytest.raises(ValueError, match="no speaker of nationality Atlantis"):
         voxceleb.read(vox[0], nationalities=["USA", "Atlantis"])
-    with pytest.raises(ValueError, match="VoxCeleb2 names no nationalities"):
+    with pytest.raises(ValueError, match="VoxCeleb2 has no nationalities"):
         voxceleb.read(*vox, nationalities=["USA"])
 
 
@@ -146,7 +146,9 @@ def test_lists_of_cnceleb_alone_name_the_test_speakers(cn):
 def test_genres_of_cnceleb(cn):
     made = cnceleb.read(*cn, genres=["interview", "live_broadcast"])
     assert len(made["train"]) == 12 and {cnceleb.genre(u) for u in made["train"]} == {"interview", "live_broadcast"}
-    with pytest.raises(ValueError, match="nothing of genre opera; there are interview, live_broadcast, singing"):
+    with pytest.raises(
+        ValueError, match="no recording of genre opera; give some of interview, live_broadcast, singing"
+    ):
         cnceleb.read(*cn, genres=["opera"])
 
 
@@ -167,7 +169,7 @@ def test_mistaken_folders_of_voxceleb(vox):
 def test_mistaken_folders_of_cnceleb(cn):
     with (cn[0] / "dev" / "dev.lst").open("a") as file:
         file.write("id00800\n")
-    with pytest.raises(ValueError, match="cn_id00800 and 0 more are test speakers of eval/, too"):
+    with pytest.raises(ValueError, match="cn_id00800 and 0 more are also test speakers of eval/"):
         cnceleb.read(cn[0])
     (cn[0] / "dev" / "dev.lst").unlink()
     with pytest.raises(ValueError, match="dev.lst: no such file"):

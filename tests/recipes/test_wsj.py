@@ -102,7 +102,7 @@ def test_a_missing_disc_is_named(tmp_path, discs, caplog):
     assert {utterance.speaker for utterance in read} == {
         f"wsj_{s}" for s in (*tree_wsj.WSJ0, *tree_wsj.WSJ1) if s != "02a"
     }
-    assert "3 of the 3 utterances that tr_s_wv1.ndx lists on disc 11-2.1 are not there" in caplog.text
+    assert "3 of the 3 utterances that tr_s_wv1.ndx lists on disc 11-2.1 are missing" in caplog.text
     assert "disc 11-1.1" not in caplog.text and "401" not in caplog.text
 
 
@@ -277,7 +277,7 @@ def test_too_few_speakers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, reason", [(["--hours", "0"], "--hours 0: must be above 0"), ([], "no corpus is named")]
+    "options, reason", [(["--hours", "0"], "--hours 0: must be above 0"), ([], "no corpus; give at least one of")]
 )
 def test_bad_options(tmp_path, discs, options, reason):
     with pytest.raises(ValueError, match=reason):

@@ -133,4 +133,4 @@ def test_the_driver_runs_each_value_into_a_folder_of_its_own(tmp_path):
 def test_what_is_no_sweep_is_refused(tmp_path, words):
     argv = command("--sweep", words, "--dry-run")
     done = subprocess.run(argv, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 2 and "give KEY=V1,V2,... such as train.beta=0,1,10" in done.stderr
+    assert done.returncode == 2 and "give KEY=V1,V2,..., such as train.beta=0,1,10" in done.stderr

@@ -61,7 +61,7 @@ def test_each_set_and_view_has_its_latents_and_what_has_none_its_reason(done, st
     assert done.left_out == {
         "gone": "no set more: give --more PATH (more of it)",
         "lost": f"no set lost in {stores}",
-        "none": "no utterance of it is left",
+        "none": "it has no utterances",
     }
 
 
@@ -149,7 +149,7 @@ def test_training_sets_in_another_order_are_other_frames(run_stages, stores, sma
     caplog.set_level("INFO")
     run_stages(tmp_path)
     run_stages(tmp_path)
-    assert "going on from" in caplog.text and "training from scratch" not in caplog.text
+    assert "continuing from" in caplog.text and "training from scratch" not in caplog.text
     run_stages(tmp_path, "data.train=[two, one]")
     assert "training from scratch" in caplog.text
 

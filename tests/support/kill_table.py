@@ -282,7 +282,7 @@ def did(run: Run, folder: Path) -> str:
         return f"{skipped}began no stage"
     log = folder / "exp" / EXP / "log" / "train.log"
     step = (
-        re.search(r"going on from step (\d+)", log.read_text(errors="replace"))
+        re.search(r"continuing from step (\d+)", log.read_text(errors="replace"))
         if run.begun[0][1] == "train" and log.is_file()
         else None
     )

@@ -199,7 +199,7 @@ class QueueBehaviour:
             refusal = f"job {job} of another command, or with other settings, still writes a.JOB.log: cancel it"
             assert refusal in said
         said = site.let_go(site.start(*command), "a.JOB")
-        assert f"waiting for what an earlier call submitted (job {job})" in said
+        assert f"waiting for the job of an earlier call (job {job})" in said
         assert [(site.folder / f"ran.{n}").read_text() for n in (1, 2, 3)] == ["x\n"] * 3
         assert site.run(*command) == ""  # and what has been waited for is run anew
         assert (site.folder / "ran.1").read_text() == "x\nx\n"
@@ -213,7 +213,7 @@ class QueueBehaviour:
         shell.kill()
         shell.wait()
         said = site.let_go(site.start(*command), "a")
-        assert f"waiting for what an earlier call submitted (job {job})" in said
+        assert f"waiting for the job of an earlier call (job {job})" in said
         assert (site.folder / "ran").read_text() == "x\n"
 
     def test_runner_killed_between_submission_and_id(self, site):

@@ -194,9 +194,9 @@ def test_which_figure_of_dev_chooses(small_config, select, best):
     [
         (("train.beta=1", "prior.cond_dim=0"), "train.beta: a flow with prior.cond_dim 0 has no class posteriors"),
         (("train.beta=-1",), "train.beta must not be negative"),
-        (("train.select=ce",), "train.select: ce goes with hybrid training; set train.beta"),
-        (("train.select=loss", *BOTH), "train.select: loss is that of train.objective likelihood"),
-        (("train.label_smoothing=1",), "train.label_smoothing must lie in 0..1"),
+        (("train.select=ce",), "train.select: ce needs hybrid training; set train.beta"),
+        (("train.select=loss", *BOTH), "train.select: loss needs train.objective=likelihood"),
+        (("train.label_smoothing=1",), "train.label_smoothing must be from 0 to below 1"),
         (("train.objective=gaussian",), "train.objective: 'gaussian' is not one of likelihood, gaussianality"),
         (("gaussianality.angle=-1",), "gaussianality.angle must not be negative"),
     ],

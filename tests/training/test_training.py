@@ -249,7 +249,7 @@ def test_a_class_without_frames_is_named(write_store, two_classes, small_config,
     write_store(tmp_path / "train", two_classes(1))
     write_store(tmp_path / "dev", {name: row for name, row in two_classes(2).items() if row[1] == "en"})
     with pytest.raises(
-        ValueError, match=r"class zh has no frames in dev; add recordings of it or leave it out of data.classes"
+        ValueError, match=r"class zh has no frames in dev; add recordings, or remove the class from data.classes"
     ):
         make_trainer(tmp_path, tmp_path, small_config(), ["en", "zh"], ALONE)
 
@@ -670,7 +670,7 @@ def run_main(problem, small_config, tmp_path):
 
 
 def steps_taken(caplog) -> bool:
-    return not re.search(r"going on from step (\d+) of \1\b", caplog.text)
+    return not re.search(r"continuing from step (\d+) of \1\b", caplog.text)
 
 
 def test_a_finished_run_is_not_trained_again(run_main, tmp_path, caplog):
@@ -678,7 +678,7 @@ def test_a_finished_run_is_not_trained_again(run_main, tmp_path, caplog):
     before = run_main()
     rows = history(tmp_path / "exp", without=())
     after = run_main()
-    assert "going on from step 12 of 12" in caplog.text
+    assert "continuing from step 12 of 12" in caplog.text
     assert (
         torch.equal(weights(before["model"]), weights(after["model"])) and history(tmp_path / "exp", without=()) == rows
     )
@@ -701,7 +701,7 @@ def test_settings_of_other_stages_do_not_begin_anew(run_main, caplog):
     caplog.set_level("INFO")
     run_main()
     run_main("plots.dpi=50", "report.bootstrap=5")
-    assert "going on from step 12 of 12" in caplog.text
+    assert "continuing from step 12 of 12" in caplog.text
 
 
 def test_restart_begins_anew(run_main, caplog):
@@ -862,7 +862,7 @@ def test_other_training_frames_fail_stage_4(run_main, run_latents, write_store, 
         "--device",
         "cpu",
     ]
-    with pytest.raises(ValueError, match="the features or the code are not those of training"):
+    with pytest.raises(ValueError, match="the features or the code have changed since training"):
         latents.main(argv)
 
 

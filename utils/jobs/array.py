@@ -126,7 +126,7 @@ class JobArray:
             say(f"{self.named([task for task in self.failed if task.reason == reason])}{reason}")
         lines = log.last_lines(first.log, 5)
         if not first.reason and first.status is not None and log.exit_code(first.status) == 137:
-            lines.append("(killed by signal 9, often for want of memory)")
+            lines.append("(killed by signal 9, often because of too little memory)")
         show_tail(first.log if len(self.tasks) > 1 or first.queue_log else "", lines)
         show_tail(first.queue_log, log.last_lines(first.queue_log, 5))
         return 1

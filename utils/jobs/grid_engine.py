@@ -81,7 +81,7 @@ class GridEngine(Scheduler):
                 for row in ElementTree.fromstring(output).iter("job_list")
             ]
         except ElementTree.ParseError:
-            raise Silent("qstat broke off in the middle of its answer") from None
+            raise Silent("the answer of qstat is incomplete") from None
 
     def classify(self, row: dict[str, str], index: int) -> Seen:
         state, queue = row["state"], row.get("queue_name", "")
@@ -92,7 +92,7 @@ class GridEngine(Scheduler):
         if "w" in state:
             return Seen("waiting", "held" if "h" in state else "")
         if queue in self.unheard:
-            return Seen("unheard", f"node failure: Grid Engine hears nothing from {queue}")
+            return Seen("unheard", f"node failure: Grid Engine gets no answer from {queue}")
         return Seen("running")
 
     def error(self, job: str, index: int) -> str:

@@ -43,10 +43,10 @@ class LocalRunner:
             return Slots(limit or cpu_slots(len(request.tasks), self.threads or 1))
         devices = find_devices()
         if not devices:
-            say("no GPU found: the job runs without")
+            say("no GPU found: the job runs without a GPU")
             return Slots(limit or 1)
         if len(devices) < gpus:
-            say(f"--gpu {gpus}, but there are only {len(devices)}: the job runs on these")
+            say(f"--gpu {gpus}, but there are only {len(devices)} GPUs: the job uses these")
             gpus = len(devices)
         return Slots(min(limit or len(devices), len(devices) // gpus), devices, gpus)
 
@@ -62,7 +62,7 @@ class LocalRunner:
             while array.waiting and not self.wakeup.caught and (slot := self.slots.take()):
                 self.start(array.waiting.pop(0), slot)
             if array.waiting and not array.running and not told:
-                say(f"waiting for a GPU: other runs have {', '.join(self.slots.devices)}")
+                say(f"waiting for a GPU: other runs use {', '.join(self.slots.devices)}")
                 told = True
             self.status_line.update(lambda: array.progress(self.slots.count))
             if array.running or array.waiting:
@@ -132,7 +132,7 @@ class LocalRunner:
     def stop(self) -> int:
         """Forward the signal to all tasks; kill what is there after a while, or at a second signal. The exit status."""
         name, stopped = signal.Signals(self.wakeup.caught[0]).name, len(self.array.running)
-        self.status_line.show(f"{name}: waiting for {stopped} tasks to end; once more to kill them")
+        self.status_line.show(f"{name}: waiting for {stopped} tasks to end; repeat to kill them")
         for process in self.processes.values():
             send(process, self.wakeup.caught[0])
         deadline = time.time() + GRACE

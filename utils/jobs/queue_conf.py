@@ -74,5 +74,5 @@ def parse(text: str, name: str) -> QueueConf:
         except ValueError as error:
             raise UsageError(f"{name}, line {number}: {line!r}: {error}") from None
     if command is None:
-        raise UsageError(f"{name}: no line 'command TEXT', which says how jobs are submitted: add one")
+        raise UsageError(f"{name}: no line 'command TEXT': add one with the submit command")
     return QueueConf(name, command, options, defaults)

@@ -20,17 +20,17 @@ from .terminal import StatusLine, command_line, say
 
 OPTIONS = """
 With JOB=a:b the command runs once for each number from a to b; JOB (any name) is replaced by the number wherever it
-occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote what is meant for it ('>', \\|, '$x').
+occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote characters for it ('>', \\|, '$x').
 
 Options:
-  --mem 4G, --time 2:00:00, --num-threads N, --gpu N   of each task, as the site's file says
-  --max-jobs-run N, -tc N  so many tasks at a time (the smallest wins if given twice)
+  --mem 4G, --time 2:00:00, --num-threads N, --gpu N   of each task; the site's file describes these
+  --max-jobs-run N, -tc N  most tasks at a time (the smallest value counts if given twice)
   --num-tries N            run a failed task up to N times in all; logs of earlier tries go to LOGFILE.bak
-  --pick WHICH             all, failed (tasks whose log says so, or has no end), incomplete (those whose log has no end)
+  --pick WHICH             all, failed (tasks with a failed or incomplete log), incomplete (tasks with an incomplete log)
   --config FILE            the site's file (default: conf/{0}, here or beside the runner)
-Any other --name VALUE must stand in that file; -x VALUE goes to the submit command as it is.
+Any other --name VALUE needs a line in that file; -x VALUE is passed to the submit command without change.
 
-What the scheduler writes, and what the runner needs to find a job again, is in q/<log>/ beside the folder log/.
+q/<log>/, beside the folder log/, has the scheduler's output and the runner's record of the job.
 Status: 0 if all tasks succeeded, 1 if any failed, 2 if interrupted or if the command line is wrong."""
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 OWN = ("max_jobs_run", "num_tries", "pick", "config")
@@ -133,7 +133,7 @@ class QueueRunner:
     def note_silence(self, silence: Silent) -> None:
         if not self.back_off:
             self.status_line.clear()
-            say(f"{self.scheduler.name} does not answer ({silence}): asking again until it does")
+            say(f"{self.scheduler.name} does not answer ({silence}): the runner continues to ask")
         self.back_off = min(self.back_off * 1.5, BACK_OFF[1]) or BACK_OFF[0]
 
     def note_answer(self) -> None:
@@ -212,7 +212,7 @@ class QueueRunner:
         text = log.read_tail(task.log)[-2000:] + log.read_tail(task.queue_log)[-2000:]
         hint = next((hint for hint in HINTS if hint.lower() in text.lower()), None)
         if hint and "memory" not in verdict.reason:
-            return f"out of memory, by what its logs say ({hint}): give more with --mem; {verdict.reason}"
+            return f"out of memory, according to its logs ({hint}): give more with --mem; {verdict.reason}"
         return verdict.reason
 
     def stop(self) -> int:
@@ -224,7 +224,7 @@ class QueueRunner:
         jobs = ", ".join(job.job for job in self.submitter.call.submissions if job.job) or "none"
         say(f"interrupted by {name}: cancelled job {jobs}, log is in {self.array.logs}")
         if left:
-            say(f"{self.scheduler.name} has not let go of job {', '.join(job.job or job.name for job in left)} yet")
+            say(f"{self.scheduler.name} has not ended job {', '.join(job.job or job.name for job in left)} yet")
         return 2
 
 

@@ -63,7 +63,7 @@ class Request(NamedTuple):
         found = self.values(*names)
         for value in found:
             if not re.fullmatch("[0-9]+", value) or int(value) < least:
-                raise UsageError(f"{names[0]} must be a whole number from {least} up, not {value!r}")
+                raise UsageError(f"{names[0]} must be a whole number, {least} or more, not {value!r}")
         return [int(value) for value in found]
 
 
@@ -102,7 +102,7 @@ def parse(arguments: list[str]) -> Request:
     if len(words) < 2:
         raise UsageError("no command" if words else "no log file and no command")
     if last > first and job_name not in words[0]:
-        raise UsageError(f"the log file {words[0]} must contain {job_name}, else the tasks {first} to {last} share it")
+        raise UsageError(f"the log file {words[0]} must contain {job_name}, or the tasks {first} to {last} share it")
     return Request(tuple(options), job_name, first, last, words[0], tuple(words[1:]), tuple(warnings))
 
 

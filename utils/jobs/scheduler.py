@@ -131,7 +131,7 @@ class Scheduler:
         try:
             done = subprocess.run(words, **given, env=self.environment(), start_new_session=True)
         except FileNotFoundError:
-            raise UsageError(f"{words[0]} is not on PATH: is this a machine that can submit jobs?") from None
+            raise UsageError(f"{words[0]} is not on PATH: use a machine that can submit jobs") from None
         except subprocess.TimeoutExpired:
             raise Silent(f"{words[0]} took more than {patience:.0f} s") from None
         return done.returncode, done.stdout, done.stderr
@@ -172,8 +172,8 @@ def judge_without(seen: Seen | None, quiet: float) -> Verdict | None:
         return None
     if seen is None:
         return Verdict(
-            1, "the scheduler no longer knows it, and it left no record: cancelled by someone, or its node died"
+            1, "the scheduler does not know it any more, and it has no record: it was cancelled, or its node died"
         )
     return Verdict(
-        1, seen.reason or "over, says the scheduler, but it left no record: is the folder visible on its node?"
+        1, seen.reason or "ended according to the scheduler, but it has no record: check that its node sees the folder"
     )

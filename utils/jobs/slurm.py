@@ -20,17 +20,17 @@ FAILED = {
     "TIMEOUT": "time limit: give more with --time",
     "NODE_FAIL": "node failure",
     "BOOT_FAIL": "node failure: it could not be started",
-    "CANCELLED": "cancelled, not by this runner",
+    "CANCELLED": "cancelled, but not by this runner",
     "PREEMPTED": "preempted by another job",
-    "DEADLINE": "its deadline is over",
-    "REVOKED": "taken over by another cluster",
+    "DEADLINE": "its deadline has passed",
+    "REVOKED": "moved to another cluster",
 }
 NEVER = {
     "DependencyNeverSatisfied": "a job that it depends on failed, so it would never run",
     "PartitionConfig": "no such node in the partition, so it would never run",
     "PartitionNodeLimit": "more nodes than the partition allows, so it would never run",
     "PartitionTimeLimit": "more time than the partition allows, so it would never run",
-    "BadConstraints": "no node is as it demands, so it would never run",
+    "BadConstraints": "no node meets its demands, so it would never run",
     "InvalidAccount": "the account is not valid, so it would never run",
     "InvalidQOS": "the quality of service is not valid, so it would never run",
 }
@@ -119,11 +119,9 @@ def classify(state: str, code: int, reason: str) -> Seen:
     if state in FAILED:
         return Seen("failed", f"{FAILED[state]} (Slurm: {state})")
     if state == "FAILED" and code & 127 == NO_OUTPUT:
-        return Seen("failed", "Slurm could not open its output file or the folder: are they writable on the node?")
+        return Seen("failed", "Slurm could not open its output file or folder: make them writable on the node")
     if state == "FAILED" and code >> 8:
-        return Seen(
-            "failed", f"ended with code {code >> 8} and without a record, before or outside the command", plain=True
-        )
+        return Seen("failed", f"ended with code {code >> 8} without a record, before or after the command", plain=True)
     if state == "FAILED":
         return Seen("failed", f"killed by signal {code & 127} (Slurm: {reason})", plain=True)
     return Seen("running", f"unknown state {state}")

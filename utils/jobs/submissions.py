@@ -98,7 +98,7 @@ class Submitter:
                 self.array.waiting.append(task)
         self.pending = next((job for job in left.submissions if job.job is None and not job.lost), None)
         jobs = ", ".join(job.job for job in left.submissions if job.job) or "not known yet"
-        say(f"waiting for what an earlier call submitted (job {jobs})")
+        say(f"waiting for the job of an earlier call (job {jobs})")
 
     def refuse_beside(self, left: Call) -> None:
         """Another command with the same log, or the same with other settings: an error if the scheduler still has it."""

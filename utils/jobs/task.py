@@ -58,7 +58,7 @@ class QueuedTask:
         tasks = self.call.submissions[self.submission - 1].tasks if self.call and self.call.run == run else []
         at = int(index) if index.isdigit() else 1
         if at > len(tasks):
-            raise Superseded("the runner has begun anew")
+            raise Superseded("the runner has started again")
         self.number = tasks[at - 1]
         self.request = request.parse(self.call.arguments)
         self.log = self.request.log_of(self.number)
@@ -68,7 +68,7 @@ class QueuedTask:
         """Raise ``Superseded`` unless this is the submission that counts and, if ``own``, the mark is ours."""
         call = self.folder.read()
         if call is None or call.run != self.run_name or not call.is_current(self.submission, self.number):
-            raise Superseded("the runner has cancelled it, or gave it to another submission")
+            raise Superseded("the runner has cancelled or resubmitted it")
         mark = self.folder.read_mark(call, self.number, self.submission, "run") if own else None
         if own and (mark is None or mark["token"] != self.token):
             raise Superseded("the scheduler has started it again elsewhere")
@@ -83,7 +83,7 @@ class QueuedTask:
         self.check(own=False)
         earlier = self.folder.read_mark(self.call, self.number, self.submission, "end")
         if earlier and earlier["code"] == 0:
-            print(f"task {self.number} had succeeded before the scheduler started it again: nothing to do")
+            print(f"task {self.number} succeeded before the scheduler started it again: nothing to do")
             return 0
         again = self.folder.read_mark(self.call, self.number, self.submission, "run") is not None
         attempt = int(self.restarts or again) + 1
@@ -170,7 +170,7 @@ class QueuedTask:
                 stop_group()
                 raise
             except OSError as error:  # the file system may come back
-                print(f"no sign of life could be given: {error}", file=sys.stderr)
+                print(f"cannot write the sign of life: {error}", file=sys.stderr)
 
 
 def stop_group() -> None:

@@ -31,7 +31,7 @@ def say(text: str) -> None:
 def command_line(arguments: list[str], usage: str | None, run: Callable[[Request], int]) -> int:
     """Status of a runner's command line: that of ``run``, or of what is wrong, which is said in one line."""
     if arguments in (["--help"], ["-h"]):
-        print(usage or "no help: Python was started with -OO, which keeps none")
+        print(usage or "no help: Python was started with -OO, which removes it")
         return 0
     try:
         asked = request.parse(arguments)

@@ -83,7 +83,7 @@ class MAF(Chain):
         if dim < 2:
             raise ValueError(f"flow.kind {settings.kind} needs at least 2 dims, not {dim}")
         if settings.mask != "halves":
-            raise ValueError(f"flow.kind {settings.kind} has no halves of dims; leave flow.mask as it is")
+            raise ValueError(f"flow.kind {settings.kind} has no mask; do not set flow.mask")
         places = torch.arange(dim)
         blocks = [MADE(places if i % 2 == 0 else places.flip(0), settings) for i in range(settings.blocks)]
         mixes = make_mixes(dim, settings)

@@ -55,7 +55,7 @@ class SplineCoupling(nn.Module):
     def __init__(self, kept: int, changed: int, settings: Flow):
         super().__init__()
         if settings.nets != "one":
-            raise ValueError(f"flow.kind {settings.kind} has one network a coupling; set flow.nets to one")
+            raise ValueError(f"flow.kind {settings.kind} has one network per coupling; set flow.nets=one")
         self.bins, self.tail, self.bound = settings.bins, settings.tail_bound, settings.log_scale_bound
         self.net = make_net(kept, (3 * self.bins - 1) * changed, settings)
 

@@ -67,7 +67,7 @@ def prepare(
         if (folder / "test-other").is_dir():
             sets["test_other"] = librispeech.read(folder, "test-other", output_dir, max_rejected)
         else:
-            log.warning("--librispeech %s: no test-other: there is no control set test_other", folder)
+            log.warning("--librispeech %s: no test-other, so no control set test_other", folder)
     if folder := corpus_dirs.get("speechocean"):
         made = {
             part: recipe.make(f"speechocean_{part}", spoken, output_dir, max_rejected)
@@ -91,13 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the recipe's data preparation."""
     parser = recipe.parser(__doc__, CORPORA)
     parser.add_argument(
-        "--score", choices=speechocean.SCORES, default="total", help="the experts' score that is used (%(default)s)"
+        "--score", choices=speechocean.SCORES, default="total", help="score of the experts (%(default)s)"
     )
     parser.add_argument(
         "--download",
         choices=("true", "false"),
         default="false",
-        help="fetch what is not there, to the folders given or to download/ (%(default)s)",
+        help="download missing archives to the given folders or to download/ (%(default)s)",
     )
     arguments = parser.parse_args(argv)
     folders = {corpus.name: getattr(arguments, corpus.name) for corpus in CORPORA}

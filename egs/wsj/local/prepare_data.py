@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = recipe.parser(__doc__, CORPORA)
     parser.add_argument("--hours", type=float, default=wsj.HOURS, metavar="H", help="of the subset (%(default)s)")
     parser.add_argument(
-        "--split", choices=("speaker", "utterance"), default="speaker", help="what is held out (%(default)s)"
+        "--split", choices=("speaker", "utterance"), default="speaker", help="unit of the division (%(default)s)"
     )
     args = parser.parse_args(argv)
     if args.hours <= 0:
