@@ -125,12 +125,13 @@ def test_long_tables_are_sorted_by_a_click_and_by_keyboard(show, experiments):
     assert head.get_attribute("aria-sort") is None and names == sorted(names)
 
 
-def test_sections_are_open_in_print(show, experiments):
-    page = show(experiments / "usual/report.html")
+def test_sections_are_open_in_print_on_white_paper(show, experiments):
+    page = show(experiments / "usual/report.html", scheme="dark")
     text = page.locator("details", has_text="LogDet").first
     height = text.bounding_box()["height"]
     page.emulate_media(media="print")
     assert text.bounding_box()["height"] > height + 50
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
 def test_rows_of_the_comparison_are_filtered_and_columns_chosen(show, experiments):
