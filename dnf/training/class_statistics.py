@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,6 +104,17 @@ class ClassStatistics:
             covariance.copy_(directions * values.clamp(min=LEAST_VARIANCE) @ directions.T)
 
 
+def check_finite(x: Tensor, rows: Tensor, windows: Windows) -> None:
+    """Raise ``ValueError`` for the first of vectors ``(N, D)``, ``rows`` ``(N,)`` of ``windows``, that is not finite."""
+    broken = torch.nonzero(~x.isfinite().all(1))[:, 0]
+    if len(broken):
+        number = int(windows.segment(rows[broken[:1].cpu()]))
+        segment = next(itertools.islice(windows.segments(), number, None))
+        raise ValueError(
+            f"set {segment.set}: frames of {segment.utt} are not finite; {run_again('features')} with --force"
+        )
+
+
 @torch.no_grad()
 def class_statistics(
     windows: Windows, classes: Sequence[str], standardize: Standardize, ranks: Ranks = ALONE
@@ -125,7 +137,9 @@ def class_statistics(
     first, end = ranks.bounds(len(windows))
     for start in range(first, end, batch_for(device)):
         rows = torch.arange(start, min(start + batch_for(device), end))
-        x, labels = standardize(windows.gather(rows).double())[0], windows.labels(rows)
+        x, labels = windows.gather(rows), windows.labels(rows)
+        check_finite(x, rows, windows)
+        x = standardize(x.double())[0]
         for label in labels.unique().tolist() if k > 1 else [0]:
             of_class = x[labels == label] if k > 1 else x
             norm = of_class.square().sum(1)
@@ -137,13 +151,6 @@ def class_statistics(
             products[label].addmm_(of_class.T, of_class)
     gathered = (ranks.sum_tensor(t).cpu() for t in (counts, norms, squares, sums, weighted, products))
     counts, norms, squares, sums, weighted, products = gathered
-    if not norms.isfinite().all():
-        name = classes[int((~norms.isfinite()).nonzero()[0])]
-        names = " ".join(store.name for store in windows.stores)
-        raise ValueError(
-            f"{windows.stores[0].directory.parent}: frames of class {name} in {names} are not finite; "
-            f"{run_again('features')} with --force"
-        )
     means, n = sums / counts[:, None], counts
     square = means.square().sum(1)
     fourth = squares - 4 * (means * weighted).sum(1) + 2 * square * norms - 3 * n * square.square()

@@ -1,7 +1,5 @@
 """Statistics of the classes from one pass, against numpy and scikit-learn, and covariances that have no inverse."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -18,10 +16,9 @@ NAMES = ["en", "ja", "zh"]
 class Vectors:
     """What ``class_statistics`` asks of ``Windows``, over vectors in memory."""
 
-    def __init__(self, x: np.ndarray, labels: np.ndarray, folder=None):
+    def __init__(self, x: np.ndarray, labels: np.ndarray):
         self.x, self._labels = torch.from_numpy(x), torch.from_numpy(labels)
         self.dim, self.device = x.shape[1], torch.device("cpu")
-        self.stores = [SimpleNamespace(name="train", directory=folder)]
 
     def __len__(self) -> int:
         return len(self.x)
@@ -136,11 +133,19 @@ def test_a_class_of_hardly_a_vector_has_the_mean_covariance(caplog, count):
 
 
 @pytest.mark.parametrize("value", (np.nan, np.inf))
-def test_frames_that_are_not_finite_are_an_error_that_names_class_and_sets(tmp_path, value):
-    x, labels = draw((30, 30), 3)
-    x[np.flatnonzero(labels == 1)[4], 2] = value
-    with pytest.raises(
-        ValueError, match=r"frames: frames of class ja in train are not finite; run stage features"
-    ) as caught:
-        class_statistics(Vectors(x, labels, tmp_path / "frames" / "train"), NAMES[:2], Standardize(3))
+def test_frames_that_are_not_finite_are_an_error_that_names_the_utterance(new_trainer, value):
+    train = new_trainer().train
+    third = list(train.segments())[2].first
+    gather = train.gather
+
+    def broken(rows):
+        x = gather(rows)
+        x[rows == third + 7, 5] = value
+        return x
+
+    train.gather = broken
+    standardize = Standardize(12)
+    standardize.set(torch.full((12,), value), torch.ones(12))  # statistics of such frames are not finite, either
+    with pytest.raises(ValueError, match=r"set train: frames of s12en-u are not finite; run stage features") as caught:
+        class_statistics(train, ["en", "zh"], standardize)
     assert "\n" not in str(caught.value)
