@@ -26,9 +26,11 @@ from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.environment import choose_device, describe_environment
 from dnf.features.frame_store import FrameStore
-from dnf.models.flows import FLOWS, make_flow
+from dnf.models.flows import CONDITIONAL, FLOWS, make_flow
 from dnf.models.standardize import Standardize
 from dnf.training.trainer import learning_rate
+
+KINDS = tuple(kind for kind in FLOWS if kind not in CONDITIONAL)
 
 
 class Contestant(NamedTuple):
@@ -102,7 +104,7 @@ def contest(
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.families", description=__doc__.split("\n\n")[0])
     parser.add_argument("frames", type=Path, help="exp/frames of a recipe, with the sets train and dev")
-    parser.add_argument("--kinds", nargs="+", default=list(FLOWS), choices=FLOWS, help="(all)")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="(all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: seconds on a processor (%(default)s)")
     parser.add_argument("--context", type=int, default=1, help="frames on each side (%(default)s)")

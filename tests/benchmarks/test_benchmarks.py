@@ -13,7 +13,7 @@ from benchmarks.masked import MaskedRealNVP
 from benchmarks.timing import Watch, multiply_adds, passes, spread
 from dnf.experiment.config import resolve
 from dnf.experiment.settings import Flow
-from dnf.models.flows import FLOWS, make_flow
+from dnf.models.flows import make_flow
 from dnf.models.flows.realnvp import RealNVP
 
 CPU = torch.device("cpu")
@@ -230,7 +230,7 @@ def test_families_are_measured_by_the_density_of_the_features(tmp_path, capsys):
     words = ["train.lr=1.0e-30"]
     assert families.main([str(tmp_path / "frames"), *size, "--set", *words]) == 0
     found = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines() if ": ours" in line}
-    assert list(found) == [f"{kind}: ours" for kind in FLOWS]
+    assert list(found) == [f"{kind}: ours" for kind in families.KINDS]
     config = ours.settings(0, 8, 50, *words, "splice.hop=3")
     train, dev = (ours.open_windows(store, config, CPU) for store in stores)
     mean, std = train.global_normalization()
@@ -241,7 +241,7 @@ def test_families_are_measured_by_the_density_of_the_features(tmp_path, capsys):
         assert float(row[5]) == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("kind", FLOWS)
+@pytest.mark.parametrize("kind", families.KINDS)
 def test_the_peer_of_a_family_has_its_size(kind):
     if "zuko" not in peers.available()[0]:
         pytest.skip("zuko is not there; benchmarks/run.sh installs it")
