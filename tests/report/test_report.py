@@ -217,6 +217,12 @@ def test_the_file_is_written_whole_and_is_the_same_each_time(exp):
             lambda exp: (exp / "results.tsv").write_text("metric\tvalue\nnll\t3\n"),
             r"line 2: .*stage report again \(--stage 8\)",
         ),
+        (
+            lambda exp: (exp / "results.tsv").write_text(
+                "metric\tset\tclass\tvalue\nnll\ttest\ten\t3\nnll\ttest\ten\t3\t4\n"
+            ),
+            r"line 3: .*stage report again \(--stage 8\)",
+        ),
         (lambda exp: (exp / "env.json").write_text("{"), r"env.json: damaged.*stage train again \(--stage 3\)"),
         (
             lambda exp: (exp / "plots" / "curves.png").write_bytes(b"GIF89a"),
