@@ -332,7 +332,7 @@ def test_every_kind_of_prior_and_sampling_trains(new_trainer, sampling, cond_dim
 @pytest.mark.parametrize("kind", FLOWS)
 def test_bfloat16_trains_on_a_cpu_near_float32(new_trainer, kind):
     trainers = {
-        p: new_trainer(f"flow.kind={kind}", f"train.precision={p}", "train.lr=0.003", out=p)
+        p: new_trainer(f"flow.kind={kind}", "prior.cond_dim=4", f"train.precision={p}", "train.lr=0.003", out=p)
         for p in ("float32", "bf16")
     }
     for trainer in trainers.values():
