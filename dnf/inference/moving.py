@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from dnf.features.recording_frames import RecordingFrames
 from dnf.features.rows import BATCH, evenly_spaced
 from dnf.features.windows import Windows
 from dnf.models.checkpoint import Trained
+
+log = logging.getLogger(__name__)
 
 LONGEST = 6000  # frames of a recording; what is longer is cut
 
@@ -59,6 +62,12 @@ class Moved(NamedTuple):
     error: float
 
 
+def say_cut(name: str, frames: int) -> None:
+    """Say it where only the first ``LONGEST`` frames are moved."""
+    if frames > LONGEST:
+        log.warning("%s: only the first %d of its %d frames are moved", name, LONGEST, frames)
+
+
 def utterances_of_store(store: FrameStore, config: Config, label: str, most: int) -> Iterator[Utterance]:
     """Up to ``most`` utterances of a class, evenly spaced over the set, normalized as in training."""
     windows = Windows([store], config.splice, config.cmvn, [label], keep_unseen=False, device=torch.device("cpu"))
@@ -71,6 +80,7 @@ def utterances_of_store(store: FrameStore, config: Config, label: str, most: int
             frames = (frames - source.mean[i]) * source.scale[i]
         speech = torch.zeros(last - first, dtype=torch.bool)
         speech[store.centres[store.spoken[u] : store.spoken[u + 1]] - first] = True
+        say_cut(store.utterances[u], last - first)
         yield Utterance(store.utterances[u], store.speakers[u], label, frames[:LONGEST], speech[:LONGEST])
 
 
@@ -79,6 +89,7 @@ def utterance_of_recording(path: str, config: Config, label: str) -> Utterance:
     with tempfile.TemporaryDirectory(prefix="move.") as folder:
         read = RecordingFrames(Source(path, config.features.channel), config, Path(folder))
         last = min(read.count, LONGEST)
+        say_cut(path, read.count)
         frames, norm = torch.from_numpy(read.frames(0, last)).float(), of_recording(read.stats, config)
         speech = torch.from_numpy(read.marks(0, last))
     frames = frames if norm is None else (frames - norm[0]) * norm[1]

@@ -120,6 +120,13 @@ def test_a_recording_can_be_moved(exp, tmp_path, speech_like):
     assert (exp / "move" / "talk_zh_to_en.tsv").is_file()
 
 
+def test_a_recording_that_is_cut_is_said_to_be(exp, tmp_path, speech_like, monkeypatch, caplog):
+    monkeypatch.setattr(moving, "LONGEST", 60)
+    soundfile.write(tmp_path / "talk.wav", speech_like(1.0, 1), 16000)
+    assert move.main([str(exp), str(tmp_path / "talk.wav"), "--from", "zh", "--to", "en"]) == 0
+    assert "talk.wav: only the first 60 of its" in caplog.text and "frames are moved" in caplog.text
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
