@@ -209,8 +209,9 @@ def test_options_of_the_data_preparation(vox, cn, tmp_path):
 
 
 def test_hours_of_dev_must_be_some(vox, tmp_path):
-    with pytest.raises(ValueError, match="--dev-hours 0: must be above 0"):
-        prepare_data.main([str(tmp_path / "data"), "--vox1", str(vox[0]), "--dev-hours", "0"])
+    for hours in ("0", "nan", "inf"):
+        with pytest.raises(ValueError, match=f"--dev-hours {hours}: give a number above 0"):
+            prepare_data.main([str(tmp_path / "data"), "--vox1", str(vox[0]), "--dev-hours", hours])
 
 
 def test_experiment_that_cannot_run_names_the_option(vox, tmp_path):

@@ -15,6 +15,7 @@ are drawn from the others. The readers in ``egs/corpora`` say how each corpus mu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -122,8 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--genres", type=words, default=[], metavar="LIST", help="of CN-Celeb, as interview,speech")
     args = parser.parse_args(argv)
-    if args.dev_hours <= 0:
-        raise ValueError(f"--dev-hours {args.dev_hours:g}: must be above 0")
+    if not 0 < args.dev_hours < math.inf:  # nan, too
+        raise ValueError(f"--dev-hours {args.dev_hours:g}: give a number above 0")
     prepare(
         recipe.given(CORPORA, vars(args)),
         args.output_dir,
