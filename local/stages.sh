@@ -112,7 +112,8 @@ choose_source() {  # what stage data reads: the recipe's corpora, or the user's 
   source_options=(--source "$source")
 }
 
-OWN_SETS=(--set 'data.train=[train]' --set 'data.dev=[dev]' --set 'data.test=[]' --set 'data.views={}' --set 'data.controls={}')
+OWN_SETS=(--set 'data.train=[train]' --set 'data.dev=[dev]' --set 'data.test=[]' --set 'data.views={}' --set 'data.controls={}'
+  --set 'data.classes=[]')
 
 plan() {  # shell assignments of the experiments, one per line; all are checked
   local word yamls options=()
@@ -137,10 +138,13 @@ choose_experiment() {  # assignments of plan
 }
 
 show_outlook() {  # and what is wrong with the sets, where they will stay as they are
-  local said
-  said=$(python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage")
-  echo "$said"
-  [[ ! $said =~ ^stage\ 0\ data\ +(up\ to\ date|not\ asked\ for) ]] || can_run || true
+  local status=0
+  python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage" || status=$?
+  case $status in
+    0) can_run || true ;;
+    4) echo "classes and sets are checked when stage 0 has run" ;;
+    *) exit "$status" ;;
+  esac
 }
 
 begin() {  # number, name: whether the stage has to run; DNF_WORK names the work, which a later run may go on with
@@ -211,6 +215,7 @@ report_left_out() {  # the end of --exp all; an error if nothing could run
 make_data() {  # data directories of the recipe's corpus, or of the user's own recordings
   if [[ -n $data ]]; then
     $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.data.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
+    [[ $exp == *.yaml ]] || log "the classes are those of the data: $(xargs <"$data_dir/classes.txt"); choose some with --set 'data.classes=[...]'"
   else
     $train_cmd "$data_dir/log/prepare.log" python3 "$RECIPE_DIR/local/prepare_data.py" "$data_dir" \
       --seed "$data_seed" --nj "$((nj < $(processors) ? nj : $(processors)))" "${prepare_options[@]}"

@@ -56,14 +56,15 @@ def check_classes(config: Config, data_dir: Path) -> None:
     check_priors(classes, config.calibrate.priors)
 
 
-def check_names(data: DataSettings, data_dir: Path) -> None:
-    """Raise ``ValueError`` if a view or a list names a set that neither exists nor comes from an option."""
-    present = sorted(path.parent.name for path in data_dir.glob(f"*/{UTT2SPK}"))
+def check_names(config: Config, data_dir: Path) -> None:
+    """Raise ``ValueError`` if a setting names a set that neither exists nor comes from an option."""
+    data, present = config.data, sorted(path.parent.name for path in data_dir.glob(f"*/{UTT2SPK}"))
     path = data_dir / MISSING_TXT
     known = {*present, *(read_table(path) if path.is_file() else ())}
     named = [("data.test", name) for name in data.test if name not in data.views]
     named += [(f"data.views: {view}", name) for view, made_of in data.views.items() for name in made_of.sets]
     named += [("data.controls", name) for pair in data.controls.items() for name in pair if name not in data.views]
+    named += [("plots.sets", name) for name in config.plots.sets if name not in data.views]
     joined = {name_of(data, "train"), name_of(data, "dev")}
     for setting, name in named:
         if name not in known and name not in joined:
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     add_arguments(parser)
     args = parser.parse_args(argv)
     config = resolve(args.layers)
-    check_names(config.data, args.data)
+    check_names(config, args.data)
     reason = lacking(config.data, args.data)
     if reason:
         print(reason)

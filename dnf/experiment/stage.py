@@ -51,6 +51,7 @@ from dnf.experiment.layout import (
 from dnf.experiment.markers import read_marker
 
 UP_TO_DATE = 3
+OTHER_DATA = 4  # stage data would run, so sets and classes are not known yet
 TABLES = (
     *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, UTT2SCORE),
     *(RECORDINGS_TSV, RECORDINGS_CSV, VECTOR_SCP),
@@ -216,8 +217,8 @@ def finish(name: str, config: Config, layout: Layout, source: str, source_tables
 
 def outlook(
     config: Config, layout: Layout, source: str, source_tables: Sequence[Path], *, first: int, last: int, force: bool
-) -> str:
-    """What a run would do, one line per stage, without doing it."""
+) -> tuple[str, bool]:
+    """What a run would do, one line per stage, without doing it; and whether stage data would run."""
     at_first = next(name for name, stage in STAGES.items() if stage.number == first)
     check_before(at_first, config, layout, source, source_tables)
     lines, rerun = [], set()
@@ -232,7 +233,7 @@ def outlook(
             rerun.add(name)
         state = "not asked for" if not chosen else "would run" if name in rerun else "up to date"
         lines.append(f"stage {stage.number} {name:8}  {state:13}  {stage.title} -> {layout.folder(name)}")
-    return "\n".join(lines)
+    return "\n".join(lines), "data" in rerun
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -263,8 +264,10 @@ def main(argv: list[str] | None = None) -> int:
         args.source_tables,
     )
     if args.verb == "outlook":
-        print(outlook(*made_from, first=args.first, last=args.last, force=args.force))
-    elif args.verb == "finish":
+        lines, other_data = outlook(*made_from, first=args.first, last=args.last, force=args.force)
+        print(lines)
+        return OTHER_DATA if other_data else 0
+    if args.verb == "finish":
         finish(args.name, *made_from)
     else:
         to_come = coming(args.name, made_from[1], args.first, args.last) if args.name in STAGES else ""

@@ -212,6 +212,39 @@ def test_a_command_in_a_manifest_runs_only_when_allowed(copy):
     assert done.returncode == 0 and ran.exists(), done.stderr
 
 
+@pytest.mark.parametrize("exp", ("recipe", "path"))
+def test_own_data_have_their_own_classes_in_every_recipe(tmp_path, exp):
+    write_kaldi(tmp_path / "corpus")
+    yaml = tmp_path / "own.yaml"
+    yaml.write_text((ROOT / "egs/voxceleb_cnceleb/conf/en_cn.yaml").read_text())
+    settings = {"recipe": [], "path": ["--exp", str(yaml), "--set", "data.train=[train]", "--set", "data.dev=[dev]"]}[
+        exp
+    ]
+    settings += (
+        ["--set", "data.test=[]", "--set", "data.views={}", "--set", "data.controls={}"] if exp == "path" else []
+    )
+    line = [
+        ROOT / "run.sh",
+        "--recipe",
+        "voxceleb_cnceleb",
+        "--data",
+        "corpus",
+        *settings,
+        "--nj",
+        "1",
+        "--stop-stage",
+        "0",
+    ]
+    first = subprocess.run([*line, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    assert first.stdout.splitlines()[-1] == "classes and sets are checked when stage 0 has run", first.stderr
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    if exp == "path":
+        assert done.returncode == 1 and "'cn' is not a class of" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert "the classes are those of the data: ce en; choose some with --set 'data.classes=[...]'" in done.stderr
+
+
 def test_a_class_without_data_is_named(copy):
     done = run(copy, "--set", "data.classes=[en, zz]")
     assert done.returncode == 1 and "'zz' is not a class of" in done.stderr
@@ -224,6 +257,7 @@ def test_a_class_without_data_is_named(copy):
     ("setting", "message"),
     [
         ("data.views={test: {sets: [train]}}", "data.views: test is the name of a set"),
+        ("plots.sets=[tset]", "plots.sets: there is no set tset in data/own/corpus, which has dev, test, train"),
         ("data.views={v: {set: [test]}}", "data.views.v: {'set': ['test']} is not a view such as"),
         ("data.train=[train, more]", "experiment dnf120 cannot run: no set more in data/own/corpus"),
     ],
