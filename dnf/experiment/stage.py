@@ -68,14 +68,15 @@ WHERE = ("train.num_gpus", "train.num_nodes")
 
 def settings_of(name: str, config: Config) -> dict:
     """The settings that determine a stage's output, by dotted name; for training the order of the classes does not count."""
-    sections = {dotted.partition(".")[0] for dotted in STEPS[name].settings}
+    stage = STEPS[name]
+    names = (*stage.settings, *(stage.of_vectors if config.has_vectors else ()))
+    sections = {dotted.partition(".")[0] for dotted in names}
     parts = {section: getattr(config, section) for section in sections}
     tree = {
         section: dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for section, part in parts.items()
     }
     settings = {}
-    stage = STEPS[name]
-    for dotted in (*stage.settings, *(stage.of_vectors if config.has_vectors else ())):
+    for dotted in names:
         section, _, key = dotted.partition(".")
         value = tree[section][key] if key else tree[section]
         if (name, dotted) == ("train", "data.classes"):
