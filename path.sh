@@ -55,6 +55,15 @@ _path_install_cpu_torch() {  # that version alone; what it needs comes with the 
     _path_fail "DNF_TORCH=cpu: torch $version+cpu cannot be had from $index; set DNF_TORCH_INDEX to an index that has it, or unset DNF_TORCH"
 }
 
+_path_check_folder() {  # Python before 3.11 does not know PYTHONSAFEPATH: it takes modules of the working folder first
+  local files taken
+  mapfile -t files < <(compgen -G '*.py')
+  [[ ${#files[@]} -gt 0 && ! $DNF_ROOT -ef . ]] || return 0
+  taken=$(cd / && python3 -c 'import sys; from importlib.util import find_spec
+print(*(name for name in sys.argv[1:] if sys.version_info < (3, 11) and name[:-3].isidentifier() and find_spec(name[:-3])))' "${files[@]}")
+  [[ -z $taken ]] || _path_fail "Python 3.10 would import $taken of this folder in place of its own: start elsewhere, or use Python 3.11"
+}
+
 if [[ -n ${DNF_PYTHON:-} ]]; then
   _path_python=$(command -v "$DNF_PYTHON") || _path_fail "DNF_PYTHON=$DNF_PYTHON is not a program" || return
 elif [[ -n ${VIRTUAL_ENV:-} || -n ${CONDA_PREFIX:-} ]]; then
@@ -71,6 +80,7 @@ fi
 _path_dir=$(CDPATH='' builtin cd "$(dirname "$_path_python")" >/dev/null && pwd)
 [[ $PATH == "$_path_dir:"* ]] || PATH=$_path_dir:$PATH
 export PATH
+_path_check_folder || return
 python3 -m dnf.experiment.requirements "$DNF_ROOT" || return
 unset -v _path_pip _path_python _path_dir _path_venv _path_wanted _path_modules _path_entry
-unset -f _path_fail _path_make_venv _path_say_size _path_install_cpu_torch
+unset -f _path_fail _path_check_folder _path_make_venv _path_say_size _path_install_cpu_torch

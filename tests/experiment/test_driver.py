@@ -1,6 +1,7 @@
 """What run.sh makes of its options, of what the environment exports, and of output that nobody takes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from recipe_runs import ROOT, command, environment
 
 from dnf.experiment.config import resolve
+
+OLD_PYTHON = shutil.which("python3.10")
 
 SOURCED = f"""set -euo pipefail
     ROOT={ROOT} RECIPE_DIR={ROOT}/egs/mini recipe=mini stage=0 stop_stage=8 nj=1 device=cpu seed= data= sweep= max_rejected=
@@ -141,6 +144,23 @@ HOSTILE = {
     "DNF_LOG_LEVEL": "info",
     **{f"BASH_FUNC_{name}%%": "() { echo mine; return 1; }" for name in ("cd", "python3", "ls", "dirname", "log")},
 }
+
+
+@pytest.mark.skipif(not OLD_PYTHON or subprocess.call([OLD_PYTHON, "-c", ""]), reason="no Python 3.10 here")
+def test_modules_of_the_working_folder_are_named_where_python_would_take_them(tmp_path):
+    (tmp_path / "types.py").touch()
+    (tmp_path / "mine.py").touch()
+    old = tmp_path / "bin/python3"
+    old.parent.mkdir()
+    old.write_text(f'#!/bin/sh\nexec {OLD_PYTHON} "$@"\n')
+    old.chmod(0o755)
+    line = ["bash", "-c", f". {ROOT}/path.sh"]
+    done = subprocess.run(
+        line, cwd=tmp_path, env=environment() | {"DNF_PYTHON": str(old)}, capture_output=True, text=True
+    )
+    assert "Python 3.10 would import types.py of this folder in place of its own" in done.stderr
+    done = subprocess.run(line, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def hostile(folder: Path) -> dict[str, str]:
