@@ -121,9 +121,11 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
                     label = f"{system}: Cllr {costs[0]:.2f} bits, least {costs[1]:.2f}"
                     handles[-1][1] = Line2D([], [], color=colour, marker=marker, label=label)
         det_axes(row[0], drawn)
-        row[0].set_title("DET; a dot where both errors are equal" if side_by_side == 1 else "DET", loc="left")
+        row[0].set_title("DET; the dot marks equal errors" if side_by_side == 1 else "DET", loc="left")
         row[1].plot([0, 1], [0, 1], color=REFERENCE, lw=0.8, zorder=0.5)
-        row[1].set_title("Reliability; on the line is right" if side_by_side == 1 else "Reliability", loc="left")
+        row[1].set_title(
+            "Reliability; correct posteriors are on the line" if side_by_side == 1 else "Reliability", loc="left"
+        )
         row[1].set(xlabel=f"posterior of {first} against {second}", ylabel=f"share that is {first}")
         row[1].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         for axes, side in zip(row, zip(*handles)):

@@ -38,7 +38,7 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
         counts = latents.name, len(latents.z), len(latents.loglik)
         logger.info("set %s: latents of %d frames, scores of %d utterances", *counts)
     if sets is None and len(drawing.shown) < len(all_sets := sets_of(exp)):
-        logger.info("pictures of %d of %d sets; plots.sets chooses others", len(drawing.shown), len(all_sets))
+        logger.info("drew %d of %d sets; plots.sets chooses others", len(drawing.shown), len(all_sets))
     drawn = drawers("plots") if drawing.config.plots.enabled else []
     figures = (named for draw in progress(drawn, what="plots", unit="kinds") for named in draw(drawing))
     written = write_figures(figures, folder, drawing.config.plots.dpi)
@@ -53,7 +53,7 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("exp", type=Path, help="experiment folder, with latents")
-    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all that have latents)")
+    parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets (default: all with latents)")
     args = parser.parse_args(argv)
     make_plots(args.exp, args.sets)
     return 0

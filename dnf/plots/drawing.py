@@ -78,7 +78,7 @@ def classes_of(exp: Path) -> list[str]:
 def read_config(path: Path) -> Config:
     """The resolved settings of the experiment."""
     if not path.is_file():
-        raise ValueError(f"{path}: not there; {run_stage('train')}")
+        raise ValueError(f"{path}: does not exist; {run_stage('train')}")
     return Config.load(path)
 
 
@@ -103,7 +103,7 @@ def read_table(
         sets: whose rows to read; None: all.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: not there; {run_stage(stage)}")
+        raise ValueError(f"{path}: does not exist; {run_stage(stage)}")
     numbered, wanted = [*enumerate(each_row(path), start=2)], None if sets is None else set(sets)
     if not numbered:
         raise ValueError(f"{path}: has no rows; {run_again(stage)}")

@@ -57,7 +57,7 @@ KINDS = {
         "plots",
         "latent_figures.draw_tsne",
         "Which utterances lie together? Lines lead to the middle of each speaker: clusters within a class are speakers, "
-        "and a control beside its class is another channel. t-SNE keeps neighbours together and says nothing about "
+        "and a control away from its class is another channel. t-SNE keeps neighbours together and says nothing about "
         "distances or sizes.",
     ),
     "llr_hist": Kind(
@@ -82,7 +82,7 @@ KINDS = {
     "fisher": Kind(
         "plots",
         "breakdown_figures.draw",
-        "Which dimensions carry class, most first: c should hold it, r none. A steep curve is class in few dims; "
+        "Dimensions by class information, in descending order: it should be in c, and not in r. A steep curve is class in few dims; "
         "the input's curve (x) says what a single dim had before the flow.",
     ),
     "detection": Kind(

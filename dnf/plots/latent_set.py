@@ -138,12 +138,12 @@ def read_latents(directory: Path) -> LatentSet:
         )
     if z.ndim != 2 or len(z) != len(rows) or z.shape[1] < latents.cond_dim or not len(z):
         raise ValueError(
-            f"{directory / Z_NPY}: shape {tuple(z.shape)} does not go with {len(rows)} rows in {Z_ROWS_NPY} and cond_dim "
+            f"{directory / Z_NPY}: shape {tuple(z.shape)} does not match {len(rows)} rows in {Z_ROWS_NPY} and cond_dim "
             f"{latents.cond_dim} in {META_JSON}; {run_again('latents')}"
         )
     if z_mean.shape != (len(latents.utts), z.shape[1]):
         raise ValueError(
-            f"{directory / Z_MEAN_NPY}: shape {tuple(z_mean.shape)} does not go with {len(latents.utts)} utterances of "
+            f"{directory / Z_MEAN_NPY}: shape {tuple(z_mean.shape)} does not match {len(latents.utts)} utterances of "
             f"{z.shape[1]} dims; {run_again('latents')}"
         )
     frames = torch.tensor([utt["rows"] for utt in latents.utts])

@@ -64,7 +64,7 @@ def paired_rows(
     """
     place = {utt: i for i, utt in enumerate(b.utts)}
     if sorted(a.utts) != sorted(b.utts) or len(place) < len(b):
-        raise ValueError("the utterances of the two systems are not the same; score both on the same data")
+        raise ValueError("the two systems have different utterances; score both on the same data")
     if not len(a):
         return
     b = b.only(np.array([place[utt] for utt in a.utts]))
@@ -94,7 +94,7 @@ def two_systems(a: Path, b: Path) -> str:
     """
     both = sorted(set.intersection(*({p.stem for p in (s / DECISIONS).glob("*.txt")} for s in (a, b))))
     if not both:
-        raise ValueError(f"{a} and {b}: no set that both decided; {run_stage('decide')} of both")
+        raise ValueError(f"{a} and {b}: no set has decisions of both; {run_stage('decide')} for both")
     config, other_config = (Config.load(experiment_of(system) / CONFIG_YAML) for system in (a, b))
     sets = {name: [read_decided(system / DECISIONS / f"{name}.txt") for system in (a, b)] for name in both}
     lines = [["set", "metric", "a", "b", "a - b", "95% interval", "p", "utterances", "speakers"]]

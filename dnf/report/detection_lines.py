@@ -20,13 +20,17 @@ def calibration_lines(exp: Path, config: Config) -> list[str]:
         path = folder / CALIBRATION_JSON
         if not path.is_file():
             why = "dev lacks a class" if config.calibrate.enabled else "calibrate.enabled is false"
-            lines.append(f"calibration {name} none: {why}; its scores rank utterances and mean no probability")
+            lines.append(f"calibration {name} none: {why}; its scores rank utterances, but are no probabilities")
             continue
         made = Calibration.load(path)
         if made.slope == 0:
-            lines.append(f"calibration {name} says nothing: its scores do not tell dev's classes apart")
+            lines.append(f"calibration {name} carries no information: its scores do not separate the classes of dev")
             continue
-        half = "any duration weighs alike" if made.half is None else f"half weight at {made.half:.1f} effective frames"
+        half = (
+            "all durations have the same weight"
+            if made.half is None
+            else f"half weight at {made.half:.1f} effective frames"
+        )
         counts, offsets = calibration_classes(made)
         lines.append(f"calibration {name} slope {made.slope:.3f} offsets {offsets} {half} [ dev: {counts} ]")
     return lines
@@ -118,6 +122,6 @@ def warning_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
             figures = f"{float(figure['value']):.4f}, with control {control} {float(beside['value']):.4f}"
             lines.append(
                 f"warning: {metric} {name} {classes} {system} {figures}: "
-                f"{gap_text(row)} leaves 0 out: the channel may explain it"
+                f"{gap_text(row)} excludes 0: the channel may explain it"
             )
     return lines

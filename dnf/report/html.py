@@ -75,7 +75,7 @@ READING = (
     "say nothing, more if they mislead; minCllr is what the best calibration would leave. They are calibrated on "
     "dev; calibrated figures of dev itself are by fits without the utterance's speaker. AUC, EER and minDCF are of the "
     "mean log-likelihood ratio per frame, which does not depend on duration; the AUC of duration alone stands beside.",
-    "An unseen class has no right answer: its table says how the model decides when it must.",
+    "An unseen class has no correct decision: its table has the model's decisions.",
 )
 
 

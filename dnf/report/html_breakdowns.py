@@ -78,7 +78,7 @@ def open_set(rows: Rows) -> Section:
         body.append([METRICS[metric].title, name, true, against, html_share(row), row["speakers"]])
     heads = ["figure", "set", "class", "against the known classes of", "value", "speakers"]
     words = paragraph(
-        "None of these: utterances flagged as of no class the model knows. The score and its threshold were fitted "
+        "Utterances flagged as an unseen class. The score and its threshold were fitted "
         "on training and dev utterances of known classes alone. An AUC of 0.5 is chance."
     )
     shown_table = table(heads, body, keys=4)

@@ -101,7 +101,7 @@ def unseen(rows: Rows) -> Section:
         for key, cells in rows.pivot(of_unseen, ("set", "class", "decided")).items()
     ]
     heads = ["set", "true class", "decided", "utterances", "frames", "speakers"]
-    return Section("Classes the model has not seen: what they were taken for", table(heads, body, keys=3))
+    return Section("Unseen classes and their decisions", table(heads, body, keys=3))
 
 
 def decided_shares(rows: Rows) -> list[dict]:

@@ -108,7 +108,7 @@ def collect(exp: Path) -> list[dict]:
     """
     for name, stage in WRITTEN_BY.items():
         if not (exp / name).is_file():
-            raise ValueError(f"{exp / name}: not there; {run_stage(stage)}")
+            raise ValueError(f"{exp / name}: does not exist; {run_stage(stage)}")
     rows = [row for rows_of in SOURCES for row in rows_of(exp)]
     return [{column: str(row.get(column, "")) for column in COLUMNS} for row in rows]
 
@@ -149,7 +149,7 @@ def fitted_last(rows: Iterable[dict], config: Config) -> list[dict]:
 
 def accuracy_section(figures: Figures) -> list[str]:
     if not figures.classes:
-        return ["# this flow knows no classes: it gives densities and decides nothing"]
+        return ["# this flow has no classes: it gives densities and makes no decisions"]
     return lines.accuracy_lines(figures.rows, figures.controls)
 
 
@@ -206,13 +206,13 @@ SECTIONS = [
     ),
     Section(
         "systems",
-        "all side by side, on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as in the "
+        "on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as in the "
         "notes, utt_accuracy_calibrated by posterior under calibrate.priors",
         lambda figures: system_lines(figures.all_systems),
     ),
     Section(
         "detection",
-        "and calibration: Cllr in bits, lower is better (two classes: 1 says nothing), on dev with each speaker left "
+        "and calibration: Cllr in bits, lower is better (two classes: 1 is no information), on dev with each speaker left "
         "out of the fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration of the number of "
         "frames alone; utt_accuracy_calibrated: by posterior under calibrate.priors",
         detection_section,
@@ -225,7 +225,7 @@ SECTIONS = [
     ),
     Section(
         "open_set",
-        "none of the model's classes; AUC of unseen classes, and shares flagged",
+        "detection of unseen classes: AUC, and shares flagged",
         lambda figures: lines.open_set_lines(figures.rows),
     ),
     Section(
@@ -269,7 +269,7 @@ SECTIONS = [
         "steps, spikes and restores, and whether evaluation agrees with training",
         lambda figures: lines.training_lines(figures.rows),
     ),
-    Section("run", "what was run, on what, and how long it took", run_section),
+    Section("run", "versions, machine and times of the run", run_section),
 ]
 HEAD = "## "  # of a section in results.txt
 
@@ -297,7 +297,7 @@ def details(exp: Path, name: str) -> str:
     """
     path = exp / RESULTS_TXT
     if not path.is_file():
-        raise ValueError(f"{path}: not there; {run_stage('report')}")
+        raise ValueError(f"{path}: does not exist; {run_stage('report')}")
     _, *sections = f"\n{path.read_text(encoding='utf-8')}".split(f"\n{HEAD}")
     by_name = {section.partition(":")[0]: f"{HEAD}{section}" for section in sections}
     if not by_name:

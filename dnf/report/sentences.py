@@ -51,12 +51,12 @@ def comparison(figures: FigureIndex) -> Iterator[str]:
     if not figures.classes:
         return
     if not figures.main:
-        yield "No test set was scored: nothing says how well the flow does on new speakers."
+        yield "No test set was scored, so nothing shows the accuracy on new speakers."
         return
     if weak := not_beyond_chance(figures):
         yield weak
     if not figures.other:
-        yield "The flow was compared with no other system: nothing says whether another would be better."
+        yield "The flow was not compared with another system."
         return
     places = {
         CALIBRATED: "all",
@@ -71,7 +71,7 @@ def comparison(figures: FigureIndex) -> Iterator[str]:
         yield f"Nothing on {figures.main} says whether the flow or {figures.other} is better: see `systems` of the details."
         return
     first = next((metric for metric, row in rows.items() if verdict(metric, row)), next(iter(rows)))
-    row, word = rows.pop(first), {1: "is better than", -1: "loses to", 0: "does not differ beyond chance from"}
+    row, word = rows.pop(first), {1: "is better than", -1: "loses to", 0: "does not differ significantly from"}
     words = word[verdict(first, row)] if row["low"] else "cannot be judged against"
     of_flow, of_other = (figures.row(first, figures.main, places[first], system) for system in figures.systems)
     p = p_text(row.get("p", ""), first, figures.config.report.bootstrap)
@@ -93,7 +93,7 @@ def verdict(metric: str, row: dict) -> int:
 
 def short_verdict(figures: FigureIndex, metric: str, row: dict) -> str:
     p = p_text(row.get("p", ""), metric, figures.config.report.bootstrap)
-    word = {1: "is better", -1: "loses", 0: "does not differ beyond chance"}[verdict(metric, row)]
+    word = {1: "is better", -1: "loses", 0: "does not differ significantly"}[verdict(metric, row)]
     return f"{word} ({number(row['value'])}{', ' + p if p else ''})"
 
 
@@ -135,7 +135,7 @@ def control(figures: FigureIndex) -> Iterator[str]:
     ]
     shares = [gap for gap in gaps if gap[0] != "cllr"]
     metric, row = max(lost or weak or shares, key=lambda gap: loss(*gap)[1])
-    state = "does not hold" if lost else "shows no loss beyond chance"
+    state = "does not hold" if lost else "shows no significant loss"
     state = state if row["low"] and (lost or not weak) else "cannot be judged"
     beside = figures.row(metric + CONTROL, name, row["class"]) or figures.row(metric, place, row["class"])
     yield (
@@ -198,7 +198,7 @@ def training(figures: FigureIndex) -> Iterator[str]:
     odd = [f"{counts['spikes']} spikes of the loss"] if counts["spikes"] else []
     odd += [f"{counts['restores']} restores after a loss that was not finite"] if counts["restores"] else []
     early = counts["best_step"] < EARLY * counts["steps"]
-    odd += [f"dev was best as early as step {counts['best_step']} of {counts['steps']}"] if early else []
+    odd += [f"the best step on dev is already {counts['best_step']} of {counts['steps']}"] if early else []
     agreement = figures.row("train_eval_difference")
     apart = float(agreement["value"]) if agreement else 0.0
     odd += ["training and evaluation differ"] if abs(apart) >= SMALL else []
@@ -224,7 +224,7 @@ def knows_nothing(figures: FigureIndex) -> Iterator[str]:
     """Which class of the test sets is the least likely to a flow that decides nothing."""
     if figures.classes:
         return
-    yield "This flow knows no classes: it gives densities, which have no interval, and decides nothing."
+    yield "This flow has no classes: it gives densities, which have no interval, and makes no decisions."
     rows = [
         row
         for name in figures.tests

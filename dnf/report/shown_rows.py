@@ -21,7 +21,7 @@ def read_results(path: Path) -> Iterator[dict]:
         ValueError: not there, or damaged.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: not there; {run_stage('report')}, which writes it first")
+        raise ValueError(f"{path}: does not exist; {run_stage('report')}, which writes it first")
     for line, row in enumerate(each_row(path), start=2):
         if None in row or None in row.values() or (line == 2 and not row.keys() >= NEEDED):
             raise ValueError(f"{path}: line {line}: not one value for each column of the header; {run_again('report')}")

@@ -250,7 +250,7 @@ def test_scores_that_tell_nothing_say_nothing(tmp_path, caplog):
     loglik = made.loglik(evidence(latents(rows)))
     assert made.slope == 0 and np.abs(loglik[:, 0] - loglik[:, 1]).max() < 0.3
     assert "do not separate" in caplog.text
-    line = "calibration dnf says nothing: its scores do not tell dev's classes apart"
+    line = "calibration dnf carries no information: its scores do not separate the classes of dev"
     assert calibration_lines(tmp_path, resolve([])) == [line]
 
 

@@ -290,7 +290,7 @@ def test_what_the_synthesizer_would_swallow_is_an_error(tmp_path):
         espeak.talk(library, tmp_path, [])
     with pytest.raises(ValueError, match="takes 150"):
         espeak.talk(library, tmp_path / ("x" * 200), [])
-    with pytest.raises(ValueError, match="150 bytes espeak-ng takes; set TMPDIR to a shorter path"):
+    with pytest.raises(ValueError, match="limit of 150 bytes; set TMPDIR to a shorter path"):
         espeak.copy_data(data, tmp_path / ("x" * 200), {})
     with pytest.raises(ValueError, match="no phoneme table zh"):
         espeak.mnemonics(data, "zh")
@@ -325,7 +325,7 @@ def test_without_the_synthesizer_the_remedy_is_named(monkeypatch):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"utterances": 51}, "51 utterances per speaker, but a set has 50 sentences"),
+        ({"utterances": 51}, "51 utterances per speaker are too many: a set has 50 sentences"),
         ({"nj": 0}, "nj is 0"),
         ({"dev_speakers": 0}, "dev_speakers is 0"),
         ({"train_speakers": 998}, "1000 speakers of a class"),
@@ -348,7 +348,7 @@ def test_command_line_errors_are_one_line(tmp_path):
     command = [sys.executable, LOCAL / "prepare_data.py", tmp_path, "--nj", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stderr) == (1, "prepare_data.py: nj is 0, it has to be at least 1\n")
+    assert (done.returncode, done.stderr) == (1, "prepare_data.py: nj is 0, give 1 or more\n")
 
 
 @pytest.mark.parametrize("family", [channel.STUDIO, channel.OFFICE, channel.STREET])

@@ -39,8 +39,8 @@ def test_tables_hold_test_sets_with_the_control_behind_its_set_and_the_best_othe
     "difference, p, words",
     [
         ((-0.09, -0.01), 0.01, "The flow loses to mlp on test by calibrated utterance accuracy: 0.9200 against 0.9600"),
-        ((-0.09, -0.01), 0.125, "The flow does not differ beyond chance from mlp on test"),
-        ((-0.09, 0.02), 0.01, "The flow does not differ beyond chance from mlp on test"),
+        ((-0.09, -0.01), 0.125, "The flow does not differ significantly from mlp on test"),
+        ((-0.09, 0.02), 0.01, "The flow does not differ significantly from mlp on test"),
         ((), "", "The flow cannot be judged against mlp on test"),
         ((0.01, 0.09), 0.01, "The flow is better than mlp on test"),
     ],
@@ -56,7 +56,7 @@ def test_a_system_is_better_where_interval_and_p_value_say_so(difference, p, wor
 
 @pytest.mark.parametrize(
     "gap, words",
-    [((0.01, 0.2), "does not hold"), ((-0.05, 0.2), "shows no loss beyond chance"), ((), "cannot be judged")],
+    [((0.01, 0.2), "does not hold"), ((-0.05, 0.2), "shows no significant loss"), ((), "cannot be judged")],
 )
 def test_the_control_holds_unless_its_loss_leaves_0_out(gap, words):
     sentence = the(made(two_class_rows(gap=gap)).sentences, "Control mic")
@@ -114,7 +114,7 @@ def test_a_flow_that_may_be_no_better_than_chance_is_said_to_be():
 def test_a_flow_without_classes_has_densities_alone():
     got = made([r for r in two_class_rows() if r["metric"] in ("loglik", "logp", "logdet", "nll", "kurt_c")])
     assert not got.accuracy and not got.detection and got.density
-    assert got.sentences[0].startswith("This flow knows no classes") and "test je" in got.sentences[1]
+    assert got.sentences[0].startswith("This flow has no classes") and "test je" in got.sentences[1]
 
 
 def test_of_many_classes_the_total_and_the_worst_are_shown():
@@ -167,7 +167,7 @@ def test_ten_seconds_are_enough_to_find_accuracy_control_systems_and_unseen_clas
     assert "0.9300 (0.870-0.990)" in lines[head + 1] and lines[head + 1].split()[:2] == ["test", "all"]
     for words in (
         "control mic ",
-        "- Control mic shows no loss beyond chance",
+        "- Control mic shows no significant loss",
         "- The flow loses to mlp",
         "- je (unseen) was taken for en",
     ):

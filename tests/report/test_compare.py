@@ -192,7 +192,7 @@ def test_systems_with_other_reference_classes_are_an_error(exp, small_config, tm
 
 
 def test_systems_of_other_classes_or_without_common_sets_are_errors(exp, tmp_path):
-    with pytest.raises(ValueError, match="no set that both decided"):
+    with pytest.raises(ValueError, match="no set has decisions of both"):
         two_systems(exp, tmp_path / "none")
     path = exp / "baselines" / "mlp" / "decisions" / "test.txt"
     path.write_text(path.read_text().replace("logp_ce", "logp_je", 1))

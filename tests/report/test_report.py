@@ -135,7 +135,7 @@ def test_every_figure_is_shown(exp):
 def test_nothing_is_shown_twice_or_under_the_wrong_title(exp):
     text = Reader(html.page(exp)[html.page(exp).index("<details") :].partition("</main>")[0]).text
     assert text.count("0.5453") == 1 and text.count("0.6035") == 1
-    unseen = text.index("Classes the model has not seen")
+    unseen = text.index("Unseen classes and their decisions")
     assert unseen < text.index("0.6035") < text.index("LogLL", unseen)
 
 

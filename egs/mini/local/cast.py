@@ -50,12 +50,12 @@ class Settings:
     """How large the corpus is, and which of all possible ones.
 
     Attributes:
-        seed: another seed is another corpus.
+        seed: seed of the corpus.
         nj: speakers made at a time; has no influence on the result.
         train_speakers, dev_speakers, test_speakers: per class.
         other_speakers: in each of en_other and wild.
         utterances: per speaker.
-        null: all classes speak with the English accent, so that nothing may tell them apart.
+        null: all classes speak with the English accent, so that nothing separates them.
     """
 
     seed: int = 1
@@ -137,9 +137,9 @@ def check(settings: Settings, sentences: int) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name not in ("seed", "null") and value < 1:
-            raise ValueError(f"{field.name} is {value}, it has to be at least 1")
+            raise ValueError(f"{field.name} is {value}, give 1 or more")
     if settings.utterances > sentences:
-        raise ValueError(f"{settings.utterances} utterances per speaker, but a set has {sentences} sentences: too many")
+        raise ValueError(f"{settings.utterances} utterances per speaker are too many: a set has {sentences} sentences")
     most = max(settings.train_speakers + settings.dev_speakers + settings.test_speakers, settings.other_speakers)
     if most > MOST_SPEAKERS:
-        raise ValueError(f"{most} speakers of a class, but ids have room for {MOST_SPEAKERS}; ask for fewer")
+        raise ValueError(f"{most} speakers of a class are too many: give at most {MOST_SPEAKERS}")

@@ -45,7 +45,7 @@ def copy_data(source: Path, target: Path, variants: dict[str, str]) -> None:
         ValueError: the path of ``target`` is longer than espeak-ng bears.
     """
     if len(str(target).encode()) > PATH_LIMIT:
-        raise ValueError(f"{target}: longer than the {PATH_LIMIT} bytes espeak-ng takes; set TMPDIR to a shorter path")
+        raise ValueError(f"{target}: longer than espeak-ng's limit of {PATH_LIMIT} bytes; set TMPDIR to a shorter path")
     (target / VARIANTS).mkdir(parents=True)
     for name in NEEDED:
         shutil.copyfile(source / name, target / name)

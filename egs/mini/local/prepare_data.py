@@ -10,7 +10,7 @@ espeakng-loader brings espeak-ng, and ``speak.py`` runs it.
     wild               en          6                    free, in noisy rooms, at all levels and bandwidths
 
 No speaker is in two sets, and no sentence of train is in any other. The speakers of one number share a build, a channel
-and the sentences over the classes, so the accent is what tells the classes apart.
+and the sentences over the classes, so only the accent separates the classes.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def prepare(output_dir: Path, settings: Settings) -> dict[str, tuple[RecordingSe
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the recipe's data preparation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter)
-    parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the sets go, such as data")
+    parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="output folder of the sets, such as data")
     for field in fields(Settings):
         option = "--" + field.name.replace("_", "-")
         if field.type == "bool":
@@ -264,14 +264,14 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
 
 
 HELP = {
-    "seed": "another seed is another corpus",
+    "seed": "seed of the corpus",
     "nj": "speakers made at a time; has no influence on the result",
     "train_speakers": "speakers of each class in train",
     "dev_speakers": "speakers of each class in dev",
     "test_speakers": "speakers of each class in test",
     "other_speakers": "speakers in each of en_other and wild",
     "utterances": "utterances of each speaker",
-    "null": "all classes speak with the English accent: nothing may tell them apart",
+    "null": "all classes speak with the English accent, so nothing separates them",
 }
 
 
