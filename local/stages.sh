@@ -137,7 +137,7 @@ choose_experiment() {  # assignments of plan
   ! $force || { stage_options+=(--force); restart=--restart; }
 }
 
-show_outlook() {  # and what is wrong with the sets, where they will stay as they are
+show_outlook() {  # and what is wrong with the sets, if this run does not change them
   local status=0
   python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage" || status=$?
   case $status in

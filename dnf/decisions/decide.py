@@ -1,6 +1,6 @@
 """Stage decide: decisions per utterance and frame, accuracy, near-ties, decided shares and correlation with expert scores.
 
-Also calibration on dev, and how well each system tells classes apart on every set and its control. All of the flow
+Also calibration on dev, and how well each system separates classes on every set and its control. All of the flow
 and of every baseline, with intervals by bootstrap over speakers.
 """
 

@@ -18,7 +18,7 @@ from dnf.models.checkpoint import Trained
 
 
 class Perceptron:
-    """A perceptron that tells windows of two classes apart, trained on the training frames, without the flow."""
+    """A perceptron that separates windows of two classes, trained on the training frames without the flow."""
 
     def __init__(self, of_class: list[Tensor], seed: int, hidden: int = 256, rounds: int = 20):
         vectors = torch.cat(of_class).numpy()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST = 3  # points, and speakers, below which a correlation says nothing
+LEAST = 3  # fewest points, and speakers, of a correlation
 
 
 def varies(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Whether what a resample drew of ``values`` ``(U,)`` differs, ``(R,)`` bool."""
+    """Whether a resample of ``values`` ``(U,)`` has different values, ``(R,)`` bool."""
     drawn = weights > 0
     return np.where(drawn, values, -np.inf).max(1) > np.where(drawn, values, np.inf).min(1)
 

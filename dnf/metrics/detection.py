@@ -5,7 +5,7 @@ several times (``dnf.metrics.bootstrap``) and give R figures at once; without th
 
 Cllr: Brummer & du Preez, "Application-independent evaluation of speaker detection", Computer Speech and Language 20,
 2006; several classes: Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006. Both are
-the cost in bits of not knowing the class, classes weighing alike: log2 K (1 bit for two classes) for scores that say
+the cost in bits of not knowing the class, with equal weights of the classes: log2 K (1 bit for two classes) for scores without
 nothing.
 """
 
@@ -84,7 +84,7 @@ def min_dcf(
     cost_false: float = 1.0,
     weights: np.ndarray | None = None,
 ) -> float | np.ndarray:
-    """Detection cost at the best threshold, as a share of that of the better constant decision (1: of no use).
+    """Detection cost at the best threshold, as a share of that of the better constant decision (1: useless).
 
     Args:
         scores, target, weights: as for ``auc``.
@@ -129,7 +129,7 @@ def cllr(loglik: np.ndarray, columns: np.ndarray, weights: np.ndarray | None = N
 
 
 def min_cllr(scores: np.ndarray, target: np.ndarray) -> float:
-    """Cllr of the scores after the best monotone map (pool adjacent violators): what calibration cannot lower."""
+    """Cllr of the scores after the best monotone map (pool adjacent violators), the least that calibration can reach."""
     scores, target, _, _ = checked(scores, target, None)
     weights = np.where(target, 0.5 / target.sum(), 0.5 / (~target).sum())
     posterior = IsotonicRegression(y_min=0, y_max=1).fit_transform(scores, target.astype(float), sample_weight=weights)

@@ -1,4 +1,4 @@
-"""How many independent frames the frames of an utterance are worth."""
+"""The effective number of independent frames of an utterance."""
 
 from __future__ import annotations
 

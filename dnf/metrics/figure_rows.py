@@ -13,7 +13,7 @@ COLUMNS = ("system", "metric", "set", "class", "decided", "value", "low", "high"
 
 
 def p_text(p: float | str, metric: str, resamples: int) -> str:
-    """``p 0.0123``, or ``p < 0.002`` where so many resamples cannot tell it from less; nothing for no p-value."""
+    """``p 0.0123``, or ``p < 0.002`` at the resolution of the resamples; nothing without a p-value."""
     if p in ("", None):
         return ""
     floor = (1 if "accuracy" in metric else 2) / (resamples + 1)

@@ -1,4 +1,4 @@
-"""Every figure of results.tsv: title, unit, which way is better, what it says, and the tables that show it.
+"""Every figure of results.tsv: title, unit, better direction, meaning, and the tables that show it.
 
 Results, report, comparisons, sweeps and docs/results.md take them from ``METRICS``, in this order. A new figure is computed in one
 place and has its row here; where a table is named under ``shown``, it is there too. ``python3 -m dnf.metrics.figures``
@@ -24,17 +24,17 @@ KNOWN = "known"  # open set: all utterances of known classes in the test sets, a
 MOST_NAMED = 8  # classes that are named where figures are of several
 MOST_DECIDED = 8  # classes of a row of a confusion matrix, of more those decided most
 
-HIGHER, LOWER, ZERO = "higher", "lower", "0"  # which way is better
+HIGHER, LOWER, ZERO = "higher", "lower", "0"  # the better direction
 
 
 class Metric(NamedTuple):
     """A figure.
 
     Attributes:
-        title: what it is called in tables and pictures.
+        title: its name in tables and pictures.
         unit: empty for a number without one.
-        better: HIGHER, LOWER, ZERO, or empty if no way is.
-        meaning: what it says, in a line.
+        better: HIGHER, LOWER, ZERO, or empty for none.
+        meaning: its meaning, in a line.
         digits: decimals of report.html; None: as in results.tsv.
         shown: besides results.tsv; ``systems``, ``detection`` and ``training`` are sections of results.txt; ``tells
             apart``, ``open set``, ``likelihood``, ``gaussianity`` and ``training`` are tables of report.html; ``folder`` is

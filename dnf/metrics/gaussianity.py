@@ -1,4 +1,4 @@
-"""How Gaussian are the latents: per-dimension skewness and kurtosis, pooled and within class, and Mardia's test.
+"""Gaussianity of the latents: skewness and kurtosis of each dimension, pooled and within class, and Mardia's test.
 
 Pooling well separated classes drives the kurtosis of a dimension towards -2 however Gaussian each class is; the
 within-class figures, after each class has lost its own mean and scale, are the ones about Gaussianity.

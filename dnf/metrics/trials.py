@@ -33,7 +33,7 @@ class Trials:
     """U utterances with their scores.
 
     Scores have names. Those of a system: ``mean``, mean log-likelihoods per frame, nats, which rank utterances with and
-    without a calibration and know nothing of their duration, which tells corpora apart where one has the longer
+    without a calibration and do not depend on duration, which separates corpora if one has longer
     utterances; ``calibrated``, calibrated log-likelihoods up to a constant of the utterance, nats; ``frames``; and, by
     the name of an accuracy, whether the decision is right. Of a pair of classes both are log-likelihood ratios ``(U,)``.
 

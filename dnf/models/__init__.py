@@ -1,4 +1,4 @@
-"""What is trained: flows, their prior, and the DNF made of both."""
+"""Trained models: flows, their prior, and the DNF of both."""
 
 from dnf.models.checkpoint import Trained, load_model
 from dnf.models.dnf import DNF

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and plain values only, written whole or not at all, checked when read."""
+"""Checkpoints: tensors and plain values only, written completely or not at all, checked when read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = 5
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` so that ``path`` is at any moment the old or the new file."""
+    """Write ``content``; at any moment ``path`` is the old or the new file."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         torch.save({"format": FORMAT, **content}, file)
@@ -29,17 +29,17 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint; nothing in it is unpickled but tensors and plain values.
+    """Read a checkpoint; only tensors and plain values are unpickled.
 
     Raises:
-        ValueError: there is none, or it is not one of ours.
+        ValueError: it does not exist, or is not one of ours.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no checkpoint; {run_stage('train')}")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # what a damaged file raises depends on where it is damaged
+    except Exception as error:  # the exception for a damaged file depends on the damage
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise ValueError(f"{path}: not a readable checkpoint; delete it and {run_again('train')}") from None
@@ -51,7 +51,7 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]
 
 
 def config_tree(config: Config) -> dict[str, Any]:
-    """The settings as plain values, as they stand in a checkpoint."""
+    """The settings as plain values, for a checkpoint."""
     return dataclasses.asdict(config)
 
 

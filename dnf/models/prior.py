@@ -35,7 +35,7 @@ class ClassPrior(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """Whether one variance a part is all there is to know beside the means of c."""
+        """Whether the prior has only one variance per part and the means of c."""
         return self.means_r is None and self.log_var_c is None
 
     @torch.no_grad()
@@ -94,7 +94,7 @@ class ClassPrior(nn.Module):
         """Log density ``(N, K)`` of latents ``(N, D)`` under every class, the squares expanded: matrix products."""
         if not self.is_plain:
             means, log_var = self.class_means(), self.class_log_variances()
-            centre = means.mean(0)  # the squares are smaller about it, and so is what rounding leaves of them
+            centre = means.mean(0)  # the squares are smaller about it, and so are their rounding errors
             z, means, precision = z - centre, means - centre, (-log_var).exp()
             squares = z.square() @ precision.T - 2 * z @ (means * precision).T + (means.square() * precision).sum(1)
             return -0.5 * (squares + log_var.sum(1) + self.dim * math.log(2 * math.pi))

@@ -198,7 +198,7 @@ def training(figures: FigureIndex) -> Iterator[str]:
     odd = [f"{counts['spikes']} spikes of the loss"] if counts["spikes"] else []
     odd += [f"{counts['restores']} restores after a loss that was not finite"] if counts["restores"] else []
     early = counts["best_step"] < EARLY * counts["steps"]
-    odd += [f"the best step on dev is already {counts['best_step']} of {counts['steps']}"] if early else []
+    odd += [f"dev was best already at step {counts['best_step']} of {counts['steps']}"] if early else []
     agreement = figures.row("train_eval_difference")
     apart = float(agreement["value"]) if agreement else 0.0
     odd += ["training and evaluation differ"] if abs(apart) >= SMALL else []

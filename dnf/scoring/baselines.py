@@ -56,7 +56,7 @@ def fit_systems(exp: Path, train: Windows, dev: Windows, classes: list[str], con
 def why_none(config: Config, classes: list[str]) -> str | None:
     """Why an experiment has no baselines, in words; None if it has."""
     if not config.baselines.enabled or not config.baselines.systems:
-        return "baselines.enabled is false"
+        return "the settings have none"
     if config.prior.cond_dim == 0 or len(classes) < 2:
         return "the flow has no classes"
     return None

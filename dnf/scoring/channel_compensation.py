@@ -13,7 +13,7 @@ differences of the class means, K - 1 dims, and by nothing else. Two plain ways 
   the residual is nearly all of m, and the class goes with the channel. The same holds for the mean of a set that has
   one class in it.
 
-**Centring.** What tells the two apart is how utterances of *one* class differ in training. Let m be the mean latent
+**Centring.** The differences between utterances of *one* class in training separate shift and class. Let m be the mean latent
 of a unit (an utterance, a speaker or a set), V the complement of W, and S the covariance of unit means within
 classes. The class is taken to be in W only; the shift is in both, and correlated. Its part in W is predicted from the
 part that holds no class,

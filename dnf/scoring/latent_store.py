@@ -17,7 +17,7 @@ COUNTS = ("first", "rows")  # columns of utts.tsv that are numbers
 
 
 class UtteranceRows(Sequence):
-    """The rows of ``utts.tsv`` as dicts, made as they are asked for: a dict takes several times what it says."""
+    """The rows of ``utts.tsv`` as dicts, made on demand, since a dict takes several times the memory of a line."""
 
     def __init__(self, path: Path):
         with path.open(encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""In which numbers matrix products run. Sums, densities and the weights themselves stay in float32 in any case."""
+"""The precision of matrix products. Sums, densities and the weights themselves are always float32."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import torch
 from dnf.models.dnf import DNF
 from dnf.training.objective import Objective
 
-# Floating-point operations of a run from which on compiling pays. On a processor it takes half a minute and saves up to
+# Fewest floating-point operations of a run that is compiled. On a processor it takes half a minute and saves up to
 # a tenth of a run of a quarter of an hour or more. The bound of a GPU is a guess: half a minute of eager steps at 100 TFLOP/s.
 WORTH_COMPILING = {"cpu": 1e14, "cuda": 3e15}
 
 
 def operations(model: DNF, frames: int) -> float:
-    """Floating-point operations of training on ``frames``: two a weight of the matrices, forward and twice backward."""
+    """Floating-point operations of training on ``frames``: two per weight of the matrices, once forward and twice backward."""
     return 6.0 * frames * sum(p.numel() for p in model.flow.parameters() if p.dim() == 2)
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether there is what ``torch.compile`` needs to build code: a compiler, Python's headers, on a GPU Triton."""
+    """Whether ``torch.compile`` can build code: a compiler, Python's headers, and on a GPU Triton."""
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
         return False
     if device.type == "cuda":
@@ -38,7 +38,7 @@ def can_compile(device: torch.device) -> bool:
 
 
 def compiles(setting: str, device: torch.device, objective: Objective, model: DNF, frames: int) -> bool:
-    """Whether a run on ``frames`` is compiled: ``always``, ``never``, or ``auto``, where it can be and is worth it."""
+    """Whether a run on ``frames`` is compiled: ``always``, ``never``, or ``auto``: if it is possible and long enough."""
     if setting != "auto":
         return setting == "always"
     return not objective.looks and operations(model, frames) >= WORTH_COMPILING[device.type] and can_compile(device)
@@ -48,7 +48,7 @@ BFLOAT16_PROCESSORS = {"amx_bf16", "avx512_bf16"}  # flags of /proc/cpuinfo: els
 
 
 def processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """What the processor can do, as Linux names it; empty if that is not known."""
+    """The processor's features as Linux names them; empty if unknown."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -69,7 +69,7 @@ def choose(precision: str, device: torch.device) -> str:
 
 @contextlib.contextmanager
 def tf32(precision: str) -> Iterator[None]:
-    """Let float32 products inside the block, those of ``backward`` too, run in TF32 where ``precision`` says so."""
+    """Run float32 products inside the block, also those of ``backward``, in TF32 if ``precision`` is tf32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else before)
     try:

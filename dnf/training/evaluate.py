@@ -10,7 +10,7 @@ from dnf.models.dnf import DNF
 from dnf.training.objective import cross_entropy
 from dnf.training.ranks import ALONE, Ranks
 
-AGREEMENT_FRAMES = 10000  # training frames scored both in training and after
+AGREEMENT_FRAMES = 10000  # training frames that are scored in training and afterwards
 
 
 @torch.no_grad()
@@ -26,11 +26,11 @@ def evaluate(
     """Mean NLL, LogP and LogDet under the true class (nats per frame) and share of frames decided as it.
 
     Args:
-        model: left in the mode it is evaluated in.
+        model: stays in the mode of the evaluation.
         windows: vectors of the model's classes only.
         rows: which of them ``(N,)``; all by default.
-        training: put the model in training mode, to hold evaluation mode against.
-        ranks: processes that call this together, each for its part of the rows; all get the figures of the whole.
+        training: put the model in training mode, for comparison with evaluation mode.
+        ranks: processes that call this together, each for its part of the rows; all get the common figures.
         log_priors: of the classes ``(K,)``; with them, also the cross-entropy of the class posteriors ``ce``, nats.
     """
     model.train(training)

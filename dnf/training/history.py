@@ -26,7 +26,7 @@ TAGS = {
 
 
 class NoHistory(contextlib.nullcontext):
-    """What a rank that writes nothing has in its place."""
+    """The replacement for ranks that write nothing."""
 
     def __enter__(self) -> NoHistory:
         return self
@@ -42,11 +42,11 @@ class NoHistory(contextlib.nullcontext):
 
 
 class History:
-    """Writes rows as they come; a run that goes on from a step drops the rows after it, which it makes again.
+    """Writes rows; a run that continues from a step first drops the rows after it.
 
     Args:
         out: ``exp/<exp>``; gets ``history.tsv`` and ``tb/``.
-        step: where the run goes on from; 0 begins anew.
+        step: the step that the run continues from; 0 for a new run.
         more: columns that this objective adds.
     """
 
@@ -70,11 +70,11 @@ class History:
         self._board.close()
 
     def seconds(self) -> float:
-        """Seconds of training so far, those before the run was stopped included."""
+        """Seconds of training so far, with those before an interruption."""
         return time.perf_counter() - self._began
 
     def rest(self) -> None:
-        """Leave the time since the last row out of the next row's frames per second."""
+        """Do not count the time since the last row in the next row's frames per second."""
         self._row_began = time.perf_counter()
 
     def write(self, step: int, epoch: float, frames: int, row: dict[str, float]) -> float:
@@ -86,7 +86,7 @@ class History:
         numbers = {name: f"{value:.6g}" for name, value in figures.items()}
         self._writer.writerow({"step": step, "epoch": f"{epoch:.3f}", "seconds": f"{self.seconds():.2f}", **numbers})
         self._file.flush()
-        os.fsync(self._file.fileno())  # before a checkpoint that counts on it
+        os.fsync(self._file.fileno())  # before a checkpoint that needs it
         for name, value in figures.items():
             self._board.add_scalar(TAGS.get(name, name), value, step)
         if "nll" in figures:

@@ -1,8 +1,8 @@
-"""Start the processes of a distributed training on this node, and say in one line why it failed.
+"""Start the processes of a distributed training on this node, and report a failure in one line.
 
-This is torchrun (its agent, its c10d rendezvous, its error files) with what a queue needs around it. The nodes meet
+This is torchrun (its agent, its c10d rendezvous, its error files) with additions for queues. The nodes meet
 at an address that node 1 writes into the experiment's folder. When a rank dies, its node ends at once, the other nodes
-within seconds, and all of them with the error of the rank that failed first, not with those of the ranks that missed it.
+within seconds. All report the error of the rank that failed first.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 3600.0  # seconds that nodes wait for each other before the start
 BEAT = 1.0  # seconds between two signs of life of a node
-SILENCE = 30.0  # seconds without one after which a node is taken for dead
-OTHERS = 10.0  # seconds that a node waits to hear from the others why it lost them
-OWN, KILLED, ABORTED, LOST, ENDED = range(5)  # what speaks first as the cause of a failure
+SILENCE = 30.0  # seconds without one after which a node counts as dead
+OTHERS = 10.0  # seconds that a node waits for the others' reason
+OWN, KILLED, ABORTED, LOST, ENDED = range(5)  # order of the causes of a failure
 HOST_GONE = "node 1 does not answer; see its log"
 
 
 class Cause(NamedTuple):
-    """Why a rank ended; the least of several is the one to show."""
+    """Why a rank ended; the least of several is shown."""
 
     order: int
     rank: int
@@ -55,7 +55,7 @@ class Cause(NamedTuple):
 
 
 def cause_of(rank: int, size: int, failure: ProcessFailure) -> Cause:
-    """What torchrun knows of a rank that failed, in words."""
+    """torchrun's report on a failed rank, in words."""
     name = f"rank {rank} of {size}"
     if isinstance(failure.message, dict):
         lost = failure.message["extraInfo"]["lost"]
@@ -69,7 +69,7 @@ def cause_of(rank: int, size: int, failure: ProcessFailure) -> Cause:
 
 
 class Watch(threading.Thread):
-    """Looks after the other nodes, and ends this one when one of them has failed or shows no sign of life.
+    """Watches the other nodes, and ends this one if another has failed or gives no sign of life.
 
     Attributes:
         trouble: what happened to another node.
@@ -90,7 +90,7 @@ class Watch(threading.Thread):
                 os.kill(os.getpid(), signal.SIGTERM)  # torchrun's agent ends its ranks
 
     def look(self) -> Cause | None:
-        """Give a sign of life and look for those of the others; the trouble, if there is any."""
+        """Give a sign of life and check those of the others; returns the trouble, if any."""
         try:
             self.store.add(f"beat/{self.meeting.node}", 1)
             for node in self.others:
@@ -106,7 +106,7 @@ class Watch(threading.Thread):
         return None
 
     def cause_of(self, node: int) -> Cause:
-        """What a node gives as the cause of the failure."""
+        """The cause of the failure according to a node."""
         return min(Cause(*cause) for cause in json.loads(self.store.get(f"causes/{node}")))
 
     def stop(self) -> None:
@@ -114,7 +114,7 @@ class Watch(threading.Thread):
         self.join()
 
     def tell(self, causes: list[Cause]) -> Cause:
-        """Exchange what the nodes know of a failure; what it comes down to."""
+        """Exchange the nodes' causes of a failure; returns the first one."""
         causes = [*causes, *([self.trouble] if self.trouble else [])]
         try:
             self.store.set(f"causes/{self.meeting.node}", json.dumps(causes))
@@ -133,7 +133,7 @@ class Watch(threading.Thread):
         return min(causes)
 
     def finish(self) -> None:
-        """The ranks of this node have ended well. Node 1 stays until the others know, for the store is its."""
+        """The ranks of this node have succeeded. Node 1 waits until the others know this, since it has the store."""
         try:
             self.store.set(f"done/{self.meeting.node}", "")
             end = time.monotonic() + SILENCE
@@ -145,7 +145,7 @@ class Watch(threading.Thread):
 
 
 def launch(command: list[str], gpus: int, meeting: Meeting | None, watch: Watch | None) -> list[Cause]:
-    """Run ``python3 -m COMMAND`` as ``gpus`` ranks of this node, to the end; why they failed, if they did."""
+    """Run ``python3 -m COMMAND`` as ``gpus`` ranks of this node until they end; returns the reason of a failure."""
     nodes = meeting.nodes if meeting else 1
     address = meeting.address if meeting else LOOPBACK
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")  # seconds from TERM to KILL
@@ -174,13 +174,13 @@ def launch(command: list[str], gpus: int, meeting: Meeting | None, watch: Watch 
 
 
 def launch_among(command: list[str], gpus: int, meeting: Meeting) -> Cause | None:
-    """``launch`` as one of several nodes that end together; why they failed, None if they did not."""
+    """``launch`` as one of several nodes that end together; returns the reason of a failure, or None."""
     watch = Watch(meeting)
     watch.start()
     try:
         causes = launch(command, gpus, meeting, watch)
         watch.stop()
-    except SignalException:  # the watch's own, too late to end any rank
+    except SignalException:  # of the watch itself, too late to end any rank
         causes = []
     if causes or watch.trouble:
         return watch.tell(causes)

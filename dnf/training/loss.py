@@ -1,6 +1,6 @@
 """The loss of a batch and its gradients: micro-batches, precision of the products, compilation.
 
-Nothing in here waits for the device, but for terms over pairs of vectors: figures stay there until someone reads them.
+Only terms over pairs of vectors wait for the device: figures stay there until they are read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dnf.training.objective import Objective, OfBatch
 
 
 class Loss(nn.Module):
-    """What training minimises, summed over vectors: one module, so that it can be compiled and shared out whole.
+    """The training loss, summed over vectors: one module, so that it can be compiled and distributed.
 
     Args:
         model: the flow with its prior.
-        objective: what to minimise; None: the NLL.
+        objective: the objective; None: the NLL.
         precision: of the flow's matrix products: float32, tf32 or bf16.
     """
 
@@ -54,8 +54,8 @@ def backward(
 
     Args:
         loss: a ``Loss``, or one that ``Ranks.wrap`` returned; its gradients are then means over the ranks.
-        count: what the sums over ``rows`` are divided by; the length of ``rows`` by default. With batch / ranks, also a
-            fraction, the mean over the ranks is the mean over the batch, however unequal their shares.
+        count: divisor of the sums over ``rows``, by default their number. With batch / ranks, also a
+            fraction, the mean over the ranks is the mean over the batch, for any shares.
     """
     count = count or len(rows)
     inner = loss if isinstance(loss, Loss) else loss.module

@@ -1,4 +1,4 @@
-"""What training minimises: the NLL, the NLL with the cross-entropy of the class posteriors, or non-Gaussianity.
+"""Training objectives: the NLL, the NLL with the cross-entropy of the class posteriors, or non-Gaussianity.
 
 **Hybrid training** (``train.beta`` > 0) trains one flow as a density and as a classifier. Its class posteriors are
 those of Bayes' rule over the class densities, p(k | x) = pi_k p(x | k) / sum_j pi_j p(x | j), in which the Jacobian
@@ -7,7 +7,7 @@ cancels, and
     loss = (NLL / D + beta CE) D / (1 + beta),   CE = -mean log p(y | x)
 
 The factor behind the bracket moves no minimum. It makes the loss a weighted mean of the NLL and D times CE, nats per
-frame, so that beta 0 is the NLL as it is and ``train.lr`` and ``train.grad_clip`` keep their meaning. pi are the shares
+frame, so that beta 0 is the plain NLL, and ``train.lr`` and ``train.grad_clip`` keep their meaning. pi are the shares
 of the classes in the batches: those of the training frames, or equal ones with ``train.sampling: balanced``.
 
 After Ardizzone et al., "Training normalizing flows with the information bottleneck for competitive generative
@@ -28,7 +28,7 @@ within the classes and between their means, and LogP is not in it:
 
 u is a latent less the mean of its class, in standard deviations of the prior, u' another one of the batch, m the C =
 ``cond_dim`` dims of a class mean in standard deviations, m' that of another class; h is the mean of log N(.; ., 1/2)
-under itself, and [.]+ is max(0, .). Our reading: the targets h and 1/D, which the program has as numbers for 512 dims,
+under itself, and [.]+ is max(0, .). Our interpretation: the targets h and 1/D, which the program has as numbers for 512 dims,
 follow the dims; the terms of the means are over the classes, not over the batch, where most pairs of few classes are
 equal; the mean over pairs is exact over micro-batches and ranks. beta adds D beta CE and divides by 1 + beta, as above.
 """
@@ -56,7 +56,7 @@ def cross_entropy(logp: Tensor, labels: Tensor, log_priors: Tensor, smoothing: f
     """-log p(y | x) ``(N,)``, nats, from class log densities ``(N, K)``, true ids ``(N,)`` and log priors ``(K,)``.
 
     Args:
-        smoothing: share of each label that is spread over all classes alike.
+        smoothing: share of each label that is spread evenly over all classes.
     """
     return nn.functional.cross_entropy(logp + log_priors, labels, reduction="none", label_smoothing=smoothing)
 
@@ -67,17 +67,17 @@ def log_length(lengths: Tensor, dim: int) -> Tensor:
 
 
 def lack_of_length(loglik: Tensor) -> Tensor:
-    """How far a mean log density of lengths stays below what it is for Gaussian vectors; 0 when it does not."""
+    """Distance of a mean log density of lengths below that of Gaussian vectors; 0 if it is not below."""
     return torch.relu(-LENGTH_ENTROPY - LENGTH_SLACK - loglik)
 
 
 def excess_of_angle(square: Tensor, dim: int) -> Tensor:
-    """How far a mean squared cosine of pairs exceeds what it is for Gaussian vectors; 0 when it does not."""
+    """Excess of a mean squared cosine of pairs over that of Gaussian vectors; 0 if there is none."""
     return torch.relu(square - 1 / dim - ANGLE_SLACK)
 
 
 class OfBatch(NamedTuple):
-    """What the terms over all pairs of a batch need to know of the whole of it.
+    """Sums over a batch that the terms over all its pairs need.
 
     Attributes:
         count: N, its vectors.
@@ -103,8 +103,8 @@ class Objective:
     Attributes:
         log_priors: log class priors of the posteriors ``(K,)``; None without a cross-entropy.
         evaluate_options: arguments of ``evaluate`` that follow from it.
-        columns: of history.tsv that it adds.
-        looks: whether it has to see the latents of a whole batch first.
+        columns: additional columns of history.tsv.
+        looks: whether it needs the latents of the complete batch first.
     """
 
     def __init__(self, config: Config, counts: Sequence[int], ranks: Ranks = ALONE):
@@ -118,14 +118,14 @@ class Objective:
         self.evaluate_options = {} if self.log_priors is None else {"log_priors": self.log_priors}
 
     def rank(self, figures: dict[str, float]) -> float:
-        """The figure of dev that chooses ``best.pt``: the lower the better."""
+        """The figure of dev that chooses ``best.pt``; lower is better."""
         select = self.settings.select
         if select == "loss":
             return figures["nll"] / self.dim + (self.settings.beta * figures["ce"] if self.settings.beta else 0.0)
         return -figures["accuracy"] if select == "accuracy" else figures[select]
 
     def look(self, prior: ClassPrior, parts: Iterable[tuple[Tensor, Tensor]]) -> OfBatch:
-        """Take down the whole batch from this rank's latents and labels, part by part; all ranks call this together."""
+        """Collect the sums of the batch from this rank's latents and labels, part by part; all ranks call this together."""
         dim, device = prior.dim, prior.means.device
         sums = torch.zeros(dim * dim + 2, dtype=torch.float64, device=device)
         with torch.no_grad():

@@ -1,6 +1,6 @@
-"""What a process of training has to know of the others: which rank it is, and what it works out together with them.
+"""A training process among others: its rank, and common computations.
 
-``dnf.training.launch`` starts the ranks. A process that it did not start is ``ALONE``: no process group, nothing to wait for.
+``dnf.training.launch`` starts the ranks. A process that it did not start is ``ALONE``, without a process group.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dnf.experiment import entry
 from dnf.experiment.files import replace_file
 
-TIMEOUT = timedelta(minutes=5)  # of one exchange; dead ranks are seen at once, this is for ranks that stand still
+TIMEOUT = timedelta(minutes=5)  # of one exchange; dead ranks are noticed at once, this is for ranks that hang
 PR_SET_PDEATHSIG = 1
 
 
@@ -49,7 +49,7 @@ class Ranks:
         return self.rank == 0
 
     def bounds(self, total: int) -> tuple[int, int]:
-        """Its part ``first, end`` of ``total`` rows; the parts of all ranks, in order, are the whole."""
+        """Its part ``first, end`` of ``total`` rows; the parts of all ranks follow each other."""
         return total * self.rank // self.size, total * (self.rank + 1) // self.size
 
     def sum(self, values: Sequence[float]) -> list[float]:
@@ -68,20 +68,20 @@ class Ranks:
         return values
 
     def mean(self, values: Sequence[float]) -> list[float]:
-        """Each value's mean over the ranks; not a number on every rank if it is not on one."""
+        """Each value's mean over the ranks; NaN on every rank if it is NaN on one."""
         return [value / self.size for value in self.sum(values)]
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """``model``, with gradients that are means over the ranks; first weights are those of rank 0."""
+        """``model``, with gradients that are means over the ranks; it starts with the weights of rank 0."""
         if self.size == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
         wrapped = DistributedDataParallel(model, device_ids=devices)
-        wrapped.broadcast_buffers = False  # from now on: they never change; the argument of this name is going away
+        wrapped.broadcast_buffers = False  # they never change from now on; the argument of this name is deprecated
         return wrapped
 
     def check_same(self, value: int, what: str) -> None:
-        """Raise ``ValueError`` when the ranks do not agree on ``value``, e.g. because a file system lags behind."""
+        """Raise ``ValueError`` if the ranks do not agree on ``value``, e.g. because of a slow file system."""
         mean, square = self.mean([value, value * value])
         if square != mean * mean:
             raise ValueError(f"{what} differs between the nodes: {value} on rank {self.rank}; start again")
@@ -93,7 +93,7 @@ ALONE = Ranks()
 def join_ranks(device: torch.device) -> Ranks:
     """The rank that ``dnf.training.launch`` started this process as, its process group open; else the only one.
 
-    A rank ends when its launcher does: nobody else would end it, and it would go on writing checkpoints.
+    A rank ends with its launcher; otherwise nobody would end it, and it would continue to write checkpoints.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return Ranks(device=device)
@@ -129,7 +129,7 @@ def leave() -> None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error only says that another rank is gone: its own error is the one to show."""
+    """Whether an error only reports that another rank has ended, whose own error is shown instead."""
     return isinstance(error, dist.DistError) or isinstance(error, RuntimeError) and "gloo" in str(error).lower()
 
 
@@ -152,6 +152,6 @@ def recorded(main: Callable[[], int]) -> Callable[[], int]:
             text = entry.describe(error) if users else f"{type(error).__name__}: {entry.describe(error)}"
             extra = {"timestamp": str(int(time.time())), "lost": lost}
             replace_file(Path(file), json.dumps({"message": {"message": text, "extraInfo": extra}}))
-            os._exit(1)  # an orderly end would wait for the other ranks
+            os._exit(1)  # a normal exit would wait for the other ranks
 
     return rank_main

@@ -1,10 +1,10 @@
-"""Where the nodes of one training meet: a store that the first node opens and whose address it writes to a file.
+"""The meeting of a training's nodes: the first node opens a store and writes its address to a file.
 
 Names of nodes need not resolve, so the file has numbers: every IPv4 address of the first node's interfaces, and the
 port. The others take the first address that answers. When all have come, they agree on how they address each other: by
 127.0.0.1 if they are on one machine, else each by the address of the interface that faces the first node, and that one
-by the address it was reached by. The number of the meeting is in the file and in the store, so what an earlier run left
-in the file leads nowhere.
+by the address it was reached by. The number of the meeting is in the file and in the store, so an old file of an earlier run
+has no effect.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STORE_TIMEOUT = timedelta(seconds=10)
 
 
 class Meeting(NamedTuple):
-    """What a node knows when all have come.
+    """The result of a meeting for a node.
 
     Attributes:
         run: number of the meeting.
@@ -117,7 +117,7 @@ def meet(folder: Path, node: int, nodes: int, patience: float) -> Iterator[Meeti
 
 
 def receive(store: TCPStore, file: Path, nodes: int, patience: float) -> Meeting:
-    """Node 1's part: say where it is, wait for the others, say how all address each other."""
+    """Node 1: publish its address, wait for the others, and publish all addresses."""
     run = uuid.uuid4().hex
     store.set(f"run/{run}", "")
     outside = sorted(address for address in set(interfaces().values()) if not address.startswith("127."))
@@ -138,7 +138,7 @@ def receive(store: TCPStore, file: Path, nodes: int, patience: float) -> Meeting
 
 
 def visit(file: Path, node: int, nodes: int, patience: float) -> Meeting:
-    """The part of the other nodes: find the store of node 1, say that they are there, wait for its word."""
+    """Other nodes: find the store of node 1, announce themselves, and wait for its answer."""
     meetings: list[tuple[str, str, TCPStore]] = []
 
     def told_to_go() -> bool:
@@ -147,7 +147,7 @@ def visit(file: Path, node: int, nodes: int, patience: float) -> Meeting:
                 return True
             if not meetings or not meetings[0][2].check([f"node/{node}"]):
                 meetings[:] = find(file, node)
-        except DistError:  # node 1 went away; it may come back with another number
+        except DistError:  # node 1 ended; it may come back with another number
             meetings.clear()
         return False
 
@@ -162,7 +162,7 @@ def visit(file: Path, node: int, nodes: int, patience: float) -> Meeting:
 
 
 def find(file: Path, node: int) -> list[tuple[str, str, TCPStore]]:
-    """Number, address and store of the meeting that ``file`` names, if it goes on; the node is then announced there."""
+    """Number, address and store of the meeting in ``file``, if it is active; announces the node there."""
     try:
         call = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -183,7 +183,7 @@ def find(file: Path, node: int) -> list[tuple[str, str, TCPStore]]:
 
 
 def wait(done: Callable[[], bool], patience: float, what: Callable[[], str]) -> None:
-    """Until ``done``; says once a minute what it waits for, and raises ``ValueError`` with it when patience ends."""
+    """Wait until ``done``; logs once a minute what it waits for, and raises ``ValueError`` after ``patience``."""
     began = last_said = time.monotonic()
     while not done():
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Which training vectors make up which batch: a function of the step alone, so training can go on from any step."""
+"""The training vectors of each batch: a function of the step alone, so training can continue from any step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from dnf.features.draws import permute
 from dnf.training.ranks import ALONE, Ranks
 
-BLOCK = 1_000_000  # vectors whose places are worked out together: a device is then asked once for many steps
+BLOCK = 1_000_000  # vectors whose positions are computed together, in one call for many steps
 
 
 class Sampler:
@@ -19,11 +19,11 @@ class Sampler:
     Args:
         counts: training vectors of each class; there are N in all.
         rows_of_class: the n-th vectors of a class, ``(class id, (B,)) -> (B,)``, as rows 0 .. N - 1.
-        batch_size: vectors a batch; what is left over at the end of an epoch is left out of it.
-        seed: of the whole sequence.
+        batch_size: vectors per batch; the rest at the end of an epoch is not used.
+        seed: seed of the sequence.
         balanced: each class fills the same share of an epoch. Within one, a vector of a class comes k or k + 1 times, or
             not at all where the class has more than its share.
-        device: where the rows are worked out and left.
+        device: where the rows are computed and stay.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Spikes of the training loss: steps far above the recent ones, as the notes saw and did not count."""
+"""Spikes of the training loss: steps far above the recent ones, as in the notes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LEAST_DEVIATION = 0.05
 
 
 class SpikeMonitor:
-    """Counts steps whose NLL lies far above where the last 9 lead one to expect it.
+    """Counts steps whose NLL is far above the range of the last 9.
 
-    Each step's distance from the median of the 9 before it is held against the recent distances: beyond their median by
+    Each step's distance from the median of the 9 before it is compared with recent distances: if it exceeds their median by
     ``factor`` robust deviations (1.4826 times their median absolute deviation, at least 0.05 nats) it is a spike. So a
-    loss that falls as it should does not hide one.
+    falling loss does not hide one.
     """
 
     def __init__(self, factor: float, state: dict | None = None):

@@ -1,6 +1,6 @@
 """Stage train: train a flow, by maximum likelihood or another ``train.objective``; ``best.pt`` is chosen on dev.
 
-A run can be stopped at any point: started again with the same settings it goes on from ``last.pt`` and ends with the
+A run can be stopped at any point: started again with the same settings it continues from ``last.pt`` and ends with the
 same weights. A step with a non-finite loss or gradient goes back to the state of ``last.pt`` with half the learning
 rate.
 """
@@ -28,7 +28,7 @@ from dnf.training.trainer import Trainer
 log = logging.getLogger(__name__)
 
 ROWS_PER_EPOCH = 10
-MOST_PENDING = 50  # steps after which their figures are fetched from the device at the latest
+MOST_PENDING = 50  # most steps before their figures are fetched from the device
 
 
 def run(trainer: Trainer) -> float:

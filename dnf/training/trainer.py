@@ -1,10 +1,10 @@
-"""The state of a training run and what moves it: a step, a look at dev, a checkpoint.
+"""The state of a training run and its operations: a step, an evaluation on dev, a checkpoint.
 
-Steps are left to the device, and their figures fetched from it for many of them together: a step that was not finite has
-changed no weight, and is undone with all after it when its figures are seen.
+Steps run on the device, and the figures of many steps are fetched together: a step that was not finite has
+changed no weight, and is undone with all later steps when its figures arrive.
 
 Of several ranks each computes its share of every batch and of dev; their means and sums are the same on all, so all
-decide alike what is a spike, what is undone and what is best. Only rank 0 writes.
+find the same spikes, restores and best step. Only rank 0 writes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def learning_rate(step: int, total: int, settings: Train) -> float:
 
 
 class Trainer:
-    """The state of a run and what moves it: one batch at a time, a look at dev, a checkpoint.
+    """The state of a run and its operations: a step with one batch, an evaluation on dev, a checkpoint.
 
     Args:
         train, dev: vectors of the classes the model knows.
@@ -82,7 +82,9 @@ class Trainer:
         self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
         self.monitor = SpikeMonitor(settings.spike_factor)
         self.step, self.restores, self.lr_scale = 0, 0, 1.0
-        self.pending: list[tuple[float, dict[str, Tensor]]] = []  # learning rate and figures of steps nobody looked at
+        self.pending: list[
+            tuple[float, dict[str, Tensor]]
+        ] = []  # learning rate and figures of steps that are not fetched yet
         self.best, self.best_step = math.inf, 0
         self.last_good = self.state()
 
@@ -114,7 +116,7 @@ class Trainer:
         return model
 
     def _compile(self) -> bool:
-        """Compile the loss where it is worth it, and say whether it is."""
+        """Compile the loss if the run is long enough, and return whether it is compiled."""
         frames = self.total_steps * self.sampler.batch_size // self.ranks.size
         wanted = compiles(self.config.train.compile, self.device, self.objective, self.model, frames)
         if wanted:
@@ -123,7 +125,7 @@ class Trainer:
         return wanted
 
     def _make_optimizer(self) -> torch.optim.AdamW:
-        """AdamW without weight decay of the prior: 0 is no likelier place for a mean than any other."""
+        """AdamW without weight decay of the prior, since a mean of 0 is not more likely than any other."""
         settings = self.config.train
         of_prior = {"params": list(self.model.prior.parameters()), "weight_decay": 0.0}
         of_flow = {"params": list(self.model.flow.parameters()), "weight_decay": settings.weight_decay}
@@ -158,7 +160,7 @@ class Trainer:
         self.last_good = state
 
     def advance(self) -> None:
-        """One step of training; ``settle`` says what became of it. If its gradient is not finite it changes no weight."""
+        """One step of training; ``settle`` returns its result. If its gradient is not finite, it changes no weight."""
         settings = self.config.train
         rate = settings.lr * self.lr_scale * learning_rate(self.step, self.total_steps, settings)
         for group in self.optimizer.param_groups:
@@ -182,7 +184,7 @@ class Trainer:
             torch.manual_seed(int(draw[0]))
 
     def settle(self) -> list[dict[str, float]]:
-        """Figures of the steps since the last call; of those before one that was not finite, which is then undone."""
+        """Figures of the steps since the last call, up to one that was not finite, which is then undone."""
         if not self.pending:
             return []
         pending, self.pending, settled = self.pending, [], []
@@ -201,7 +203,7 @@ class Trainer:
         return settled
 
     def restore(self, step: int, figures: dict[str, float]) -> None:
-        """Back to the last good state, to go on after ``step``, whose batch broke, with half the learning rate."""
+        """Back to the last good state, to continue after the failed ``step`` with half the learning rate."""
         restores, lr_scale, spikes = self.restores + 1, self.lr_scale / 2, self.monitor.spikes
         if restores > self.config.train.max_restores:
             raise ValueError(
@@ -222,7 +224,7 @@ class Trainer:
         """Figures on dev; keeps ``best.pt`` when they are the best so far, and always ``last.pt``.
 
         Args:
-            record: takes the figures down before the checkpoints are written, so that a run killed in between makes
+            record: records the figures before the checkpoints are written, so that a run killed in between makes
                 them again.
         """
         figures = evaluate(self.model, self.dev, ranks=self.ranks, **self.objective.evaluate_options)
@@ -244,7 +246,7 @@ class Trainer:
             checkpoint.save(self.out / name, content)
 
     def summary(self) -> dict[str, int]:
-        """What happened, in numbers that the same seed repeats."""
+        """Counts of the run that the same seed reproduces."""
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "frames": len(self.train),

@@ -143,7 +143,7 @@ def test_rows_of_the_comparison_are_filtered_and_columns_chosen(show, experiment
     assert rows.first.locator("th").all_inner_texts() == ["x<y", "gmm"]
     page.locator("#filter").fill("")
     old = page.locator("#compared tr", has_text="old")
-    assert "results.tsv: not there; run stage report (--stage 8)" in old.inner_text()
+    assert "results.tsv: does not exist; run stage report (--stage 8)" in old.inner_text()
     head = page.locator("#compared thead th", has_text="NLL dev")
     assert not head.is_visible()
     page.locator("#columns summary").click()

@@ -103,7 +103,7 @@ def test_utterances_are_matched_by_name_and_others_are_an_error():
     a, b = decided(3.0, 0.3), decided(1.0, 0.3, seed=2)
     backwards = b.only(np.arange(len(b))[::-1])
     assert list(paired_rows(a, backwards, "en", 50, 1)) == list(paired_rows(a, b, "en", 50, 1))
-    with pytest.raises(ValueError, match="not the same"):
+    with pytest.raises(ValueError, match="different utterances"):
         list(paired_rows(a, b.only(np.arange(5)), "en", 50, 1))
 
 

@@ -71,7 +71,7 @@ def test_old_experiments_are_listed_with_what_they_lack(small_config, tmp_path):
     assert "; results.tsv has no column system, fewest, p; run stage report again (--stage 8)" in old
     assert older.startswith("missing: older: config.yaml: cannot be read; results.tsv: line 2: not one value")
     assert oldest.startswith(
-        "missing: oldest: config.yaml: cannot be read; results.tsv: not there; run stage report (--stage 8)"
+        "missing: oldest: config.yaml: cannot be read; results.tsv: does not exist; run stage report (--stage 8)"
     )
     shown = page(tmp_path)
     assert "4 experiments, 6 systems" in shown and shown.count("run stage report (--stage 8)") == 1

@@ -208,7 +208,7 @@ def test_the_file_is_written_whole_and_is_the_same_each_time(exp):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda exp: (exp / "results.tsv").unlink(), r"results.tsv: not there; run stage report \(--stage 8\)"),
+        (lambda exp: (exp / "results.tsv").unlink(), r"results.tsv: does not exist; run stage report \(--stage 8\)"),
         (
             lambda exp: (exp / "results.tsv").write_text("metric\tset\tclass\tvalue\nnll\ttest\n"),
             r"line 2: .*stage report again \(--stage 8\)",

@@ -58,7 +58,7 @@ def test_a_section_is_printed_alone(exp, capsys):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (None, r"results.txt: not there; run stage report \(--stage 8\)"),
+        (None, r"results.txt: does not exist; run stage report \(--stage 8\)"),
         (
             "# as it was before\n\n# accuracy: share\n",
             r"has no sections, an earlier version wrote it; run stage report again",

@@ -240,10 +240,10 @@ def test_few_frames_are_enough_and_they_are_evenly_spaced(root, run, small_confi
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["baselines.enabled=false"], "switched off"),
-        (["baselines.systems=[]"], "switched off"),
-        (["prior.cond_dim=0"], "knows no classes"),
-        (["data.classes=[en]"], "knows no classes"),
+        (["baselines.enabled=false"], "the settings have none"),
+        (["baselines.systems=[]"], "the settings have none"),
+        (["prior.cond_dim=0"], "has no classes"),
+        (["data.classes=[en]"], "has no classes"),
     ],
 )
 def test_without_baselines_there_are_none_left_and_one_line_says_why(run, tmp_path, caplog, words, reason):

@@ -708,7 +708,7 @@ def test_restart_begins_anew(run_main, caplog):
     caplog.set_level("INFO")
     run_main()
     run_main(options=["--restart"])
-    assert "going on" not in caplog.text
+    assert "continuing from" not in caplog.text
 
 
 def test_other_classes_are_trained_from_scratch(run_main, write_store, two_classes, tmp_path):

@@ -113,7 +113,7 @@ def lock(name: str) -> int | None:
 
 
 def identity(device: str) -> str:
-    """What tells a device apart on this machine: of a number, the UUID where nvidia-smi knows it."""
+    """The identity of a device on this machine: the UUID of a number, if nvidia-smi knows it."""
     return uuids(listing()).get(device, device)
 
 

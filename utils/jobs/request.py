@@ -15,7 +15,7 @@ VALUES_OF = {"-V": 0, "-pe": 2}  # how many values an option takes; one, if it i
 
 
 class UsageError(Exception):
-    """The command line cannot be run as it is."""
+    """The command line is wrong."""
 
 
 class Request(NamedTuple):
@@ -109,7 +109,7 @@ def parse(arguments: list[str]) -> Request:
 def join(words: tuple[str, ...] | list[str]) -> str:
     """One line of bash from the words of a command.
 
-    A word without white space goes in as it is, so that ``|``, ``>``, ``;``, globs and ``$VAR`` act in the job's shell.
+    A word without white space is passed without change, so that ``|``, ``>``, ``;``, globs and ``$VAR`` act in the job's shell.
     A word with white space, or an empty one, stays one word: in double quotes, where variables still expand, or in
     single quotes if it has a double quote itself.
     """

@@ -1,4 +1,4 @@
-"""What flows are made of: networks, and the affine transform that they steer."""
+"""Parts of flows: networks, and the affine transform that they control."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def make_baseline(name: str, config: Config, num_classes: int) -> Baseline:
 
 
 def fit_baseline(name: str, train: Windows, dev: Windows, classes: list[str], config: Config) -> Baseline:
-    """A system fitted to vectors of the classes it is to know, on their device, in evaluation mode."""
+    """A system fitted to vectors of its classes, on their device, in evaluation mode."""
     torch.manual_seed(config.seed)
     model = make_baseline(name, config, len(classes)).to(train.device)
     model.standardize.set(*train.global_normalization())

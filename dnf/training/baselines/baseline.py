@@ -12,7 +12,7 @@ from dnf.features.windows import Windows
 from dnf.models.standardize import Standardize
 from dnf.training.sampler import class_shares
 
-FEWEST_FRAMES = 2  # that a class needs to be fitted
+FEWEST_FRAMES = 2  # fewest frames of a class for a fit
 
 
 class Baseline(nn.Module):

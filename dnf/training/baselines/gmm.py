@@ -34,14 +34,14 @@ class GMM(Baseline):
             vectors = vectors_of_class(train, label, count, self.settings.max_frames, self.standardize)
             components = min(self.settings.gmm_components, len(vectors))
             gmm = GaussianMixture(components, covariance_type="diag", reg_covar=1e-3, random_state=config.seed)
-            # k-means adds up in the order in which threads come to their end
+            # with threads, k-means adds up in a random order
             with threadpool_limits(1, user_api="openmp"):
                 gmm.fit(vectors)
             log.info("gmm: class %s: %d frames, %d steps of EM", name, len(vectors), gmm.n_iter_)
             self.set(label, gmm)
 
     def set(self, label: int, gmm: GaussianMixture) -> None:
-        """Take what scikit-learn fitted to the vectors of a class."""
+        """Copy the parameters that scikit-learn fitted to the vectors of a class."""
         used = gmm.n_components
         self.log_weights[label, :used] = torch.from_numpy(gmm.weights_).log().to(self.means.device)
         self.means[label, :used] = torch.from_numpy(gmm.means_).to(self.means.device)

@@ -1,4 +1,4 @@
-"""A multilayer perceptron that tells classes apart frame by frame: what training for nothing but that gives."""
+"""A multilayer perceptron that is trained only to classify frames."""
 
 from __future__ import annotations
 
