@@ -1,4 +1,4 @@
-r"""Channel correction of latents when scoring: centring of each utterance, speaker or set.
+r"""Channel compensation of latents in scoring: centring of each utterance, speaker or set.
 
 **What a shift can do.** With one isotropic variance v for all classes,
 
@@ -9,19 +9,19 @@ differences of the class means, K - 1 dims, and by nothing else. Two plain ways 
 
 - To remove the part of the mean latent *outside* W changes every class's log p by the same: no decision changes.
 - To remove the part *inside* W that the classes do not explain needs to know which class it is. The residual weighted
-  by posteriors, m - sum_k gamma_k mu_k, presumes the answer: classes of frames overlap, so gamma is near the prior,
-  the residual is nearly all of m, and the class goes with the channel. The same holds for the mean of a set that has
+  by posteriors, m - sum_k gamma_k mu_k, is no help: classes of frames overlap, so gamma is near the prior,
+  the residual is nearly all of m, and the class is removed with the channel. The same holds for the mean of a set that has
   one class in it.
 
 **Centring.** The differences between utterances of *one* class in training separate shift and class. Let m be the mean latent
 of a unit (an utterance, a speaker or a set), V the complement of W, and S the covariance of unit means within
-classes. The class is taken to be in W only; the shift is in both, and correlated. Its part in W is predicted from the
-part that holds no class,
+classes. The class is assumed to be in W only; the shift is in both, and correlated. Its part in W is predicted from the
+part without class information,
 
     s_W = S_WV S_VV^-1 (m_V - mean_V),      c' = c - s_W,
 
 the conditional mean of a Gaussian, and taken away (with what mean_W, all classes alike, differs by from the middle of
-the mu_k: a model trained on augmented windows has its middle elsewhere). What the classes differ by is left whole: a
+the mu_k: a model trained on augmented windows has another middle). The differences between classes do not change: a
 move of m along W moves c' as much. With two classes W is a line, and for the mean over the unit's own frames the ratio
 above then is Fisher's linear discriminant with S (WCCN: Hatch, Kajarekar & Stolcke, "Within-class covariance
 normalization for SVM-based speaker recognition", Interspeech 2006), times a constant; with more classes the spread of
@@ -148,7 +148,7 @@ class Correction:
             labels: ``(G,)`` class ids.
 
         Raises:
-            ValueError: too few training units to see how those of a class differ.
+            ValueError: too few training units for the covariance within classes.
         """
         unit = "utterance" if settings.centre == "utterance" else "speaker"
         names = [(*name, int(k)) for name, k in zip(unit_names(segments, unit), labels)]

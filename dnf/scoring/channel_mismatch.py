@@ -1,9 +1,9 @@
-"""Whether a recording sounds as if it came over the channels of training: long-term spectrum, band, level and noise.
+"""Compare the channel of a recording with those of training: long-term spectrum, band, level and noise.
 
     python3 -m dnf.scoring.channel_mismatch exp/frames exp/dnf120     (stage latents does this)
 
 Fits the mean of the statistics of each training set's utterances, and one covariance within the sets (Ledoit-Wolf), and
-writes ``exp/dnf120/channel.json``. A recording is unlike training when its Mahalanobis distance to the nearest set is
+writes ``exp/dnf120/channel.json``. A recording is unlike training if its Mahalanobis distance to the nearest set is
 beyond what all but 1 % of the training utterances have, held against a fit to other speakers, or when one statistic is
 well outside the range of the training utterances; such are named.
 
@@ -50,7 +50,7 @@ NAMES = {
 
 
 def statistics(blocks: Iterable[tuple[np.ndarray, np.ndarray]], frequencies: np.ndarray) -> np.ndarray:
-    """What describes the channel of one recording, ``(F + 3,)``.
+    """The statistics of the channel of one recording, ``(F + 3,)``.
 
     Args:
         blocks: log-mel frames ``(n, F)`` and speech marks ``(n,)``, together those of the recording.
@@ -83,7 +83,7 @@ class Mismatch:
         distance: Mahalanobis distance to the nearest set.
         limit: that of QUANTILE of the training utterances.
         set: the nearest.
-        unlike: what is unlike training, in words.
+        unlike: the differences from training, in words.
     """
 
     distance: float
@@ -134,7 +134,7 @@ class ChannelModel:
         return cls(frequencies.tolist(), sets, *arrays, limit, len(vectors))
 
     def compare(self, vector: np.ndarray) -> Mismatch:
-        """Hold the statistics ``(F + 3,)`` of a recording against training."""
+        """Compare the statistics ``(F + 3,)`` of a recording with training."""
         gaps = distances(vector[None], np.array(self.means), np.array(self.precision))[0]
         nearest, distance = self.sets[int(gaps.argmin())], float(gaps.min())
         unlike = self.named(vector, np.array(self.means)[gaps.argmin()])
@@ -195,7 +195,7 @@ def distances(vectors: np.ndarray, means: np.ndarray, precision: np.ndarray) -> 
 
 
 def steep(gap: np.ndarray, octaves: np.ndarray, edge: int) -> bool:
-    """Whether a spectrum falls off outwards of bin ``edge`` as a filter of several poles does, and no mere tilt.
+    """Whether a spectrum falls off beyond bin ``edge`` like a filter of several poles, and not like a tilt.
 
     Args:
         gap: ``(F,)`` nepers above the mean of training, the outermost bin first.

@@ -1,4 +1,4 @@
-"""Rows of the tables that say how Gaussian a set's latents are, and which dims carry class: ``gaussianity.tsv``,
+"""Rows of the tables of a set's Gaussianity, and of the class information of its dims: ``gaussianity.tsv``,
 ``gaussianity_dims.tsv`` and ``fisher.tsv`` of stage latents."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MARDIA = ("mardia_frames", "mardia_skew", "mardia_skew_p", "mardia_kurt", "mardi
 
 
 def groups_of_classes(moments: Moments, all_classes: list[str], model_classes: list[str]) -> Iterator[list[int]]:
-    """Class ids whose frames are judged together: those the model knows, then with the others where there are any."""
+    """Groups of class ids for the figures: the model's classes, and then all classes if there are others."""
     present = [k for k in range(len(all_classes)) if moments.count[k] > 0]
     seen = [k for k in present if all_classes[k] in model_classes]
     if seen:

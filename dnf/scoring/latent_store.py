@@ -1,4 +1,4 @@
-"""Latents and log-likelihoods of a set on disk, as stage latents leaves them."""
+"""Latents and log-likelihoods of a set on disk, from stage latents."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class UtteranceRows(Sequence):
 
 
 class Latents(NamedTuple):
-    """What stage latents left for one set, mapped from disk; rows ``first : first + rows`` of the arrays are an utterance.
+    """Output of stage latents for one set, mapped from disk; rows ``first : first + rows`` of the arrays are an utterance.
 
     Attributes:
         classes: K names of the model's classes.

@@ -1,4 +1,4 @@
-"""Writing latents and log-likelihoods of a set, whole or not at all."""
+"""Write latents and log-likelihoods of a set, completely or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder ``q/<log>`` of one call of a queue runner: what was submitted, and what each task says of itself.
+"""The folder ``q/<log>`` of one call of a queue runner: its submissions, and the records of its tasks.
 
     job.json                     the call and its submissions, rewritten by the runner before anything depends on it
     lock                         held by the runner that waits
@@ -6,7 +6,7 @@
     RUN/tasks/N.S.run            task N began in submission S: token, host, and by its time that it lives
     RUN/tasks/N.S.end            how it ended: the record that the runner trusts
 
-RUN is new for every call that submits, so that nothing a former call left running can be taken for this one's.
+RUN is new for every call that submits, so that tasks of an earlier call cannot be confused with this one's.
 Every file appears whole, under its own name: whoever lists the folder sees it, also over NFS. Standard library only.
 """
 
@@ -31,7 +31,7 @@ class Submission:
         name: of the job; no other job has it.
         tasks: numbers of the tasks; the scheduler's index I, from 1, is the I-th of them.
         job: the scheduler's id; ``None`` until it is known.
-        lost: the scheduler never had it, or has lost it: what of it still starts must do nothing.
+        lost: the scheduler never had it, or has lost it; tasks of it that still start must do nothing.
     """
 
     number: int
@@ -43,13 +43,13 @@ class Submission:
 
 @dataclass
 class Call:
-    """What a runner was asked to do, and has submitted.
+    """A runner's call and its submissions.
 
     Attributes:
         run: name of the folder of this call.
         cwd: where the tasks run.
         arguments: of the runner, as given.
-        work: what these are part of: DNF_WORK, by which run.sh tells apart equal commands with other settings.
+        work: DNF_WORK, by which run.sh distinguishes equal commands with other settings.
         tasks: numbers of the tasks that are to run.
         status: ``running``, ``cancelled`` or ``failed`` (a call that succeeded leaves no file).
         tries: how often each task has been submitted.
@@ -98,7 +98,7 @@ class Folder:
         return None
 
     def read(self) -> Call | None:
-        """The call that the folder is of, or was of last."""
+        """The last call of the folder."""
         try:
             with open(os.path.join(self.path, "job.json"), encoding="utf-8", errors="surrogateescape") as stream:
                 held = json.load(stream)
@@ -112,7 +112,7 @@ class Folder:
         write_atomically(os.path.join(self.path, "job.json"), json.dumps(asdict(call)))
 
     def begin(self, call: Call) -> None:
-        """Start a new call: remove what the last one left."""
+        """Start a new call: remove the files of the last one."""
         for entry in os.scandir(self.path):
             if entry.is_dir():
                 shutil.rmtree(entry.path, ignore_errors=True)
@@ -121,7 +121,7 @@ class Folder:
         self.write(call)
 
     def remove(self, call: Call) -> None:
-        """What is not needed when all went well: everything but the lock."""
+        """The files that are not needed after success: all but the lock."""
         os.unlink(os.path.join(self.path, "job.json"))
         shutil.rmtree(os.path.join(self.path, call.run), ignore_errors=True)
 
@@ -142,12 +142,12 @@ class Folder:
         try:
             with open(self.mark(call, task, submission, kind), encoding="utf-8") as stream:
                 return json.load(stream)
-        except (FileNotFoundError, ValueError):  # not there, or not whole to this NFS client yet
+        except (FileNotFoundError, ValueError):  # missing, or not yet complete for this NFS client
             return None
 
 
 def write_atomically(path: str, text: str, *, durable: bool = True) -> None:
-    """Write a file that is there whole (if ``durable``, after a power failure, too) or not at all."""
+    """Write a file completely or not at all (if ``durable``, even in a power failure)."""
     temporary = f"{path}.{socket.gethostname()}-{os.getpid()}.tmp"
     with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(text)

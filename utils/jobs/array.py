@@ -1,4 +1,4 @@
-"""The tasks of one runner call, whichever backend runs them: which are to run, how they fare, what the user is told.
+"""The tasks of one runner call, for all backends: which of them run, their results, and the messages to the user.
 
 Standard library only.
 """
@@ -16,7 +16,7 @@ PICKS = ("all", "failed", "incomplete")
 
 
 class Task:
-    """One task: its number, command and log, and what became of it."""
+    """One task: its number, command, log and result."""
 
     def __init__(self, request: Request, number: int):
         self.number = number
@@ -25,11 +25,11 @@ class Task:
         self.tries = 0
         self.started = 0.0  # seconds since the epoch, of the last try
         self.status: int | None = None  # exit code, or minus a signal
-        self.reason = ""  # why it failed, if more is known than its status
+        self.reason = ""  # reason of the failure, if known
         self.queue_log = ""  # the scheduler's own output file
 
     def keep_log(self) -> str:
-        """Move the log of a failed try to ``LOG.bak``; where it is now."""
+        """Move the log of a failed try to ``LOG.bak``; returns its new name."""
         return log.keep(self.log, first=self.tries == 1)
 
 
@@ -39,7 +39,7 @@ class JobArray:
     Attributes:
         tasks: every task, in order.
         waiting: tasks to be started, in order.
-        queued: tasks that a scheduler has, and has not started.
+        queued: tasks that the scheduler has not started yet.
         running: tasks that have been started.
         failed: tasks that failed for good, in this run or, if they are not run again, in an earlier one.
         done: number of tasks that succeeded.
@@ -72,7 +72,7 @@ class JobArray:
         return self.tasks[0].log if len(self.tasks) == 1 else self.request.numbered(self.request.log, "*")
 
     def prepare_logs(self) -> None:
-        """Make the folders of the logs, and remove what earlier runs left in the logs of the tasks to run."""
+        """Make the folders of the logs, and empty the logs of the tasks to run."""
         for task in self.waiting:
             os.makedirs(os.path.dirname(task.log) or ".", exist_ok=True)
             if os.path.isdir(task.log):
@@ -81,7 +81,7 @@ class JobArray:
                 os.unlink(task.log)
 
     def book(self, task: Task, status: int, *, again: bool) -> None:
-        """Take note that a task ended with ``status``; if it failed, ``again`` puts it first in the queue."""
+        """Record that a task ended with ``status``; if it failed, ``again`` puts it first in the queue."""
         if task in self.running:
             self.running.remove(task)
             self.seconds.append(time.time() - task.started)
@@ -114,7 +114,7 @@ class JobArray:
         return f"{counts}, {rate:.3g} tasks/min, {clock(left / max(1, min(slots, waiting + len(self.running))))} left"
 
     def report(self) -> int:
-        """Say what failed, with the last lines of the first failed task; the runner's exit status."""
+        """Report failures, with the last lines of the first failed task; returns the runner's exit status."""
         if not self.failed:
             return 0
         failed = "job" if len(self.tasks) == 1 else f"{len(self.failed)} / {len(self.tasks)}"

@@ -1,4 +1,4 @@
-"""How many tasks this machine runs at a time, and on which GPU devices. Standard library only."""
+"""Slots for tasks on this machine, with their GPU devices. Standard library only."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class GridEngine(Scheduler):
         return found
 
     def list_jobs(self) -> list[dict[str, str]]:
-        """Every task of this user that waits or runs, with the columns of ``qstat -xml``."""
+        """All waiting and running tasks of this user, with the columns of ``qstat -xml``."""
         status, output, errors = self.ask("qstat", "-xml", "-g", "d", "-s", "prs", "-u", self.user)
         if status != 0:
             raise Silent(one_line(errors))
@@ -113,7 +113,7 @@ class GridEngine(Scheduler):
                 if "u" in (row.findtext("state") or ""):
                     self.unheard.add(row.findtext("name") or "")
         except ElementTree.ParseError:
-            pass  # no answer: then nothing is known against them
+            pass  # no answer: they count as good
 
     def find(self, name: str) -> str | None:
         return next((row["JB_job_number"] for row in self.list_jobs() if row["JB_name"] == name), None)
@@ -138,7 +138,7 @@ class GridEngine(Scheduler):
         try:
             words = ["qacct", "-j", job.job, *(["-t", str(index)] if len(job.tasks) > 1 else [])]
             status, output, _ = self.ask(*words, patience=10.0)
-        except Silent:  # years of accounts in one file: not worth the wait
+        except Silent:  # years of accounts in one file take too long
             self.accounts_slow = True
             return None
         return read_account(output) if status == 0 else None
@@ -160,7 +160,7 @@ def indices(text: str) -> list[int]:
 
 
 def read_account(text: str) -> Seen:
-    """What qacct says of a task that left no record."""
+    """qacct's result for a task without a record."""
     fields = dict(re.findall(r"^(\w+) +(.*?) *$", text, re.MULTILINE))
     failed, exit_status = fields.get("failed", "0"), int(re.match(r"\d*", fields.get("exit_status", "0"))[0] or 0)
     where = f" on {fields['hostname']}" if fields.get("hostname") else ""

@@ -107,9 +107,9 @@ class LocalRunner:
         self.array.running.append(task)
 
     def collect(self, task: Task) -> None:
-        """Write the end of a task's log and book it; a failed task goes back to the queue while it has tries left.
+        """Write the end of a task's log and record its result; a failed task goes back to the queue while it has tries left.
 
-        What a failed task leaves behind is killed and waited for, so that it does not write beside the next try.
+        The processes of a failed task are killed first, so that they do not write beside the next try.
         """
         process = self.processes.pop(task)
         status = process.returncode
@@ -130,7 +130,7 @@ class LocalRunner:
         self.array.book(task, status, again=again)
 
     def stop(self) -> int:
-        """Forward the signal to all tasks; kill what is there after a while, or at a second signal. The exit status."""
+        """Forward the signal to all tasks; kill the rest after a while, or at a second signal. Returns the exit status."""
         name, stopped = signal.Signals(self.wakeup.caught[0]).name, len(self.array.running)
         self.status_line.show(f"{name}: waiting for {stopped} tasks to end; repeat to kill them")
         for process in self.processes.values():

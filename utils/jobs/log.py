@@ -1,4 +1,4 @@
-"""What the job runners write around a task's output in its log file, and what they read back.
+"""The lines that job runners write around a task's output in its log file, and their reading.
 
     # COMMAND
     # Started at DATE

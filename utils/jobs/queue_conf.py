@@ -1,11 +1,11 @@
-"""The file that holds everything a site's queue wants to be told (Kaldi's queue.conf), and what it makes of options.
+"""The file with the special options of a site's queue (Kaldi's queue.conf), and their translation.
 
     command sbatch --export=ALL     # how jobs are submitted; once
     option mem=* --mem=$0           # for --mem VALUE; $0 is the value
     option gpu=0                    # for exactly --gpu 0, which is stronger than gpu=*: nothing
-    default gpu=0                   # as if given, when it was not
+    default gpu=0                   # the value if the option is not given
 
-Lines may stand in any order. Standard library only.
+The order of lines does not matter. Standard library only.
 """
 
 from __future__ import annotations

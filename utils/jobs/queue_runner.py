@@ -1,7 +1,7 @@
-"""Runs the tasks of one request by a scheduler: submits, waits, tells what became of each, and tries again.
+"""Runs the tasks of one request by a scheduler: submits, waits, reports results, and tries again.
 
 A task is done only if its own record says so and the scheduler does not contradict it. A scheduler that does not answer
-says nothing: the runner asks again, ever more seldom, and takes nothing for finished meanwhile. Standard library only.
+changes nothing: the runner asks again at growing intervals, and no task counts as finished meanwhile. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .terminal import StatusLine, command_line, say
 
 OPTIONS = """
 With JOB=a:b the command runs once for each number from a to b; JOB (any name) is replaced by the number wherever it
-occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote characters for it ('>', \\|, '$x').
+occurs in LOGFILE and COMMAND. The words are joined and given to bash: quote shell characters ('>', \\|, '$x').
 
 Options:
   --mem 4G, --time 2:00:00, --num-threads N, --gpu N   of each task; the site's file describes these
@@ -143,7 +143,7 @@ class QueueRunner:
         self.back_off = 0.0
 
     def settle(self) -> None:
-        """Book the tasks of which it is known what became of them."""
+        """Record the results of tasks that are known."""
         changed = False
         for held in list(self.submitter.held.values()):
             if self.seen is None or held.job.job is None:
@@ -181,7 +181,7 @@ class QueueRunner:
         return time.monotonic() < held.beat[1] + DEAF
 
     def book(self, held: Held, verdict: Verdict) -> bool:
-        """Note what became of a task; whether job.json has to change."""
+        """Record the result of a task; returns whether job.json has to change."""
         task = held.task
         del self.submitter.held[task.number]
         again = verdict.status != 0 and not verdict.final and task.tries < self.tries
@@ -216,7 +216,7 @@ class QueueRunner:
         return verdict.reason
 
     def stop(self) -> int:
-        """A signal came: cancel what was submitted. The exit status."""
+        """After a signal: cancel the submitted jobs. Returns the exit status."""
         name = signal.Signals(self.wakeup.caught[0]).name
         self.status_line.show(f"{name}: cancelling")
         left = self.submitter.cancel_all(self.wakeup)

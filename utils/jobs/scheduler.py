@@ -1,4 +1,4 @@
-"""What a queue runner needs of a scheduler, and how it judges a task by what that and the task itself say.
+"""The interface of a scheduler, and the verdict on a task from its answer and the task's record.
 
 Standard library only.
 """
@@ -18,15 +18,15 @@ HINTS = ("MemoryError", "std::bad_alloc", "Cannot allocate memory", "oom_kill", 
 
 
 class Silent(Exception):
-    """The scheduler did not answer: whatever was asked is unknown."""
+    """The scheduler did not answer, so the state is unknown."""
 
 
 class Refused(Exception):
-    """The scheduler does not want the job."""
+    """The scheduler refuses the job."""
 
 
 class Seen(NamedTuple):
-    """What the scheduler says of a task.
+    """The scheduler's answer about a task.
 
     Attributes:
         kind: ``waiting``, ``running``, ``ended`` (and nothing wrong with it), ``failed``, ``stuck`` (it will never run)
@@ -41,12 +41,12 @@ class Seen(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a task.
+    """The result of a task.
 
     Attributes:
         status: 0, or the exit code that its log shows, if it has one.
         reason: why it failed.
-        final: trying it again would be of no use.
+        final: another try is useless.
     """
 
     status: int
@@ -138,7 +138,7 @@ class Scheduler:
 
 
 def judge(record: dict | None, seen: Seen | None, quiet: float, *, confirms: bool) -> Verdict | None:
-    """What became of a task, or ``None`` while that is not known.
+    """The result of a task, or ``None`` while it is unknown.
 
     Args:
         record: the task's own, with ``code``, ``host`` and ``reason``; ``None`` if it left none (yet).

@@ -1,4 +1,4 @@
-"""What of one request has been handed to a scheduler: submits it, finds what a killed runner left, and cancels.
+"""The submissions of one request: submit jobs, find those of a killed runner, and cancel them.
 
 Standard library only.
 """
@@ -39,7 +39,7 @@ class Held:
 
 
 class Submitter:
-    """Hands in the tasks that wait, and keeps account of them on the disk.
+    """Submits the waiting tasks and records them on the disk.
 
     Attributes:
         call: the account.
@@ -62,7 +62,7 @@ class Submitter:
     # ---- starting
 
     def open(self, arguments: list[str], wakeup: Wakeup) -> None:
-        """Begin a call, or go on with that of a runner that was killed.
+        """Begin a call, or continue that of a killed runner.
 
         Raises:
             UsageError: another runner, or a job of another command, writes the same logs.
@@ -84,7 +84,7 @@ class Submitter:
         self.folder.begin(self.call)
 
     def join(self, left: Call) -> None:
-        """Go on with the call of a runner that was killed: wait for what it submitted, and submit nothing twice."""
+        """Continue the call of a killed runner: wait for its jobs, and submit nothing twice."""
         self.call, self.array.waiting = left, []
         ours = [task for task in self.array.tasks if task.number in left.tasks]
         self.array.failed = [task for task in self.array.failed if task not in ours]
@@ -117,7 +117,7 @@ class Submitter:
         return bool(self.array.waiting or self.held or self.pending)
 
     def submit(self) -> bool:
-        """Hand in what waits, as far as it goes; whether a job came in.
+        """Submit waiting tasks, as many as possible; returns whether a job was accepted.
 
         With a limit on tasks at a time, or if the queue was full, what is there has to end first.
 
@@ -132,7 +132,7 @@ class Submitter:
         return came
 
     def submit_some(self) -> bool:
-        """Hand in as many tasks as an array may have; whether they were accepted."""
+        """Submit as many tasks as an array may have; returns whether they were accepted."""
         waiting = self.array.waiting
         if self.longest is None:
             self.longest = self.scheduler.longest_array() if len(waiting) > 1 else 1
@@ -164,7 +164,7 @@ class Submitter:
         self.array.queued.append(task)
 
     def script(self, number: int) -> str:
-        """What the scheduler starts: a few lines of bash around ``queue_task.py``."""
+        """The job script: a few lines of bash around ``queue_task.py``."""
         words = [sys.executable or "python3", "-S", QUEUE_TASK, self.folder.path, self.call.run, str(number)]
         told = [f'"${{{name}:-}}"' if name else '""' for name in self.scheduler.variables]
         told += ["--choose-gpus"] if self.scheduler.chooses_gpus else []
@@ -218,7 +218,7 @@ class Submitter:
     # ---- ending
 
     def close(self, status: int) -> None:
-        """All tasks have ended: leave what helps to see why, if that was not well."""
+        """All tasks have ended: after a failure keep the files that help to find its reason."""
         if status == 0:
             return self.folder.remove(self.call)
         self.call.status = "failed"

@@ -27,7 +27,7 @@ NOT_STARTED = 126
 
 
 class Superseded(Exception):
-    """Another submission of this task counts."""
+    """Another submission of this task is valid."""
 
 
 class QueuedTask:

@@ -1,4 +1,4 @@
-"""What a runner says on stderr: lines after its name, the last lines of a log, and one line of progress.
+"""Output of a runner on stderr: lines after its name, the last lines of a log, and one line of progress.
 
 Standard library only.
 """
