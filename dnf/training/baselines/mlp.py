@@ -14,6 +14,7 @@ from dnf.experiment.progress import progress
 from dnf.experiment.settings import Baselines
 from dnf.features.rows import batch_for
 from dnf.features.windows import Windows
+from dnf.training.acceleration import choose, tf32
 from dnf.training.baselines.baseline import Baseline, shares_in_batches
 from dnf.training.sampler import Sampler
 from dnf.training.trainer import learning_rate
@@ -52,19 +53,24 @@ class MLP(Baseline):
             counts, train.rows_of_class, config.train.batch_size, config.seed, balanced=balanced, device=train.home
         )
         self.log_prior.copy_(shares_in_batches(train, classes, config).log())
-        optimizer = torch.optim.AdamW(self.parameters(), lr=settings.mlp_lr, weight_decay=settings.mlp_weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=settings.mlp_lr, weight_decay=settings.mlp_weight_decay, fused=True
+        )
         dev_counts = torch.tensor(list(dev.class_counts(classes).values()), device=dev.device)
         weights = self.log_prior.exp() / dev_counts  # dev has the shares of training
-        steps = settings.mlp_epochs * sampler.steps_per_epoch
+        steps, precision = settings.mlp_epochs * sampler.steps_per_epoch, choose(config.train.precision, train.device)
         best, best_epoch, state = math.inf, 0, copy.deepcopy(self.state_dict())
         for step in progress(range(steps), what="mlp", unit="steps"):
             self.train()
             for group in optimizer.param_groups:
                 group["lr"] = settings.mlp_lr * learning_rate(step, steps, config.train)
             rows = sampler.batch(step)
-            loss = nn.functional.nll_loss(self.log_posterior(train.gather(rows)), train.labels(rows))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            with tf32(precision):
+                with torch.autocast(train.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+                    log_posterior = self.log_posterior(train.gather(rows))
+                loss = nn.functional.nll_loss(log_posterior, train.labels(rows))
+                loss.backward()
             optimizer.step()
             if (step + 1) % sampler.steps_per_epoch == 0:
                 value, epoch = self.cross_entropy(dev, weights), (step + 1) // sampler.steps_per_epoch
