@@ -114,10 +114,13 @@ def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: st
 
 
 def tsne(latents: LatentSet, colours: dict[str, str], exp: str, plots: Plots, seed: int) -> NamedFigures:
-    """t-SNE of utterances by their mean of each part of z, side by side; nothing if there are too few, or too few dims."""
+    """t-SNE of utterances by their mean of each part of z, side by side.
+
+    Nothing if there are too few utterances or dims, or if all utterances are of one class of one set.
+    """
     shown = spread(latents.label_of_utterance, plots.tsne_points)
     parts = [(part, columns) for _, part, columns in latents.parts() if columns.stop - columns.start >= 2]
-    if len(shown) < 5 or not parts:
+    if len(shown) < 5 or not parts or len(latents.groups) < 2:
         return
     speakers = [(latents.utterances[u]["speaker"], latents.utterances[u]["set"]) for u in shown.tolist()]
     of_speaker = torch.tensor([sorted({*speakers}).index(speaker) for speaker in speakers])

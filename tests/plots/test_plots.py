@@ -79,6 +79,12 @@ def test_a_set_and_its_control_are_drawn_together(experiment):
     assert read_drawing(experiment[0], ["other"]).controls == {}
 
 
+def test_tsne_of_one_class_alone_is_not_drawn(tmp_path):
+    exp = write_experiment(tmp_path / "exp", ["ce", "en"], 3, {"train": {"ce": 4, "en": 4}, "test": {"en": 8}})
+    assert {path.name for path in draw.make_plots(exp)} >= {"scatter_test.png", "llr_hist_test.png"}
+    assert not (exp / "plots/tsne_test.png").exists()
+
+
 def test_a_class_has_one_colour_whatever_is_drawn(experiment):
     first = read_drawing(experiment[0], ["test"]).colours
     assert first == read_drawing(experiment[0], ["train", "test"]).colours
