@@ -7,12 +7,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
+LINE = "{desc}: {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}"
 PERIOD = 0.5  # seconds between two lines, as often as a runner looks
 
 
 def progress(items: Iterable | None = None, *, what: str, unit: str, total: int | None = None, **more: Any) -> tqdm:
-    """A tqdm whose line is ``what: 130 of 420 steps, 15.5steps/s, 00:18 left``.
+    """A tqdm whose line is ``what: 130 of 420 steps, 15.5 steps/s, 00:18 left``.
 
     Args:
         items: to go through; without any, ``update`` counts.
@@ -21,4 +21,4 @@ def progress(items: Iterable | None = None, *, what: str, unit: str, total: int 
         total: number of items, where they cannot be counted.
         more: arguments of tqdm.
     """
-    return tqdm(items, desc=what, unit=unit, total=total, bar_format=LINE, mininterval=PERIOD, **more)
+    return tqdm(items, desc=what, unit=f" {unit}", total=total, bar_format=LINE, mininterval=PERIOD, **more)

@@ -31,7 +31,7 @@ def test_a_line_has_done_total_rate_and_time_left():
     bar.update(100)
     bar.refresh()
     line = said.getvalue().split("\r")[-1].strip()
-    assert re.fullmatch(r"train: 100 of 400 steps, +\d+\.\d+steps/s, \d\d:\d\d left", line), line
+    assert re.fullmatch(r"train: 100 of 400 steps, +\d+\.\d+ steps/s, \d\d:\d\d left", line), line
     assert list(progress(range(3), what="x", unit="sets", file=io.StringIO())) == [0, 1, 2]
 
 
