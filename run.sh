@@ -7,7 +7,7 @@ export LC_ALL=C
 true >&2 || exec 2>/dev/null  # a file that is opened must not become stderr
 { true >&1 || exec >/dev/null; true <&0 || exec </dev/null; } 2>/dev/null
 
-help_message="Usage: run.sh [options]        e.g. run.sh --stage 3, run.sh --exp all, run.sh --data my_corpus --exp dnf120
+help_message="Usage: run.sh [options]        e.g. run.sh --stage 3, run.sh --exp all, run.sh --data my_corpus --exp hybrid
 Stages: 0 data, 1 features, 2 frames, 3 train, 4 latents, 5 plots, 6 score, 7 decide, 8 report
 Options:
   --recipe NAME          folder below egs/ (default: mini); give it first

@@ -275,8 +275,8 @@ class QueueBehaviour:
             env=site.cluster.environment | {"cmd_backend": site.backend},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "# Running on " in (site.folder / "recipe/exp/dnf120/log/train.log").read_text()
-        results = [folder / "exp/dnf120/results.tsv" for folder in (alone, site.folder / "recipe")]
+        assert "# Running on " in (site.folder / "recipe/exp/hybrid/log/train.log").read_text()
+        results = [folder / "exp/hybrid/results.tsv" for folder in (alone, site.folder / "recipe")]
         assert results[0].read_bytes() == results[1].read_bytes()
         self.train_on_two_nodes(site, alone, *counts)
 
@@ -289,9 +289,9 @@ class QueueBehaviour:
             env=site.cluster.environment | {"cmd_backend": site.backend},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        logs = [(site.folder / f"recipe/exp/dnf120/log/train.{node}.log").read_text() for node in (1, 2)]
+        logs = [(site.folder / f"recipe/exp/hybrid/log/train.{node}.log").read_text() for node in (1, 2)]
         assert all(f"node {node} of 2 is" in log for node, log in enumerate(logs, 1))
-        histories = [read_tsv(folder / "exp/dnf120/history.tsv") for folder in (alone, site.folder / "recipe")]
+        histories = [read_tsv(folder / "exp/hybrid/history.tsv") for folder in (alone, site.folder / "recipe")]
         assert len(histories[0]) == len(histories[1]) > 10
         for one, two in zip(*histories):
             assert float(two["nll"]) == pytest.approx(float(one["nll"]), rel=1e-4, abs=2e-3)

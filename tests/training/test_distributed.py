@@ -463,8 +463,8 @@ COUNTS = recipe_runs.counts(2, 2, 2, 2, 3)
 @pytest.mark.slow
 def test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes(tmp_path):
     said = recipe_runs.run(tmp_path, *COUNTS, "--set", "train.num_gpus=2")
-    out = tmp_path / "exp/dnf120"
-    assert "stage 8 (report)" in said and recipe_runs.results(tmp_path, "dnf120")
+    out = tmp_path / "exp/hybrid"
+    assert "stage 8 (report)" in said and recipe_runs.results(tmp_path, "hybrid")
     assert "2 x " in (out / "results.txt").read_text()
     several = read_tsv(out / "history.tsv")
     assert "stage 3 (train): up to date" in recipe_runs.run(tmp_path, *COUNTS, "--stop-stage", "3")
@@ -480,5 +480,5 @@ def test_the_mini_recipe_whole_as_two_processes_and_as_two_nodes(tmp_path):
             assert float(a["nll"]) == pytest.approx(float(b["nll"]), **SAME)
     one_frame = (*only, "--set", "train.num_nodes=2", "--set", "train.batch_size=1")
     said = recipe_runs.run(tmp_path, *COUNTS, *one_frame, status=1)
-    assert re.search("launch.py: rank 0 of 2: exp/dnf120: a batch of 1 frames is too small for 2 processes", said)
+    assert re.search("launch.py: rank 0 of 2: exp/hybrid: a batch of 1 frames is too small for 2 processes", said)
     assert "Traceback" not in said
