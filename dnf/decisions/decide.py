@@ -151,6 +151,11 @@ class System(NamedTuple):
         """Resamples of intervals, and their seed."""
         return self.config.report.bootstrap, self.config.seed
 
+    @property
+    def tells_duration(self) -> bool:
+        """Whether its rows say what the length of utterances tells: once, and not of vectors, which have none."""
+        return self.is_flow and not self.config.has_vectors
+
 
 def remove_decisions(folder: Path) -> None:
     """Remove what an earlier run left of a system; ``decisions/`` is there, and empty."""
@@ -213,7 +218,7 @@ def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict],
     trials = trials_of(of_set, loglik, system.order, config.calibrate.priors, system.dev_auc, **right)
     rows = accuracy_rows(name, tally, *draw)
     rows += calibrated_rows(name, trials, *draw) if trials.calibrated else []
-    rows += detection_rows(trials, config.calibrate, *draw, duration=system.is_flow, cllr=cllr, set=name)
+    rows += detection_rows(trials, config.calibrate, *draw, duration=system.tells_duration, cllr=cllr, set=name)
     scored = decided.only(~np.isnan(decided.scores["score"]))
     names = {"set": name, "class": "+".join(sorted(set(scored.labels))), "decided": reference}
     return rows + correlation_rows(scored, *draw, **names), trials
@@ -229,7 +234,7 @@ def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trial
         name: of the set.
     """
     settings, draw = system.config.calibrate, system.draw
-    rows = detection_rows(of_both, settings, *draw, ending=CONTROL, duration=system.is_flow, set=name)
+    rows = detection_rows(of_both, settings, *draw, ending=CONTROL, duration=system.tells_duration, set=name)
     rows += gap_rows(of_set, of_both, settings, *draw, set=name)
     return rows + accuracy_gap_rows(of_set, control, *draw, set=name)
 
