@@ -15,15 +15,15 @@ from dnf.experiment.markers import read_marker
 
 # Seconds of egs/mini on two cores; only their ratios count.
 SHARES = {
-    "data": 25.0,
-    "features": 8.0,
-    "frames": 4.0,
-    "train": 25.0,
-    "latents": 30.0,
-    "plots": 10.0,
-    "score": 4.0,
-    "decide": 12.0,
-    "report": 8.0,
+    "data": 16.0,
+    "features": 7.0,
+    "frames": 2.0,
+    "train": 20.0,
+    "latents": 28.0,
+    "plots": 9.0,
+    "score": 2.0,
+    "decide": 7.0,
+    "report": 3.0,
 }
 ROUND = 10  # seconds; more exact it is not
 
