@@ -243,7 +243,7 @@ class QueueBehaviour:
             (["JOB=1:3", "a.log", "true"], "must contain JOB"),
             (["--wall", "3", "a.log", "true"], "does not describe --wall 3: add a line 'option wall=* ...' to it"),
             (["--config", "none.conf", "a.log", "true"], "none.conf: no such file"),
-            (["--num-tries", "0", "a.log", "true"], "--num-tries must be a whole number from 1"),
+            (["--num-tries", "0", "a.log", "true"], "--num-tries must be a whole number, 1 or more"),
         ],
     )
     def test_bad_command_lines(self, site, arguments, message):
