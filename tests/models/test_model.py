@@ -181,7 +181,7 @@ def test_another_shape_is_refused_in_one_line(small_config, tmp_path):
     content = trained(small_config)[1]
     content["config"]["flow"]["hidden"] = 9
     checkpoint.save(tmp_path / "best.pt", content)
-    with pytest.raises(ValueError, match=r"best.pt: weights of another shape .*train again$") as caught:
+    with pytest.raises(ValueError, match=r"best.pt: the shape of its weights does not match .*train again$") as caught:
         checkpoint.load_model(tmp_path / "best.pt")
     assert "\n" not in str(caught.value)
 
