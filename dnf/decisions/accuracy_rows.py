@@ -36,6 +36,9 @@ def correlation_rows(trials: Trials, resamples: int, seed: int, **names: str) ->
     return rows
 
 
+FRAMES = "frames_"  # how columns begin that count the frames decided as a class
+
+
 class Tally:
     """What figures need of a set's decisions, counted as these are made and written.
 
@@ -54,13 +57,13 @@ class Tally:
         """Count a row of ``decide``; returns it."""
         label, speaker, right = row["class"], row["speaker"], row["decision"] == row["class"]
         counts = self.counts.setdefault((label, speaker), Counter())
-        counts.update(utterances=1, right=int(right), frames=row["frames"], right_frames=row.get(f"frames_{label}", 0))
+        counts.update(utterances=1, right=int(right), frames=row["frames"], right_frames=row.get(f"{FRAMES}{label}", 0))
         clear = row["near_tie"] == "no"
         counts.update(near_ties=int(not clear), clear=int(clear), clear_right=int(clear and right))
         counts["decided", row["decision"]] += 1
-        for name in self.classes:
-            if row[f"frames_{name}"]:
-                counts["frames", name] += row[f"frames_{name}"]
+        for column, count in row.items():
+            if column.startswith(FRAMES) and count:
+                counts["frames", column.removeprefix(FRAMES)] += count
         for column, name in zip(self._names, (row["utt"], speaker, label)):
             column.append(name)
         for column, value in zip(self._scores.values(), (right, float(row["llr"]), float(row["score"] or "nan"))):

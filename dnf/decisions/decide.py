@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnf.decisions.accuracy_rows import Tally, accuracy_rows, calibrated_rows, correlation_rows
+from dnf.decisions.accuracy_rows import FRAMES, Tally, accuracy_rows, calibrated_rows, correlation_rows
 from dnf.decisions.breakdowns import breakdown_rows
 from dnf.decisions.calibration import Calibration, absent_classes, posteriors, prior_of
 from dnf.decisions.detection_rows import (
@@ -40,7 +40,7 @@ from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT
 from dnf.metrics.trials import Trials, with_control
 from dnf.plots import detection_figures
-from dnf.scoring.latent_store import Latents, latent_sets
+from dnf.scoring.latent_store import MOST_COLUMNS, Latents, latent_sets
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def decide(
     ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes
     where it is below ``near_tie`` of its standard errors, or where there is but one frame. ``llr`` is that of the
     reference class against the mean density of the others, nats per frame. ``logp_<class>`` and ``logdet`` are means
-    over frames.
+    over frames; of many classes see ``class_columns``.
 
     Args:
         latents: of a set.
@@ -65,25 +65,41 @@ def decide(
             are worth; empty: not known.
     """
     place = latents.classes.index(reference)
-    others = [k for k in range(len(latents.classes)) if k != place]
     frames = np.array([utt["rows"] for utt in latents.utts])
     observations = observed(frames, covariance, window)
     for utt, worth in zip(latents.utts, observations):
         loglik, part = latents.loglik(utt), slice(utt["first"], utt["first"] + utt["rows"])
         sums = loglik.sum(0)
         shares = np.bincount(loglik.argmax(1), minlength=len(latents.classes))
-        second, best = np.argsort(sums)[-2:]
+        second, best = np.argpartition(sums, (-2, -1))[-2:]
         margins = loglik[:, best] - loglik[:, second]
         error = margins.std() / np.sqrt(worth)
-        ratio = sums[place] - np.logaddexp.reduce(sums[others]) + np.log(len(others))
+        ratio = sums[place] - np.logaddexp.reduce(np.delete(sums, place)) + np.log(len(sums) - 1)
         row = {name: utt[name] for name in ("utt", "speaker", "class")} | {"decision": latents.classes[best]}
         tie = len(margins) == 1 or margins.mean() < near_tie * error
         row |= {"margin": f"{margins.mean():.6f}", "near_tie": "yes" if tie else "no"}
         row |= {"llr": f"{ratio / utt['rows']:.6f}", "score": utt["score"], "frames": utt["rows"]}
-        row |= {f"frames_{name}": int(count) for name, count in zip(latents.classes, shares)}
-        logp = latents.logp[part].astype(np.float64).mean(0)
-        row |= {f"logp_{name}": f"{value:.6f}" for name, value in zip(latents.classes, logp)}
+        row |= class_columns(latents, part, shares)
         yield row | {"logdet": f"{latents.logdet[part].astype(np.float64).mean():.6f}"}
+
+
+def class_columns(latents: Latents, rows: slice, shares: np.ndarray) -> dict:
+    """Columns of an utterance, whose frames are ``rows``: ``frames_<class>``, from ``shares`` ``(K,)``, and ``logp_<class>``.
+
+    Of more than ``MOST_COLUMNS`` classes ``frames_<class>`` alone, of those that frames were decided as.
+    """
+    if len(latents.classes) > MOST_COLUMNS:
+        return {f"{FRAMES}{latents.classes[k]}": int(shares[k]) for k in np.flatnonzero(shares)}
+    logp = latents.logp[rows].astype(np.float64).mean(0)
+    of_frames = {f"{FRAMES}{name}": int(count) for name, count in zip(latents.classes, shares)}
+    return of_frames | {f"logp_{name}": f"{value:.6f}" for name, value in zip(latents.classes, logp)}
+
+
+def without_class_columns(row: dict, classes: list[str]) -> dict:
+    """A row as it is written: without ``frames_<class>`` where these are not the same in all rows."""
+    if len(classes) <= MOST_COLUMNS:
+        return row
+    return {name: value for name, value in row.items() if not name.startswith(FRAMES)}
 
 
 def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None:
@@ -111,7 +127,8 @@ def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference:
 
     The ratio is that against the mean of the others. All are empty without calibrated log-likelihoods ``(U, K)``.
     """
-    names = [f"posterior_{name}" for name in evidence.classes] + ["decision_calibrated", "llr_calibrated"]
+    shown = evidence.classes if len(evidence.classes) <= MOST_COLUMNS else []
+    names = [f"posterior_{name}" for name in shown] + ["decision_calibrated", "llr_calibrated"]
     if loglik is None:
         return (dict.fromkeys(names, "") for _ in evidence.utts)
     place = evidence.classes.index(reference)
@@ -120,7 +137,8 @@ def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference:
     of_classes = posteriors(loglik, evidence.classes, priors)
     decided = (evidence.classes[k] for k in of_classes.argmax(1))
     cells = (
-        [*(f"{p:.6f}" for p in row), best, f"{ratio:.6f}"] for row, best, ratio in zip(of_classes, decided, ratios)
+        [*(f"{p:.6f}" for p in row[: len(shown)]), best, f"{ratio:.6f}"]
+        for row, best, ratio in zip(of_classes, decided, ratios)
     )
     return (dict(zip(names, row)) for row in cells)
 
@@ -212,7 +230,8 @@ def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict],
     decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.dev.covariance))
     columns = calibrated_columns(of_set, loglik, reference, config.calibrate.priors)
     path = system.folder / DECISIONS / f"{name}.txt"
-    write_tsv(path, (row | more | {"open_set": ""} for row, more in zip(decisions, columns)))
+    rows = (without_class_columns(row, latents.classes) for row in decisions)
+    write_tsv(path, (row | more | {"open_set": ""} for row, more in zip(rows, columns)))
     decided = tally.trials()
     right = {ACCURACY: decided.scores[ACCURACY]}
     trials = trials_of(of_set, loglik, system.order, config.calibrate.priors, system.dev_auc, **right)

@@ -14,6 +14,7 @@ import numpy as np
 from dnf.experiment.layout import LATENTS, LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV, run_stage
 
 COUNTS = ("first", "rows")  # columns of utts.tsv that are numbers
+MOST_COLUMNS = 100  # classes that have columns of their own in tables of utterances; of more, none has
 
 
 class UtteranceRows(Sequence):

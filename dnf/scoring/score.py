@@ -15,7 +15,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import CONFIG_YAML, DENSITIES_TSV, SCORES, UTT_SCORES_TXT
 from dnf.experiment.progress import progress
 from dnf.experiment.tables import write_tsv
-from dnf.scoring.latent_store import Latents, latent_sets
+from dnf.scoring.latent_store import MOST_COLUMNS, Latents, latent_sets
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +27,13 @@ def mean_densities(latents: Latents) -> list[dict]:
     densities, which for a plain flow is its one density.
     """
     sums: dict[str, np.ndarray] = {}
+    places = {name: k for k, name in enumerate(latents.classes)}
     for utt in latents.utts:
         rows = slice(utt["first"], utt["first"] + utt["rows"])
-        logp = latents.logp[rows].astype(np.float64)
-        if utt["class"] in latents.classes:
-            of_frames = logp[:, latents.classes.index(utt["class"])]
+        if utt["class"] in places:
+            of_frames = latents.logp[rows, places[utt["class"]]].astype(np.float64)
         else:
+            logp = latents.logp[rows].astype(np.float64)
             of_frames = np.logaddexp.reduce(logp, axis=1) - np.log(logp.shape[1])
         figures = np.array([utt["rows"], of_frames.sum(), latents.logdet[rows].astype(np.float64).sum()])
         for name in (utt["class"], "all"):
@@ -50,12 +51,16 @@ def mean_densities(latents: Latents) -> list[dict]:
 
 
 def score_rows(latents: Latents) -> Iterator[dict]:
-    """Rows of ``utt_scores.txt``."""
+    """Rows of ``utt_scores.txt``; of more than ``MOST_COLUMNS`` classes the best one alone, by name."""
     for utt in latents.utts:
         sums = latents.loglik(utt).sum(0)
         row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "frames": utt["rows"]}
-        row |= {f"sum_{name}": f"{value:.4f}" for name, value in zip(latents.classes, sums)}
-        yield row | {f"mean_{name}": f"{value / utt['rows']:.6f}" for name, value in zip(latents.classes, sums)}
+        names, values = latents.classes, sums
+        if len(names) > MOST_COLUMNS:
+            row |= {"best": names[sums.argmax()]}
+            names, values = ["best"], sums.max(keepdims=True)
+        row |= {f"sum_{name}": f"{value:.4f}" for name, value in zip(names, values)}
+        yield row | {f"mean_{name}": f"{value / utt['rows']:.6f}" for name, value in zip(names, values)}
 
 
 def write_scores(latents: Latents, out: Path, *, frame_scores: bool) -> None:

@@ -1,0 +1,53 @@
+"""Tables of utterances have a column a class for few classes, and none for many; what is counted is the same."""
+
+import numpy as np
+import pytest
+
+from dnf.decisions.accuracy_rows import Tally
+from dnf.decisions.decide import decide, without_class_columns
+from dnf.scoring import score
+from dnf.scoring.latent_store import MOST_COLUMNS, Latents
+
+
+def latents(classes: int) -> Latents:
+    """Thirty utterances of two frames each; those of even number are decided rightly."""
+    names = [f"c{k:04}" for k in range(classes)]
+    logp = np.random.default_rng(1).normal(size=(60, classes)).astype(np.float32)
+    utts = []
+    for u in range(30):
+        logp[2 * u : 2 * u + 2, u + u % 2] += 50
+        row = {"utt": f"u{u:02}", "speaker": f"s{u}", "class": names[u], "set": "test", "score": ""}
+        utts.append(row | {"first": 2 * u, "rows": 2})
+    return Latents(names, 4, utts, logp, np.zeros(60, np.float32))
+
+
+@pytest.mark.parametrize("classes", (40, MOST_COLUMNS, MOST_COLUMNS + 1, 1000))
+def test_decisions_have_few_columns_and_the_same_counts(classes):
+    made, tally = latents(classes), Tally([f"c{k:04}" for k in range(classes)])
+    rows = [without_class_columns(tally.add(row), made.classes) for row in decide(made, "c0000", 1.0, 2.0)]
+    assert [row["decision"] for row in rows] == [f"c{u + u % 2:04}" for u in range(30)]
+    assert len(rows[0]) == (10 + 2 * classes if classes <= MOST_COLUMNS else 10)
+    assert all(row.keys() == rows[0].keys() for row in rows)
+    counts = tally.counts["c0003", "s3"]
+    assert (counts["frames"], counts["right_frames"], counts["frames", "c0004"]) == (2, 0, 2)
+    assert tally.counts["c0004", "s4"]["right_frames"] == 2
+
+
+@pytest.mark.parametrize("classes", (40, 1000))
+def test_scores_have_few_columns(classes):
+    made = latents(classes)
+    rows = list(score.score_rows(made))
+    sums = made.logp[6:8].astype(float).sum(0)
+    if classes > MOST_COLUMNS:
+        assert len(rows[0]) == 7 and rows[3]["best"] == "c0004" and rows[3]["sum_best"] == f"{sums.max():.4f}"
+    else:
+        assert len(rows[0]) == 4 + 2 * classes and rows[3]["sum_c0004"] == f"{sums[4]:.4f}"
+
+
+def test_densities_are_those_of_the_true_class_and_of_the_mixture_of_others():
+    made = latents(40)
+    made.utts[5]["class"] = "other"
+    rows = {row["class"]: row for row in score.mean_densities(made)}
+    assert rows["c0002"]["logp"] == f"{made.logp[4:6, 2].astype(float).mean():.6f}"
+    mixture = np.logaddexp.reduce(made.logp[10:12].astype(float), axis=1) - np.log(40)
+    assert rows["other"]["logp"] == f"{mixture.mean():.6f}" and rows["all"]["frames"] == 60
