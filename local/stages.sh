@@ -212,10 +212,16 @@ report_left_out() {  # the end of --exp all; an error if nothing could run
   [[ ${#LEFT_OUT[@]} -lt $(wc -l <<<"$experiments") ]] || { echo "run.sh: no experiment could run" >&2; exit 1; }
 }
 
+few_classes() {  # their names; of many the first and how many there are
+  local count
+  count=$(wc -l <"$data_dir/classes.txt")
+  if [[ $count -le 20 ]]; then xargs <"$data_dir/classes.txt"; else echo "$(head -n 3 "$data_dir/classes.txt" | xargs) ... ($count)"; fi
+}
+
 make_data() {  # data directories of the recipe's corpus, or of the user's own recordings
   if [[ -n $data ]]; then
     $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.data.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
-    [[ $exp == *.yaml ]] || log "the classes are those of the data: $(xargs <"$data_dir/classes.txt"); choose some with --set 'data.classes=[...]'"
+    [[ $exp == *.yaml ]] || log "the classes are those of the data: $(few_classes); choose some with --set 'data.classes=[...]'"
   else
     $train_cmd "$data_dir/log/prepare.log" python3 "$RECIPE_DIR/local/prepare_data.py" "$data_dir" \
       --seed "$data_seed" --nj "$((nj < $(processors) ? nj : $(processors)))" "${prepare_options[@]}"

@@ -42,6 +42,8 @@ from dnf.experiment.layout import (
     WAV_SCP,
 )
 
+MOST_CLASSES = 20  # that are counted one by one in a message
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -61,7 +63,12 @@ class Counts:
             minutes, seconds = divmod(round(self.seconds), 60)
             parts.append(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} hours")
         parts += [f"{self.frames} frames"] if self.frames is not None else []
-        parts += [f"{count} of class {name}" for name, count in self.classes.items()]
+        if len(self.classes) > MOST_CLASSES:
+            parts += [
+                f"{min(self.classes.values())} to {max(self.classes.values())} of each of {len(self.classes)} classes"
+            ]
+        else:
+            parts += [f"{count} of class {name}" for name, count in self.classes.items()]
         return ", ".join(parts)
 
 

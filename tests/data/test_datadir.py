@@ -14,7 +14,7 @@ from recipe_runs import ROOT
 from dnf.data.datadir import main
 from dnf.data.fix import fix
 from dnf.data.kaldi_files import read_table, write_table
-from dnf.data.validate import validate
+from dnf.data.validate import Counts, validate
 
 # Utterances by speaker; sorted, and the second speaker's id begins with the first's.
 SPEAKERS = {"a01": ["a01-1", "a01-2", "a01-3"], "a011": ["a011-1"], "b02": ["b02-1", "b02-2"], "c03": ["c03-1"]}
@@ -590,3 +590,9 @@ def test_light():
     script = "import dnf.data.datadir, sys; print({'torch', 'lhotse', 'numpy', 'kaldiio', 'yaml'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.stdout == "set()\n"
+
+
+def test_many_classes_are_counted_together():
+    few, many = ({f"c{k}": k + 1 for k in range(count)} for count in (2, 500))
+    assert str(Counts(3, 2, None, None, None, few)).endswith("2 speakers, 1 of class c0, 2 of class c1")
+    assert str(Counts(9, 2, None, None, None, many)).endswith("2 speakers, 1 to 500 of each of 500 classes")
