@@ -137,7 +137,7 @@ def write_latents(
 def write_normalized(latents: Path, windows: Windows, folder: Path) -> None:
     """Write ``<set>.{ark,scp}`` below ``folder``: the mean latent of each utterance, for any back-end that reads Kaldi's vectors."""
     folder.mkdir(exist_ok=True)
-    path, z_mean = folder / latents.name, np.load(latents / Z_MEAN_NPY, mmap_mode="r")
+    path, z_mean = folder.absolute() / latents.name, np.load(latents / Z_MEAN_NPY, mmap_mode="r")
     with kaldiio.WriteHelper(f"ark,scp:{path}.ark,{path}.scp") as writer:
         for segment, z in zip(windows.segments(), z_mean):
             writer(segment.utt, np.asarray(z))
