@@ -4,36 +4,60 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
 from dnf.decisions.detection_rows import ACCURACY, CALIBRATED_ACCURACY
-from dnf.metrics.bootstrap import interval
+from dnf.metrics.bootstrap import Statistic, interval
 from dnf.metrics.correlation import COEFFICIENTS, LEAST, by_speaker
 from dnf.metrics.figure_rows import row_of, share_row
 from dnf.metrics.figures import MOST_DECIDED
 from dnf.metrics.trials import Trials
 
 
+def agreement_rows(
+    x: np.ndarray,
+    y: np.ndarray,
+    speakers: np.ndarray,
+    statistics: Mapping[str, Statistic],
+    resamples: int,
+    seed: int,
+    prefix: str = "",
+    **names: str,
+) -> list[dict]:
+    """Rows of ``accuracy.tsv``: how well two columns agree, of utterances and of speakers' means; none where it is not defined.
+
+    Args:
+        x, y: columns ``(U,)``.
+        speakers: of the utterances.
+        statistics: of weights and both columns, by name.
+        resamples, seed: of the intervals.
+        prefix: of the metrics, ``<prefix><utt or speaker>_<statistic>``.
+        names: more columns of the rows.
+    """
+    rows = []
+    for level, (a, b, who) in {"utt": (x, y, speakers), "speaker": by_speaker(speakers, x, y)}.items():
+        enough = len(np.unique(who)) >= LEAST
+        for name, statistic in statistics.items() if len(a) >= LEAST else ():
+            value = statistic(np.ones((1, len(a))), a, b)[0]
+            if np.isnan(value):
+                continue
+            ends = interval(statistic, who, a, b, resamples=resamples, seed=seed) if enough else None
+            rows.append(row_of(value, ends, who, metric=f"{prefix}{level}_{name}", **names))
+    return rows
+
+
 def correlation_rows(trials: Trials, resamples: int, seed: int, **names: str) -> list[dict]:
-    """Rows of ``accuracy.tsv``: both coefficients, of utterances and of speakers; none where there is no correlation.
+    """Rows of ``accuracy.tsv``: correlation of the log-likelihood ratio with expert scores, as ``agreement_rows`` has them.
 
     Args:
         trials: utterances with an expert score, ``score``, and their log-likelihood ratio, ``llr``, nats.
         resamples, seed: of the intervals.
         names: set and class, for the rows.
     """
-    utterances = trials.scores["llr"], trials.scores["score"], trials.speakers
-    rows = []
-    for level, (x, y, who) in {"utt": utterances, "speaker": by_speaker(*utterances)}.items():
-        enough = len(np.unique(who)) >= LEAST
-        for name, coefficient in COEFFICIENTS.items() if len(x) >= LEAST else ():
-            value = coefficient(np.ones((1, len(x))), x, y)[0]
-            if np.isnan(value):
-                continue
-            ends = interval(coefficient, who, x, y, resamples=resamples, seed=seed) if enough else None
-            rows.append(row_of(value, ends, who, metric=f"{level}_{name}", **names))
-    return rows
+    columns = trials.scores["llr"], trials.scores["score"], trials.speakers
+    return agreement_rows(*columns, COEFFICIENTS, resamples, seed, **names)
 
 
 FRAMES = "frames_"  # how columns begin that count the frames decided as a class

@@ -1,4 +1,4 @@
-"""Stage decide: decisions per utterance and frame, accuracy, near-ties, decided shares and correlation with expert scores.
+"""Stage decide: decisions per utterance and frame, accuracy, near-ties, decided shares, and predicted expert scores.
 
 Also calibration on dev, and how well each system separates classes on every set and its control. All of the flow
 and of every baseline, with intervals by bootstrap over speakers.
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf.decisions.accuracy_rows import FRAMES, Tally, accuracy_rows, calibrated_rows, correlation_rows
+from dnf.decisions.assess_rows import assess_rows
 from dnf.decisions.breakdowns import breakdown_rows
 from dnf.decisions.calibration import Calibration, absent_classes, posteriors, prior_of
 from dnf.decisions.detection_rows import (
@@ -39,7 +40,7 @@ from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT
 from dnf.metrics.trials import Trials, with_control
-from dnf.plots import detection_figures
+from dnf.plots import assess_figures, detection_figures
 from dnf.scoring.latent_store import MOST_COLUMNS, Latents, latent_sets
 
 log = logging.getLogger(__name__)
@@ -315,10 +316,12 @@ def main(argv: list[str] | None = None) -> int:
         rows += [{"system": system} | row for row in system_rows]
     of_both = {system: with_controls(sets, config.data.controls) for system, sets in trials.items()}
     rows += [*system_difference_rows(trials, config, ""), *system_difference_rows(of_both, config, CONTROL)]
-    rows += [{"system": FLOW} | row for row in (*open_set_rows(args.exp, config), *breakdown_rows(args.exp, config))]
+    of_flow = (part(args.exp, config) for part in (open_set_rows, breakdown_rows, assess_rows))
+    rows += [{"system": FLOW} | row for part in of_flow for row in part]
     write_tsv(args.exp / ACCURACY_TSV, rows, COLUMNS)
     write_pairs(args.exp / PAIRS_TSV, dev_auc)
     detection_figures.make_plots(args.exp, trials, of_both, config)
+    assess_figures.make_plots(args.exp, config)
     return 0
 
 

@@ -25,6 +25,7 @@ import yaml
 from dnf.experiment.files import replace_file
 from dnf.experiment.layout import ROOT
 from dnf.experiment.settings import (
+    Assess,
     Augment,
     Baselines,
     Calibrate,
@@ -78,6 +79,7 @@ class Config:
     decide: Decide
     open_set: OpenSetSettings
     calibrate: Calibrate
+    assess: Assess
     report: Report
 
     def __post_init__(self):

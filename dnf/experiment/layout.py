@@ -31,6 +31,7 @@ SPK2UTT = "spk2utt"
 SPK2GENDER = "spk2gender"
 UTT2CLASS = "utt2class"
 UTT2SCORE = "utt2score"
+UTT2SCORES = "utt2scores"
 UTT2DUR = "utt2dur"
 UTT2NUM_FRAMES = "utt2num_frames"
 FEATS_SCP = "feats.scp"
@@ -88,6 +89,7 @@ PAIRS_TSV = "pairs.tsv"
 DURATIONS_TSV = "durations.tsv"
 SPEAKERS_TSV = "speakers.tsv"
 BY_SCORE_TSV = "by_score.tsv"
+DECILES_TSV = "deciles.tsv"
 CALIBRATION_JSON = "calibration.json"
 OPEN_SET_JSON = "open_set.json"
 OPEN_SET_NPZ = "open_set.npz"
@@ -119,6 +121,7 @@ PLOTS = "plots"
 DECISIONS = "decisions"
 SCORES = "scores"
 BASELINES = "baselines"
+ASSESS = "assess"
 MOVE = "move"
 LOG = "log"
 TENSORBOARD = "tb"
@@ -196,6 +199,7 @@ STAGES = {
             "data.classes",
             "decide",
             "calibrate",
+            "assess",
             "open_set",
             "report",
             "plots.dpi",

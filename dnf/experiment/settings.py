@@ -377,6 +377,22 @@ class OpenSetSettings:
 
 
 @dataclass(frozen=True)
+class Assess:
+    predictors: list[Literal["llr", "duration", "timing", "latents", "external"]]
+    regression: Literal["svr", "ridge"]
+    external: str | None
+
+    def __post_init__(self):
+        if len(set(self.predictors)) < len(self.predictors):
+            raise ValueError(f"assess.predictors must be different predictors, not {self.predictors}")
+        if ("external" in self.predictors) != (self.external is not None):
+            raise ValueError(
+                "assess.predictors: external needs assess.external, a file of lines 'utterance score', and the reverse; "
+                "set both or none"
+            )
+
+
+@dataclass(frozen=True)
 class Calibrate:
     enabled: bool
     priors: dict[str, float]

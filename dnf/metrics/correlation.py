@@ -1,4 +1,4 @@
-"""Correlation of the utterances' log-likelihood ratio with expert scores, with intervals over speakers.
+"""How well a number of each utterance, such as its log-likelihood ratio, agrees with expert scores.
 
 Weights ``(R, U)`` count each utterance several times (``dnf.metrics.bootstrap``) and give R coefficients at once; a coefficient
 of a constant is NaN.
@@ -47,13 +47,51 @@ def spearman(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return coefficients
 
 
+def rmse(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Root of the mean squared difference of ``x`` and ``y`` ``(U,)`` in each resample, ``(R,)``."""
+    return np.sqrt(weights @ (x - y) ** 2 / weights.sum(1))
+
+
 COEFFICIENTS = {"pearson": pearson, "spearman": spearman}
+AGREEMENT = COEFFICIENTS | {"rmse": rmse}
 
 
-def by_speaker(
-    ratios: np.ndarray, scores: np.ndarray, speakers: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean ratio and mean score ``(S,)`` of each speaker, and the S speakers, sorted; from utterances ``(U,)``."""
+def partial(weights: np.ndarray, x: np.ndarray, y: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Pearson's r of ``x`` and ``y`` without what is linear in ``given``, all ``(U,)``, in each resample, ``(R,)``."""
+    xy, xg, yg = (pearson(weights, *pair) for pair in ((x, y), (x, given), (y, given)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (xy - xg * yg) / np.sqrt((1 - xg**2) * (1 - yg**2))
+
+
+def pairwise(weights: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Mean of Pearson's r over the pairs of experts in each resample, ``(R,)``.
+
+    Args:
+        weights: ``(R, U)``.
+        marks: ``(U, E)``, NaN where an expert gave none.
+    """
+    pairs = [(marks[:, i], marks[:, j]) for i in range(marks.shape[1]) for j in range(i)]
+    return mean_of_experts(weights, pairs)
+
+
+def one_against_others(weights: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Mean over the experts of Pearson's r of one's marks and the mean of the others'; arguments as of ``pairwise``."""
+    given, total = np.isfinite(marks).sum(1), np.nansum(marks, 1)
+    pairs = []
+    for own in marks.T:
+        others = np.where(np.isfinite(own) & (given > 1), total - np.nan_to_num(own), np.nan) / np.maximum(given - 1, 1)
+        pairs.append((own, others))
+    return mean_of_experts(weights, pairs)
+
+
+def mean_of_experts(weights: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Mean of Pearson's r ``(R,)`` of pairs ``(U,)``, each of the utterances that have both; NaN if one is not defined."""
+    both = [np.isfinite(x) & np.isfinite(y) for x, y in pairs]
+    return np.mean([pearson(weights[:, has], x[has], y[has]) for has, (x, y) in zip(both, pairs) if has.any()], axis=0)
+
+
+def by_speaker(speakers: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Means ``(S,)`` of each speaker of columns ``(U,)``, and the S speakers, sorted."""
     names, index = np.unique(speakers, return_inverse=True)
     count = np.bincount(index)
-    return np.bincount(index, ratios) / count, np.bincount(index, scores) / count, names
+    return *(np.bincount(index, column) / count for column in columns), names

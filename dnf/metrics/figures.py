@@ -21,6 +21,8 @@ PARTS = ("c", "r", "x")
 
 KNOWN = "known"  # open set: all utterances of known classes in the test sets, as what a metric is against
 
+FUSED, EXPERTS = "fused", "experts"  # predicted expert scores: by all predictors together; agreement of the experts
+
 MOST_NAMED = 8  # classes that are named where figures are of several
 MOST_DECIDED = 8  # classes of a row of a confusion matrix, of more those decided most
 
@@ -137,6 +139,26 @@ METRICS = {
         for level, points in (("utt", "utterances"), ("speaker", "speakers"))
         for name in ("Pearson", "Spearman")
     },
+    **{
+        f"assess_{level}_{name}": Metric(f"{title} of predicted scores over {points}", unit, better, meaning)
+        for level, points in (("utt", "utterances"), ("speaker", "speakers"))
+        for name, title, unit, better, meaning in (
+            ("pearson", "Pearson", "", HIGHER, "correlation of predicted scores with expert scores"),
+            ("spearman", "Spearman", "", HIGHER, "rank correlation of predicted scores with expert scores"),
+            ("rmse", "error", "points of the score", LOWER, "root mean squared error of predicted scores"),
+            ("ceiling", "ceiling", "", "", "mean correlation of one expert with the mean of the others"),
+            ("pairs", "agreement of experts", "", "", "mean correlation of two experts"),
+        )
+    },
+    "assess_partial": Metric(
+        "partial correlation",
+        "",
+        HIGHER,
+        "of scores predicted from latents with expert scores, given those from timing",
+    ),
+    "assess_coverage": Metric(
+        "coverage", "share of utterances", "", "with the expert score inside the 80 % interval of the predicted one"
+    ),
     "loglik": Metric("LogLL", "nats per frame", HIGHER, "mean log-likelihood, LogP + LogDet", ("likelihood",), 3),
     "logp": Metric("LogP", "nats per frame", "", "mean log density of the latents under the prior", ("likelihood",), 3),
     "logdet": Metric("LogDet", "nats per frame", "", "mean log|det| of the Jacobian", ("likelihood",), 3),

@@ -92,6 +92,14 @@ KINDS = {
         "lies far above the solid one, the channel may explain the result. Right, posteriors against the share of "
         "utterances that are of the class: above the line posteriors are too low, below it too high.",
     ),
+    "assess": Kind(
+        "decide",
+        "assess_figures.draw",
+        "Predicted expert scores. Left, utterances are joined to the mean of their speaker: means of tenths (squares) "
+        "should lie on the line, else predictions are too high or too low there. Right, the error against the duration: a "
+        "slope says that duration is not used as it should be; that errors are small says nothing of sounds, since timing "
+        "alone predicts most of the scores.",
+    ),
     "sweep": Kind("sweep", "sweep_figure.draw", "Figures against the setting that a sweep varies."),
 }
 

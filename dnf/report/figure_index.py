@@ -22,6 +22,7 @@ class FigureIndex:
 
     Attributes:
         config: the settings.
+        predicted: rows of predicted expert scores by metric, set and predictor.
         classes: those that the flow decides between, the reference class first; none for a flow that knows no classes.
         tests: sets that neither train nor dev is made of, the main one first.
         controls: the control of each test set that has one.
@@ -36,6 +37,9 @@ class FigureIndex:
             self._rows.setdefault((row["metric"], row["set"], row["class"], row.get("system") or FLOW), row)
             if (row.get("system") or FLOW) == FLOW:
                 self._labels.setdefault((row["metric"], row["set"]), {})[row["class"]] = None
+        self.predicted = {
+            (row["metric"], row["set"], row["decided"]): row for row in rows if row["metric"].startswith("assess_")
+        }
         self.shares = [row for row in rows if row["metric"] == "utt_share" and (row.get("system") or FLOW) == FLOW]
         data, names = config.data, dict.fromkeys(row["set"] for row in rows if row["set"])
         known = dict.fromkeys(label for name in names for label in self.labels(ACCURACY, name))

@@ -38,6 +38,7 @@ from dnf.report.detection_lines import warning_lines
 from dnf.report.html_page import Section, document, fill, paragraph, picture, section, table
 from dnf.report.html_tables import (
     accuracy,
+    assessment,
     baseline,
     certainty,
     confusions,
@@ -224,6 +225,7 @@ SECTIONS: list[tuple[str, Callable[[Sheet], list[Section]]]] = [
     ("speakers", lambda sheet: html_breakdowns.groups(sheet.exp)),
     ("near_ties", lambda sheet: [certainty(sheet.rows)]),
     ("correlation", lambda sheet: [correlations(sheet.rows)]),
+    ("assess", lambda sheet: [assessment(sheet.rows)]),
     ("confusion", lambda sheet: [confusions(sheet.rows)]),
     ("density", lambda sheet: [densities(sheet.rows)]),
     ("gaussianity", lambda sheet: [gaussianity(sheet.rows)]),

@@ -73,6 +73,36 @@ def correlations(rows: Rows) -> Section:
     return Section("Correlation of the log-likelihood ratio with expert scores", table(heads, body, keys=2))
 
 
+def assessment(rows: Rows) -> Section:
+    """How well expert scores are predicted."""
+    body = []
+    for level, points in (("utt", "utterances"), ("speaker", "speakers")):
+        names = [f"assess_{level}_{name}" for name in ("pearson", "spearman", "rmse", "ceiling", "pairs")]
+        by_place = rows.pivot((r for r in rows.left if r["metric"] in names), ("set", "class", "decided"))
+        for key, cells in by_place.items():
+            first = next(iter(cells.values()))
+            figures = [html_share(cells.get(name)) for name in names]
+            body.append([*key, f"{number(first['total'])} {points}", *figures, number(first["speakers"])])
+    heads = [
+        "set",
+        "class",
+        "by",
+        "of",
+        "Pearson",
+        "Spearman",
+        "error",
+        "one expert, others",
+        "two experts",
+        "speakers",
+    ]
+    html = table(heads, body, keys=3)
+    more = ("assess_partial", "assess_coverage")
+    by_place = rows.pivot((r for r in rows.left if r["metric"] in more), ("set", "class"))
+    heads = ["set", "class", "partial correlation of latents given timing", "coverage of 80 % intervals", "speakers"]
+    body = [[*key, *(html_share(cells.get(name)) for name in more), speakers(cells)] for key, cells in by_place.items()]
+    return Section("Predicted expert scores", html + table(heads, body, keys=2))
+
+
 def confusions(rows: Rows) -> Section:
     """Confusion matrices of the classes the model knows."""
     shares = decided_shares(rows)
@@ -240,7 +270,15 @@ def paired_differences(rows: Rows, controls: dict[str, str], resamples: int) -> 
 def baseline(name: str, rows_of_system: list[dict], controls: dict[str, str]) -> list[Section]:
     """The tables of another system, those of detection left out."""
     rows = Rows([row for row in rows_of_system if not is_detection(row["metric"])])
-    parts = [accuracy(rows, controls), certainty(rows), correlations(rows), confusions(rows), unseen(rows), other(rows)]
+    parts = [
+        accuracy(rows, controls),
+        certainty(rows),
+        correlations(rows),
+        assessment(rows),
+        confusions(rows),
+        unseen(rows),
+        other(rows),
+    ]
     return [Section(f"{name}: {part.title}", part.html) for part in parts]
 
 

@@ -173,6 +173,35 @@ def correlation_lines(rows: list[dict]) -> list[str]:
     return lines
 
 
+def assess_lines(rows: list[dict], deciles: list[dict]) -> list[str]:
+    """How well each predictor predicts expert scores, a line for each set and level; then the experts, and the deciles.
+
+    Args:
+        rows: of results.tsv.
+        deciles: of deciles.tsv.
+    """
+    groups: dict[tuple[str, ...], list[dict]] = {}
+    for row in (row for row in rows if row["metric"].startswith("assess_")):
+        level, _, metric = row["metric"].removeprefix("assess_").partition("_")
+        place = (
+            (level, row["set"], row["class"], row["decided"])
+            if metric
+            else ("", row["set"], row["class"], row["decided"])
+        )
+        groups.setdefault(place, []).append(row | {"name": metric or level})
+    lines = []
+    for place, cells in groups.items():
+        figures = " ".join(f"{row['name']} {float(row['value']):.4f} ({ends(row)})" for row in cells)
+        first = cells[0]
+        counts = f"[ {first['total']} points, {first['speakers']} speakers{few(first)} ]"
+        lines.append(f"assess {' '.join(filter(None, place))} {figures} {counts}")
+    means: dict[tuple[str, str], list[str]] = {}
+    for row in deciles:
+        cell = f"{float(row['predicted']):.2f} {float(row['score']):.2f}"
+        means.setdefault((row["set"], row["class"]), []).append(cell)
+    return lines + [f"deciles {' '.join(place)} predicted expert {' | '.join(cells)}" for place, cells in means.items()]
+
+
 def training_line(rows: list[dict], name: str) -> list[str]:
     """The densities of a sample of training frames when training took them, the model in training mode."""
     m = {r["metric"]: r for r in rows if r["metric"] in ("training_nll", "training_logp", "training_logdet")}

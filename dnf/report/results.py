@@ -22,6 +22,7 @@ from dnf.experiment.layout import (
     BY_SCORE_TSV,
     COMPARISON_HTML,
     CONFIG_YAML,
+    DECILES_TSV,
     DENSITIES_TSV,
     ENV_JSON,
     FLOW,
@@ -247,6 +248,12 @@ SECTIONS = [
         "correlation",
         "of the utterances' log-likelihood ratio with expert scores, 95% interval by bootstrap over speakers",
         lambda figures: lines.correlation_lines(figures.rows),
+    ),
+    Section(
+        "assess",
+        "expert scores predicted by each predictor and by all (fused), of train and dev by fits without the speaker; 95% interval by "
+        "bootstrap over speakers; then mean predicted and mean expert score of tenths by prediction",
+        lambda figures: lines.assess_lines(figures.rows, figures.table(DECILES_TSV)),
     ),
     Section("confusion", "true class -> decided", confusion_section),
     Section(

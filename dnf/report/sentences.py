@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dnf.experiment.sets import name_of
 from dnf.metrics.figure_rows import p_text
-from dnf.metrics.figures import CONTROL, DIFFERENCE, GAP, HIGHER, METRICS
+from dnf.metrics.figures import CONTROL, DIFFERENCE, EXPERTS, FUSED, GAP, HIGHER, METRICS
 from dnf.report.cells import few, with_ends
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
 
@@ -20,7 +20,7 @@ SMALL = 0.001  # nats per frame: a difference between training and evaluation be
 
 def sentences(figures: FigureIndex) -> list[str]:
     """At most ``MOST``, in order of weight."""
-    parts = (knows_nothing, comparison, control, unseen, training)
+    parts = (knows_nothing, comparison, control, unseen, assessment, training)
     return [sentence for part in parts for sentence in part(figures)][:MOST]
 
 
@@ -185,6 +185,27 @@ def flagged(figures: FigureIndex, taken: dict[str, dict]) -> str:
     (label, row), *more = taken.items()
     auc = None if more else figures.row("open_set_auc", row["set"], label)
     return f"; AUC of flagging it as none of the classes {with_ends(auc)}" if auc else ""
+
+
+# ---- expert scores -------------------------------------------------------------------------------
+
+
+def assessment(figures: FigureIndex) -> Iterator[str]:
+    """How well expert scores are predicted, and by timing alone, on the first test set that has some."""
+    name = next((name for name in figures.tests if ("assess_utt_pearson", name, FUSED) in figures.predicted), "")
+    if not name:
+        return
+    fused, timing, latents, experts = (
+        figures.predicted.get((metric, name, predictor))
+        for metric, predictor in (
+            ("assess_utt_pearson", FUSED), ("assess_utt_pearson", "timing"), ("assess_partial", "latents"),
+            ("assess_utt_ceiling", EXPERTS),
+        )
+    )  # fmt: skip
+    beside = f", timing alone {with_ends(timing)}" if timing else ""
+    beside += f", one expert with the others {with_ends(experts)}" if experts else ""
+    more = f"; partial correlation of latents given timing {with_ends(latents)}" if latents else ""
+    yield f"Predicted expert scores of {name}: correlation {with_ends(fused)}{beside}{more}{few(fused)}."
 
 
 # ---- training ------------------------------------------------------------------------------------

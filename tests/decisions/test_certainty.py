@@ -157,7 +157,7 @@ def test_no_correlation_of_constants_or_of_two_points():
 
 
 def test_mean_of_a_speaker_weighs_its_utterances_alike():
-    ratios, scores, names = by_speaker(np.array([1.0, 3.0, 8.0]), np.array([2.0, 4.0, 5.0]), np.array(["a", "a", "b"]))
+    ratios, scores, names = by_speaker(np.array(["a", "a", "b"]), np.array([1.0, 3.0, 8.0]), np.array([2.0, 4.0, 5.0]))
     assert ratios.tolist() == [2.0, 8.0] and scores.tolist() == [3.0, 5.0] and names.tolist() == ["a", "b"]
 
 

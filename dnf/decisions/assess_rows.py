@@ -1,0 +1,322 @@
+"""Stage decide: predicts the expert scores of every set that has some, and says how well, as rows of ``accuracy.tsv``.
+
+Predictions are in ``assess/<set>.tsv``. Those of utterances of train and dev, in whatever set, are from fits without the speaker.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dnf.data.kaldi_files import number_of, read_table
+from dnf.decisions.accuracy_rows import agreement_rows
+from dnf.decisions.assess import LEAST_SPEAKERS, Assessment
+from dnf.decisions.breakdowns import whole_sets
+from dnf.experiment.config import Config
+from dnf.experiment.layout import ASSESS, DECILES_TSV, DECISIONS, LATENTS, UTT2SCORES, Z_MEAN_NPY, Layout
+from dnf.experiment.sets import name_of
+from dnf.experiment.tables import each_row, write_tsv
+from dnf.metrics.bootstrap import interval
+from dnf.metrics.correlation import AGREEMENT, by_speaker, one_against_others, pairwise, partial
+from dnf.metrics.figure_rows import row_of, share_row
+from dnf.metrics.figures import EXPERTS, FUSED
+from dnf.scoring.latent_store import Latents
+
+log = logging.getLogger(__name__)
+
+DECILES = 10
+TIME = ("duration", "timing")  # predictors that vectors do not have
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """The U utterances of a set that have an expert score.
+
+    Attributes:
+        utts: rows of ``utts.tsv``.
+        places: ``(U,)`` of these rows among all of the set.
+        scores: ``(U,)``.
+        speakers: ``(U,)``.
+    """
+
+    utts: list[dict]
+    places: np.ndarray
+    scores: np.ndarray
+    speakers: np.ndarray
+
+    @classmethod
+    def read(cls, directory: Path) -> Scored:
+        """Those of ``latents/<set>``; says where a class has scores for some of its utterances only.
+
+        Raises:
+            ValueError: a score is not a finite number.
+        """
+        utts = Latents.open(directory).utts
+        chosen = [(place, utt) for place, utt in enumerate(utts) if utt["score"]]
+        classes = {utt["class"] for _, utt in chosen}
+        missing = [utt["utt"] for utt in utts if utt["class"] in classes and not utt["score"]]
+        if missing:
+            log.warning(
+                "%s: %d utterances have no expert score and are left out, the first is %s",
+                directory, len(missing), missing[0],
+            )  # fmt: skip
+        scores = np.array([number_of(utt["score"]) for _, utt in chosen])
+        for (_, utt), score in zip(chosen, scores):
+            if np.isnan(score):
+                raise ValueError(
+                    f"{directory}: {utt['utt']}: score {utt['score']!r} is not a number; correct utt2score"
+                )
+        return cls(
+            [utt for _, utt in chosen],
+            np.array([place for place, _ in chosen], dtype=int),
+            scores,
+            np.array([utt["speaker"] for _, utt in chosen], dtype=object),
+        )
+
+    @property
+    def name(self) -> str:
+        """The classes, joined by +."""
+        return "+".join(sorted({utt["class"] for utt in self.utts}))
+
+
+class Columns:
+    """Columns of the predictors of an experiment."""
+
+    def __init__(self, exp: Path, config: Config):
+        self._exp, self._config, self._layout = exp, config, Layout.read(exp)
+        self.timing = functools.cache(self._timing)
+        self.marks = functools.cache(self._marks)
+        self._external = functools.cache(self._read_external)
+
+    def predictors(self) -> list[str]:
+        """Those of the settings that the experiment has: vectors have no timing, a flow without classes has no ratio."""
+        lacking = {"llr"} if self._config.prior.cond_dim == 0 else set()
+        lacking |= set(TIME) if self._config.has_vectors else set()
+        return [name for name in self._config.assess.predictors if name not in lacking]
+
+    def of(self, name: str, scored: Scored) -> dict[str, np.ndarray]:
+        """Columns ``(U, F)`` of each predictor for the scored utterances of set ``name``."""
+        columns = {}
+        for predictor in self.predictors():
+            if predictor == "latents":
+                columns[predictor] = np.load(self._exp / LATENTS / name / Z_MEAN_NPY, mmap_mode="r")[scored.places]
+            elif predictor == "llr":
+                ratios = {row["utt"]: float(row["llr"]) for row in each_row(self._exp / DECISIONS / f"{name}.txt")}
+                columns[predictor] = np.array([[ratios[utt["utt"]]] for utt in scored.utts])
+            elif predictor == "external":
+                columns[predictor] = self.external(scored)
+            else:
+                times = np.array([self.timing(utt["set"])[utt["utt"]] for utt in scored.utts])
+                columns[predictor] = times[:, :1] if predictor == "duration" else times
+        return columns
+
+    def seconds(self, scored: Scored) -> list[float]:
+        """Durations of the utterances; none where they are vectors."""
+        if self._config.has_vectors:
+            return []
+        return [float(np.exp(self.timing(utt["set"])[utt["utt"]][0])) for utt in scored.utts]
+
+    def external(self, scored: Scored) -> np.ndarray:
+        """Scores ``(U, 1)`` of ``assess.external``.
+
+        Raises:
+            ValueError: the file lacks an utterance, or a score of it is not a number.
+        """
+        path, table = self._config.assess.external, self._external()
+        missing = [utt["utt"] for utt in scored.utts if utt["utt"] not in table]
+        if missing:
+            raise ValueError(
+                f"{path}: has no score of {missing[0]} and {len(missing) - 1} more utterances; write a line "
+                "'utterance score' for each that an expert scored, or take external out of assess.predictors"
+            )
+        values = np.array([number_of(table[utt["utt"]]) for utt in scored.utts])
+        for utt, value in zip(scored.utts, values):
+            if np.isnan(value):
+                raise ValueError(f"{path}: {utt['utt']}: {table[utt['utt']]!r} is not a number; correct it")
+        return values[:, None]
+
+    def _read_external(self) -> dict[str, str]:
+        return read_table(self._config.assess.external)
+
+    def _timing(self, name: str) -> dict[str, list[float]]:
+        """Timing of the scored utterances of a set of the data directory."""
+        from dnf.decisions.timing import store_timing  # imports torch, which an experiment without scores does not need
+        from dnf.features.frame_store import FrameStore
+
+        return dict(store_timing(FrameStore(self._layout.frames / name), self._config.features.frame_shift))
+
+    def _marks(self, name: str) -> dict[str, list[float]]:
+        """Each expert's mark of the utterances of a set of the data directory; none without ``utt2scores``."""
+        path = self._layout.data / name / UTT2SCORES
+        table = read_table(path) if path.is_file() else {}
+        return {utt: [number_of(mark) for mark in marks.split()] for utt, marks in table.items()}
+
+
+def fit(
+    parts: Mapping[str, Scored], columns: Mapping[str, Mapping[str, np.ndarray]], config: Config
+) -> Assessment | None:
+    """Fit on train and dev; None, and says why, where there is too little.
+
+    Args:
+        parts: train and dev, by name; train has scores.
+        columns: of each.
+        config: settings.
+    """
+    speakers = np.concatenate([part.speakers for part in parts.values()])
+    scores = np.concatenate([part.scores for part in parts.values()])
+    count, where = len(set(speakers)), " and ".join(parts)
+    if count < LEAST_SPEAKERS:
+        log.warning(
+            "no prediction of expert scores: %s have %d speakers with scores, not %d", where, count, LEAST_SPEAKERS
+        )
+        return None
+    if scores.min() == scores.max():
+        log.warning("no prediction of expert scores: all scores of %s are %g", where, scores[0])
+        return None
+    names = list(columns[next(iter(parts))])
+    together = {name: np.concatenate([columns[part][name] for part in parts]) for name in names}
+    return Assessment.fit(together, scores, speakers, config.assess.regression)
+
+
+def predictions(
+    scored: Scored, columns: Mapping, assessment: Assessment, fitted: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Predictions ``(U,)`` by each predictor and ``FUSED``, left-out ones for the utterances that were fitted.
+
+    Args:
+        scored: utterances of a set.
+        columns: of them.
+        assessment: the regressions.
+        fitted: place of each fitted utterance.
+    """
+    found = assessment.predict(columns)
+    pairs = [(u, fitted[utt["utt"]]) for u, utt in enumerate(scored.utts) if utt["utt"] in fitted]
+    if pairs:
+        here, there = map(list, zip(*pairs))
+        for name, predicted in found.items():
+            predicted[here] = assessment.left_out[name][there]
+    return found
+
+
+def write_predictions(path: Path, scored: Scored, found: Mapping, ends: Sequence, seconds: Sequence[float]) -> None:
+    """Write ``assess/<set>.tsv``; ``low`` and ``high`` are ends of the prediction interval."""
+    columns = {name: [f"{value:.4f}" for value in values] for name, values in found.items()}
+    columns |= {end: [f"{value:.4f}" for value in values] for end, values in zip(("low", "high"), ends)}
+    columns["seconds"] = [f"{value:.3f}" for value in seconds] or [""] * len(scored.utts)
+    write_tsv(
+        path,
+        (
+            {name: utt[name] for name in ("utt", "speaker", "class", "score")} | dict(zip(columns, cells))
+            for utt, cells in zip(scored.utts, zip(*columns.values()))
+        ),
+    )
+
+
+def prediction_rows(scored: Scored, found: Mapping, ends: Sequence, draw: tuple[int, int], **names: str) -> list[dict]:
+    """Rows of how well scores are predicted: agreement, the partial correlation of latents, and coverage.
+
+    Args:
+        scored: utterances of a set.
+        found: predictions by predictor.
+        ends: of the prediction intervals.
+        draw: resamples and seed of the intervals.
+        names: set and class, for the rows.
+    """
+    rows, speakers = [], scored.speakers
+    for name, predicted in found.items():
+        rows += agreement_rows(
+            predicted, scored.scores, speakers, AGREEMENT, *draw, prefix="assess_", decided=name, **names
+        )
+    if {"latents", "timing"} <= found.keys():
+        arrays = found["latents"], scored.scores, found["timing"]
+        rows += statistic_row("assess_partial", partial, speakers, arrays, draw, decided="latents", **names)
+    hits = (ends[0] <= scored.scores) & (scored.scores <= ends[1])
+    shares = [(speaker, int(hit), 1) for speaker, hit in zip(speakers, hits)]
+    return [*rows, share_row("assess_coverage", shares, *draw, decided=FUSED, **names)]
+
+
+def statistic_row(
+    metric: str, statistic, speakers: Sequence, arrays: Sequence, draw: tuple[int, int], **names
+) -> list[dict]:
+    """The row of a statistic with its interval; none where it is not defined."""
+    value = float(statistic(np.ones((1, len(speakers))), *arrays)[0])
+    if np.isnan(value):
+        return []
+    ends = interval(statistic, speakers, *arrays, resamples=draw[0], seed=draw[1])
+    return [row_of(value, ends, speakers, metric=metric, **names)]
+
+
+def expert_rows(scored: Scored, columns: Columns, draw: tuple[int, int], **names: str) -> list[dict]:
+    """Rows of how well experts agree, of the utterances with marks of several; arguments as of ``prediction_rows``."""
+    marks = [columns.marks(utt["set"]).get(utt["utt"], []) for utt in scored.utts]
+    several = np.array([len(given) > 1 for given in marks], dtype=bool)
+    if several.sum() < DECILES:
+        return []
+    most = max(map(len, marks))
+    table = np.array([given + [np.nan] * (most - len(given)) for given in marks])[several]
+    speakers, rows = scored.speakers[several], []
+    who = by_speaker(speakers)[-1]
+    means = np.array([mean_marks(table[speakers == speaker]) for speaker in who])
+    for level, of_level, names_of_level in (("utt", table, speakers), ("speaker", means, who)):
+        for metric, statistic in (("ceiling", one_against_others), ("pairs", pairwise)):
+            more = names | {"decided": EXPERTS}
+            rows += statistic_row(f"assess_{level}_{metric}", statistic, names_of_level, (of_level,), draw, **more)
+    return rows
+
+
+def mean_marks(marks: np.ndarray) -> np.ndarray:
+    """Mean mark of each expert ``(E,)`` of utterances ``(U, E)``, NaN of one who gave none."""
+    given = np.isfinite(marks).sum(0)
+    return np.where(given > 0, np.nansum(marks, 0) / np.maximum(given, 1), np.nan)
+
+
+def decile_rows(scored: Scored, fused: np.ndarray, **names: str) -> Iterable[dict]:
+    """Mean predicted and mean expert score of each tenth of the utterances, from the lowest predictions."""
+    tenths = np.array_split(np.argsort(fused, kind="stable"), min(DECILES, len(fused)))
+    for number, part in enumerate(tenths, start=1):
+        means = {"predicted": f"{fused[part].mean():.4f}", "score": f"{scored.scores[part].mean():.4f}"}
+        yield names | {"decile": number} | means | {"utterances": len(part)}
+
+
+def without_repeats(sets: Mapping[str, Scored]) -> dict[str, Scored]:
+    """Sets of which none has the same scored utterances as one before, as a view of a scored and another set has."""
+    names: dict[tuple[str, ...], str] = {}
+    for name, scored in sets.items():
+        names.setdefault(tuple(sorted(utt["utt"] for utt in scored.utts)), name)
+    return {name: sets[name] for name in names.values()}
+
+
+def assess_rows(exp: Path, config: Config) -> list[dict]:
+    """Predict the expert scores of every set that has some; rows of ``accuracy.tsv``, none where train has no scores."""
+    folder, columns = exp / ASSESS, Columns(exp, config)
+    shutil.rmtree(folder, ignore_errors=True)
+    (exp / DECILES_TSV).unlink(missing_ok=True)
+    train, dev = (name_of(config.data, role) for role in ("train", "dev"))
+    sets = {directory.name: Scored.read(directory) for directory in whole_sets(exp, config)}
+    sets = without_repeats({name: scored for name, scored in sets.items() if scored.utts})
+    if not columns.predictors() or train not in sets:
+        return []
+    given = {name: columns.of(name, scored) for name, scored in sets.items()}
+    parts = {name: sets[name] for name in dict.fromkeys((train, dev)) if name in sets}
+    assessment = fit(parts, given, config)
+    if assessment is None:
+        return []
+    log.info("weights of the predictors of expert scores: %s", assessment.weights)
+    fitted = {utt["utt"]: place for place, utt in enumerate(utt for part in parts.values() for utt in part.utts)}
+    folder.mkdir()
+    draw, rows, deciles = (config.report.bootstrap, config.seed), [], []
+    for name, scored in sets.items():
+        found = predictions(scored, given[name], assessment, fitted)
+        ends = assessment.ends(found[FUSED], scored.speakers)
+        write_predictions(folder / f"{name}.tsv", scored, found, ends, columns.seconds(scored))
+        names = {"set": name, "class": scored.name}
+        rows += prediction_rows(scored, found, ends, draw, **names) + expert_rows(scored, columns, draw, **names)
+        deciles += decile_rows(scored, found[FUSED], **names)
+    write_tsv(exp / DECILES_TSV, deciles)
+    return rows

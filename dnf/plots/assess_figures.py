@@ -1,0 +1,104 @@
+"""Figures of predicted expert scores: predicted against expert score, with speakers, and errors against duration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from dnf.experiment.config import Config
+from dnf.experiment.layout import ASSESS, PLOTS
+from dnf.experiment.tables import read_tsv
+from dnf.metrics.correlation import by_speaker
+from dnf.metrics.figures import FUSED
+from dnf.plots.drawn_sets import drawn_sets
+from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, new_figure, write_figures
+
+log = logging.getLogger(__name__)
+
+KIND = "assess"  # of the files
+MOST_TENTHS = 10
+
+
+def column(rows: Sequence[dict], name: str) -> np.ndarray:
+    """A column of numbers ``(U,)``."""
+    return np.array([float(row[name]) for row in rows])
+
+
+def tenths(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
+    """Means of both in each tenth by ``x``, from the lowest."""
+    parts = np.array_split(np.argsort(x, kind="stable"), min(MOST_TENTHS, len(x)))
+    return [float(x[part].mean()) for part in parts], [float(y[part].mean()) for part in parts]
+
+
+def predicted_against_expert(axes: Axes, rows: Sequence[dict]) -> None:
+    """Utterances, joined to the mean of their speaker, and the means of tenths by predicted score."""
+    speakers = np.array([row["speaker"] for row in rows])
+    expert, predicted = column(rows, "score"), column(rows, FUSED)
+    x, y, names = by_speaker(speakers, predicted, expert)
+    place = np.searchsorted(names, speakers)
+    lines = np.stack([np.stack([predicted, expert], 1), np.stack([x[place], y[place]], 1)], 1)
+    axes.add_collection(LineCollection(lines, colors=BLUE, lw=0.5, alpha=0.25))
+    axes.plot(predicted, expert, ".", color=BLUE, ms=4, alpha=0.5, label=f"{len(rows)} utterances")
+    axes.plot(x, y, "o", color=BLUE, ms=8, mec="white", label=f"{len(names)} speakers (means)")
+    axes.plot(*tenths(predicted, expert), "s-", color=ORANGE, ms=6, lw=2, label="means of tenths by predicted score")
+    low, high = min(expert.min(), predicted.min()), max(expert.max(), predicted.max())
+    axes.plot([low, high], [low, high], color=REFERENCE, lw=1, zorder=0.5)
+    axes.set(xlabel="predicted score", ylabel="expert score")
+
+
+def errors_against_duration(axes: Axes, rows: Sequence[dict]) -> None:
+    """Predicted minus expert score, and the means of tenths by duration."""
+    seconds, error = column(rows, "seconds"), column(rows, FUSED) - column(rows, "score")
+    axes.plot(seconds, error, ".", color=BLUE, ms=4, alpha=0.5)
+    axes.plot(*tenths(seconds, error), "s-", color=ORANGE, ms=6, lw=2, label="means of tenths by duration")
+    axes.axhline(0, color=REFERENCE, lw=1, zorder=0.5)
+    axes.set(xscale="log", xlabel="duration (s)", ylabel="predicted minus expert score")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+
+
+def assess_figure(rows: Sequence[dict], title: str) -> Figure:
+    """Both panels of a set; the first alone where utterances have no duration.
+
+    Args:
+        rows: of ``assess/<set>.tsv``.
+        title: of the figure.
+    """
+    has_seconds = bool(rows[0]["seconds"])
+    figure = new_figure(title, 6.6)
+    grid = figure.subplots(1, 1 + has_seconds, squeeze=False)[0]
+    predicted_against_expert(grid[0], rows)
+    if has_seconds:
+        errors_against_duration(grid[1], rows)
+    for axes in grid:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    return figure
+
+
+def draw(exp: str, tables: Mapping[str, Sequence[dict]]) -> NamedFigures:
+    """A figure of each set.
+
+    Args:
+        exp: experiment, for titles.
+        tables: rows of ``assess/<set>.tsv`` by set.
+    """
+    for name, rows in tables.items():
+        yield f"{KIND}_{name}", assess_figure(rows, f"{exp}: {name}, expert scores predicted by all predictors")
+
+
+def make_plots(exp: Path, config: Config) -> list[Path]:
+    """Write ``plots/assess_<set>.png`` of every set with predicted scores, and remove those of earlier runs."""
+    folder, paths = exp / PLOTS, {path.stem: path for path in sorted((exp / ASSESS).glob("*.tsv"))}
+    shown = drawn_sets(list(paths), config) if config.plots.enabled and paths else []
+    figures = draw(exp.resolve().name, {name: read_tsv(paths[name]) for name in shown})
+    written = write_figures(figures, folder, config.plots.dpi)
+    for path in sorted(set(folder.glob(f"{KIND}_*.png")) - set(written)):
+        path.unlink()
+    log.info("%d pictures of predicted scores in %s", len(written), folder)
+    return written
