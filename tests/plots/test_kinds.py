@@ -10,7 +10,7 @@ from experiment_files import check_picture
 from dnf.experiment.config import Config
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.trials import Trials
-from dnf.plots import draw, style
+from dnf.plots import assess_figures, draw, style
 from dnf.plots.detection_figures import make_plots
 from dnf.plots.kinds import KINDS, drawers, kind_of
 
@@ -43,6 +43,10 @@ def pictures(tmp_path_factory):
     write_tsv(exp / "pieces.tsv", pieces)
     draw.make_plots(exp)
     make_plots(exp, {"dnf": {"test": trials(["ce", "en"])}}, {"dnf": {}}, Config.load(exp / "config.yaml"))
+    scored = [{"speaker": f"s{n % 5}", "score": n % 7, "fused": n % 6 + 0.5, "seconds": 1 + n % 9} for n in range(30)]
+    (exp / "assess").mkdir()
+    write_tsv(exp / "assess" / "test.tsv", scored)
+    assess_figures.make_plots(exp, Config.load(exp / "config.yaml"))
     plain = write_experiment(root / "plain", ["en"], 0, SETS)
     draw.make_plots(plain)
     rows = [

@@ -64,6 +64,17 @@ def test_the_control_holds_unless_its_loss_leaves_0_out(gap, words):
     assert ("the channel may explain it" in sentence) == (words == "does not hold")
 
 
+def test_predicted_scores_are_said_beside_those_of_timing():
+    ends = {"fused": (0.7, 0.85), "timing": (0.68, 0.84)}
+    rows = [row("assess_utt_pearson", "test", "ce", 0.8, ends[by], decided=by) for by in ends]
+    rows.append(row("assess_partial", "test", "ce", 0.2, (0.01, 0.39), decided="latents"))
+    sentence = the(made(two_class_rows() + rows).sentences, "Predicted")
+    assert sentence == (
+        "Predicted expert scores of test: correlation 0.8000 (0.700-0.850), timing alone 0.8000 (0.680-0.840); partial "
+        "correlation of latents given timing 0.2000 (0.010-0.390)."
+    )
+
+
 def test_without_a_test_set_nothing_is_said_of_one():
     got = made([found for found in two_class_rows() if found["set"] in ("train", "dev", "")])
     assert got.sentences[0].startswith("No test set was scored") and got.trained[1].startswith("tested on nothing")

@@ -1,0 +1,259 @@
+"""Predicted expert scores: statistics by hand, timing of made-up utterances, fits that leave speakers out, bad input."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dnf.decisions.assess import FOLDS, Assessment
+from dnf.decisions.assess_rows import assess_rows
+from dnf.decisions.timing import FEATURES, timing
+from dnf.experiment.config import Config, resolve
+from dnf.experiment.tables import read_tsv
+from dnf.metrics.correlation import one_against_others, pairwise, partial, rmse
+from dnf.report.lines import assess_lines
+
+ONE = np.ones((1, 60))
+
+
+def test_partial_correlation_is_that_of_the_residuals():
+    given, own, x = np.random.default_rng(0).standard_normal((3, 60))
+    y = given + 0.5 * x + own
+    residuals = [values - np.polyval(np.polyfit(given, values, 1), given) for values in (x, y)]
+    assert partial(ONE, x, y, given)[0] == pytest.approx(stats.pearsonr(*residuals).statistic)
+
+
+def test_weights_of_the_error_count_utterances_several_times():
+    x, y, weights = np.array([1.0, 2.0, 5.0]), np.array([2.0, 2.0, 3.0]), np.array([[1.0, 0.0, 2.0]])
+    assert rmse(weights, x, y)[0] == pytest.approx(np.sqrt((1 + 2 * 4) / 3))
+
+
+def test_experts_are_compared_on_the_utterances_that_they_marked():
+    marks = np.random.default_rng(1).standard_normal((60, 3))
+    marks[:, :] += marks[:, :1]
+    marks[40:, 2] = np.nan
+    r = {
+        (i, j): stats.pearsonr(*marks[np.isfinite(marks[:, [i, j]]).all(1)][:, [i, j]].T).statistic
+        for i, j in ((0, 1), (0, 2), (1, 2))
+    }
+    assert pairwise(ONE, marks)[0] == pytest.approx(np.mean(list(r.values())))
+    others = [np.nanmean(np.delete(marks, k, 1), 1) for k in range(3)]
+    has = [np.isfinite(marks[:, k]) for k in range(3)]
+    wanted = [stats.pearsonr(marks[h, k], other[h]).statistic for k, (h, other) in enumerate(zip(has, others))]
+    assert one_against_others(ONE, marks)[0] == pytest.approx(np.mean(wanted))
+
+
+def test_timing_of_an_utterance_by_hand():
+    """Two stretches of speech of 1 s with 4 loud places each, 0.5 s of pause between them, 0.2 s of silence at both ends."""
+    spoken = np.repeat([False, True, False, True, False], [20, 100, 50, 100, 20])
+    loudness = np.where(spoken, 10.0, 2.0)
+    loudness[spoken] += np.tile(np.sin(np.arange(100) / 25 * 2 * np.pi), 2)
+    found = dict(zip(FEATURES, timing(loudness, spoken, 0.01), strict=True))
+    assert np.exp(found["log duration, s"]) == pytest.approx(2.9) and found["share of speech"] == pytest.approx(2 / 2.9)
+    assert (found["pauses"], found["mean length of pauses, s"]) == (1, pytest.approx(0.5))
+    assert found["peaks a second"] == pytest.approx(8 / 2.9) and found["peaks a second of speech"] == pytest.approx(4)
+    silent = timing(np.zeros(5), np.zeros(5, dtype=bool), 0.01)
+    assert np.isfinite(silent).all()
+
+
+def made(speakers: int = 20, each: int = 12, noise: float = 0.5) -> tuple[dict, np.ndarray, np.ndarray]:
+    """Scores of one column and noise; a second column that knows the speaker and nothing else."""
+    rng = np.random.default_rng(3)
+    who = np.repeat([f"s{n:02d}" for n in range(speakers)], each).astype(object)
+    own = np.repeat(rng.standard_normal(speakers), each)
+    x = rng.standard_normal(len(who))
+    scores = 5 + x + own + noise * rng.standard_normal(len(who))
+    identity = np.equal.outer(who, np.unique(who)).astype(float)
+    return {"known": x[:, None], "speaker": identity}, scores, who
+
+
+@pytest.mark.parametrize("regression", ("svr", "ridge"))
+def test_predictions_of_fitted_utterances_leave_their_speaker_out(regression):
+    columns, scores, who = made()
+    assessment = Assessment.fit(columns, scores, who, regression)
+    r = {name: np.corrcoef(found, scores)[0, 1] for name, found in assessment.left_out.items()}
+    assert r["known"] > 0.5 and r["speaker"] < 0.2, "a column of speakers predicts nothing of another speaker"
+    inside = assessment.predict(columns)
+    assert np.corrcoef(inside["speaker"], scores)[0, 1] > 0.4, "but it does of its own"
+    assert all(weight >= 0 for weight in assessment.weights.values()) and assessment.weights["known"] > 0.5
+
+
+def test_intervals_cover_four_of_five_scores_of_new_speakers():
+    columns, scores, who = made(speakers=80, noise=1.0)
+    part = np.arange(len(who)) < len(who) // 2
+    assessment = Assessment.fit({"known": columns["known"][part]}, scores[part], who[part], "ridge")
+    fused = assessment.predict({"known": columns["known"][~part]})["fused"]
+    low, high = assessment.ends(fused, who[~part])
+    assert 0.72 < ((low <= scores[~part]) & (scores[~part] <= high)).mean() < 0.88
+    assert low.min() >= scores[part].min() and high.max() <= scores[part].max()
+
+
+def test_an_interval_does_not_use_errors_of_the_same_speaker():
+    columns, scores, who = made()
+    scores = np.where(who == "s00", scores + 50 * (np.arange(len(who)) % 2), scores)
+    assessment = Assessment.fit({"known": columns["known"]}, scores, who, "ridge")
+    fused = np.full(2, np.median(assessment.left_out["fused"]))
+    widths = np.subtract(*reversed(assessment.ends(fused, np.array(["s00", "new"], dtype=object))))
+    assert widths[0] < widths[1]
+
+
+# ---- an experiment -------------------------------------------------------------------------------
+
+
+def write_experiment(
+    root: Path, sets: dict[str, tuple[dict, np.ndarray, np.ndarray]], *words: str
+) -> tuple[Path, Config]:
+    """An experiment whose latents have column ``known`` as first dim; NaN is a score that is missing."""
+    exp = root / "exp" / "a"
+    for name, (columns, scores, who) in sets.items():
+        folder = exp / "latents" / name
+        folder.mkdir(parents=True)
+        texts = ["" if np.isnan(score) else f"{score:.3f}" for score in scores]
+        lines = ["utt\tspeaker\tclass\tset\tscore\tfirst\trows"]
+        lines += [f"{w}-{name}{n}\t{w}\tce\t{name}\t{text}\t{n}\t1" for n, (w, text) in enumerate(zip(who, texts))]
+        (folder / "utts.tsv").write_text("\n".join(lines) + "\n")
+        (folder / "meta.json").write_text(json.dumps({"classes": ["ce", "en"], "cond_dim": 1, "frames": len(who)}))
+        np.save(folder / "z_mean.npy", columns["known"].astype(np.float32))
+        np.save(folder / "logp.npy", np.zeros((len(who), 2), dtype=np.float32))
+        np.save(folder / "logdet.npy", np.zeros(len(who), dtype=np.float32))
+    return exp, resolve(["report.bootstrap=20", "assess.regression=ridge", *words])
+
+
+def experiment(root: Path, *words: str, **changes) -> tuple[Path, Config]:
+    """Twenty speakers of train, ten of dev, ten of test; ``changes`` map scores of train."""
+    columns, scores, who = made(speakers=40)
+    parts = {"train": slice(0, 240), "dev": slice(240, 360), "test": slice(360, 480)}
+    sets = {name: ({"known": columns["known"][part]}, scores[part], who[part]) for name, part in parts.items()}
+    for name, change in changes.items():
+        sets[name] = (sets[name][0], change(sets[name][1]), sets[name][2])
+    return write_experiment(root, sets, *words)
+
+
+LATENTS = "assess.predictors=[latents]"
+
+
+def test_rows_and_files_of_an_experiment(tmp_path):
+    exp, config = experiment(tmp_path, LATENTS)
+    (tmp_path / "data" / "test").mkdir(parents=True)
+    test = [line.split("\t") for line in (exp / "latents/test/utts.tsv").read_text().splitlines()[1:]]
+    marks = "".join(
+        f"{utt} {float(score) - 1} {score} {float(score) + 0.5}\n" for utt, _, _, _, score, *_ in sorted(test)
+    )
+    (tmp_path / "data" / "test" / "utt2scores").write_text(marks)
+    rows = with_seconds(exp, config)
+    value = {(row["metric"], row["set"], row["decided"]): float(row["value"]) for row in rows}
+    written = read_tsv(exp / "assess" / "test.tsv")
+    fused, expert = (np.array([float(row[name]) for row in written]) for name in ("fused", "score"))
+    assert value["assess_utt_pearson", "test", "fused"] == pytest.approx(np.corrcoef(fused, expert)[0, 1], abs=1e-3)
+    assert value["assess_utt_rmse", "test", "fused"] == pytest.approx(np.sqrt(np.mean((fused - expert) ** 2)), abs=1e-3)
+    inside = [float(row["low"]) <= float(row["score"]) <= float(row["high"]) for row in written]
+    assert value["assess_coverage", "test", "fused"] == pytest.approx(np.mean(inside), abs=0.02)
+    assert value["assess_utt_ceiling", "test", "experts"] == pytest.approx(1, abs=1e-3)
+    assert {row["set"] for row in rows} == {"train", "dev", "test"}
+    deciles = read_tsv(exp / "deciles.tsv")
+    assert sum(int(row["utterances"]) for row in deciles if row["set"] == "test") == len(written)
+    lines = assess_lines([{k: str(v) for k, v in row.items()} for row in rows], deciles)
+    assert any(line.startswith("assess utt test ce fused pearson 0.") for line in lines)
+    assert sum(line.startswith("deciles ") for line in lines) == 3
+
+
+def with_seconds(exp: Path, config: Config) -> list[dict]:
+    """``assess_rows`` without frame stores, from which durations come."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dnf.decisions.assess_rows.Columns.seconds", lambda self, scored: [])
+        return assess_rows(exp, config)
+
+
+def test_scores_of_test_have_no_part_in_the_fit(tmp_path):
+    found = []
+    for name, change in (("a", lambda scores: scores), ("b", lambda scores: 9 - scores)):
+        exp, config = experiment(tmp_path / name, LATENTS, test=change)
+        with_seconds(exp, config)
+        found.append([row["fused"] for row in read_tsv(exp / "assess" / "test.tsv")])
+    assert found[0] == found[1]
+
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"train": lambda s: np.full_like(s, 3), "dev": lambda s: s * NAN}, "all scores of train are 3"),
+        (
+            {"train": lambda s: np.where(np.arange(len(s)) < 108, s, NAN), "dev": lambda s: s * NAN},
+            "train have 9 speakers",
+        ),
+    ],
+)
+def test_too_little_to_fit_is_said_and_predicts_nothing(tmp_path, caplog, changes, said):
+    exp, config = experiment(tmp_path, LATENTS, **changes)
+    assert with_seconds(exp, config) == [] and not (exp / "assess").exists()
+    (warning,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("no prediction")]
+    assert said in warning and "\n" not in warning
+
+
+def test_without_scores_of_train_nothing_is_predicted_and_nothing_said(tmp_path, caplog):
+    exp, config = experiment(tmp_path, LATENTS, train=lambda scores: scores * NAN)
+    with caplog.at_level(logging.WARNING):
+        assert with_seconds(exp, config) == [] and not caplog.records
+
+
+def test_utterances_without_a_score_are_left_out_and_counted(tmp_path, caplog):
+    exp, config = experiment(tmp_path, LATENTS, test=lambda scores: np.where(np.arange(len(scores)) < 5, NAN, scores))
+    assert with_seconds(exp, config)
+    assert "5 utterances have no expert score" in caplog.text and len(read_tsv(exp / "assess" / "test.tsv")) == 115
+
+
+@pytest.mark.parametrize("text", ("nan", "inf", "good"))
+def test_a_score_that_is_no_number_is_refused(tmp_path, text):
+    exp, config = experiment(tmp_path, LATENTS)
+    path = exp / "latents" / "test" / "utts.tsv"
+    lines = path.read_text().splitlines()
+    cells = lines[1].split("\t")
+    path.write_text("\n".join([lines[0], "\t".join([*cells[:4], text, *cells[5:]]), *lines[2:]]) + "\n")
+    with pytest.raises(ValueError, match=rf"{cells[0]}: score '{text}' is not a number; correct utt2score$"):
+        with_seconds(exp, config)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (
+            lambda text: text.replace("-test", "-other"),
+            r"has no score of s30-test0 and 119 more utterances; write a line",
+        ),
+        (lambda text: text.replace(" 1.5", " nan", 1), r"'nan' is not a number; correct it"),
+    ],
+)
+def test_an_external_file_with_other_ids_or_no_number_is_refused(tmp_path, change, said):
+    path = tmp_path / "gop"
+    words = "assess.predictors=[latents, external]", f"assess.external={path}"
+    exp, config = experiment(tmp_path, *words)
+    utts = [
+        line.split("\t")[0]
+        for part in ("train", "dev", "test")
+        for line in (exp / f"latents/{part}/utts.tsv").read_text().splitlines()[1:]
+    ]
+    good = "".join(f"{utt} 1.5\n" for utt in sorted(utts))
+    path.write_text(good)
+    assert {row["decided"] for row in with_seconds(exp, config)} == {"latents", "external", "fused"}
+    path.write_text("".join(sorted(change(good).splitlines(keepends=True))))
+    with pytest.raises(ValueError, match=said):
+        with_seconds(exp, config)
+
+
+@pytest.mark.parametrize("words", (["assess.predictors=[external]"], ["assess.external=gop"]))
+def test_an_external_predictor_and_its_file_are_set_together(words):
+    with pytest.raises(ValueError, match="assess.predictors: external needs assess.external"):
+        resolve(words)
+
+
+def test_folds_need_no_more_speakers_than_a_fit():
+    columns, scores, who = made(speakers=10, each=3)
+    assert FOLDS <= 10 and Assessment.fit({"known": columns["known"]}, scores, who, "svr").errors.shape == (30,)
