@@ -33,6 +33,7 @@ from dnf.experiment.layout import (
     UTT2DUR,
     UTT2NUM_FRAMES,
     UTT2SCORE,
+    UTT2SCORES,
     UTT2SPK,
     UTTERANCE_VECTORS,
     VAD_SCP,
@@ -43,14 +44,14 @@ MANIFESTS = (RECORDINGS_JSONL, SUPERVISIONS_JSONL)
 
 # Tables by the kind of their key. Other files called utt2*, spk2* or reco2* are kept but not checked.
 BY_UTTERANCE = (
-    *(SEGMENTS, FEATS_SCP, VAD_SCP, ALI_SCP, "text", UTT2DUR, UTT2NUM_FRAMES, UTT2CLASS, UTT2SCORE),
+    *(SEGMENTS, FEATS_SCP, VAD_SCP, ALI_SCP, "text", UTT2DUR, UTT2NUM_FRAMES, UTT2CLASS, UTT2SCORE, UTT2SCORES),
     *("utt2lang", "utt2uniq", "utt2warp"),
     *UTTERANCE_VECTORS,
 )
 BY_SPEAKER = (CMVN_SCP, SPK2GENDER, "spk2warp", *SPEAKER_VECTORS)
 BY_RECORDING = (WAV_SCP, "reco2dur", "reco2file_and_channel")
 # Tables that may lack some keys
-PARTIAL = (UTT2SCORE,)
+PARTIAL = (UTT2SCORE, UTT2SCORES)
 # Files with one value for the set
 GLOBAL = ("frame_shift",)
 
@@ -90,6 +91,11 @@ def number_of(value: str) -> float:
     return float(value) if NUMBER.fullmatch(value) and math.isfinite(float(value)) else math.nan
 
 
+def are_numbers(value: str) -> bool:
+    """Whether ``value`` is one number or several."""
+    return bool(value) and all(math.isfinite(number_of(word)) for word in value.split())
+
+
 def is_times(value: str) -> bool:
     """Whether ``value`` is the rest of a line of segments: recording, start and end."""
     fields = re.split("[ \t]+", value)
@@ -116,6 +122,7 @@ VALUES: dict[str, tuple[Callable[[str], object], str]] = {
     UTT2NUM_FRAMES: (re.compile("[1-9][0-9]*").fullmatch, "a whole number above 0"),
     UTT2CLASS: (is_class_name, "a class name like en or zh_cn (letters a-z, digits, underscore)"),
     UTT2SCORE: (lambda value: math.isfinite(number_of(value)), "a number"),
+    UTT2SCORES: (are_numbers, "a number of each expert"),
     "utt2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),
     "spk2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),
     SPK2GENDER: (re.compile("[mf]").fullmatch, "m or f"),

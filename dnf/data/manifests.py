@@ -19,7 +19,10 @@ from dnf.experiment.progress import progress
 
 
 class Utterance(NamedTuple):
-    """One utterance; ``name`` is its class, ``end`` is None for the whole recording, times are in seconds."""
+    """One utterance; ``name`` is its class, ``end`` is None for the whole recording, times are in seconds.
+
+    ``score`` is that of the experts together, ``marks`` are those of each expert.
+    """
 
     id: str
     recording: str
@@ -32,6 +35,7 @@ class Utterance(NamedTuple):
     gender: str | None = None
     text: str | None = None
     language: str | None = None
+    marks: tuple[float, ...] = ()
 
 
 def identifier(text: str) -> str:
@@ -121,6 +125,7 @@ def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegmen
     """The supervision of an utterance whose segment lies in the recording."""
     end = recording.duration if utterance.end is None else utterance.end
     custom = {"class": utterance.name} | ({} if utterance.score is None else {"score": utterance.score})
+    custom |= {"marks": list(utterance.marks)} if utterance.marks else {}
     return SupervisionSegment(
         id=utterance.id,
         recording_id=utterance.recording,

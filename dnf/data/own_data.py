@@ -35,6 +35,7 @@ from dnf.experiment.layout import (
     SPK2GENDER,
     UTT2CLASS,
     UTT2SCORE,
+    UTT2SCORES,
     UTT2SPK,
     WAV_SCP,
 )
@@ -55,7 +56,7 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Uttera
     tables = {name: read_table(directory / name) for name in (WAV_SCP, UTT2SPK, UTT2CLASS)}
     extra = {
         name: read_table(directory / name) if (directory / name).is_file() else {}
-        for name in (SEGMENTS, UTT2SCORE, "text", SPK2GENDER)
+        for name in (SEGMENTS, UTT2SCORE, UTT2SCORES, "text", SPK2GENDER)
     }
     utterances = []
     for utt, speaker in tables[UTT2SPK].items():
@@ -76,6 +77,7 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Uttera
                 None if score is None else number(score, f"{directory / 'utt2score'}: {utt}"),
                 extra[SPK2GENDER].get(speaker),
                 extra["text"].get(utt),
+                marks=tuple(map(float, extra[UTT2SCORES].get(utt, "").split())),
             )
         )
     return utterances

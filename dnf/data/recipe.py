@@ -114,7 +114,7 @@ def label(manifests: Manifests, name: str, prefix: str) -> Manifests:
     """The same recordings as utterances of class ``name``, with ids ``<prefix>_<speaker>-<utterance>``.
 
     Args:
-        manifests: as Lhotse's recipes make them; each supervision names its speaker. A ``score`` in ``custom`` is kept.
+        manifests: as Lhotse's recipes make them; each supervision names its speaker. ``score`` and ``marks`` in ``custom`` are kept.
         name: class of all of them.
         prefix: of the speakers, so that those of two corpora are never the same.
     """
@@ -126,7 +126,7 @@ def label(manifests: Manifests, name: str, prefix: str) -> Manifests:
         utt = f"{speaker}-{identifier(s.id.removeprefix(s.speaker).lstrip('-_'))}"
         if segments[s.recording_id] == 1:
             recordings[s.recording_id] = utt
-        custom = {"class": name} | {key: s.custom[key] for key in ("score",) if key in (s.custom or {})}
+        custom = {"class": name} | {key: s.custom[key] for key in ("score", "marks") if key in (s.custom or {})}
         supervisions.append(
             fastcopy(s, id=utt, recording_id=recordings[s.recording_id], speaker=speaker, custom=custom, alignment=None)
         )

@@ -21,6 +21,7 @@ from dnf.experiment.layout import (
     UTT2DUR,
     UTT2NUM_FRAMES,
     UTT2SCORE,
+    UTT2SCORES,
     UTT2SPK,
     VAD_SCP,
     WAV_SCP,
@@ -117,6 +118,7 @@ def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, 
         UTT2CLASS: {s.id: s.custom["class"] for s in supervisions},
         UTT2DUR: {s.id: str(s.duration) for s in supervisions},
         UTT2SCORE: {s.id: str(s.custom["score"]) for s in supervisions if "score" in s.custom},
+        UTT2SCORES: {s.id: " ".join(map(str, s.custom["marks"])) for s in supervisions if "marks" in s.custom},
         "text": {s.id: s.text for s in supervisions if s.text} if all(s.text for s in supervisions) else {},
         SPK2GENDER: {s.speaker: s.gender for s in supervisions}
         if all(s.gender in ("m", "f") for s in supervisions)

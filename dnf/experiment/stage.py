@@ -41,6 +41,7 @@ from dnf.experiment.layout import (
     SUPERVISIONS_JSONL,
     UTT2CLASS,
     UTT2SCORE,
+    UTT2SCORES,
     UTT2SPK,
     VECTOR_SCP,
     VECTORS_NPY,
@@ -53,7 +54,7 @@ from dnf.experiment.markers import read_marker
 UP_TO_DATE = 3
 OTHER_DATA = 4  # stage data would run, so sets and classes are not known yet
 TABLES = (
-    *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, UTT2SCORE),
+    *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, UTT2SCORE, UTT2SCORES),
     *(RECORDINGS_TSV, RECORDINGS_CSV, VECTOR_SCP),
 )
 # Of a corpus that stage data reads

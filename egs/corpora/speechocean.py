@@ -7,9 +7,11 @@ Size: 5,000 utterances of 250 speakers, half in each of train and test. About ha
     speechocean762/{train,test}/{wav.scp,utt2spk,spk2age,spk2gender}    Kaldi style; paths are taken from speechocean762
     speechocean762/WAVE/SPEAKER0001/000010011.WAV
     speechocean762/resource/scores.json                                 may be missing: then there are no scores
+    speechocean762/resource/scores-detail.json                          may be missing: then there are no marks of each expert
 
 ``scores.json`` has for each utterance, beside those of its words, scores of the sentence from 0 to 10, means or medians
-of five experts: ``{"000010011": {"accuracy": 8, "fluency": 9, "prosodic": 9, "total": 8, ...}, ...}``
+of five experts: ``{"000010011": {"accuracy": 8, "fluency": 9, "prosodic": 9, "total": 8, ...}, ...}``;
+``scores-detail.json`` has lists of those of each expert in their place.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import json
 import logging
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from lhotse.kaldi import load_kaldi_data_dir
 from lhotse.utils import resumable_download, safe_extract
@@ -41,6 +45,7 @@ ADULT = 18  # years
 SCORES = ("total", "accuracy", "fluency", "prosodic")
 SCALE = (0.0, 10.0)
 RESTORE = "restore the files of the corpus"
+Found = TypeVar("Found")
 
 
 def read(folder: Path, score: str = "total") -> dict[str, list[Utterance]]:
@@ -53,7 +58,8 @@ def read(folder: Path, score: str = "total") -> dict[str, list[Utterance]]:
     Raises:
         ValueError: a table is missing, or contradicts another one, or has a mistake in it.
     """
-    scores = read_scores(folder / "resource" / "scores.json", score)
+    scores = read_scores(folder / "resource" / "scores.json", score, number)
+    marks = read_scores(folder / "resource" / "scores-detail.json", score, numbers)
     parts = {part: read_part(folder, part) for part in PARTS}
     everyone = [utterance for spoken, _ in parts.values() for utterance in spoken]
     found = {"utterances": len(everyone), "speakers": len({u.speaker for u in everyone})}
@@ -62,7 +68,9 @@ def read(folder: Path, score: str = "total") -> dict[str, list[Utterance]]:
     unscored = [u.id for spoken in adults.values() for u in spoken if u.id not in scores]
     if scores and unscored:
         log.warning("%s: %d utterances have no score, the first is %s", folder, len(unscored), unscored[0])
-    return {part: [labelled(u, scores.get(u.id)) for u in spoken] for part, spoken in adults.items()}
+    return {
+        part: [labelled(u, scores.get(u.id), marks.get(u.id, ())) for u in spoken] for part, spoken in adults.items()
+    }
 
 
 def read_part(folder: Path, part: str) -> tuple[list[Utterance], dict[str, int]]:
@@ -100,15 +108,34 @@ def read_part(folder: Path, part: str) -> tuple[list[Utterance], dict[str, int]]
     ], ages
 
 
-def labelled(utterance: Utterance, score: float | None) -> Utterance:
-    """The utterance with its score, as ``speechocean_<speaker>-<utterance>``."""
+def labelled(utterance: Utterance, score: float | None, marks: tuple[float, ...]) -> Utterance:
+    """The utterance with its score and each expert's, as ``speechocean_<speaker>-<utterance>``."""
     speaker = f"speechocean_{utterance.speaker}"
     utt = f"{speaker}-{utterance.id}"
-    return utterance._replace(id=utt, recording=utt, speaker=speaker, score=score)
+    return utterance._replace(id=utt, recording=utt, speaker=speaker, score=score, marks=marks)
 
 
-def read_scores(path: Path, name: str) -> dict[str, float]:
-    """The score ``name`` of each utterance in ``scores.json``; empty when there is no such file."""
+def number(value: object) -> float | None:
+    """A score within ``SCALE``; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not SCALE[0] <= value <= SCALE[1]:
+        return None
+    return float(value)
+
+
+def numbers(value: object) -> tuple[float, ...] | None:
+    """Scores of each expert; None if one of them is none."""
+    found = tuple(map(number, value)) if isinstance(value, list) else ()
+    return found if found and None not in found else None
+
+
+def read_scores(path: Path, name: str, legal: Callable[[object], Found | None]) -> dict[str, Found]:
+    """The score ``name`` of each utterance in ``scores.json`` or ``scores-detail.json``; empty when there is no such file.
+
+    Args:
+        path: of the file.
+        name: of ``SCORES``.
+        legal: the value as it is used, None if it is not legal: ``number`` or ``numbers``.
+    """
     if not path.is_file():
         log.info("%s: not there; utterances have no scores", path)
         return {}
@@ -118,13 +145,14 @@ def read_scores(path: Path, name: str) -> dict[str, float]:
         raise ValueError(f"{path}: not JSON ({entry.describe(error)}); {RESTORE}") from None
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected an object with the scores of each utterance; {RESTORE}")
-    scores = {}
+    scores, kind = {}, "a number" if legal is number else "a list of numbers"
     for utt, entries in tree.items():
         value = entries.get(name) if isinstance(entries, dict) else None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not SCALE[0] <= value <= SCALE[1]:
+        found = legal(value)
+        if found is None:
             scale = f"{SCALE[0]:g} to {SCALE[1]:g}"
-            raise ValueError(f"{path}: utterance {utt}: {name} is {value!r}, not a number from {scale}; {RESTORE}")
-        scores[utt] = float(value)
+            raise ValueError(f"{path}: utterance {utt}: {name} is {value!r}, not {kind} from {scale}; {RESTORE}")
+        scores[utt] = found
     return scores
 
 

@@ -77,7 +77,9 @@ def test_speechocean_has_adults_only(mandarin):
 @pytest.mark.parametrize("kind", speechocean.SCORES)
 def test_speechocean_scores_are_those_asked_for(mandarin, kind):
     for utterance in (u for spoken in speechocean.read(mandarin, kind).values() for u in spoken):
-        assert utterance.score == tree_speechocean.score(utterance.id.split("-")[1], kind)
+        name = utterance.id.split("-")[1]
+        assert utterance.score == tree_speechocean.score(name, kind)
+        assert utterance.marks == tuple(tree_speechocean.marks_of(name, kind))
 
 
 def test_speechocean_without_scores_is_read_all_the_same(mandarin):
@@ -124,6 +126,9 @@ def test_data_directories_have_what_the_stages_read(tmp_path, native, mandarin):
     assert (tmp_path / "data/classes.txt").read_text() == "ce\nen\n"
     english, chinese = tmp_path / "data/librispeech_test", tmp_path / "data/speechocean_test"
     assert not (english / "text").exists() and not (english / "utt2score").exists()
+    assert (chinese / "utt2scores").read_text().splitlines()[0] == " ".join(
+        ["speechocean_0120-001200011", *map(str, tree_speechocean.marks_of("001200011", "total"))]
+    )
     assert (chinese / "utt2score").read_text().splitlines()[0] == (
         f"speechocean_0120-001200011 {float(tree_speechocean.score('001200011', 'total'))}"
     )
@@ -169,6 +174,11 @@ def scores(change):
     return edit("speechocean762/resource/scores.json", change)
 
 
+def marks(value):
+    name = "speechocean762/resource/scores-detail.json"
+    return edit(name, lambda text: json.dumps(json.loads(text) | {"001200011": {"total": value}}))
+
+
 def total(value):
     return scores(lambda text: json.dumps(json.loads(text) | {"001200011": {"total": value}}))
 
@@ -196,6 +206,8 @@ MISTAKES = {  # how to spoil the trees; what the message says
     "score in words": (total("good"), "utterance 001200011: total is 'good'", "0 to 10"),
     "score true": (total(True), "utterance 001200011: total is True", "0 to 10"),
     "five scores": (total([8, 9, 8, 8, 9]), "utterance 001200011: total is [8, 9, 8, 8, 9]", "0 to 10"),
+    "one mark": (marks(8.0), "scores-detail.json: utterance 001200011: total is 8.0, not a list", "0 to 10"),
+    "mark above": (marks([8.0, 11.0]), "total is [8.0, 11.0], not a list of numbers", "0 to 10"),
     "no score": (scores(lambda text: text.replace("total", "sum")), "total is None", "0 to 10"),
 }
 

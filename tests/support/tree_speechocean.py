@@ -21,7 +21,7 @@ def make(root: Path, voices: Mapping[str, list], scores: bool = True) -> Path:
     Args:
         root: folder above that of the corpus.
         voices: by class, ``(speaker, gender, [samples (T,) int16 at 16 kHz])``.
-        scores: write ``resource/scores.json``; ``score`` says which.
+        scores: write ``resource/scores.json`` and ``scores-detail.json``; ``score`` and ``marks_of`` say which.
 
     Returns:
         The folder of the corpus, ``root/speechocean762``.
@@ -45,6 +45,8 @@ def make(root: Path, voices: Mapping[str, list], scores: bool = True) -> Path:
     if scores:
         (folder / "resource").mkdir()
         (folder / "resource" / "scores.json").write_text(json.dumps(entries, indent=4))
+        marks = {utt: {kind: marks_of(utt, kind) for kind in KINDS} for utt in entries}
+        (folder / "resource" / "scores-detail.json").write_text(json.dumps(marks, indent=4))
     return folder
 
 
@@ -56,6 +58,11 @@ def fill(tables: dict[str, dict[str, str]], **records: tuple[str, str]) -> None:
 def score(utt: str, kind: str) -> float:
     """The score of an utterance, the same in every tree; each kind has one of its own."""
     return (int(utt) * 7 + KINDS.index(kind)) % 9 + 1
+
+
+def marks_of(utt: str, kind: str) -> list[float]:
+    """Marks of three experts, of which ``score`` is the mean."""
+    return [score(utt, kind) + step for step in (-0.5, 0.0, 0.5)]
 
 
 def entry(utt: str) -> dict:
