@@ -165,7 +165,7 @@ def test_rows_and_files_of_an_experiment(tmp_path):
 def with_seconds(exp: Path, config: Config) -> list[dict]:
     """``assess_rows`` without frame stores, from which durations come."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dnf.decisions.assess_rows.Columns.seconds", lambda self, scored: [])
+        patch.setattr("dnf.decisions.assess_columns.Columns.seconds", lambda self, scored: [])
         return assess_rows(exp, config)
 
 
