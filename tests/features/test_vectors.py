@@ -8,20 +8,25 @@ import pytest
 import torch
 
 from dnf.data.kaldi_files import write_table
+from dnf.experiment import stage
 from dnf.experiment.config import resolve
+from dnf.experiment.layout import Layout
 from dnf.experiment.settings import Cmvn, Splice
 from dnf.features import frames
 from dnf.features.frame_store import FrameStore
-from dnf.features.vectors import Preprocessing
+from dnf.features.vectors import Preprocessing, Vectors
 from dnf.features.windows import Windows
+from dnf.inference.recordings import check_takes_recordings
 
 WORDS = ("features.kind=vectors", "prior.cond_dim=null")
 CLASSES = np.repeat(["a", "b", "c"], 40)
 
 
 def settings(**changed):
-    plain = {"centre": False, "length_norm": False, "project": "none", "project_to": 2, "whiten": False} | changed
-    return resolve([*WORDS, *(f"vectors.{name}={value}".replace("=True", "=true").replace("=False", "=false") for name, value in plain.items())]).vectors  # fmt: skip
+    plain = {"centre": False, "length_norm": False, "project": "none", "project_to": 2, "whiten": False}
+    return resolve(
+        [*WORDS, *(f"vectors.{name}={str(value).lower()}" for name, value in (plain | changed).items())]
+    ).vectors
 
 
 @pytest.fixture
@@ -34,8 +39,6 @@ def x() -> np.ndarray:
 
 def applied(x, **changed) -> np.ndarray:
     fitted = Preprocessing.fit(x, CLASSES.tolist(), settings(**changed))
-    from dnf.features.vectors import Vectors
-
     return fitted.apply(Vectors("train", [f"u{i}" for i in range(len(x))], [], [], [], x))
 
 
@@ -182,3 +185,28 @@ def test_all_dims_may_be_class_dependent():
     assert resolve([*WORDS, "vectors.dim=30"]).prior.cond_dim == 30 and resolve(WORDS).prior.cond_dim is None
     with pytest.raises(ValueError, match=r"prior.cond_dim 31 is more than the 30 dims of a vector \(null: all of them"):
         resolve([*WORDS, "vectors.dim=30", "prior.cond_dim=31"])
+
+
+def test_the_dims_that_stage_frames_found_are_those_of_the_model(data):
+    layout = Layout(data.folder, data.frames, data.frames, data.folder / "exp")
+    config = resolve(WORDS)
+    assert stage.with_dim(config, layout) == config
+    data.build()
+    layout.marker("frames").write_text("{}")
+    known = stage.with_dim(config, layout)
+    assert known.dim == known.prior.cond_dim == 4
+    assert stage.settings_of("train", known)["prior.cond_dim"] == 4 and config.prior.cond_dim is None
+    with pytest.raises(ValueError, match=r"prior.cond_dim 5 is more than the 4 dims of a vector"):
+        stage.with_dim(resolve([*WORDS, "prior.cond_dim=5"]), layout)
+
+
+def test_what_is_made_of_vectors_lies_in_the_experiment(tmp_path):
+    layout = Layout.make(tmp_path / "exp", "dnf", "mine", has_vectors=True)
+    assert (layout.frames, layout.feats) == (layout.exp / "frames", layout.exp / "feats")
+    assert layout.data == tmp_path / "data/own/mine" and layout.exp.name == "mine_dnf"
+
+
+def test_a_model_of_vectors_takes_no_recordings(tmp_path):
+    with pytest.raises(ValueError, match="exp: was trained on vectors, and a recording has none"):
+        check_takes_recordings(tmp_path / "exp", resolve(WORDS))
+    check_takes_recordings(tmp_path / "exp", resolve([]))
