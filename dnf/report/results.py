@@ -43,7 +43,7 @@ from dnf.experiment.sets import fitted_sets, name_of
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import shown
-from dnf.report import answer_text, html_comparison, lines
+from dnf.report import answer_text, lines
 from dnf.report.answer import answer
 from dnf.report.detection_lines import detection_lines, warning_lines
 from dnf.report.folder import experiments
@@ -343,6 +343,8 @@ def main(argv: list[str] | None = None) -> int:
     elif is_experiment:
         write(args.folder)
     elif args.html:
+        from dnf.report import html_comparison  # its templates are slow to import, and the text needs none
+
         html_comparison.write(args.folder, args.metrics)
     else:
         print(experiments(args.folder, args.metrics))

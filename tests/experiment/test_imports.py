@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "dnf.scoring.latents": f"numpy torch lhotse {STATS}",
     "dnf.scoring.score": "numpy",
     "dnf.training.launch": "numpy torch",
-    "dnf.training.train": "numpy torch tensorboard",
+    "dnf.training.train": "numpy scipy torch tensorboard",
 }
 FORKS = f"""
 import importlib, os, sys
