@@ -26,7 +26,7 @@ FEATURES = (
 )
 LEAST_PAUSE = 0.15  # seconds
 SMOOTH = 0.05  # seconds of the moving average of loudness
-PROMINENCE = 0.5  # of a peak, nats: about 2 dB of the amplitude
+PROMINENCE = 0.5  # of a peak, nats of power, which is about 2 dB
 
 
 def pauses(spoken: np.ndarray, shift: float) -> np.ndarray:
