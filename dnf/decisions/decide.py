@@ -32,10 +32,20 @@ from dnf.decisions.open_set_rows import open_set_rows
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
-from dnf.experiment.layout import ACCURACY_TSV, CALIBRATION_JSON, CONFIG_YAML, DECISIONS, FLOW, PAIRS_TSV, systems
+from dnf.experiment.layout import (
+    ACCURACY_TSV,
+    CALIBRATION_JSON,
+    CONFIG_YAML,
+    DECISIONS,
+    FITTED_TSV,
+    FLOW,
+    PAIRS_TSV,
+    is_taken,
+    systems,
+)
 from dnf.experiment.progress import progress
 from dnf.experiment.sets import name_of
-from dnf.experiment.tables import write_tsv
+from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT
@@ -152,8 +162,9 @@ class System(NamedTuple):
         config: settings of the experiment.
         is_flow: whether it is the flow; else it is a baseline.
         order: its classes, the reference class first.
-        dev: its evidence of dev.
-        calibration: fitted on that; None: there is none.
+        dev: its evidence of dev; None where the model came from elsewhere.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev.
+        calibration: fitted on dev; None: there is none.
         dev_auc: of pairs of classes, as ``pair_aucs`` gives it for the flow, so that all systems have the same pairs.
     """
 
@@ -161,7 +172,8 @@ class System(NamedTuple):
     config: Config
     is_flow: bool
     order: list[str]
-    dev: Evidence
+    dev: Evidence | None
+    covariance: np.ndarray
     calibration: Calibration | None
     dev_auc: Mapping[str, float]
 
@@ -180,11 +192,16 @@ def remove_decisions(folder: Path) -> None:
     """Remove what an earlier run left of a system; ``decisions/`` is there, and empty."""
     shutil.rmtree(folder / DECISIONS, ignore_errors=True)
     (folder / DECISIONS).mkdir()
-    (folder / CALIBRATION_JSON).unlink(missing_ok=True)
 
 
 def open_system(
-    folder: Path, config: Config, latents: Mapping[str, Latents], dev_auc: Mapping[str, float], *, is_flow: bool
+    folder: Path,
+    config: Config,
+    latents: Mapping[str, Latents],
+    dev_auc: Mapping[str, float],
+    *,
+    is_flow: bool,
+    taken: bool,
 ) -> System | None:
     """A system, calibrated on dev; None for a flow that knows no classes to decide between.
 
@@ -194,6 +211,7 @@ def open_system(
         latents: by set.
         dev_auc: of pairs of classes, by the flow; found here if this is the flow.
         is_flow: whether it is.
+        taken: whether its model and calibration came from elsewhere.
     """
     first = next(iter(latents.values()))
     if len(first.classes) < 2 or is_flow and first.cond_dim == 0:
@@ -201,10 +219,15 @@ def open_system(
         return None
     order = reference_first(first.classes, config.data.classes)
     prior_of(order, config.calibrate.priors)
+    if taken:
+        path = folder / CALIBRATION_JSON
+        calibration = Calibration.load(path) if path.is_file() else None
+        covariance = np.array(calibration.covariance) if calibration else np.zeros(0)
+        return System(folder, config, is_flow, order, None, covariance, calibration, dev_auc)
     dev = evidence(latents[name_of(config.data, "dev")])
     if is_flow:
         dev_auc = pair_aucs(trials_of(dev, None, order, {}))
-    return System(folder, config, is_flow, order, dev, calibrate(folder, dev, config), dev_auc)
+    return System(folder, config, is_flow, order, dev, dev.covariance, calibrate(folder, dev, config), dev_auc)
 
 
 def calibrated(system: System, of_set: Evidence) -> tuple[np.ndarray | None, str]:
@@ -225,10 +248,10 @@ def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict],
     config, draw, reference = system.config, system.draw, system.order[0]
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
     is_dev = name == name_of(config.data, "dev")
-    of_set = system.dev if is_dev else evidence(latents, system.dev.covariance)
+    of_set = system.dev if is_dev else evidence(latents, system.covariance)
     loglik, cllr = calibrated(system, of_set)
     tally = Tally(latents.classes)
-    decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.dev.covariance))
+    decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.covariance))
     columns = calibrated_columns(of_set, loglik, reference, config.calibrate.priors)
     path = system.folder / DECISIONS / f"{name}.txt"
     rows = (without_class_columns(row, latents.classes) for row in decisions)
@@ -260,12 +283,14 @@ def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trial
 
 
 def decide_system(
-    folder: Path, config: Config, dev_auc: Mapping[str, float], *, is_flow: bool
+    folder: Path, config: Config, dev_auc: Mapping[str, float], *, is_flow: bool, taken: bool
 ) -> tuple[list[dict], dict[str, Trials]]:
     """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
     latents = {directory.name: Latents.open(directory) for directory in latent_sets(folder)}
     remove_decisions(folder)
-    system = open_system(folder, config, latents, dev_auc, is_flow=is_flow)
+    if not taken:
+        (folder / CALIBRATION_JSON).unlink(missing_ok=True)
+    system = open_system(folder, config, latents, dev_auc, is_flow=is_flow, taken=taken)
     rows, trials = [], {}
     for name in progress(latents, what=f"decide {folder.name}", unit="sets") if system else ():
         set_rows, trials[name] = decide_set(system, name, latents[name])
@@ -305,20 +330,26 @@ def write_pairs(path: Path, dev_auc: Mapping[str, float]) -> None:
         write_tsv(path, ({"class": pair, "auc": f"{dev_auc[pair]:.6f}"} for pair in ranked))
 
 
+def read_pairs(path: Path) -> dict[str, float]:
+    """What ``write_pairs`` wrote; empty where there is no file."""
+    return {row["class"]: float(row["auc"]) for row in read_tsv(path)} if path.is_file() else {}
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage latents")
     args = parser.parse_args(argv)
-    config, rows, trials, dev_auc = Config.load(args.exp / CONFIG_YAML), [], {}, {}
+    config, taken, rows, trials = Config.load(args.exp / CONFIG_YAML), is_taken(args.exp), [], {}
+    dev_auc = read_pairs(args.exp / PAIRS_TSV) if taken else {}
     for system, folder in systems(args.exp).items():
-        system_rows, trials[system] = decide_system(folder, config, dev_auc, is_flow=system == FLOW)
+        system_rows, trials[system] = decide_system(folder, config, dev_auc, is_flow=system == FLOW, taken=taken)
         dev_auc = next((of_set.dev_auc for of_set in trials[system].values()), dev_auc)
         rows += [{"system": system} | row for row in system_rows]
     of_both = {system: with_controls(sets, config.data.controls) for system, sets in trials.items()}
     rows += [*system_difference_rows(trials, config, ""), *system_difference_rows(of_both, config, CONTROL)]
     of_flow = (part(args.exp, config) for part in (open_set_rows, breakdown_rows, assess_rows))
     rows += [{"system": FLOW} | row for part in of_flow for row in part]
-    write_tsv(args.exp / ACCURACY_TSV, rows, COLUMNS)
+    write_tsv(args.exp / ACCURACY_TSV, rows + (read_tsv(args.exp / FITTED_TSV) if taken else []), COLUMNS)
     write_pairs(args.exp / PAIRS_TSV, dev_auc)
     detection_figures.make_plots(args.exp, trials, of_both, config)
     assess_figures.make_plots(args.exp, config)

@@ -12,8 +12,9 @@ import numpy as np
 from dnf.decisions.detection_rows import weighted
 from dnf.decisions.open_set import LEAST, SCORES, OpenSet
 from dnf.decisions.utterance_summary import Summary, read
+from dnf.experiment.classes import UNLABELLED
 from dnf.experiment.config import Config
-from dnf.experiment.layout import DECISIONS, LATENTS, OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV, run_again
+from dnf.experiment.layout import DECISIONS, LATENTS, OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV, is_taken, run_again
 from dnf.experiment.sets import name_of
 from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import each_row, write_tsv
@@ -51,7 +52,7 @@ def set_rows(name: str, trials: Trials, pools: dict[str, Trials], config: Config
         shares = [(speaker, int(flag), 1) for speaker, flag in zip(of_class.speakers, of_class.scores["flagged"])]
         is_known = label in trials.classes
         rows.append(share_row("open_set_false" if is_known else "open_set_detected", shares, *draw, **names))
-        for pool, known in pools.items() if not is_known else ():
+        for pool, known in pools.items() if not is_known and label != UNLABELLED else ():
             rows.append(auc_row(of_class, known, *draw, decided=pool, **names))
     return rows
 
@@ -138,8 +139,12 @@ def known_pools(sets: dict[str, Trials], data: DataSettings) -> dict[str, dict[s
 
 
 def open_set_rows(exp: Path, config: Config) -> list[dict]:
-    """Fit, score all sets, add column ``open_set`` to ``decisions/<set>.txt``; rows of ``accuracy.tsv``."""
-    model = fit(exp, config)
+    """Fit, or take what came with the model, score all sets, add column ``open_set`` to ``decisions/<set>.txt``; rows of ``accuracy.tsv``."""
+    path = exp / OPEN_SET_JSON
+    if is_taken(exp):
+        model = OpenSet.load(path) if path.is_file() else None
+    else:
+        model = fit(exp, config)
     if model is None:
         return []
     sets = score_sets(exp, model)

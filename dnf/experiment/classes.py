@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dnf.experiment.layout import run_stage
 
+UNLABELLED = "unlabelled"  # class of utterances whose class nobody says
+
 
 def read_classes(path: Path) -> list[str]:
     """Names of all classes of the corpus, in the order of their ids."""

@@ -49,13 +49,14 @@ def seconds_left(name: str, layout: Layout, last: int) -> float | None:
         return None
     scale = sum(known.values()) / sum(SHARES[stage] for stage in known)
     first = STAGES[name].number
-    coming = [stage for stage, of in STAGES.items() if first <= of.number <= last]
+    coming = [stage for stage, of in layout.stages.items() if first <= of.number <= last]
     return sum(known.get(stage, SHARES[stage] * scale) for stage in coming)
 
 
 def coming(name: str, layout: Layout, first: int, last: int) -> str:
     """The place of a stage among those from ``first`` to ``last``, and the time they will about take from there on."""
-    place = f"{STAGES[name].number - first + 1} of {last - first + 1} stages"
+    names = [stage for stage, of in layout.stages.items() if first <= of.number <= last]
+    place = f"{names.index(name) + 1} of {len(names)} stages"
     left = seconds_left(name, layout, last)
     if left is None:
         return place

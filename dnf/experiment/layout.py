@@ -70,6 +70,7 @@ NOT_EXPERIMENTS = (FEATS, FRAMES, SWEEPS)
 
 # exp/<experiment>/
 LAYOUT_JSON = "layout.json"
+MODEL_JSON = "model.json"
 CONFIG_YAML = "config.yaml"
 ENV_JSON = "env.json"
 HISTORY_TSV = "history.tsv"
@@ -85,6 +86,7 @@ PIECES_TSV = "pieces.tsv"
 LEFT_OUT_TSV = "left_out.tsv"
 CHANNEL_JSON = "channel.json"
 ACCURACY_TSV = "accuracy.tsv"
+FITTED_TSV = "fitted.tsv"
 PAIRS_TSV = "pairs.tsv"
 DURATIONS_TSV = "durations.tsv"
 SPEAKERS_TSV = "speakers.tsv"
@@ -98,6 +100,9 @@ RESULTS_TSV = "results.tsv"
 RESULTS_TXT = "results.txt"
 REPORT_HTML = "report.html"
 CORRECTION_NPZ = "correction.npz"
+
+# The folder of scores on other data, where nobody names one
+SCORED = "score"
 
 # exp/, the folder of all experiments
 COMPARISON_HTML = "comparison.html"
@@ -232,6 +237,11 @@ def done_marker(folder: Path, name: str) -> Path:
     return folder / f".done.{name}"
 
 
+def is_taken(exp: Path) -> bool:
+    """Whether the model in folder ``exp`` was trained elsewhere, so that stages apply what came with it and fit nothing."""
+    return (exp / MODEL_JSON).is_file()
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one experiment, by the place a stage writes to."""
@@ -289,6 +299,11 @@ class Layout:
     @property
     def spliced(self) -> Path:
         return self.exp / SPLICED
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The stages that run here; the pictures of stage plots need latents of training, which a taken model lacks."""
+        return {name: stage for name, stage in STAGES.items() if name != "plots" or not is_taken(self.exp)}
 
     def folder(self, name: str) -> Path:
         return getattr(self, STEPS[name].place)

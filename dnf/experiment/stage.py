@@ -32,6 +32,7 @@ from dnf.experiment.forecast import coming
 from dnf.experiment.layout import (
     CONFIG_YAML,
     META_JSON,
+    MODEL_JSON,
     RECORDINGS_CSV,
     RECORDINGS_JSONL,
     RECORDINGS_TSV,
@@ -48,6 +49,7 @@ from dnf.experiment.layout import (
     VECTORS_NPZ,
     WAV_SCP,
     Layout,
+    is_taken,
 )
 from dnf.experiment.markers import read_marker
 
@@ -96,8 +98,12 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
     parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in (*stage.after, *stage.shows)]
     if name == "data":
         parts += [source, *(hash_tables(path, (*TABLES, *LISTS)) for path in source_tables)]
+    if name == "data" and is_taken(layout.exp):  # only the sets that are asked for are read
+        parts += [config.data.classes, config.data.test, {name: view.sets for name, view in config.data.views.items()}]
     if name == "features":
         parts.append(hash_tables(layout.data))
+    if name == "train" and is_taken(layout.exp):
+        parts.append(hash_tables(layout.exp / MODEL_JSON))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -159,7 +165,7 @@ def up_to_date(name: str, config: Config, layout: Layout, source: str, source_ta
 
 def up_to_date_from(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> list[str]:
     """The stage, which is up to date, and those that follow it up to the first that is not."""
-    names = list(STAGES)
+    names = list(layout.stages)
     following = names[names.index(name) + 1 :] if name in STAGES else []
     current = itertools.takewhile(lambda other: up_to_date(other, config, layout, source, source_tables), following)
     return [name, *current]
@@ -226,7 +232,7 @@ def outlook(
     lines, rerun = [], set()
     if up_to_date("frames", config, layout, source, source_tables):
         with_dim(config, layout)
-    for name, stage in STAGES.items():
+    for name, stage in layout.stages.items():
         stale = bool(rerun & {*stage.after, *stage.shows}) or not up_to_date(
             name, config, layout, source, source_tables
         )

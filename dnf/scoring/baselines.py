@@ -18,11 +18,11 @@ from dnf.experiment import entry
 from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config, from_saved
 from dnf.experiment.environment import choose_device
-from dnf.experiment.layout import BASELINES, CONFIG_YAML, LATENTS, MODEL_PT
+from dnf.experiment.layout import BASELINES, CONFIG_YAML, LATENTS, MODEL_PT, is_taken
 from dnf.features.windows import Windows
 from dnf.models import checkpoint
 from dnf.scoring.latent_writer import write_scored, written_whole
-from dnf.scoring.open_sets import each_set, open_sets
+from dnf.scoring.open_sets import Opened, each_set, open_sets
 from dnf.training.baselines import fit_baseline, make_baseline
 from dnf.training.baselines.baseline import FEWEST_FRAMES, Baseline
 
@@ -53,6 +53,19 @@ def fit_systems(exp: Path, train: Windows, dev: Windows, classes: list[str], con
     return models
 
 
+def vectors_of(role: str, opened: Opened, classes: list[str], config: Config, device: torch.device) -> Windows:
+    """All vectors of train or dev; ``ValueError`` if a class has too few for a baseline."""
+    stores = [opened.stores[name] for name in getattr(config.data, role)]
+    windows = Windows(stores, config.splice, config.cmvn, classes, keep_unseen=False, device=device)
+    for name, count in windows.class_counts(classes).items():
+        if count < FEWEST_FRAMES:
+            raise ValueError(
+                f"data.{role}: class {name} has {count} frames in {role}, too few for baselines; "
+                "add recordings of it, or set baselines.enabled=false"
+            )
+    return windows
+
+
 def why_none(config: Config, classes: list[str]) -> str | None:
     """Why an experiment has no baselines, in words; None if it has."""
     if not config.baselines.enabled or not config.baselines.systems:
@@ -67,23 +80,19 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config, root = Config.load(args.exp / CONFIG_YAML), args.exp / BASELINES
     classes = choose_classes(read_classes(args.classes), config.data.classes, args.classes)
-    shutil.rmtree(root, ignore_errors=True)
-    reason = why_none(config, classes)
-    if reason:
-        log.info("%s: no baselines: %s", args.exp, reason)
-        return 0
-    device = choose_device(args.device)
-    opened, roles = open_sets(args.frames, config), {}
-    for role in ("train", "dev"):
-        stores = [opened.stores[name] for name in getattr(config.data, role)]
-        roles[role] = Windows(stores, config.splice, config.cmvn, classes, keep_unseen=False, device=device)
-        for name, count in roles[role].class_counts(classes).items():
-            if count < FEWEST_FRAMES:
-                raise ValueError(
-                    f"{args.frames}: class {name} has {count} frames in {role}, too few for baselines; "
-                    "add recordings of it, or set baselines.enabled=false"
-                )
-    models = fit_systems(args.exp, roles["train"], roles["dev"], classes, config)
+    device, opened = choose_device(args.device), open_sets(args.frames, config)
+    if is_taken(args.exp):
+        models = {path.parent.name: load_baseline(path, device)[0] for path in sorted(root.glob(f"*/{MODEL_PT}"))}
+        for name in models:
+            shutil.rmtree(root / name / LATENTS, ignore_errors=True)
+    else:
+        shutil.rmtree(root, ignore_errors=True)
+        reason = why_none(config, classes)
+        if reason:
+            log.info("%s: no baselines: %s", args.exp, reason)
+            return 0
+        roles = {role: vectors_of(role, opened, classes, config, device) for role in ("train", "dev")}
+        models = fit_systems(args.exp, roles["train"], roles["dev"], classes, config)
     meta = {"classes": classes, "cond_dim": config.dim}
     with torch.no_grad():
         for set_name, windows, _ in each_set(opened, config, classes, device):

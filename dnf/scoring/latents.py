@@ -5,6 +5,7 @@ The flow runs once over each set; the scores of stage score are sums over what t
 
 from __future__ import annotations
 
+import argparse
 import logging
 import shutil
 from pathlib import Path
@@ -35,8 +36,10 @@ from dnf.experiment.layout import (
     Z_MEAN_NPY,
     Z_NPY,
     Z_ROWS_NPY,
+    is_taken,
     run_again,
 )
+from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import write_tsv
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
@@ -46,7 +49,7 @@ from dnf.scoring import channel_compensation
 from dnf.scoring.channel_mismatch import fit_experiment
 from dnf.scoring.gaussianity_rows import FISHER, Kept, fisher_rows, gaussianity_rows, parts
 from dnf.scoring.latent_writer import SegmentMeans, write_scored, written_whole
-from dnf.scoring.open_sets import each_set, open_sets
+from dnf.scoring.open_sets import Opened, each_set, open_sets
 from dnf.scoring.pieces import COLUMNS, piece_rows
 from dnf.training.evaluate import AGREEMENT_FRAMES, evaluate
 
@@ -143,6 +146,20 @@ def write_normalized(latents: Path, windows: Windows, folder: Path) -> None:
             writer(segment.utt, np.asarray(z))
 
 
+def fit_to_training(
+    trained: Trained, opened: Opened, config: Config, args: argparse.Namespace, device: torch.device
+) -> channel_compensation.Correction | None:
+    """Check the model on its training vectors, write ``channel.json`` and, if asked for, ``correction.npz`` from them."""
+    splice, cmvn = trained.config.splice, trained.config.cmvn
+    stores = [opened.stores[name] for name in config.data.train]
+    train = Windows(stores, splice, cmvn, trained.classes, keep_unseen=False, device=device)
+    check_agreement(trained, train, args.exp, config.latents.max_difference)
+    (args.exp / CHANNEL_JSON).unlink(missing_ok=True)
+    if not config.has_vectors:
+        fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / CHANNEL_JSON)
+    return channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = entry.model_parser(__spec__, __doc__)
     args = parser.parse_args(argv)
@@ -153,16 +170,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     trained = load_model(args.exp / BEST_PT, device, all_classes)
     opened = open_sets(args.frames, config)
-    splice, cmvn = trained.config.splice, trained.config.cmvn
-    train = Windows(
-        [opened.stores[s] for s in config.data.train], splice, cmvn, trained.classes, keep_unseen=False, device=device
-    )
-    check_agreement(trained, train, args.exp, config.latents.max_difference)
-    (args.exp / CHANNEL_JSON).unlink(missing_ok=True)
-    if not config.has_vectors:
-        fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / CHANNEL_JSON)
-    correction = channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)
-    del train  # its frames are read again below, and a GPU need not hold them twice
+    if is_taken(args.exp):
+        correction = channel_compensation.load_correction(args.exp)
+    else:
+        correction = fit_to_training(trained, opened, config, args, device)
     for path in (args.exp / LATENTS).glob("*"):
         if path.name not in dict(opened.sets):
             shutil.rmtree(path)
@@ -185,7 +196,8 @@ def main(argv: list[str] | None = None) -> int:
         rows += of_set[0] + gaussianity_rows(name, of_input, {"x": slice(None)}, of_x, *names)[0]
         dims += of_set[1]
         fisher += fisher_rows(name, moments, of_input, all_classes, trained)
-    why = reasons(opened.left_out, args.classes.parent) | empty
+    lacking = {name: absent for name, absent in opened.left_out.items() if name not in fitted_sets(config.data)}
+    why = reasons(lacking, args.classes.parent) | empty
     for name, reason in why.items():
         log.warning("%s: %s is left out: %s", args.exp, name, reason)
     write_tsv(args.exp / LEFT_OUT_TSV, [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))
