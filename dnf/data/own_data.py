@@ -48,12 +48,21 @@ DEV_SHARE = 0.15
 Either = Utterance | own_vectors.VectorUtterance
 
 
-def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Utterance]:
-    """Utterances of a Kaldi data directory; ``ValueError`` if it breaks a rule."""
+def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool, missing_class: str = "") -> list[Utterance]:
+    """Utterances of a Kaldi data directory; ``ValueError`` if it breaks a rule.
+
+    Args:
+        directory: the set.
+        base: relative paths start from it.
+        allow_pipes: accept commands in place of recordings.
+        missing_class: of all utterances where there is no utt2class; empty: that is an error.
+    """
     validate(directory, allow_pipes=allow_pipes, wav_files=False, need_spk2utt=False, odd_times=True)
-    if reason := not_a_file(directory / UTT2CLASS):
+    unlabelled = missing_class and not (directory / UTT2CLASS).exists()
+    if not unlabelled and (reason := not_a_file(directory / UTT2CLASS)):
         raise ValueError(f"{directory / UTT2CLASS}: {reason}; write one line '<utterance> <class>' for each utterance")
-    tables = {name: read_table(directory / name) for name in (WAV_SCP, UTT2SPK, UTT2CLASS)}
+    tables = {name: read_table(directory / name) for name in (WAV_SCP, UTT2SPK)}
+    classes = dict.fromkeys(tables[UTT2SPK], missing_class) if unlabelled else read_table(directory / UTT2CLASS)
     extra = {
         name: read_table(directory / name) if (directory / name).is_file() else {}
         for name in (SEGMENTS, UTT2SCORE, UTT2SCORES, "text", SPK2GENDER)
@@ -71,7 +80,7 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool) -> list[Uttera
                 recording,
                 absolute(tables[WAV_SCP][recording], base),
                 speaker,
-                tables[UTT2CLASS][utt],
+                classes[utt],
                 start,
                 end,
                 None if score is None else number(score, f"{directory / 'utt2score'}: {utt}"),
@@ -140,7 +149,7 @@ def split_dev(train: list[Either], seed: int, *, shared: bool = False) -> tuple[
     return [u for u in train if getattr(u, unit) not in chosen], [u for u in train if getattr(u, unit) in chosen]
 
 
-def check_speakers(sets: dict[str, list[Either]]) -> None:
+def check_speakers(sets: Mapping[str, Sequence[Either]]) -> None:
     """Raise ``ValueError`` if a speaker has two spellings in two sets, or two genders."""
     spellings, genders = Spellings("set "), {}
     for name, utterances in sets.items():
@@ -155,7 +164,7 @@ def check_speakers(sets: dict[str, list[Either]]) -> None:
                     )
 
 
-def check_order(name: str, utterances: list[Either]) -> None:
+def check_order(name: str, utterances: Sequence[Either]) -> None:
     """Raise ``ValueError`` if sorting by utterance mixes two speakers, which Kaldi's tables do not allow."""
     speakers = [u.speaker for u in sorted(utterances, key=lambda u: u.id)]
     for one, other in zip(speakers, speakers[1:]):
@@ -171,6 +180,13 @@ def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) ->
     if "dev" not in sets:
         sets["train"], sets["dev"] = split_dev(sets["train"], config.seed, shared=config.data.shared_speakers)
         log.info("no dev set: %d utterances of train set apart", len(sets["dev"]))
+    write_sets(sets, directory, out, config)
+
+
+def write_sets(
+    sets: Mapping[str, Sequence[Either]], source: Path, out: Path, config: Config, classes: Collection[str] = ()
+) -> None:
+    """Check all sets, and then write a data directory of each below ``out``, and ``classes.txt`` with ``classes``, too."""
     check_speakers(sets)
     for name, utterances in sets.items():
         check_order(name, utterances)
@@ -179,12 +195,12 @@ def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) ->
         for name, of_set in sets.items()
     }
     check_splits(speakers, config.data)
-    classes = sorted({u.name for of_set in sets.values() for u in of_set})
+    found = {u.name for of_set in sets.values() for u in of_set}
     if config.has_vectors:
         write_vectors(sets, out)
     else:
-        write_recordings(sets, directory, out, config.features.max_rejected)
-    replace_file(out / CLASSES_TXT, "".join(f"{name}\n" for name in classes))
+        write_recordings(sets, source, out, config.features.max_rejected)
+    replace_file(out / CLASSES_TXT, "".join(f"{name}\n" for name in sorted(found.union(classes))))
 
 
 def remove_sets(out: Path, kept: Collection[str] = ()) -> None:

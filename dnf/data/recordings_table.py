@@ -1,6 +1,7 @@
 """The table of recordings: CSV or TSV with one utterance per line, and a header that names the columns.
 
-Columns ``recording speaker class`` and, where they exist, ``set utt score gender text``. Paths of recordings that are not
+Columns ``recording speaker class`` and, where they exist, ``set utt score gender text``. Without a class, an utterance is
+``unlabelled``, where the reader does not need one. Paths of recordings that are not
 absolute start from the folder of the table.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from dnf.data.kaldi_files import Spellings, normal
 from dnf.data.manifests import Utterance, absolute, identifier, number
 from dnf.data.write_set import check_class
+from dnf.experiment.classes import UNLABELLED
 
 SUFFIXES = (".tsv", ".csv")
 NEEDED = ("recording", "speaker", "class")
@@ -147,7 +149,8 @@ def read_row(
         raise ValueError(f"{where}: {reason}")
     if row.get("set") and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", row["set"]):
         raise ValueError(f"{where}: set {row['set']!r} cannot be the name of a folder; use letters, digits, _ . -")
-    check_class(row["class"], where)
+    name = row.get("class") or UNLABELLED
+    check_class(name, where)
     if row["recording"].rstrip().endswith("|") and not allow_pipes:
         raise ValueError(f"{where}: recording is a command; name a file, or give --allow-pipes true")
     speaker = identifier(row["speaker"])
@@ -160,7 +163,7 @@ def read_row(
     if scores and score is not None and not scores[0] <= score <= scores[1]:
         raise ValueError(f"{where}: score {score:g} is not between {scores[0]:g} and {scores[1]:g}")
     return Utterance(
-        utt, utt, absolute(row["recording"], folder), speaker, row["class"],
+        utt, utt, absolute(row["recording"], folder), speaker, name,
         score=score, gender=gender_of(row.get("gender") or "", where), text=row.get("text") or None,
     )  # fmt: skip
 

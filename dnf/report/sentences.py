@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dnf.experiment.classes import UNLABELLED
 from dnf.experiment.sets import name_of
 from dnf.metrics.figure_rows import p_text
 from dnf.metrics.figures import CONTROL, DIFFERENCE, EXPERTS, FUSED, GAP, HIGHER, METRICS
@@ -172,12 +173,17 @@ def unseen(figures: FigureIndex) -> Iterator[str]:
         return
     split = 1 / len(figures.classes)
     words = [
-        f"{label} (unseen) was taken for {row['decided']} in {row['count']} of {row['total']} utterances of {row['set']}: "
+        f"{unseen_name(label)} taken for {row['decided']} in {row['count']} of {row['total']} utterances of {row['set']}: "
         f"{with_ends(row)}" + (", not beyond an even split" if row["low"] and float(row["low"]) <= split else "")
         for label, row in list(taken.items())[:MOST_UNSEEN]
     ]
     more = [f"{len(taken) - MOST_UNSEEN} more unseen classes"] if len(taken) > MOST_UNSEEN else []
     yield "; ".join(words + more) + f"{flagged(figures, taken)}."
+
+
+def unseen_name(label: str) -> str:
+    """An unseen class, or what has no class, with its verb."""
+    return "recordings without a class were" if label == UNLABELLED else f"{label} (unseen) was"
 
 
 def flagged(figures: FigureIndex, taken: dict[str, dict]) -> str:
