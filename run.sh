@@ -13,6 +13,8 @@ Options:
   --recipe NAME          folder below egs/ (default: mini); give it first
   --exp NAME             an experiment of the recipe's conf/, 'all', or a YAML file (default: that of recipe.conf)
   --data DIR             your own recordings: Kaldi data directories train/ [dev/] <test sets>/ or one recordings.tsv
+  --model DIR            score --data with the model of this experiment or baseline; nothing is trained (docs/score.md)
+  --out DIR              folder for these scores (default: score/<experiment>_<data>)
   --stage N              first stage (default: 0)
   --stop-stage N         last stage (default: 8)
   --set KEY=VALUE        a setting of conf/default.yaml, e.g. train.lr=0.001; may be repeated
@@ -32,7 +34,7 @@ Options:
 
 processors() { OMP_NUM_THREADS='' OMP_THREAD_LIMIT='' nproc; }  # which takes these for its answer
 
-recipe=mini stage=0 stop_stage=8 nj=$(processors) cmd= sweep= seed= device=auto max_rejected= data=
+recipe=mini stage=0 stop_stage=8 nj=$(processors) cmd= sweep= seed= device=auto max_rejected= data= model= out=
 allow_pipes=false write_spliced=false force=false dry_run=false quiet=false exp= set=()
 RECIPE_SETTINGS=() RECIPE_OPTIONS=() RECIPE_MEANS=() RECIPE_HELP= LEFT_OUT=() COMMAND_LINE="$0 $*"
 
@@ -93,7 +95,7 @@ while IFS= read -r experiment <&3; do
       python3 -m dnf.scoring.baselines "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
     finish latents
   fi
-  if begin 5 plots; then
+  if [[ -z $model ]] && begin 5 plots; then
     $train_cmd "$exp_dir/log/plots.log" python3 -m dnf.plots.draw "$exp_dir"
     finish plots
   fi

@@ -14,7 +14,7 @@ run_here() {  # module, arguments: at once and not as a job, so that the user se
 refuse() { echo "run.sh: $*" >&2; exit 2; }  # to run a command line
 
 find_paths() {  # the words, in which files and folders are those of the folder that a recipe's run.sh was called in
-  local word before='' names=" data config ${RECIPE_OPTIONS[*]} "
+  local word before='' names=" data model config ${RECIPE_OPTIONS[*]} "
   words=("$@")
   [[ -n ${DNF_CALLER-} && ! $DNF_CALLER -ef . ]] || return 0
   [[ ${DNF_PYTHON-} != */* || ! -x $DNF_CALLER/$DNF_PYTHON ]] || export DNF_PYTHON=$DNF_CALLER/$DNF_PYTHON
@@ -50,6 +50,8 @@ check_options() {  # what is wrong with a command line is said before anything r
   [[ $device != cuda:* ]] || device=cuda:$number
   [[ -z $seed ]] || is_number seed 0 999999999 || refuse "--seed $seed: give a whole number from 0 to 999999999"
   [[ -z $data || -e $data ]] || refuse "--data $data: no such file or folder"
+  [[ -z $model || -d $model ]] || refuse "--model $model: no such folder"
+  [[ -z $model$out || -n $model && -n $data && -z $sweep ]] || refuse "--model and --out: give --model and --data, and no --sweep"
   [[ -z $sweep || $sweep =~ ^[a-z_]+(\.[a-z_]+)?=[^,/[:space:]]+(,[^,/[:space:]]+)*$ ]] ||
     refuse "--sweep '$sweep': give KEY=V1,V2,..., such as train.beta=0,1,10"
   check_share
@@ -70,9 +72,12 @@ check_share() {  # of --max-rejected, as a number or in percent
 }
 
 take_lock() {  # one run at a time where data/ and exp/ lie; what this run starts has the lock, too, and ends with it
-  mkdir -p exp
-  exec {lock}<>exp/.lock
-  python3 -m dnf.experiment.lock exp/.lock "$lock" "$COMMAND_LINE"
+  local folder=exp
+  [[ -z $model ]] || { eval "$experiments" && folder=$exp_dir; }
+  mkdir -p "$folder"
+  exec {lock}<>"$folder/.lock"
+  python3 -m dnf.experiment.lock "$folder/.lock" "$lock" "$COMMAND_LINE"
+  [[ -z $model ]] || python3 -m dnf.inference.taken_model note "$model" "$exp_dir"
   export DNF_RUN=$$
 }
 
@@ -116,17 +121,21 @@ OWN_SETS=(--set 'data.train=[train]' --set 'data.dev=[dev]' --set 'data.test=[]'
   --set 'data.classes=[]')
 
 plan() {  # shell assignments of the experiments, one per line; all are checked
-  local word yamls options=()
+  local word yamls options=() stronger=()
+  for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"}; do
+    stronger+=(--set "$word")
+  done
+  [[ -z $model ]] || {
+    python3 -m dnf.inference.taken_model plan "$model" ${out:+"$out"} --data "$data" "${source_options[@]}" "${stronger[@]}"
+    return
+  }
   yamls=$(list_yamls) || exit
   mapfile -t yamls <<<"$yamls"
   for word in "${RECIPE_SETTINGS[@]}"; do
     [[ -n $data && $word == data.* ]] || options+=(--weaker "$word")  # own data have sets of their own
   done
   [[ -z $data || $exp == *.yaml ]] || options+=("${OWN_SETS[@]}")
-  for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"}; do
-    options+=(--set "$word")
-  done
-  python3 -m dnf.experiment.plan "${options[@]}" "${source_options[@]}" ${data:+--own-data "$data"} ${sweep:+--sweep "$sweep"} \
+  python3 -m dnf.experiment.plan "${options[@]}" "${stronger[@]}" "${source_options[@]}" ${data:+--own-data "$data"} ${sweep:+--sweep "$sweep"} \
     -- "${yamls[@]}"
 }
 
@@ -175,7 +184,8 @@ finish() {
   python3 -m dnf.experiment.stage finish "$1" "${stage_options[@]}"
 }
 
-train() {  # as one process, or by torchrun as several: a job for each node; they meet by a file in exp_dir
+train() {  # or copy the model; as one process, or by torchrun as several: a job for each node; they meet by a file in exp_dir
+  [[ -z $model ]] || { python3 -m dnf.inference.taken_model take "$model" "$exp_dir"; return; }
   local launch=() array=() gpu=() log=train.log
   [[ $num_gpus -eq 1 ]] || launch=(dnf.training.launch "$exp_dir")
   [[ $num_nodes -eq 1 ]] || {
@@ -193,7 +203,7 @@ train() {  # as one process, or by torchrun as several: a job for each node; the
 
 can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
   local reason status=0
-  [[ -f $data_dir/.done.data ]] || return 0
+  [[ -z $model && -f $data_dir/.done.data ]] || return 0
   reason=$(python3 -m dnf.data.check_sets "$data_dir" "${config[@]}") || status=$?
   case $status in
     0) return 0 ;;
@@ -219,7 +229,11 @@ few_classes() {  # their names; of many the first and how many there are
 }
 
 make_data() {  # data directories of the recipe's corpus, or of the user's own recordings
-  if [[ -n $data ]]; then
+  if [[ -n $model ]]; then
+    $train_cmd "$data_dir/log/data_to_score.log" \
+      python3 -m dnf.data.data_to_score "$data" "$data_dir" --allow-pipes "$allow_pipes"
+    sed -n 's/.* WARNING [^ ]* \(class .*\)/\1/p' "$data_dir/log/data_to_score.log" >&2
+  elif [[ -n $data ]]; then
     $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.data.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
     [[ $exp == *.yaml ]] || log "the classes are those of the data: $(few_classes); choose some with --set 'data.classes=[...]'"
   else

@@ -28,6 +28,7 @@ from dnf.experiment.layout import (
     FLOW,
     GAUSSIANITY_TSV,
     LEFT_OUT_TSV,
+    MODEL_JSON,
     RESULTS_TSV,
     RESULTS_TXT,
     SCORES,
@@ -35,6 +36,7 @@ from dnf.experiment.layout import (
     STAGES,
     TRAINING_JSON,
     done_marker,
+    is_taken,
     run_again,
     run_stage,
 )
@@ -184,9 +186,20 @@ def run_section(figures: Figures) -> list[str]:
     facts += ["compiled"] if environment.get("compiled") else []
     return [
         f"# {train['source']}  experiment {exp}  seed {config.seed}  settings {train['key']}",
+        *taken_line(exp),
         f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
         f"# device {environment['device']} ({', '.join(facts)})  seconds: {seconds}",
         *(f"# left out: {row['set']}: {row['reason']}" for row in figures.table(LEFT_OUT_TSV)),
+    ]
+
+
+def taken_line(exp: Path) -> list[str]:
+    """Where the model came from, if not from stage train."""
+    if not is_taken(exp):
+        return []
+    noted = json.loads((exp / MODEL_JSON).read_text(encoding="utf-8"))
+    return [
+        f"# scored with {noted['model']}, trained on {noted['trained_on']}; figures of train and dev are those found there"
     ]
 
 

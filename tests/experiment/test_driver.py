@@ -14,7 +14,7 @@ from dnf.experiment.config import resolve
 OLD_PYTHON = shutil.which("python3.10")
 
 SOURCED = f"""set -euo pipefail
-    ROOT={ROOT} RECIPE_DIR={ROOT}/egs/mini recipe=mini stage=0 stop_stage=8 nj=1 device=cpu seed= data= sweep= max_rejected=
+    ROOT={ROOT} RECIPE_DIR={ROOT}/egs/mini recipe=mini stage=0 stop_stage=8 nj=1 device=cpu seed= data= model= out= sweep= max_rejected=
     RECIPE_OPTIONS=(wsj hours) wsj= hours=50 stage_options=() up_to_date=
     . {ROOT}/local/stages.sh
     note_numbers

@@ -18,6 +18,7 @@ SKLEARN = f"{STATS} sklearn pandas"
 MAY_IMPORT = {
     "dnf.__main__": "",
     "dnf.data.check_sets": "",
+    "dnf.data.data_to_score": "numpy torch lhotse",
     "dnf.data.datadir": "",
     "dnf.data.own_data": "numpy torch lhotse",
     "dnf.data.splits": "",
@@ -32,6 +33,8 @@ MAY_IMPORT = {
     "dnf.features.extract": "numpy torch lhotse",
     "dnf.features.frames": "numpy torch",
     "dnf.inference.classify": "numpy torch lhotse scipy",
+    "dnf.inference.score_data": "",
+    "dnf.inference.taken_model": "numpy",
     "dnf.inference.move": f"numpy torch lhotse matplotlib {SKLEARN}",
     "dnf.plots.draw": "numpy torch matplotlib",
     "dnf.report.compare": f"numpy {SKLEARN}",

@@ -1,0 +1,210 @@
+"""A trained model in a folder of its own, to score other data with: settings, weights, calibration, thresholds, copied.
+
+The folder is laid out like an experiment. Its stage train copies the model instead of training one, and the stages after it
+apply what came with the model and fit nothing. ``model.json`` has the hash of each file, and the marker of stage train the
+hash of ``model.json``: with a changed model, all that was made with the old one is made again. Nothing is written into
+the folder that the model comes from.
+
+``plan`` prints what ``dnf.experiment.plan`` prints of an experiment, ``note`` writes ``model.json``, ``take`` copies the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dnf.experiment import entry
+from dnf.experiment.classes import reference_first
+from dnf.experiment.config import Config, add_arguments, from_saved, resolve
+from dnf.experiment.files import write_json
+from dnf.experiment.layout import (
+    ACCURACY_TSV,
+    AGREEMENT_JSON,
+    BASELINES,
+    BEST_PT,
+    CALIBRATION_JSON,
+    CHANNEL_JSON,
+    CONFIG_YAML,
+    CORRECTION_NPZ,
+    DATA,
+    ENV_JSON,
+    FEATS,
+    FITTED_TSV,
+    FLOW,
+    FRAMES,
+    MODEL_JSON,
+    MODEL_PT,
+    OPEN_SET_JSON,
+    OPEN_SET_NPZ,
+    PAIRS_TSV,
+    SCORED,
+    TRAINING_JSON,
+    Layout,
+    done_marker,
+    is_taken,
+    run_stage,
+)
+from dnf.experiment.markers import read_marker
+from dnf.experiment.plan import assignments, check_folders, check_recordings
+from dnf.experiment.sets import fitted_sets
+from dnf.experiment.stage import settings_of
+from dnf.experiment.tables import read_tsv, write_tsv
+from dnf.metrics.figure_rows import COLUMNS
+
+NEEDED = {BEST_PT: "train", CONFIG_YAML: "train", ENV_JSON: "train", TRAINING_JSON: "train"}
+NEEDED |= {AGREEMENT_JSON: "latents", ACCURACY_TSV: "decide"}
+OPTIONAL = (CHANNEL_JSON, CORRECTION_NPZ, CALIBRATION_JSON, OPEN_SET_JSON, OPEN_SET_NPZ, PAIRS_TSV)
+OF_BASELINE = (MODEL_PT, CALIBRATION_JSON)
+OF_DATA = ("features.resample", "features.channel", "features.min_duration", "features.max_rejected")
+
+
+class Model(NamedTuple):
+    """An experiment, and those of its baselines that are scored beside the flow."""
+
+    exp: Path
+    baselines: list[str]
+
+    @property
+    def files(self) -> list[str]:
+        """What is copied, as paths below the experiment."""
+        of_baselines = (f"{BASELINES}/{name}/{file}" for name in self.baselines for file in OF_BASELINE)
+        return [name for name in (*NEEDED, *OPTIONAL, *of_baselines) if (self.exp / name).is_file()]
+
+
+def find_model(folder: Path) -> Model:
+    """The model in ``folder``: an experiment with all its baselines, or a baseline with the flow that it stands beside.
+
+    Raises:
+        ValueError: there is none, or a stage is missing that its results are made from.
+    """
+    exp, name = Path(os.path.abspath(folder)), ""
+    if (exp / MODEL_PT).is_file() and exp.parent.name == BASELINES:
+        exp, name = exp.parents[1], exp.name
+    elif not (exp / BEST_PT).is_file():
+        raise ValueError(f"{folder}: no model; name an experiment that has {BEST_PT}, or a folder of its {BASELINES}/")
+    for file, stage in NEEDED.items():
+        if not (exp / file).is_file():
+            raise ValueError(f"{exp / file}: not there; {run_stage(stage)}")
+    baselines = sorted(path.parent.name for path in exp.glob(f"{BASELINES}/*/{MODEL_PT}"))
+    return Model(exp, [name] if name else baselines)
+
+
+def layers_of(model: Model, words: Sequence[Path | str]) -> list[Path | str]:
+    """Settings to score with: those of the experiment with the sets of the new data, then ``words``.
+
+    Raises:
+        ValueError: they are not those of the model.
+    """
+    from dnf.models.checkpoint import load  # slow to import, and only the plan needs it
+
+    path = model.exp / BEST_PT
+    content = load(path)
+    made, classes = from_saved(content["config"]), content["classes"]
+    if made.has_vectors:
+        raise ValueError(f"{path}: the model takes one vector for each utterance, and score reads recordings")
+    order = reference_first(classes, Config.load(model.exp / CONFIG_YAML).data.classes)
+    sets = [f"data.classes=[{', '.join(order)}]", "data.test=[]", "data.views={}", "data.controls={}"]
+    layers = [model.exp / CONFIG_YAML, *sets, *words]
+    asked = resolve(layers)
+    for stage in ("features", "frames", "train"):
+        before = settings_of(stage, made)
+        for name, value in settings_of(stage, asked).items():
+            if value != before[name] and name not in (*OF_DATA, "data.classes"):
+                raise ValueError(
+                    f"{path}: was made with {name}={before[name]}, which cannot be {value} when it scores; "
+                    "leave this setting out, or train a model with it"
+                )
+    return layers
+
+
+def hashes(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """Hash of each file."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+
+
+def check_out(out: Path) -> None:
+    """Raise ``ValueError`` if ``out`` has something else in it, or lies in the folder of a model."""
+    has_files = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
+    if has_files and not is_taken(out):
+        raise ValueError(f"--out {out}: this folder has other files; name a new one, or one that score made")
+    for folder in out.absolute().parents:
+        if (folder / BEST_PT).is_file():
+            raise ValueError(f"--out {out}: lies in {folder}, which has a model; name a folder outside it")
+
+
+def out_of(model: Path, data: Path) -> Path:
+    """Where scores go if nobody says it: ``score/<experiment>[_<baseline>]_<data>`` below the working folder."""
+    exp, folder, data = find_model(model).exp, Path(os.path.abspath(model)), data.resolve()
+    name = exp.name if exp == folder else f"{exp.name}_{folder.name}"
+    corpus = data.name if data.is_dir() else data.parent.name if data.stem == "recordings" else data.stem
+    return Path(SCORED) / f"{name}_{corpus}"
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Print shell assignments of the run."""
+    out = args.out or out_of(args.model, args.data)
+    layers = layers_of(find_model(args.model), args.layers)
+    layout = Layout(out / DATA, out / FEATS, out / FRAMES, out)
+    check_out(out)
+    check_folders(layout)
+    check_recordings(layout, args.data, args.source)
+    print(assignments(out.name, layers, resolve(layers), layout))
+
+
+def note(args: argparse.Namespace) -> None:
+    """Write ``model.json``."""
+    model = find_model(args.model)
+    marker = read_marker(done_marker(model.exp, "train"))
+    facts = {"model": str(args.model.absolute()), "trained_on": marker["source"] if marker else "unknown"}
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_json(args.out / MODEL_JSON, facts | {"files": hashes(model.exp, model.files)})
+
+
+def take(args: argparse.Namespace) -> None:
+    """Copy the files of the model in place of those of an earlier one, and the figures of the sets it was fitted on.
+
+    Raises:
+        ValueError: they are not those of ``model.json`` any more.
+    """
+    model, noted = find_model(args.model), json.loads((args.out / MODEL_JSON).read_text(encoding="utf-8"))["files"]
+    shutil.rmtree(args.out / BASELINES, ignore_errors=True)
+    for name in OPTIONAL:
+        (args.out / name).unlink(missing_ok=True)
+    files = [name for name in model.files if name not in (CONFIG_YAML, ACCURACY_TSV)]
+    for name in files:
+        (args.out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.exp / name, args.out / name)
+    fitted, systems = fitted_sets(Config.load(model.exp / CONFIG_YAML).data), (FLOW, *model.baselines)
+    rows = [row for row in read_tsv(model.exp / ACCURACY_TSV) if row["set"] in fitted and row["system"] in systems]
+    write_tsv(args.out / FITTED_TSV, rows, COLUMNS)
+    if noted != hashes(model.exp, model.files) or any(
+        noted[name] != of for name, of in hashes(args.out, files).items()
+    ):
+        raise ValueError(f"{args.model}: the model has changed while it was copied; start again")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = entry.parser(__spec__, __doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for run, text in ((plan, "print the run's folders and settings"), (note, "say which model"), (take, "copy it")):
+        verb = verbs.add_parser(run.__name__, help=text)
+        verb.set_defaults(run=run)
+        verb.add_argument("model", type=Path, help="folder of an experiment or of a baseline")
+        verb.add_argument("out", type=Path, nargs="?", help="folder for the scores")
+    planning = verbs.choices["plan"]
+    planning.add_argument("--data", type=Path, required=True, help="what is scored")
+    planning.add_argument("--source", default="", help="the source of stage data, in words")
+    add_arguments(planning)
+    args = parser.parse_args(argv)
+    args.run(args)
+    return 0
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,295 @@
+"""Other data scored with a trained model: the figures are those of the experiment, and nothing of it changes."""
+
+import importlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import soundfile
+from recipe_runs import ROOT, environment, run_stages, stage_arguments
+
+from dnf.data import data_to_score
+from dnf.experiment import stage
+from dnf.experiment.config import Config
+from dnf.experiment.layout import Layout
+from dnf.experiment.sets import fitted_sets
+from dnf.experiment.tables import read_tsv
+from dnf.features import extract, frames
+from dnf.inference import score_data, taken_model
+from dnf.scoring import baselines
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
+SETS = {
+    "train": [f"t{n}_{('en', 'zh')[n % 2]}" for n in range(8)],
+    "dev": [f"d{n}_{('en', 'zh')[n % 2]}" for n in range(6)],
+    "test": [f"x{n}_{('en', 'zh')[n % 2]}" for n in range(10)],
+    "other": [f"o{n}_{('en', 'zh', 'ja')[n % 3]}" for n in range(6)],
+}
+WORDS = (
+    *("data.classes=[en, zh]", "data.controls={test: other}", "frames.dtype=float32", "report.bootstrap=50"),
+    *("baselines.systems=[mlp, gmm]", "baselines.mlp_epochs=1", "baselines.mlp_hidden=8", "baselines.gmm_components=1"),
+    *("latents.durations=[]", "plots.enabled=false"),
+)
+STAGES = {  # what run.sh starts
+    "data": ("dnf.data.data_to_score {source} {data}", "dnf.data.splits {data}"),
+    "features": ("dnf.features.extract compute {data} {feats}", "dnf.features.extract collect {data} {feats}"),
+    "frames": ("dnf.features.frames build {data} {frames}",),
+    "train": ("dnf.inference.taken_model take {model} {exp}",),
+    "latents": (
+        "dnf.scoring.latents {frames} {exp} --classes {data}/classes.txt --device cpu",
+        "dnf.scoring.baselines {frames} {exp} --classes {data}/classes.txt --device cpu",
+    ),
+    "score": ("dnf.scoring.score {exp}",),
+    "decide": ("dnf.decisions.decide {exp}",),
+    "report": ("dnf.report.results {exp}", "dnf.report.html {exp}"),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, write_corpus, small_config):
+    """An experiment with two baselines, made from recordings."""
+    root, config = tmp_path_factory.mktemp("made"), small_config(*WORDS)
+    for n, (name, speakers) in enumerate(SETS.items()):
+        write_corpus(root / "data" / name, speakers, seconds=0.8 + 0.01 * n)  # no two recordings are the same
+    (root / "data" / "classes.txt").write_text("en\nja\nzh\n")
+    (root / "classes.txt").write_text("en\nja\nzh\n")
+    for folder in ("feats", "frames", "exp"):
+        config.save(root / folder / "config.yaml")
+    for verb in ("compute", "collect"):
+        assert extract.main([verb, str(root / "data"), str(root / "feats")]) == 0
+    assert frames.main(["build", str(root / "data"), str(root / "frames")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        from dnf.scoring import latents
+
+        def both(argv):
+            assert of_flow(argv) == 0
+            return baselines.main(stage_arguments(root))
+
+        of_flow = latents.main
+        patch.setattr(latents, "main", both)
+        run_stages(root)
+    return root
+
+
+def state_of(folder: Path) -> dict[Path, tuple[int, int]]:
+    """When each file and folder was last written to, in nanoseconds, and its size."""
+    paths = (folder, *folder.rglob("*"))
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
+
+
+def score(model: Path, source: Path, out: Path, *words: str) -> list[str]:
+    """Names of the stages that ran, as run.sh runs them, but in this process."""
+    layers = taken_model.layers_of(taken_model.find_model(model), words)
+    layout = Layout(out / "data", out / "feats", out / "frames", out)
+    places = {name: str(getattr(layout, name)) for name in ("data", "feats", "frames", "exp")}
+    given = [word for layer in layers for word in ("--config" if isinstance(layer, Path) else "--set", str(layer))]
+    given += [word for name, folder in places.items() for word in (f"--{name}", folder)]
+    given += ["--source", f"own data {source}", "--source-tables", str(source)]
+    assert taken_model.main(["note", str(model), str(out)]) == 0
+    ran = []
+    for name, lines in STAGES.items():
+        stage.hash_tables.cache_clear()
+        if stage.main(["begin", name, *given]) == stage.UP_TO_DATE:
+            continue
+        for line in lines:
+            module, *options = line.split()
+            options = [option.format(**places, model=model, source=source) for option in options]
+            assert importlib.import_module(module).main(options) == 0
+        assert stage.main(["finish", name, *given]) == 0
+        ran.append(name)
+    return ran
+
+
+ASKED = ("data.test=[test, other]", "data.controls={test: other}")
+
+
+@pytest.fixture(scope="module")
+def scored(made, tmp_path_factory):
+    """The test sets of the experiment, scored anew."""
+    out = tmp_path_factory.mktemp("scored") / "out"
+    before = state_of(made)
+    assert score(made / "exp", made / "data", out, *ASKED) == list(STAGES)
+    assert state_of(made) == before, "something was written into the experiment, its data or its frames"
+    return out
+
+
+def test_a_set_scored_anew_has_the_figures_and_decisions_of_the_experiment(made, scored):
+    mine, theirs = (sorted((path / "accuracy.tsv").read_text().splitlines()) for path in (scored, made / "exp"))
+    assert mine == theirs and any("cllr" in line and "\ttest\t" in line for line in mine)
+    for folder in (".", "baselines/mlp", "baselines/gmm"):
+        for name in ("test", "other"):
+            mine, theirs = (path / folder / "decisions" / f"{name}.txt" for path in (scored, made / "exp"))
+            assert mine.read_bytes() == theirs.read_bytes()
+
+
+def test_results_and_page_are_those_of_an_experiment_and_say_which_model(made, scored):
+    said = (scored / "results.txt").read_text()
+    assert f"# scored with {made / 'exp'}" in said and "# left out" not in said and "; left out" not in said
+    assert "trained on train (8 speakers" in said and "ja (unseen) was" in said
+    assert (scored / "report.html").read_text().endswith("</html>\n")
+
+
+def test_a_second_run_does_nothing_and_one_with_another_model_makes_all_scores_anew(made, scored, tmp_path):
+    exp, out = tmp_path / "exp", tmp_path / "out"
+    shutil.copytree(scored, out)
+    shutil.copytree(made / "exp", exp)
+    stages = score(exp, made / "data", out, *ASKED)
+    assert stages[0] == "train"  # of another place, and its figures are the same
+    assert score(exp, made / "data", out, *ASKED) == []
+    content = json.loads((exp / "calibration.json").read_text())
+    (exp / "calibration.json").write_text(json.dumps(content | {"slope": 0.5 * content["slope"] + 0.01}))
+    assert score(exp, made / "data", out, *ASKED) == ["train", "latents", "score", "decide", "report"]
+    assert (out / "calibration.json").read_bytes() == (exp / "calibration.json").read_bytes()
+    mine, before = (read_tsv(folder / "decisions/test.txt") for folder in (out, scored))
+    assert all(a["llr"] == b["llr"] and a["llr_calibrated"] != b["llr_calibrated"] for a, b in zip(mine, before))
+
+
+def test_other_sets_are_read_anew_though_the_folder_is_the_same(made, scored, tmp_path):
+    shutil.copytree(scored, tmp_path / "out")
+    assert "data" in score(made / "exp", made / "data", tmp_path / "out", "data.test=[test]")
+    assert not (tmp_path / "out/decisions/other.txt").exists()
+
+
+def test_a_baseline_is_scored_beside_the_flow_alone(made, tmp_path):
+    assert "decide" in score(made / "exp/baselines/mlp", made / "data/test", tmp_path / "out")
+    systems = {row["system"] for row in read_tsv(tmp_path / "out/results.tsv")}
+    assert {"dnf", "mlp"} <= systems and "gmm" not in systems
+
+
+def test_recordings_without_classes_have_decisions_and_posteriors_and_no_accuracy(made, tmp_path):
+    table = tmp_path / "calls.tsv"
+    wavs = sorted((made / "data/wav/test").glob("*.wav"))[:6]
+    lines = [f"{path}\tspeaker{n}" for n, path in enumerate(wavs)]
+    table.write_text("\n".join(["recording\tspeaker", *lines]) + "\n")
+    score(made / "exp", table, tmp_path / "out")
+    rows = read_tsv(tmp_path / "out/decisions/calls.txt")
+    known = {row["utt"]: row for row in read_tsv(made / "exp/decisions/test.txt")}
+    assert len(rows) == 6 and {row["class"] for row in rows} == {"unlabelled"}
+    for row, path in zip(rows, wavs):
+        assert row["posterior_en"] == known[path.stem]["posterior_en"] and row["open_set"] in ("yes", "no")
+    said = " ".join((tmp_path / "out/results.txt").read_text().split())
+    assert "recordings without a class were taken for" in said
+    metrics = {row["metric"] for row in read_tsv(tmp_path / "out/accuracy.tsv") if row["set"] == "calls"}
+    assert "utt_share" in metrics and not [name for name in metrics if "accuracy" in name or "auc" in name]
+
+
+@pytest.mark.slow
+def test_the_command_line_does_the_same_and_nothing_again(made, scored, tmp_path):
+    def run(*words):
+        command = [ROOT / "utils/score.sh", made / "exp", made / "data/test", "--nj", "2", "--device", "cpu", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment())
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run()
+    out = tmp_path / "score/exp_test"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["score"]
+    assert (out / "decisions/test.txt").read_bytes() == (scored / "decisions/test.txt").read_bytes()
+    assert (out / "report.html").is_file()
+    assert run("--dry-run").count("up to date") == 8
+
+
+# ---- what is asked for ---------------------------------------------------------------------------
+
+
+def read_asked(made, path: Path, tmp_path: Path, *words: str) -> dict:
+    """The sets that stage data would write."""
+    config = taken_model.resolve(taken_model.layers_of(taken_model.find_model(made / "exp"), words))
+    return data_to_score.choose_sets(data_to_score.read_sets(path, allow_pipes=False), config.data, path)
+
+
+def test_relative_recordings_of_a_recipe_are_found_from_anywhere(made, tmp_path):
+    folder = tmp_path / "recipe/data/calls"
+    folder.mkdir(parents=True)
+    (tmp_path / "recipe/wav").mkdir()
+    soundfile.write(tmp_path / "recipe/wav/a.wav", [0.0, 0.1], 16000)
+    (folder / "wav.scp").write_text("a wav/a.wav\n")
+    (folder / "utt2spk").write_text("a a\n")
+    (utterance,) = read_asked(made, folder, tmp_path)["calls"]
+    assert (utterance.path, utterance.name) == (str(tmp_path / "recipe/wav/a.wav"), "unlabelled")
+
+
+def test_a_set_with_the_name_of_a_training_set_is_refused(made, tmp_path):
+    with pytest.raises(ValueError, match="set dev is called like a set that the model was trained or chosen on"):
+        read_asked(made, made / "data", tmp_path)
+    assert list(read_asked(made, made / "data", tmp_path, "data.test=[test]")) == ["test"]
+    with pytest.raises(ValueError, match="there is no set tset; it has dev, other, test, train"):
+        read_asked(made, made / "data", tmp_path, "data.test=[tset]")
+
+
+def test_vectors_are_no_recordings(made, tmp_path):
+    (tmp_path / "vectors.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match="has vectors .*, and the model scores frames of recordings"):
+        read_asked(made, tmp_path, tmp_path)
+
+
+def test_classes_that_the_model_or_the_data_lack_are_said(made, tmp_path, caplog):
+    utterances = [SimpleNamespace(name=name) for name in ("en", "ja")]
+    data_to_score.say_classes({"a": utterances}, ["en", "zh"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "class ja: the model does not know it; it is scored as unseen",
+        "class zh of the model: no recording has it, so no figure separates it from others",
+    ]
+
+
+def test_recordings_at_another_rate_are_one_line_with_both(made, tmp_path, write_corpus):
+    write_corpus(tmp_path / "calls", ("a_en", "b_zh"), rate=8000)
+    with pytest.raises(ValueError, match="all there are; .*8000 Hz, not features.sampling_rate 16000"):
+        score(made / "exp", tmp_path / "calls", tmp_path / "out")
+    assert "report" in score(
+        made / "exp", tmp_path / "calls", tmp_path / "out", "features.resample=true", "data.controls={}"
+    )
+
+
+def test_a_setting_that_the_model_was_not_made_with_is_refused(made):
+    model = taken_model.find_model(made / "exp")
+    with pytest.raises(ValueError, match="was made with features.num_filters=4, which cannot be 5"):
+        taken_model.layers_of(model, ["features.num_filters=5"])
+    config = taken_model.resolve(taken_model.layers_of(model, ["calibrate.priors={en: 0.9, zh: 0.1}"]))
+    assert config.data.classes == ["en", "zh"] and not config.data.controls
+    assert fitted_sets(config.data) == fitted_sets(Config.load(made / "exp/config.yaml").data)
+
+
+def test_what_is_no_model_and_what_is_no_folder_for_scores_is_said(made, scored, tmp_path):
+    with pytest.raises(ValueError, match="no model; name an experiment that has best.pt"):
+        taken_model.find_model(tmp_path)
+    taken_model.check_out(scored)
+    taken_model.check_out(tmp_path / "new")
+    (tmp_path / "notes.txt").write_text("mine")
+    for out, reason in (
+        (tmp_path, "has other files"),
+        (made / "exp", "has other files"),
+        (made / "exp/new", "lies in"),
+        (scored / "new", "lies in"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            taken_model.check_out(out)
+
+
+def test_a_model_that_changes_while_it_is_copied_is_refused(made, tmp_path):
+    taken_model.main(["note", str(made / "exp"), str(tmp_path)])
+    noted = json.loads((tmp_path / "model.json").read_text())
+    noted["files"]["best.pt"] = "0"
+    (tmp_path / "model.json").write_text(json.dumps(noted))
+    with pytest.raises(ValueError, match="the model has changed while it was copied; start again"):
+        taken_model.main(["take", str(made / "exp"), str(tmp_path)])
+
+
+def test_scores_lie_below_the_working_folder_unless_it_is_said(made, tmp_path):
+    (tmp_path / "recordings.tsv").write_text("")
+    exp = made / "exp"
+    assert taken_model.out_of(exp, tmp_path / "recordings.tsv") == Path(f"score/exp_{tmp_path.name}")
+    assert taken_model.out_of(exp / "baselines/mlp", made / "data/test") == Path("score/exp_mlp_test")
+
+
+def test_the_verb_starts_run_sh(monkeypatch):
+    started = []
+    monkeypatch.setattr(score_data.os, "execv", lambda program, words: started.append(words[1:]))
+    score_data.main(["exp/a", "my data", "--nj", "2", "--set", "seed=1", "--set", "plots.dpi=40", "--dry-run"])
+    assert started == [
+        ["--model", "exp/a", "--data", "my data", "--nj", "2"]
+        + ["--set", "seed=1", "--set", "plots.dpi=40", "--dry-run", "true"]
+    ]
