@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dnf.data.kaldi_files import number_of, read_table
+from dnf.data.kaldi_files import not_a_file, number_of, read_loose, read_table
 from dnf.experiment.config import Config
 from dnf.experiment.layout import DECISIONS, LATENTS, UTT2SCORES, Z_MEAN_NPY, Layout
 from dnf.experiment.tables import each_row
@@ -81,8 +81,8 @@ class Columns:
         self._external = functools.cache(self._read_external)
 
     def predictors(self) -> list[str]:
-        """Those of the settings that the experiment has: vectors have no timing, a flow without classes has no ratio."""
-        lacking = {"llr"} if self._config.prior.cond_dim == 0 else set()
+        """Those of the settings that the experiment has: vectors have no timing, a flow that decides nothing has no ratio."""
+        lacking = set() if any((self._exp / DECISIONS).glob("*.txt")) else {"llr"}
         lacking |= set(TIME) if self._config.has_vectors else set()
         return [name for name in self._config.assess.predictors if name not in lacking]
 
@@ -112,7 +112,7 @@ class Columns:
         """Scores ``(U, 1)`` of ``assess.external``.
 
         Raises:
-            ValueError: the file lacks an utterance, or a score of it is not a number.
+            ValueError: there is no such file, it lacks an utterance, or a score in it is not a number.
         """
         path, table = self._config.assess.external, self._external()
         missing = [utt["utt"] for utt in scored.utts if utt["utt"] not in table]
@@ -128,7 +128,10 @@ class Columns:
         return values[:, None]
 
     def _read_external(self) -> dict[str, str]:
-        return read_table(self._config.assess.external)
+        path = Path(self._config.assess.external)
+        if reason := not_a_file(path):
+            raise ValueError(f"assess.external: {path}: {reason}; name a file of lines 'utterance score'")
+        return read_loose(path)
 
     def _timing(self, name: str) -> dict[str, list[float]]:
         """Timing of the scored utterances of a set of the data directory."""

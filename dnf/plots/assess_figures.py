@@ -100,5 +100,6 @@ def make_plots(exp: Path, config: Config) -> list[Path]:
     written = write_figures(figures, folder, config.plots.dpi)
     for path in sorted(set(folder.glob(f"{KIND}_*.png")) - set(written)):
         path.unlink()
-    log.info("%d pictures of predicted scores in %s", len(written), folder)
+    if written:
+        log.info("%d pictures of predicted scores in %s", len(written), folder)
     return written

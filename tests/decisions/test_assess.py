@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from dnf.decisions.assess import FOLDS, Assessment
+from dnf.decisions.assess_columns import Columns
 from dnf.decisions.assess_rows import assess_rows
 from dnf.decisions.timing import FEATURES, timing
 from dnf.experiment.config import Config, resolve
@@ -169,6 +170,16 @@ def with_seconds(exp: Path, config: Config) -> list[dict]:
         return assess_rows(exp, config)
 
 
+def test_an_experiment_has_the_predictors_that_it_can_have(tmp_path):
+    exp, config = experiment(tmp_path)
+    assert Columns(exp, config).predictors() == ["duration", "timing", "latents"], "nothing was decided"
+    (exp / "decisions").mkdir()
+    (exp / "decisions" / "train.txt").touch()
+    assert Columns(exp, config).predictors() == ["llr", "duration", "timing", "latents"]
+    vectors = resolve(["features.kind=vectors", "vectors.dim=4", "prior.cond_dim=4"])
+    assert Columns(exp, vectors).predictors() == ["llr", "latents"]
+
+
 def test_scores_of_test_have_no_part_in_the_fit(tmp_path):
     found = []
     for name, change in (("a", lambda scores: scores), ("b", lambda scores: 9 - scores)):
@@ -243,8 +254,13 @@ def test_an_external_file_with_other_ids_or_no_number_is_refused(tmp_path, chang
     good = "".join(f"{utt} 1.5\n" for utt in sorted(utts))
     path.write_text(good)
     assert {row["decided"] for row in with_seconds(exp, config)} == {"latents", "external", "fused"}
-    path.write_text("".join(sorted(change(good).splitlines(keepends=True))))
+    path.write_text(change(good))
     with pytest.raises(ValueError, match=said):
+        with_seconds(exp, config)
+    path.unlink()
+    with pytest.raises(
+        ValueError, match=r"assess.external: .*gop: no such file; name a file of lines 'utterance score'$"
+    ):
         with_seconds(exp, config)
 
 
