@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,25 @@ def write_experiment(
         np.save(folder / "z_mean.npy", columns["known"].astype(np.float32))
         np.save(folder / "logp.npy", np.zeros((len(who), 2), dtype=np.float32))
         np.save(folder / "logdet.npy", np.zeros(len(who), dtype=np.float32))
+        write_frames(root / "exp" / "frames" / name, [line.split("\t") for line in lines[1:]])
     return exp, resolve(["report.bootstrap=20", "assess.regression=ridge", *words])
+
+
+def write_frames(folder: Path, utts: list[list[str]]) -> None:
+    """A frame store of these utterances, of 50 frames and one more for each before it, half of them speech."""
+    folder.mkdir(parents=True)
+    counts = 50 + np.arange(len(utts))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    centres = [first + np.arange(count // 2) for first, count in zip(offsets, counts)]
+    np.save(folder / "offsets.npy", offsets)
+    np.save(folder / "spoken.npy", np.concatenate([[0], np.cumsum([len(of_utt) for of_utt in centres])]))
+    np.concatenate(centres).astype("int64").tofile(folder / "centres.bin")
+    np.zeros((offsets[-1], 4), dtype="float16").tofile(folder / "frames.bin")
+    np.zeros((len(utts), 2, 5)).tofile(folder / "stats.bin")
+    lines = ["utt\tspeaker\tclass\tscore", *("\t".join([*cells[:3], ""]) for cells in utts)]
+    (folder / "utts.tsv").write_text("\n".join(lines) + "\n")
+    meta = {"frames": int(offsets[-1]), "dim": 4, "speech": sum(map(len, centres)), "utterances": len(utts)}
+    (folder / "meta.json").write_text(json.dumps(meta | {"dtype": "float16"}))
 
 
 def experiment(root: Path, *words: str, **changes) -> tuple[Path, Config]:
@@ -146,7 +165,7 @@ def test_rows_and_files_of_an_experiment(tmp_path):
         f"{utt} {float(score) - 1} {score} {float(score) + 0.5}\n" for utt, _, _, _, score, *_ in sorted(test)
     )
     (tmp_path / "data" / "test" / "utt2scores").write_text(marks)
-    rows = with_seconds(exp, config)
+    rows = assess_rows(exp, config)
     value = {(row["metric"], row["set"], row["decided"]): float(row["value"]) for row in rows}
     written = read_tsv(exp / "assess" / "test.tsv")
     fused, expert = (np.array([float(row[name]) for row in written]) for name in ("fused", "score"))
@@ -163,13 +182,6 @@ def test_rows_and_files_of_an_experiment(tmp_path):
     assert sum(line.startswith("deciles ") for line in lines) == 3
 
 
-def with_seconds(exp: Path, config: Config) -> list[dict]:
-    """``assess_rows`` without frame stores, from which durations come."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dnf.decisions.assess_columns.Columns.seconds", lambda self, scored: [])
-        return assess_rows(exp, config)
-
-
 def test_an_experiment_has_the_predictors_that_it_can_have(tmp_path):
     exp, config = experiment(tmp_path)
     assert Columns(exp, config).predictors() == ["duration", "timing", "latents"], "nothing was decided"
@@ -180,11 +192,26 @@ def test_an_experiment_has_the_predictors_that_it_can_have(tmp_path):
     assert Columns(exp, vectors).predictors() == ["llr", "latents"]
 
 
+def test_timing_comes_from_the_frame_stores(tmp_path):
+    exp, config = experiment(tmp_path, "assess.predictors=[duration, timing, latents]")
+    rows = assess_rows(exp, config)
+    assert {row["decided"] for row in rows if row["set"] == "test"} == {"duration", "timing", "latents", "fused"}
+    assert {row["set"] for row in rows if row["metric"] == "assess_partial"} == {"train", "dev", "test"}
+    seconds = [float(row["seconds"]) for row in read_tsv(exp / "assess" / "test.tsv")]
+    np.testing.assert_allclose(seconds, 0.01 * (50 + np.arange(len(seconds))), atol=1e-3)
+
+
+def test_a_view_with_the_scored_utterances_of_a_set_is_not_repeated(tmp_path):
+    exp, config = experiment(tmp_path, LATENTS)
+    shutil.copytree(exp / "latents" / "test", exp / "latents" / "test+native")
+    assert {row["set"] for row in assess_rows(exp, config)} == {"train", "dev", "test"}
+
+
 def test_scores_of_test_have_no_part_in_the_fit(tmp_path):
     found = []
     for name, change in (("a", lambda scores: scores), ("b", lambda scores: 9 - scores)):
         exp, config = experiment(tmp_path / name, LATENTS, test=change)
-        with_seconds(exp, config)
+        assess_rows(exp, config)
         found.append([row["fused"] for row in read_tsv(exp / "assess" / "test.tsv")])
     assert found[0] == found[1]
 
@@ -204,7 +231,7 @@ NAN = np.nan
 )
 def test_too_little_to_fit_is_said_and_predicts_nothing(tmp_path, caplog, changes, said):
     exp, config = experiment(tmp_path, LATENTS, **changes)
-    assert with_seconds(exp, config) == [] and not (exp / "assess").exists()
+    assert assess_rows(exp, config) == [] and not (exp / "assess").exists()
     (warning,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("no prediction")]
     assert said in warning and "\n" not in warning
 
@@ -212,12 +239,12 @@ def test_too_little_to_fit_is_said_and_predicts_nothing(tmp_path, caplog, change
 def test_without_scores_of_train_nothing_is_predicted_and_nothing_said(tmp_path, caplog):
     exp, config = experiment(tmp_path, LATENTS, train=lambda scores: scores * NAN)
     with caplog.at_level(logging.WARNING):
-        assert with_seconds(exp, config) == [] and not caplog.records
+        assert assess_rows(exp, config) == [] and not caplog.records
 
 
 def test_utterances_without_a_score_are_left_out_and_counted(tmp_path, caplog):
     exp, config = experiment(tmp_path, LATENTS, test=lambda scores: np.where(np.arange(len(scores)) < 5, NAN, scores))
-    assert with_seconds(exp, config)
+    assert assess_rows(exp, config)
     assert "5 utterances have no expert score" in caplog.text and len(read_tsv(exp / "assess" / "test.tsv")) == 115
 
 
@@ -229,7 +256,7 @@ def test_a_score_that_is_no_number_is_refused(tmp_path, text):
     cells = lines[1].split("\t")
     path.write_text("\n".join([lines[0], "\t".join([*cells[:4], text, *cells[5:]]), *lines[2:]]) + "\n")
     with pytest.raises(ValueError, match=rf"{cells[0]}: score '{text}' is not a number; correct utt2score$"):
-        with_seconds(exp, config)
+        assess_rows(exp, config)
 
 
 @pytest.mark.parametrize(
@@ -253,15 +280,15 @@ def test_an_external_file_with_other_ids_or_no_number_is_refused(tmp_path, chang
     ]
     good = "".join(f"{utt} 1.5\n" for utt in sorted(utts))
     path.write_text(good)
-    assert {row["decided"] for row in with_seconds(exp, config)} == {"latents", "external", "fused"}
+    assert {row["decided"] for row in assess_rows(exp, config)} == {"latents", "external", "fused"}
     path.write_text(change(good))
     with pytest.raises(ValueError, match=said):
-        with_seconds(exp, config)
+        assess_rows(exp, config)
     path.unlink()
     with pytest.raises(
         ValueError, match=r"assess.external: .*gop: no such file; name a file of lines 'utterance score'$"
     ):
-        with_seconds(exp, config)
+        assess_rows(exp, config)
 
 
 @pytest.mark.parametrize("words", (["assess.predictors=[external]"], ["assess.external=gop"]))
