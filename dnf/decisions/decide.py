@@ -26,9 +26,11 @@ from dnf.decisions.detection_rows import (
     gap_rows,
     pair_aucs,
     trials_of,
+    utterances_of,
 )
 from dnf.decisions.evidence import Evidence, evidence
 from dnf.decisions.open_set_rows import open_set_rows
+from dnf.decisions.unseen_rows import unseen_rows
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
@@ -243,8 +245,8 @@ def calibrated(system: System, of_set: Evidence) -> tuple[np.ndarray | None, str
     return left_out, f"cllr{LEFT_OUT}"
 
 
-def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict], Trials]:
-    """Write ``decisions/<set>.txt``; rows of ``accuracy.tsv``, and the set's utterances of known classes."""
+def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict], Trials, Trials]:
+    """Write ``decisions/<set>.txt``; rows of ``accuracy.tsv``, and the set's utterances of known and of unseen classes."""
     config, draw, reference = system.config, system.draw, system.order[0]
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
     is_dev = name == name_of(config.data, "dev")
@@ -264,7 +266,8 @@ def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict],
     rows += detection_rows(trials, config.calibrate, *draw, duration=system.tells_duration, cllr=cllr, set=name)
     scored = decided.only(~np.isnan(decided.scores["score"]))
     names = {"set": name, "class": "+".join(sorted(set(scored.labels))), "decided": reference}
-    return rows + correlation_rows(scored, *draw, **names), trials
+    everything = utterances_of(of_set, system.order)
+    return rows + correlation_rows(scored, *draw, **names), trials, everything.only(~everything.known)
 
 
 def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trials, name: str) -> list[dict]:
@@ -291,10 +294,11 @@ def decide_system(
     if not taken:
         (folder / CALIBRATION_JSON).unlink(missing_ok=True)
     system = open_system(folder, config, latents, dev_auc, is_flow=is_flow, taken=taken)
-    rows, trials = [], {}
+    rows, trials, unseen = [], {}, {}
     for name in progress(latents, what=f"decide {folder.name}", unit="sets") if system else ():
-        set_rows, trials[name] = decide_set(system, name, latents[name])
+        set_rows, trials[name], unseen[name] = decide_set(system, name, latents[name])
         rows += set_rows
+    rows += unseen_rows(trials, unseen, config)
     for name, of_both in with_controls(trials, config.data.controls).items():
         rows += control_rows(system, trials[name], trials[config.data.controls[name]], of_both, name)
     return rows, trials

@@ -20,6 +20,16 @@ from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials
 ACCURACY, CALIBRATED_ACCURACY = ACCURACIES = ("utt_accuracy", "utt_accuracy_calibrated")
 
 
+def utterances_of(
+    evidence: Evidence, order: Sequence[str], dev_auc: Mapping[str, float] | None = None, **scores: np.ndarray
+) -> Trials:
+    """All utterances of a set, with scores ``mean`` and ``frames``; arguments as those of ``trials_of``."""
+    columns = [evidence.classes.index(name) for name in order]
+    scores |= {"mean": evidence.mean[:, columns], "frames": evidence.frames}
+    utts, speakers, labels = ([utt[name] for utt in evidence.utts] for name in ("utt", "speaker", "class"))
+    return Trials(utts, speakers, labels, scores, list(order), dev_auc=dev_auc or {})
+
+
 def trials_of(
     evidence: Evidence,
     calibrated: np.ndarray | None,
@@ -40,12 +50,9 @@ def trials_of(
         dev_auc: of pairs of classes, as ``pair_aucs`` gives it; None: not known.
         scores: more ``(U,)``, by name.
     """
-    columns = [evidence.classes.index(name) for name in order]
-    scores |= {"mean": evidence.mean[:, columns], "frames": evidence.frames}
     if calibrated is not None:
-        scores["calibrated"] = calibrated[:, columns]
-    utts, speakers, labels = ([utt[name] for utt in evidence.utts] for name in ("utt", "speaker", "class"))
-    trials = Trials(utts, speakers, labels, scores, list(order), dev_auc=dev_auc or {})
+        scores["calibrated"] = calibrated[:, [evidence.classes.index(name) for name in order]]
+    trials = utterances_of(evidence, order, dev_auc, **scores)
     trials = trials.only(trials.known)
     if calibrated is None:
         return trials

@@ -116,6 +116,12 @@ METRICS = {
     ),
     "utt_share": Metric("confusion", "share of utterances", "", "of a true class, decided as each class"),
     "frame_share": Metric("confusion", "share of frames", "", "of a true class, decided as each class"),
+    "auc_unseen": Metric(
+        "AUC against unseen classes",
+        "",
+        "",
+        "probability that an utterance of a known class has a higher ratio of that class than one of an unseen class",
+    ),
     "open_set_auc": Metric(
         "AUC",
         "",

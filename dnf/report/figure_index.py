@@ -22,6 +22,7 @@ class FigureIndex:
 
     Attributes:
         config: the settings.
+        against: rows of AUC against unseen classes by set, unseen class and known class.
         predicted: rows of predicted expert scores by metric, set and predictor.
         classes: those that the flow decides between, the reference class first; none for a flow that knows no classes.
         tests: sets that neither train nor dev is made of, the main one first.
@@ -37,6 +38,8 @@ class FigureIndex:
             self._rows.setdefault((row["metric"], row["set"], row["class"], row.get("system") or FLOW), row)
             if (row.get("system") or FLOW) == FLOW:
                 self._labels.setdefault((row["metric"], row["set"]), {})[row["class"]] = None
+        against = (row for row in rows if row["metric"] == "auc_unseen" and (row.get("system") or FLOW) == FLOW)
+        self.against = {(row["set"], row["class"], row["decided"]): row for row in against}
         self.predicted = {
             (row["metric"], row["set"], row["decided"]): row for row in rows if row["metric"].startswith("assess_")
         }

@@ -38,6 +38,7 @@ from dnf.report.detection_lines import warning_lines
 from dnf.report.html_page import Section, document, fill, paragraph, picture, section, table
 from dnf.report.html_tables import (
     accuracy,
+    against_unseen,
     assessment,
     baseline,
     certainty,
@@ -219,7 +220,7 @@ def run_part(sheet: Sheet) -> list[Section]:
 SECTIONS: list[tuple[str, Callable[[Sheet], list[Section]]]] = [
     ("accuracy", lambda sheet: [accuracy(sheet.rows, sheet.controls)]),
     ("detection", detection_parts),
-    ("unseen", lambda sheet: [unseen(sheet.rows)]),
+    ("unseen", lambda sheet: [unseen(sheet.rows), against_unseen(sheet.rows)]),
     ("open_set", lambda sheet: [html_breakdowns.open_set(sheet.rows)]),
     ("seconds", lambda sheet: [html_breakdowns.durations(sheet.rows)]),
     ("speakers", lambda sheet: html_breakdowns.groups(sheet.exp)),

@@ -134,6 +134,18 @@ def unseen(rows: Rows) -> Section:
     return Section("Unseen classes and their decisions", table(heads, body, keys=3))
 
 
+def against_unseen(rows: Rows) -> Section:
+    """How far each known class is from the unseen ones by its log-likelihood ratio."""
+    found = rows.pivot((r for r in rows.left if r["metric"] == "auc_unseen"), ("set", "class", "decided"))
+    body = [[*key, html_share(cells["auc_unseen"]), cells["auc_unseen"]["speakers"]] for key, cells in found.items()]
+    words = paragraph(
+        "AUC of the log-likelihood ratio of a known class, its utterances against those of an unseen class. Where unseen "
+        "classes are far from one known class and at 0.5 from the other, the ratio finds what is not the first."
+    )
+    shown_table = table(["set", "unseen class", "against", "AUC", "speakers"], body, keys=3)
+    return Section("Unseen classes against each known class", shown_table and words + shown_table)
+
+
 def decided_shares(rows: Rows) -> list[dict]:
     """Shares of a true class by the class decided."""
     return [r for r in rows.left if r["metric"] in ("utt_share", "frame_share") and r.get("decided")]

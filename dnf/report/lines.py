@@ -6,7 +6,7 @@ from collections import Counter
 
 from dnf.experiment.settings import DataSettings
 from dnf.metrics.figures import GAP, KNOWN, METRICS, class_names, shown
-from dnf.report.cells import ends, few, gap_text, share_cell
+from dnf.report.cells import cell, ends, few, gap_text, share_cell
 
 
 def seconds_lines(rows: list[dict]) -> list[str]:
@@ -106,6 +106,15 @@ def accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
             line += f" | {apart}" if apart else ""
         lines.append(line)
     return lines
+
+
+def unseen_lines(rows: list[dict]) -> list[str]:
+    """How far the log-likelihood ratio separates each known class from classes the model does not know."""
+    return [
+        f"auc_unseen {r['set']} {r['class']} (unseen) against {r['decided']} {cell(r)}"
+        for r in rows
+        if r["metric"] == "auc_unseen"
+    ]
 
 
 def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:

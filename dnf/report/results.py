@@ -163,7 +163,8 @@ def detection_section(figures: Figures) -> list[str]:
 
 
 def unseen_section(figures: Figures) -> list[str]:
-    return lines.share_lines(figures.rows, set(figures.classes)) if figures.classes else []
+    of_shares = lines.share_lines(figures.rows, set(figures.classes)) if figures.classes else []
+    return of_shares + lines.unseen_lines(figures.rows)
 
 
 def confusion_section(figures: Figures) -> list[str]:
@@ -231,7 +232,11 @@ SECTIONS = [
         "frames alone; utt_accuracy_calibrated: by posterior under calibrate.priors",
         detection_section,
     ),
-    Section("unseen", "shares decided for classes that the model has not seen", unseen_section),
+    Section(
+        "unseen",
+        "shares decided for classes that the model has not seen; AUC of the ratio of each known class against them",
+        unseen_section,
+    ),
     Section(
         "duration",
         "accuracy of utterances against their duration",

@@ -21,7 +21,7 @@ SMALL = 0.001  # nats per frame: a difference between training and evaluation be
 
 def sentences(figures: FigureIndex) -> list[str]:
     """At most ``MOST``, in order of weight."""
-    parts = (knows_nothing, comparison, control, unseen, assessment, training)
+    parts = (knows_nothing, comparison, control, unseen, detected, assessment, training)
     return [sentence for part in parts for sentence in part(figures)][:MOST]
 
 
@@ -191,6 +191,34 @@ def flagged(figures: FigureIndex, taken: dict[str, dict]) -> str:
     (label, row), *more = taken.items()
     auc = None if more else figures.row("open_set_auc", row["set"], label)
     return f"; AUC of flagging it as none of the classes {with_ends(auc)}" if auc else ""
+
+
+def detected(figures: FigureIndex) -> Iterator[str]:
+    """What the ratio of two classes detects, by the unseen classes of the first test set that has some."""
+    places = [name for name in figures.tests if any(key[0] == name for key in figures.against)]
+    if len(figures.classes) != 2 or not places:
+        return
+    name, sides = places[0], {known: {} for known in figures.classes}
+    for (of_set, label, known), row in figures.against.items():
+        if of_set == name and known in sides:
+            sides[known][label] = row
+    words = [
+        ", ".join(f"{label} {with_ends(row)}" for label, row in list(sides[known].items())[:MOST_UNSEEN])
+        for known in figures.classes
+    ]
+    if not all(words):
+        return
+    (first, second), pair = figures.classes, figures.row("auc", name, "+".join(figures.classes))
+    itself = f"{second} {with_ends(pair)}, " if pair else ""
+    found = next((a for a, b in ((first, second), (second, first)) if finds_what_is_not(sides[a], sides[b])), "")
+    clause = f": it finds what is not {found}" if found else ""
+    yield f"AUC of the ratio on {name} for {first} against {itself}{words[0]}; for {second} against {words[1]}{clause}."
+
+
+def finds_what_is_not(near: dict[str, dict], far: dict[str, dict]) -> bool:
+    """Whether intervals say that all unseen classes are unlike the first known class, and may be like the second."""
+    limits = [(float(near[label]["low"] or 0), float(row["low"] or 1)) for label, row in far.items() if label in near]
+    return bool(limits) and all(unlike > 0.5 >= like for unlike, like in limits)
 
 
 # ---- expert scores -------------------------------------------------------------------------------

@@ -75,6 +75,26 @@ def test_predicted_scores_are_said_beside_those_of_timing():
     )
 
 
+@pytest.mark.parametrize(
+    ("against_en", "against_ce", "clause"),
+    [
+        ((0.9, 0.99), (0.4, 0.6), ": it finds what is not en."),
+        ((0.4, 0.6), (0.9, 0.99), ": it finds what is not ce."),
+        ((0.9, 0.99), (0.6, 0.8), "."),
+        ((), (), "."),
+    ],
+)
+def test_what_the_ratio_detects_is_said_where_intervals_show_it(against_en, against_ce, clause):
+    rows = [
+        row("auc_unseen", "test", "je", 0.95, against_en, decided="en"),
+        row("auc_unseen", "test", "je", 0.55, against_ce, decided="ce"),
+    ]
+    sentence = the(made(two_class_rows() + rows).sentences, "AUC of the ratio")
+    assert sentence.startswith("AUC of the ratio on test for en against ce 0.9900 (0.970-1.000), je 0.9500")
+    assert "; for ce against je 0.5500" in sentence and sentence.endswith(clause)
+    assert ("it finds" in sentence) == ("it finds" in clause)
+
+
 def test_without_a_test_set_nothing_is_said_of_one():
     got = made([found for found in two_class_rows() if found["set"] in ("train", "dev", "")])
     assert got.sentences[0].startswith("No test set was scored") and got.trained[1].startswith("tested on nothing")

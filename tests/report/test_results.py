@@ -50,7 +50,10 @@ def test_a_section_is_printed_alone(exp, capsys):
     before = (exp / "results.txt").read_bytes()
     assert main([str(exp), "--details", "unseen"]) == 0
     head, *shares = capsys.readouterr().out.splitlines()
-    assert head == "## unseen: shares decided for classes that the model has not seen"
+    assert (
+        head
+        == "## unseen: shares decided for classes that the model has not seen; AUC of the ratio of each known class against them"
+    )
     assert len(shares) == 2 and all(line.startswith("utt_share test je (unseen) decided ") for line in shares)
     assert (exp / "results.txt").read_bytes() == before
 

@@ -1,0 +1,77 @@
+"""Rows of ``accuracy.tsv`` on what a log-likelihood ratio detects: unseen classes against each class that the model knows.
+
+A ratio of native against Mandarin readers may find Mandarin, or whatever is not native. The AUC of the two classes cannot say
+which of them. If unseen accents are as far from the native readers as Mandarin is, and no ratio separates them from Mandarin, it
+is the latter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from dnf.decisions.detection_rows import weighted
+from dnf.experiment.classes import UNLABELLED
+from dnf.experiment.config import Config
+from dnf.experiment.sets import fitted_sets
+from dnf.metrics import detection
+from dnf.metrics.bootstrap import interval
+from dnf.metrics.figure_rows import row_of
+from dnf.metrics.trials import MOST_PAIRS, Trials, joined
+
+
+def ratio(trials: Trials, known: str) -> np.ndarray:
+    """Mean log-likelihood ratio ``(U,)`` per frame of a known class against the best of the others, nats."""
+    place, mean = list(trials.classes).index(known), trials.scores["mean"]
+    return mean[:, place] - np.delete(mean, place, axis=1).max(axis=1)
+
+
+def known_pools(sets: Mapping[str, Trials], config: Config) -> dict[str, dict[str, Trials]]:
+    """Utterances of each known class that unseen ones of each test set are held against: its own, else those of all.
+
+    Args:
+        sets: utterances of known classes, by set.
+        config: says which sets are train, dev and views.
+    """
+    tests = {name: trials for name, trials in sets.items() if name not in fitted_sets(config.data)}
+    whole = [trials for name, trials in tests.items() if name not in config.data.views and len(trials)]
+    everyone = joined(whole) if whole else None
+    pools: dict[str, dict[str, Trials]] = {}
+    for name, trials in tests.items():
+        sources = [trials, *([everyone] if everyone else [])]
+        pools[name] = {
+            known: next(source.only(source.rows_by_class[known]) for source in sources if known in source.rows_by_class)
+            for known in trials.classes
+            if any(known in source.rows_by_class for source in sources)
+        }
+    return pools
+
+
+def unseen_rows(sets: Mapping[str, Trials], unseen: Mapping[str, Trials], config: Config) -> list[dict]:
+    """Rows of every test set and unseen class: the chance that an utterance of a known class has the higher ratio of that class.
+
+    Of many known classes those of lowest AUC have a row.
+
+    Args:
+        sets: utterances of known classes, by set, with score ``mean`` ``(U, K)``.
+        unseen: those of other classes, by set.
+        config: resamples and seed of the intervals over speakers, which are drawn within both sides.
+    """
+    rows = []
+    for name, pools in known_pools(sets, config).items():
+        for label, numbers in unseen[name].rows_by_class.items() if len(pools) > 1 else ():
+            of_class = unseen[name].only(numbers)
+            pairs = {known: joined([pool, of_class]) for known, pool in pools.items() if label != UNLABELLED}
+            scores = {known: (ratio(both, known), both.labels == known) for known, both in pairs.items()}
+            lowest = sorted(scores, key=lambda known: detection.auc(*scores[known]))[:MOST_PAIRS]
+            for known in (known for known in scores if known in lowest):
+                both, (score, target) = pairs[known], scores[known]
+                draw = {"resamples": config.report.bootstrap, "seed": config.seed, "strata": target.tolist()}
+                ends = interval(partial(weighted, detection.auc), both.speakers, score, target, **draw)
+                names = {"metric": "auc_unseen", "set": name, "class": label, "decided": known}
+                value = detection.auc(score, target)
+                row = row_of(value, ends, both.speakers, target.tolist(), **names)
+                rows.append(row | {"count": len(of_class)})
+    return rows
