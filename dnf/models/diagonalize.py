@@ -10,7 +10,7 @@ import scipy.linalg
 log = logging.getLogger(__name__)
 
 MOST_STEPS = 200
-SMALL_GRADIENT = 1e-5
+SMALL_GRADIENT = 1e-4  # correlations: below what sampling leaves of them
 LEAST_CURVATURE = 1e-4
 
 
