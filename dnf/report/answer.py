@@ -153,7 +153,7 @@ def gaussianity_table(figures: FigureIndex) -> Iterable[Line]:
                 cells = {(m, FLOW): row for m in SHAPES if (row := figures.row(f"{m}_{part}", name, label))}
                 dims = figures.config.prior.cond_dim
                 yield Line(
-                    name, label, control_of, cells, f"{part}{dims if part == 'c' else figures.config.dim - dims}"
+                    name, label, control_of, cells, f"{part}{dims if part == 'c' else figures.config.latent_dim - dims}"
                 )
 
 
@@ -167,7 +167,7 @@ def trained_lines(figures: FigureIndex, left_out: Sequence[str]) -> list[str]:
     """What was trained on what, and what it was tested on."""
     config, frames = figures.config, figures.row("frames")
     spoken = figures.row(ACCURACY, name_of(config.data, "train"), "all")
-    dims = f"{config.dim} dims (c {config.prior.cond_dim}, r {config.dim - config.prior.cond_dim})"
+    dims = f"{config.latent_dim} dims (c {config.prior.cond_dim}, r {config.latent_dim - config.prior.cond_dim})"
     counts = [f"{spoken['speakers']} speakers"] if spoken else []
     counts += [f"{int(frames['value']):,} frames"] if frames else []
     knows = f"of {shortened(figures.classes)}" if figures.classes else "without classes"
