@@ -315,5 +315,5 @@ def test_the_section_takes_its_rows(experiment):
         for row in open_set_rows.open_set_rows(experiment.exp, experiment.config)
     ]
     taken = Rows(rows)
-    html = html_breakdowns.open_set_section(taken).html
+    html = html_breakdowns.open_set(taken).html
     assert not taken.left and html.count("<tr>") == len(rows) + 1 and "all test sets" in html

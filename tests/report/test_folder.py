@@ -67,7 +67,7 @@ def test_old_experiments_are_listed_with_what_they_lack(small_config, tmp_path):
     cells = next(re.split(r"  +", line) for line in lines if line.startswith("old "))
     assert cells[:2] == ["old", "dnf"] and cells.count("0.7500") == 1
     old, older, oldest = (line for line in lines if line.startswith("missing: "))
-    assert old.startswith("missing: old: config.yaml has no augment ... ")
+    assert old.startswith("missing: old: config.yaml has no ")
     assert "; results.tsv has no column system, fewest, p; run stage report again (--stage 8)" in old
     assert older.startswith("missing: older: config.yaml: cannot be read; results.tsv: line 2: not one value")
     assert oldest.startswith(
