@@ -151,7 +151,7 @@ def test_what_cannot_be_used_is_said_with_its_name(tmp_path, small_config):
     soundfile.write(tmp_path / "nan.wav", np.full(8000, np.nan, np.float32), 16000, subtype="FLOAT")
     for name, reason in (
         ("text", "cannot be read"), ("silent", "digital silence"), ("short", "shorter than one frame"),
-        ("nan", "not numbers"), ("none", "no such file"),
+        ("nan", "has NaN or infinite samples"), ("none", "no such file"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"{name}.wav: .*{reason}"):
             RecordingFrames(Source(str(tmp_path / f"{name}.wav")), small_config(), tmp_path / name)
