@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
-from dnf.experiment.config import Config, add_arguments, from_saved, resolve
+from dnf.experiment.config import add_arguments, from_saved, resolve
 from dnf.experiment.files import write_json
 from dnf.experiment.layout import (
     ACCURACY_TSV,
@@ -108,7 +108,7 @@ def layers_of(model: Model, words: Sequence[Path | str]) -> list[Path | str]:
     made, classes = from_saved(content["config"]), content["classes"]
     if made.has_vectors:
         raise ValueError(f"{path}: the model takes one vector for each utterance, and score reads recordings")
-    order = reference_first(classes, Config.load(model.exp / CONFIG_YAML).data.classes)
+    order = reference_first(classes, resolve([model.exp / CONFIG_YAML]).data.classes)
     sets = [f"data.classes=[{', '.join(order)}]", "data.test=[]", "data.views={}", "data.controls={}"]
     layers = [model.exp / CONFIG_YAML, *sets, *words]
     asked = resolve(layers)
@@ -180,7 +180,7 @@ def take(args: argparse.Namespace) -> None:
     for name in files:
         (args.out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model.exp / name, args.out / name)
-    fitted, systems = fitted_sets(Config.load(model.exp / CONFIG_YAML).data), (FLOW, *model.baselines)
+    fitted, systems = fitted_sets(resolve([model.exp / CONFIG_YAML]).data), (FLOW, *model.baselines)
     rows = [row for row in read_tsv(model.exp / ACCURACY_TSV) if row["set"] in fitted and row["system"] in systems]
     write_tsv(args.out / FITTED_TSV, rows, COLUMNS)
     if noted != hashes(model.exp, model.files) or any(

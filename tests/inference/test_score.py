@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import soundfile
+import yaml
 from recipe_runs import ROOT, environment, run_stages, stage_arguments
 
 from dnf.data import data_to_score
@@ -251,6 +252,15 @@ def test_a_setting_that_the_model_was_not_made_with_is_refused(made):
     config = taken_model.resolve(taken_model.layers_of(model, ["calibrate.priors={en: 0.9, zh: 0.1}"]))
     assert config.data.classes == ["en", "zh"] and not config.data.controls
     assert fitted_sets(config.data) == fitted_sets(Config.load(made / "exp/config.yaml").data)
+
+
+def test_an_experiment_from_before_a_setting_was_there_is_scored(made, tmp_path):
+    shutil.copytree(made / "exp", tmp_path / "exp")
+    tree = yaml.safe_load((tmp_path / "exp/config.yaml").read_text())
+    del tree["open_set"]
+    (tmp_path / "exp/config.yaml").write_text(yaml.safe_dump(tree))
+    model = taken_model.find_model(tmp_path / "exp")
+    assert taken_model.resolve(taken_model.layers_of(model, [])).data.classes == ["en", "zh"]
 
 
 def test_what_is_no_model_and_what_is_no_folder_for_scores_is_said(made, scored, tmp_path):
