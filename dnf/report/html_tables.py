@@ -140,7 +140,7 @@ def against_unseen(rows: Rows) -> Section:
     body = [[*key, html_share(cells["auc_unseen"]), cells["auc_unseen"]["speakers"]] for key, cells in found.items()]
     words = paragraph(
         "AUC of the log-likelihood ratio of a known class, its utterances against those of an unseen class. Where unseen "
-        "classes are far from one known class and at 0.5 from the other, the ratio finds what is not the first."
+        "classes are far from one known class and at 0.5 from the other, the ratio separates the first from all others."
     )
     shown_table = table(["set", "unseen class", "against", "AUC", "speakers"], body, keys=3)
     return Section("Unseen classes against each known class", shown_table and words + shown_table)

@@ -210,14 +210,14 @@ def detected(figures: FigureIndex) -> Iterator[str]:
         return
     (first, second), pair = figures.classes, figures.row("auc", name, "+".join(figures.classes))
     itself = f"{second} {with_ends(pair)}, " if pair else ""
-    found = next((a for a, b in ((first, second), (second, first)) if finds_what_is_not(sides[a], sides[b])), "")
-    clause = f": it finds what is not {found}" if found else ""
+    found = next((a for a, b in ((first, second), (second, first)) if are_like(sides[b], sides[a])), "")
+    clause = f": it separates {found} from all others" if found else ""
     yield f"AUC of the ratio on {name} for {first} against {itself}{words[0]}; for {second} against {words[1]}{clause}."
 
 
-def finds_what_is_not(near: dict[str, dict], far: dict[str, dict]) -> bool:
-    """Whether intervals say that all unseen classes are unlike the first known class, and may be like the second."""
-    limits = [(float(near[label]["low"] or 0), float(row["low"] or 1)) for label, row in far.items() if label in near]
+def are_like(one: dict[str, dict], other: dict[str, dict]) -> bool:
+    """Whether intervals say that all unseen classes are unlike the other known class, and may be like the first."""
+    limits = [(float(other[label]["low"] or 0), float(row["low"] or 1)) for label, row in one.items() if label in other]
     return bool(limits) and all(unlike > 0.5 >= like for unlike, like in limits)
 
 

@@ -78,8 +78,8 @@ def test_predicted_scores_are_said_beside_those_of_timing():
 @pytest.mark.parametrize(
     ("against_en", "against_ce", "clause"),
     [
-        ((0.9, 0.99), (0.4, 0.6), ": it finds what is not en."),
-        ((0.4, 0.6), (0.9, 0.99), ": it finds what is not ce."),
+        ((0.9, 0.99), (0.4, 0.6), ": it separates en from all others."),
+        ((0.4, 0.6), (0.9, 0.99), ": it separates ce from all others."),
         ((0.9, 0.99), (0.6, 0.8), "."),
         ((), (), "."),
     ],
@@ -92,7 +92,7 @@ def test_what_the_ratio_detects_is_said_where_intervals_show_it(against_en, agai
     sentence = the(made(two_class_rows() + rows).sentences, "AUC of the ratio")
     assert sentence.startswith("AUC of the ratio on test for en against ce 0.9900 (0.970-1.000), je 0.9500")
     assert "; for ce against je 0.5500" in sentence and sentence.endswith(clause)
-    assert ("it finds" in sentence) == ("it finds" in clause)
+    assert ("it separates" in sentence) == ("it separates" in clause)
 
 
 def test_without_a_test_set_nothing_is_said_of_one():
