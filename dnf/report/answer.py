@@ -14,16 +14,16 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import FLOW, LEFT_OUT_TSV
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import read_tsv
-from dnf.metrics.figures import CONTROL, PARTS
+from dnf.metrics.figures import CONTROL, DIFFERENCE, PARTS, class_names
 from dnf.report.cells import cut, shortened
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
-from dnf.report.sentences import sentences
+from dnf.report.sentences import Sentence, sentences, verdict
 
 WORST = 3  # classes of a set that are shown where it has more than MOST
 MOST = 4
 LONGEST = 28  # letters of a name in a sentence
 
-ACCURACIES = ("frame_accuracy", ACCURACY, CALIBRATED)
+ACCURACIES = (ACCURACY, CALIBRATED, "frame_accuracy")
 DETECTION = ("auc", "eer", "cllr")
 DENSITIES = ("loglik", "logp", "logdet")
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
@@ -39,6 +39,7 @@ class Line:
         control_of: the set that it is the control of; empty for none.
         cells: rows of results.tsv by metric, without its ending, and system.
         part: of the latents, with its number of dims, such as ``c120``; empty for what is not of a part.
+        better: metrics, without their ending, and the system that a paired test finds better beyond chance.
     """
 
     set: str
@@ -46,6 +47,7 @@ class Line:
     control_of: str
     cells: dict[tuple[str, str], dict]
     part: str = ""
+    better: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -57,25 +59,27 @@ class Answer:
     Attributes:
         name: of the experiment.
         trained: what was trained on what, and what it was tested on; two lines.
+        glossary: what the names mean, in a line.
         systems: the flow and the best other system on dev, if there is one.
         accuracy: of each test set and class; metrics ``ACCURACIES``.
         detection: of each pair of classes, and of all classes if more; metrics ``DETECTION``. A control's line has its
             utterances of the classes that it has, and those of its set for the others.
-        density: of all utterances of each test set, then of each class; metrics ``DENSITIES`` of the flow.
+        density: of the known classes of each test set together, then of each class; metrics ``DENSITIES`` of the flow.
         gaussianity: of each test set and part of the latents; metrics ``SHAPES`` of the flow.
         agreement: row of the difference between training and evaluation; None where nobody measured it.
-        sentences: what the figures allow to say, at most five.
+        sentences: what the figures allow to say, the headline first.
     """
 
     name: str
     trained: list[str]
+    glossary: str
     systems: list[str]
     accuracy: list[Line]
     detection: list[Line]
     density: list[Line]
     gaussianity: list[Line]
     agreement: dict | None
-    sentences: list[str]
+    sentences: list[Sentence]
 
 
 def answer(exp: Path, rows: Sequence[dict], config: Config) -> Answer:
@@ -90,13 +94,14 @@ def answer(exp: Path, rows: Sequence[dict], config: Config) -> Answer:
     return Answer(
         exp.resolve().name,
         [with_short_words(line) for line in trained_lines(figures, left_out(exp))],
+        with_short_words(glossary(figures)),
         figures.systems,
         list(accuracy_table(figures)),
         list(detection_table(figures)),
         list(density_table(figures)),
         list(gaussianity_table(figures)),
         figures.row("train_eval_difference"),
-        [with_short_words(sentence) for sentence in sentences(figures)],
+        [Sentence(lead, with_short_words(text)) for lead, text in sentences(figures)],
     )
 
 
@@ -115,6 +120,13 @@ def cells_of(figures: FigureIndex, metrics: Iterable[str], place: tuple[str, str
     return {key: row for key, row in rows.items() if row}
 
 
+def better_of(figures: FigureIndex, metrics: Iterable[str], place: tuple[str, str], ending: str = "") -> frozenset:
+    """Metrics, and which of the two systems a paired test finds better beyond chance."""
+    winners = {1: FLOW, -1: figures.other}
+    found = {m: verdict(figures.row(m + ending + DIFFERENCE, *place, figures.other)) for m in metrics}
+    return frozenset((metric, winners[sign]) for metric, sign in found.items() if sign)
+
+
 def accuracy_table(figures: FigureIndex) -> Iterable[Line]:
     """All classes of a set and each of them, or of many those of lowest accuracy; of a single class only that."""
     for name, control_of in figures.with_controls():
@@ -122,7 +134,8 @@ def accuracy_table(figures: FigureIndex) -> Iterable[Line]:
         worst = sorted(labels, key=lambda label: float(figures.row(ACCURACY, name, label)["value"]))
         chosen = worst[:WORST] if len(labels) > MOST else [label for label in figures.classes if label in labels]
         for label in ["all", *chosen] if len(labels) > 1 else labels:
-            yield Line(name, label, control_of, cells_of(figures, ACCURACIES, (name, label)))
+            table = ACCURACIES, (name, label)
+            yield Line(name, label, control_of, cells_of(figures, *table), better=better_of(figures, *table))
 
 
 def detection_table(figures: FigureIndex) -> Iterable[Line]:
@@ -130,19 +143,26 @@ def detection_table(figures: FigureIndex) -> Iterable[Line]:
     for name in (name for name, control_of in figures.with_controls() if not control_of):
         labels = dict.fromkeys(figures.labels("auc", name) + figures.labels("cllr", name))
         for label in sorted(labels, key=lambda label: -label.count("+")):
-            yield Line(name, label, "", cells_of(figures, DETECTION, (name, label)))
-            if name in figures.controls and (beside := cells_of(figures, DETECTION, (name, label), CONTROL)):
-                yield Line(figures.controls[name], label, name, beside)
+            table = DETECTION, (name, label)
+            yield Line(name, label, "", cells_of(figures, *table), better=better_of(figures, *table))
+            if name in figures.controls and (beside := cells_of(figures, *table, CONTROL)):
+                yield Line(figures.controls[name], label, name, beside, better=better_of(figures, *table, CONTROL))
 
 
 def density_table(figures: FigureIndex) -> Iterable[Line]:
-    """All utterances of each set, then each of its classes if it has several."""
-    places = {(name, of): figures.labels("loglik", name) for name, of in figures.with_controls()}
-    wholes = [(place, labels[0] if len(labels) == 1 else "all") for place, labels in places.items()]
-    parts = [(place, label) for place, labels in places.items() if len(labels) > 1 for label in labels]
-    for (name, control_of), label in (*wholes, *parts):
-        if cells := cells_of(figures, DENSITIES, (name, label)):
-            yield Line(name, label, control_of, {key: row for key, row in cells.items() if key[1] == FLOW})
+    """The known classes of each set together, then each of its classes if it has several."""
+    places = figures.with_controls()
+    for name, control_of in places:
+        known = figures.known("loglik", name)
+        row = {metric: figures.row(metric, name, known[0]) for metric in DENSITIES} if known else {}
+        cells = {(m, FLOW): row[m] | {"value": str(figures.mean(m, name))} for m in row if row[m]}
+        if cells:
+            yield Line(name, class_names("+".join(sorted(known))), control_of, cells)
+    for name, control_of in places:
+        labels = figures.labels("loglik", name)
+        for label in labels if len(labels) > 1 else ():
+            cells = {(m, FLOW): row for m in DENSITIES if (row := figures.row(m, name, label))}
+            yield Line(name, label, control_of, cells)
 
 
 def gaussianity_table(figures: FigureIndex) -> Iterable[Line]:
@@ -172,9 +192,25 @@ def trained_lines(figures: FigureIndex, left_out: Sequence[str]) -> list[str]:
     counts += [f"{int(frames['value']):,} frames"] if frames else []
     knows = f"of {shortened(figures.classes)}" if figures.classes else "without classes"
     counted = f" ({', '.join(counts)})" if counts else ""
-    hybrid = f"hybrid (train.beta {config.train.beta:g}), " if config.train.beta else ""
-    trained = f"{config.flow.kind} {knows}, {dims}; {hybrid}trained on {shortened(config.data.train)}{counted}"
+    trained = f"{config.flow.kind} {knows}, {dims}; {hybrid(config)}trained on {shortened(config.data.train)}{counted}"
     tested = [f"{name}, control of {of}" if of else name for name, of in figures.with_controls()]
-    other = f"; {FLOW} is the flow, {figures.other} the best other system on dev" if figures.other else ""
     missing = f"; left out: {shortened(left_out)}" if left_out else ""
-    return [trained, f"tested on {shortened(tested, '; ') or 'nothing'}{missing}{other}"]
+    return [trained, f"tested on {shortened(tested, '; ') or 'nothing'}{missing}"]
+
+
+def hybrid(config: Config) -> str:
+    """The weight of the cross-entropy, where it is part of the loss."""
+    return f"hybrid (train.beta {config.train.beta:g}), " if config.train.beta else ""
+
+
+def glossary(figures: FigureIndex) -> str:
+    """What the names of systems, classes and figures mean."""
+    words = [f"{FLOW} is the flow"]
+    if figures.others:
+        words.append(f"{', '.join(figures.others)}: other systems on the same frames, {figures.other} the best on dev")
+    known = f"{shortened(figures.classes)}: classes of the model" if figures.classes else ""
+    unseen = list(dict.fromkeys(row["class"] for row in figures.shares if row["class"] not in figures.classes))
+    words += [known + (f", {shortened(unseen)} unseen" if unseen else "")] if known else []
+    words += ["control: the same class from another corpus"] if figures.controls else []
+    words += ["Cllr: bits, 0 is perfect, 1 is chance (two classes)"] if figures.pairs else []
+    return "; ".join(words)

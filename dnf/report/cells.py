@@ -23,7 +23,7 @@ def ends(row: dict) -> str:
 def few(row: dict) -> str:
     """A mark of percentile intervals over few speakers, counted in the class that has the fewest."""
     fewest = int(row.get("fewest") or row["speakers"] or FEW)
-    return f", few speakers ({fewest})" if row["low"] and fewest < FEW else ""
+    return f", only {fewest} speakers per class" if row["low"] and fewest < FEW else ""
 
 
 def cell(row: dict) -> str:
@@ -42,10 +42,10 @@ def gap_text(row: dict | None) -> str:
     return f"difference {float(row['value']):.4f} [ {ends(row)}{few(row)} ]" if row else ""
 
 
-def with_ends(row: dict) -> str:
-    """A figure as ``0.9556 (0.873-0.991)``, with its interval if it has one."""
-    ends = f" ({float(row['low']):.3f}-{float(row['high']):.3f})" if row["low"] else ""
-    return f"{float(row['value']):.4f}{ends}"
+def with_ends(row: dict, *more: str) -> str:
+    """A figure as ``0.956 (0.873-0.991)``, with its interval if it has one, and more behind that."""
+    ends = [f"{float(row['low']):.3f}-{float(row['high']):.3f}"] if row["low"] else []
+    return f"{float(row['value']):.3f}" + (f" ({', '.join([*ends, *more])})" if ends or more else "")
 
 
 def cut(text: str, width: int) -> str:

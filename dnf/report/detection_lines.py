@@ -13,16 +13,25 @@ from dnf.metrics.figures import CONTROL, GAP, MOST_NAMED, is_difference, shown
 from dnf.report.cells import cell, gap_text, share_cell
 
 
+def calibrations(exp: Path) -> dict[str, Calibration | None]:
+    """The calibration of each system; None for a system without one."""
+    paths = {name: folder / CALIBRATION_JSON for name, folder in systems(exp).items()}
+    return {name: Calibration.load(path) if path.is_file() else None for name, path in paths.items()}
+
+
+def silent_systems(exp: Path) -> list[str]:
+    """Systems whose calibration carries no information."""
+    return [name for name, made in calibrations(exp).items() if made and made.slope == 0]
+
+
 def calibration_lines(exp: Path, config: Config) -> list[str]:
     """What each system's calibration is, or that it has none."""
     lines = []
-    for name, folder in systems(exp).items():
-        path = folder / CALIBRATION_JSON
-        if not path.is_file():
+    for name, made in calibrations(exp).items():
+        if made is None:
             why = "dev lacks a class" if config.calibrate.enabled else "calibrate.enabled is false"
             lines.append(f"calibration {name} none: {why}; its scores rank utterances, but are no probabilities")
             continue
-        made = Calibration.load(path)
         if made.slope == 0:
             lines.append(f"calibration {name} carries no information: its scores do not separate the classes of dev")
             continue
@@ -122,6 +131,6 @@ def warning_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
             figures = f"{float(figure['value']):.4f}, with control {control} {float(beside['value']):.4f}"
             lines.append(
                 f"warning: {metric} {name} {classes} {system} {figures}: "
-                f"{gap_text(row)} excludes 0: the channel may explain it"
+                f"{gap_text(row)} leaves 0 out: the channel may explain it"
             )
     return lines

@@ -8,7 +8,7 @@ from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
 from dnf.experiment.layout import FLOW
 from dnf.experiment.sets import fitted_sets, name_of
-from dnf.metrics.figures import LEFT_OUT
+from dnf.metrics.figures import GAP, LEFT_OUT
 
 CALIBRATED, ACCURACY = "utt_accuracy_calibrated", "utt_accuracy"
 
@@ -24,10 +24,12 @@ class FigureIndex:
         config: the settings.
         against: rows of AUC against unseen classes by set, unseen class and known class.
         predicted: rows of predicted expert scores by metric, set and predictor.
+        open_set: AUC of flagging an unseen class, by set, class and what it is against: a set, or ``KNOWN``.
         classes: those that the flow decides between, the reference class first; none for a flow that knows no classes.
         tests: sets that neither train nor dev is made of, the main one first.
         controls: the control of each test set that has one.
-        other: the best other system on dev; empty where the flow is alone.
+        others: the other systems.
+        other: the best of them on dev; empty where the flow is alone.
     """
 
     def __init__(self, rows: Sequence[dict], config: Config):
@@ -44,6 +46,9 @@ class FigureIndex:
             (row["metric"], row["set"], row["decided"]): row for row in rows if row["metric"].startswith("assess_")
         }
         self.shares = [row for row in rows if row["metric"] == "utt_share" and (row.get("system") or FLOW) == FLOW]
+        self.open_set = {
+            (row["set"], row["class"], row["decided"]): row for row in rows if row["metric"] == "open_set_auc"
+        }
         data, names = config.data, dict.fromkeys(row["set"] for row in rows if row["set"])
         known = dict.fromkeys(label for name in names for label in self.labels(ACCURACY, name))
         self.classes = reference_first(sorted(known), data.classes) if known else []
@@ -51,6 +56,7 @@ class FigureIndex:
         self.controls = {name: c for name, c in data.controls.items() if {name, c} <= set(tests)}
         main = min(tests, key=self._rank, default="")
         self.tests = sorted(tests, key=lambda name: name != main)
+        self.others = sorted({key[3] for key in self._rows} - {FLOW})
         self.other = self._best_other()
 
     def _rank(self, name: str) -> tuple:
@@ -70,7 +76,7 @@ class FigureIndex:
             costs = [float(row["value"]) for row in costs if row]
             return float(accuracy["value"]) if accuracy else 0.0, -max(costs, default=0.0)
 
-        return max(sorted({key[3] for key in self._rows} - {FLOW}), key=rank, default="")
+        return max(self.others, key=rank, default="")
 
     def row(self, metric: str, name: str = "", label: str = "", system: str = FLOW) -> dict | None:
         """The row of a figure; None where there is none."""
@@ -79,6 +85,30 @@ class FigureIndex:
     def labels(self, metric: str, name: str) -> list[str]:
         """Classes, or classes joined by +, of which the flow has a figure on a set, without ``all``."""
         return [label for label in self._labels.get((metric, name), ()) if label != "all"]
+
+    def whole(self, metric: str, name: str, system: str = FLOW) -> dict | None:
+        """The row of all classes of a set, or of its only one."""
+        labels = self.labels(metric, name)
+        return self.row(metric, name, "all", system) or (
+            self.row(metric, name, *labels, system) if len(labels) == 1 else None
+        )
+
+    def gaps(self, name: str, metrics: Sequence[str], system: str = FLOW) -> list[tuple[str, dict]]:
+        """Metrics with the rows of a set minus its control."""
+        found = ((m, self.row(m + GAP, name, label, system)) for m in metrics for label in self.labels(m + GAP, name))
+        return [(metric, row) for metric, row in found if row]
+
+    def known(self, metric: str, name: str) -> list[str]:
+        """Classes of a set that the model was trained on, or all of its classes if nobody knows those."""
+        present = self.labels(metric, name)
+        known = self.classes or self.config.data.classes
+        return [label for label in present if not known or label in known]
+
+    def mean(self, metric: str, name: str) -> float | None:
+        """A mean log density of a set over the frames of its known classes; None where there are none."""
+        rows = [self.row(metric, name, label) for label in self.known(metric, name)]
+        frames = sum(int(row["total"]) for row in rows)
+        return sum(float(row["value"]) * int(row["total"]) for row in rows) / frames if frames else None
 
     @property
     def systems(self) -> list[str]:

@@ -52,6 +52,7 @@ from dnf.report.html_tables import (
     training,
     unseen,
 )
+from dnf.report.lines import stage_seconds
 from dnf.report.shown_rows import left_out_line, read_results, shown_rows
 
 logger = logging.getLogger(__name__)
@@ -71,8 +72,8 @@ READING = (
     "Skewness and excess kurtosis are 0 for a Gaussian; the table gives means over dimensions. Pooled figures mix "
     "the classes: two separated Gaussians have kurtosis towards -2. Within-class figures, after each class has lost "
     "its mean and scale, say whether the latents are Gaussian. Mardia's test looks at all dimensions together.",
-    "A near-tie is an utterance whose margin between the two best classes is within its own standard error: "
-    "chance may have decided it.",
+    "A near-tie is an utterance whose margin between the two best classes is below 2 standard errors "
+    "(decide.near_tie): chance may have decided it.",
     "Cllr is the cost in bits of the calibrated log-likelihood ratios: 0 if they are right and sure, 1 if they "
     "say nothing, more if they mislead; minCllr is what the best calibration would leave. They are calibrated on "
     "dev; calibrated figures of dev itself are by fits without the utterance's speaker. AUC, EER and minDCF are of the "
@@ -156,6 +157,8 @@ def read_facts(exp: Path) -> tuple[str, dict]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{environment}: damaged ({error}); {run_again('train')}") from None
     trained = read_marker(done_marker(exp, "train"))
+    if seconds := stage_seconds(exp):  # as results.txt has them; train_seconds are those of the steps alone
+        facts = {name: fact for name, fact in facts.items() if name != "train_seconds"} | {"seconds": seconds}
     return text, ({"data": trained["source"]} if trained else {}) | facts
 
 
@@ -173,7 +176,7 @@ def pictures_of(exp: Path, order: SetOrder) -> dict[str, list[Path]]:
 def shown_picture(path: Path) -> Markup:
     """A picture with what to look for."""
     kind = KINDS.get(kind_of(path.stem))
-    return picture(path.stem, path.read_bytes(), kind.caption if kind else path.stem)
+    return picture(path.stem, path.read_bytes(), kind.caption if kind else "")
 
 
 def first_pictures(sheet: Sheet) -> Markup:
@@ -197,8 +200,15 @@ def more_pictures(sheet: Sheet) -> list[Section]:
 
 
 def detection_parts(sheet: Sheet) -> list[Section]:
-    warnings = warning_lines(sheet.read, sheet.controls) + left_out_line(sheet.exp)
-    return detection(sheet.detection, sheet.controls, warnings, sheet.resamples)
+    warnings = warning_lines(sheet.read, sheet.controls)
+    parts = detection(sheet.detection, sheet.controls, sheet.resamples)
+    words = Markup().join(map(paragraph, left_out_line(sheet.exp)))
+    return [Section("", warned(warnings), len(warnings)), *parts, Section("", words)]
+
+
+def warned(lines: Sequence[str]) -> Markup:
+    """Warnings, a paragraph each."""
+    return Markup().join(Markup("<p><b>{}</b></p>").format(line) for line in lines)
 
 
 def other_systems(sheet: Sheet) -> list[Section]:
@@ -248,7 +258,7 @@ def page(exp: Path) -> str:
         ValueError: no results.tsv, or a file that is not what it should be.
     """
     sheet = Sheet(exp)
-    lines = [*sheet.answer.trained, *(f"Missing: {text}" for text in sheet.missing)]
+    lines = [*sheet.answer.trained, sheet.answer.glossary, *(f"Missing: {text}" for text in sheet.missing)]
     body = html_answer.short(sheet.answer) + first_pictures(sheet)
     body += Markup().join(section(name, parts_of(sheet)) for name, parts_of in SECTIONS)
     return document(sheet.answer.name, lines, body)

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from dnf.metrics.figures import HIGHER, METRICS
 from dnf.report.answer import ACCURACIES, DETECTION, Answer, Line
-from dnf.report.answer_text import HEADS
+from dnf.report.answer_text import shown_metrics
 from dnf.report.cells import html_share
 from dnf.report.html_page import fill, table
 
 TITLES = {
-    ACCURACIES: "Share decided as the true class, with 95 % intervals; the better system is bold",
+    ACCURACIES: "Share decided as the true class, with 95 % intervals",
     DETECTION: "Detection: a pair of classes, then the same pair with the utterances of the control",
 }
+BOLD = "bold: better beyond chance by a paired test"
 
 
 def short(answer: Answer) -> Markup:
@@ -26,22 +26,19 @@ def short(answer: Answer) -> Markup:
 
 def small_table(answer: Answer, lines: Sequence[Line], metrics: Sequence[str]) -> Markup:
     """A column for each figure and system; a figure that no line has is left out."""
-    columns = [(m, s) for m in metrics for s in answer.systems if any((m, s) in line.cells for line in lines)]
-    heads = [f"{HEADS.get(metric, METRICS[metric].title)}, {system}" for metric, system in columns]
+    titles = shown_metrics(lines, metrics)
+    columns = [(m, s) for m in titles for s in answer.systems if any((m, s) in line.cells for line in lines)]
+    heads = [f"{titles[metric]}, {system}" for metric, system in columns]
     body = []
     for line in lines:
         name = f"{line.set}, control of {line.control_of}" if line.control_of else line.set
         body.append([name, line.label, *(figure(line, *column) for column in columns)])
-    return table(["set", "class", *heads], body, keys=2, caption=TITLES[metrics])
+    best = [f"{answer.systems[1]} is the best other system on dev"] if answer.systems[1:] else []
+    bold = [BOLD] if any(line.better for line in lines) else []
+    return table(["set", "class", *heads], body, keys=2, caption="; ".join([TITLES[metrics], *best, *bold]))
 
 
 def figure(line: Line, metric: str, system: str) -> Markup:
-    """A figure with its interval, in bold where another system has a worse one and none a better one."""
-    row, better = line.cells.get((metric, system)), max if METRICS[metric].better == HIGHER else min
-    values = {float(cell["value"]) for (of_metric, _), cell in line.cells.items() if of_metric == metric}
-    text = html_share(row and row | {"count": ""})
-    return (
-        Markup("<b>{}</b>").format(text)
-        if row and values != {best := better(values)} and float(row["value"]) == best
-        else text
-    )
+    """A figure with its interval, in bold where a paired test finds it better beyond chance."""
+    text = html_share(line.cells.get((metric, system)))
+    return Markup("<b>{}</b>").format(text) if (metric, system) in line.better else text

@@ -35,10 +35,11 @@ SCRIPT = (FOLDER / "page.js").read_text(encoding="utf-8")
 
 
 class Section(NamedTuple):
-    """Part of a page; one without content is left out."""
+    """Part of a page, and how many warnings it has; one without content is left out."""
 
     title: str
     html: Markup
+    warnings: int = 0
 
 
 def fill(template: str, **values) -> Markup:
@@ -99,7 +100,8 @@ def picture(name: str, png: bytes, caption: str) -> Markup:
 def section(name: str, parts: Sequence[Section]) -> Markup:
     """A section that opens with a click; nothing where none of its parts has content."""
     parts = [part for part in parts if part.html]
-    return fill("section.html", name=name, parts=parts) if parts else Markup()
+    warnings = sum(part.warnings for part in parts)
+    return fill("section.html", name=name, parts=parts, warnings=warnings) if parts else Markup()
 
 
 def document(title: str, lines: Sequence[str], body: Markup) -> str:

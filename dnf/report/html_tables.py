@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from markupsafe import Markup
 
 from dnf.metrics.figure_rows import p_text
@@ -228,13 +226,13 @@ def is_paired(metric: str) -> bool:
     return is_difference(metric) and metric.removesuffix(DIFFERENCE).removesuffix(CONTROL) in METRICS
 
 
-def detection(rows: Rows, controls: dict[str, str], warnings: Sequence[str], resamples: int) -> list[Section]:
+def detection(rows: Rows, controls: dict[str, str], resamples: int) -> list[Section]:
     """Detection by each system on each set and on its control, and how far systems and controls differ."""
     apart = gaps(rows, controls)
-    return [measures(rows, controls, warnings), apart, paired_differences(rows, controls, resamples)]
+    return [measures(rows, controls), apart, paired_differences(rows, controls, resamples)]
 
 
-def measures(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> Section:
+def measures(rows: Rows, controls: dict[str, str]) -> Section:
     """Figures of each system, set and pair of classes, those with the control below."""
     metrics = costs_last(shown("tells apart"))
     of_measures = (row for row in rows.left if row["metric"].removesuffix(CONTROL) in metrics)
@@ -248,10 +246,7 @@ def measures(rows: Rows, controls: dict[str, str], warnings: Sequence[str]) -> S
     places = list(dict.fromkeys(line[0] for line in body))
     body.sort(key=lambda line: (places.index(line[0]), line[1]))
     heads = ["set", "classes", "system", *(METRICS[metric].head for metric in metrics), "speakers"]
-    html = table(heads, body, keys=3)
-    for line in warnings:
-        html += Markup("<p><b>{}</b></p>").format(line)
-    return Section("All systems, with 95 % intervals", html)
+    return Section("All systems, with 95 % intervals", table(heads, body, keys=3))
 
 
 def gaps(rows: Rows, controls: dict[str, str]) -> Section:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
+from dnf.experiment.layout import STAGES, done_marker
+from dnf.experiment.markers import read_marker
 from dnf.experiment.settings import DataSettings
 from dnf.metrics.figures import GAP, KNOWN, METRICS, class_names, shown
 from dnf.report.cells import cell, ends, few, gap_text, share_cell
+
+
+def stage_seconds(exp: Path) -> str:
+    """The seconds that each stage of an experiment took, as ``train 55.7 latents 92.3``."""
+    markers = {name: read_marker(done_marker(exp, name)) for name, stage in STAGES.items() if stage.place == "exp"}
+    return " ".join(f"{name} {marker['seconds']}" for name, marker in markers.items() if marker)
 
 
 def seconds_lines(rows: list[dict]) -> list[str]:
@@ -34,6 +43,10 @@ def speaker_lines(of_speakers: list[dict], by_score: list[dict]) -> list[str]:
     lines = []
     for (name, true), speakers in groups.items():
         speakers = sorted(speakers, key=lambda row: (float(row["accuracy"]), row["speaker"]))
+        lowest, highest = (row["accuracy"] for row in (speakers[0], speakers[-1]))
+        if lowest == highest and len(speakers) > 1:
+            lines.append(f"speakers {name} {true} all {len(speakers)} speakers {float(lowest):.4f}")
+            continue
         cells = (
             f"{word} {float(row['accuracy']):.4f} ({row['speaker']}, llr {float(row['llr_mean']):.3f})"
             for word, row in (

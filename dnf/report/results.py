@@ -33,7 +33,6 @@ from dnf.experiment.layout import (
     RESULTS_TXT,
     SCORES,
     SPEAKERS_TSV,
-    STAGES,
     TRAINING_JSON,
     done_marker,
     is_taken,
@@ -47,7 +46,7 @@ from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import shown
 from dnf.report import answer_text, lines
 from dnf.report.answer import answer
-from dnf.report.detection_lines import detection_lines, warning_lines
+from dnf.report.detection_lines import detection_lines, silent_systems, warning_lines
 from dnf.report.folder import experiments
 from dnf.report.shown_rows import left_out_line, shown_rows
 from dnf.report.side_by_side import system_lines
@@ -180,16 +179,14 @@ def run_section(figures: Figures) -> list[str]:
     """What was run, on what, and how long it took; the only section that differs between two equal runs."""
     exp, config = figures.exp, figures.config
     environment = json.loads((exp / ENV_JSON).read_text(encoding="utf-8"))
-    markers = {name: read_marker(done_marker(exp, name)) for name, stage in STAGES.items() if stage.place == "exp"}
-    seconds = " ".join(f"{name} {marker['seconds']}" for name, marker in markers.items() if marker)
-    train = markers["train"] or {"source": "unknown", "key": "unknown"}
+    train = read_marker(done_marker(exp, "train")) or {"source": "unknown", "key": "unknown"}
     facts = [environment["device_name"], f"{environment['threads']} threads", environment.get("precision", "float32")]
     facts += ["compiled"] if environment.get("compiled") else []
     return [
         f"# {train['source']}  experiment {exp}  seed {config.seed}  settings {train['key']}",
         *taken_line(exp),
         f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
-        f"# device {environment['device']} ({', '.join(facts)})  seconds: {seconds}",
+        f"# device {environment['device']} ({', '.join(facts)})  seconds: {lines.stage_seconds(exp)}",
         *(f"# left out: {row['set']}: {row['reason']}" for row in figures.table(LEFT_OUT_TSV)),
     ]
 
@@ -223,7 +220,7 @@ SECTIONS = [
         "systems",
         "on the same frames and utterances; utt_accuracy and frame_accuracy by likelihood, as in the "
         "notes, utt_accuracy_calibrated by posterior under calibrate.priors",
-        lambda figures: system_lines(figures.all_systems),
+        lambda figures: system_lines(figures.all_systems, silent_systems(figures.exp)),
     ),
     Section(
         "detection",

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from dnf.experiment.classes import UNLABELLED
+from dnf.experiment.layout import FLOW
 from dnf.experiment.sets import name_of
 from dnf.metrics.figure_rows import p_text
-from dnf.metrics.figures import CONTROL, DIFFERENCE, EXPERTS, FUSED, GAP, HIGHER, METRICS
+from dnf.metrics.figures import CONTROL, DIFFERENCE, EXPERTS, FUSED, HIGHER, KNOWN, METRICS
 from dnf.report.cells import few, with_ends
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
 
-MOST = 5
+MOST = 7
 LEVEL = 0.05  # a difference is beyond chance where its p-value is below, and its 95 % interval leaves 0 out
-MOST_UNSEEN = 3  # unseen classes that are named
-EARLY = 0.8  # share of the steps before which the best one is early
+MOST_NAMED = 3  # unseen classes, or sets of flagged utterances, that are named
+EARLY = 0.5  # share of the steps before which the best one is early
 COUNTS = ("spikes", "restores", "best_step", "steps")
 SMALL = 0.001  # nats per frame: a difference between training and evaluation below is rounding
 
 
-def sentences(figures: FigureIndex) -> list[str]:
-    """At most ``MOST``, in order of weight."""
-    parts = (knows_nothing, comparison, control, unseen, detected, assessment, training)
+class Sentence(NamedTuple):
+    """A sentence of the answer.
+
+    Attributes:
+        lead: a word that says what it is about.
+        text: the sentence.
+    """
+
+    lead: str
+    text: str
+
+
+def sentences(figures: FigureIndex) -> list[Sentence]:
+    """At most ``MOST``, the headline first."""
+    parts = (knows_nothing, accuracy, best, control, unseen, detected, assessment, odd)
     return [sentence for part in parts for sentence in part(figures)][:MOST]
 
 
-def number(text: str, digits: int = 4) -> str:
+def number(text: str, digits: int = 3) -> str:
     return f"{float(text):.{digits}f}"
 
 
-def difference(row: dict, *more: str) -> str:
-    """A difference as ``-0.0389 (-0.072 to -0.011, p 0.125)``."""
-    ends = [f"{number(row['low'], 3)} to {number(row['high'], 3)}"] if row["low"] else ["no interval: too few speakers"]
-    return f"{number(row['value'])} ({', '.join([*ends, *filter(None, more)])}{few(row)})"
+def difference(row: dict) -> str:
+    """A difference as ``-0.039 (-0.072 to -0.011)``."""
+    ends = f"{number(row['low'])} to {number(row['high'])}" if row["low"] else "no interval: too few speakers"
+    return f"{number(row['value'])} ({ends})"
 
 
 def leaves_out_0(row: dict) -> bool:
@@ -44,58 +60,26 @@ def title(metric: str) -> str:
     return METRICS[metric].title
 
 
-# ---- systems -------------------------------------------------------------------------------------
+# ---- accuracy ------------------------------------------------------------------------------------
 
 
-def comparison(figures: FigureIndex) -> Iterator[str]:
-    """Whether the flow or the best other system is better on the main test set, and whether that may be chance."""
+def accuracy(figures: FigureIndex) -> Iterator[Sentence]:
+    """How many utterances of the main test set are right: the headline."""
     if not figures.classes:
         return
-    if not figures.main:
-        yield "No test set was scored, so nothing shows the accuracy on new speakers."
+    row = figures.whole(ACCURACY, figures.main)
+    if not row:
+        why = f"no utterance of {figures.main} is of a known class" if figures.main else "no test set was scored"
+        yield Sentence("Accuracy", f"{why}, so nothing shows the accuracy on new speakers.")
         return
-    if weak := not_beyond_chance(figures):
-        yield weak
-    if not figures.other:
-        yield "The flow was not compared with another system."
-        return
-    places = {
-        CALIBRATED: "all",
-        **({"cllr": figures.pairs[0], "auc": figures.pairs[0]} if len(figures.pairs) == 1 else {}),
-    }
-    rows = {
-        metric: row
-        for metric, label in places.items()
-        if (row := figures.row(metric + DIFFERENCE, figures.main, label, figures.other))
-    }
-    if not rows:
-        yield f"Nothing on {figures.main} says whether the flow or {figures.other} is better: see `systems` of the details."
-        return
-    first = next((metric for metric, row in rows.items() if verdict(metric, row)), next(iter(rows)))
-    row, word = rows.pop(first), {1: "is better than", -1: "loses to", 0: "does not differ significantly from"}
-    words = word[verdict(first, row)] if row["low"] else "cannot be judged against"
-    of_flow, of_other = (figures.row(first, figures.main, places[first], system) for system in figures.systems)
-    p = p_text(row.get("p", ""), first, figures.config.report.bootstrap)
-    rest = [
-        f"; by {title(metric)} it {short_verdict(figures, metric, more)}" for metric, more in list(rows.items())[:1]
-    ]
-    yield (
-        f"The flow {words} {figures.other} on {figures.main} by {title(first)}: "
-        f"{number(of_flow['value'])} against {number(of_other['value'])}, difference {difference(row, p)}{''.join(rest)}."
-    )
-
-
-def verdict(metric: str, row: dict) -> int:
-    """1 where the flow is better beyond chance, -1 where it is worse, 0 where the difference may be chance."""
-    if not leaves_out_0(row) or not row.get("p") or float(row["p"]) >= LEVEL:
-        return 0
-    return 1 if (float(row["value"]) > 0) == (METRICS[metric].better == HIGHER) else -1
-
-
-def short_verdict(figures: FigureIndex, metric: str, row: dict) -> str:
-    p = p_text(row.get("p", ""), metric, figures.config.report.bootstrap)
-    word = {1: "is better", -1: "loses", 0: "does not differ significantly"}[verdict(metric, row)]
-    return f"{word} ({number(row['value'])}{', ' + p if p else ''})"
+    spoken = with_ends(row, f"{row['speakers']} speakers")
+    clauses = [f"{row['count']} of {row['total']} utterances of {figures.main} are right, {spoken}"]
+    calibrated, frames = (figures.whole(metric, figures.main) for metric in (CALIBRATED, "frame_accuracy"))
+    differs = calibrated and float(calibrated["value"]) != float(row["value"])
+    clauses += [f"calibrated {with_ends(calibrated)}"] if differs else []
+    clauses += [f"frames {with_ends(frames)}"] if frames else []
+    weak = not_beyond_chance(figures)
+    yield Sentence("Accuracy", f"{'; '.join(clauses)}.{' ' + weak if weak else ''}")
 
 
 def not_beyond_chance(figures: FigureIndex) -> str:
@@ -106,48 +90,126 @@ def not_beyond_chance(figures: FigureIndex) -> str:
         row, chance = figures.row(ACCURACY, figures.main, "all"), 1 / len(figures.classes)
     if len(figures.labels(ACCURACY, figures.main)) < 2 or not row or not row["low"] or float(row["low"]) > chance:
         return ""
-    return f"The flow is not shown to be better than chance on {figures.main}: {title(row['metric'])} {with_ends(row)}, chance {chance:.3g}."
+    return f"This is not shown to be better than chance: {title(row['metric'])} {with_ends(row)}, chance {chance:.3g}."
+
+
+# ---- systems -------------------------------------------------------------------------------------
+
+
+def best(figures: FigureIndex) -> Iterator[Sentence]:
+    """All systems by one figure of the main test set, and from which of them the flow differs beyond chance."""
+    if not figures.classes or not figures.main:
+        return
+    if not figures.others:
+        yield Sentence("Best", "the flow was not compared with another system.")
+        return
+    metric, label = ranked_by(figures)
+    rows = {s: row for s in (FLOW, *figures.others) if metric and (row := figures.row(metric, figures.main, label, s))}
+    if len(rows) < 2:
+        yield Sentence("Best", f"nothing on {figures.main} ranks the systems: see systems of the details.")
+        return
+    sign = -1 if METRICS[metric].better == HIGHER else 1
+    order = sorted(rows, key=lambda system: sign * float(rows[system]["value"]))
+    ranked = [f"{s} {number(rows[s]['value'])}{' (chance)' if may_be_chance(figures, rows[s]) else ''}" for s in order]
+    judged = {s: figures.row(metric + DIFFERENCE, figures.main, label, s) for s in order if s != FLOW}
+    marks = [few(row) for row in judged.values() if row]
+    yield Sentence(
+        "Best",
+        f"by {title(metric)} on {figures.main} {', '.join(ranked)}. {FLOW} {against(figures, judged)}"
+        f"{next(filter(None, marks), '')}.",
+    )
+
+
+def ranked_by(figures: FigureIndex) -> tuple[str, str]:
+    """Metric and classes that all systems are ranked by: Cllr of all classes, else accuracy; empty for a single class."""
+    if len(figures.labels(ACCURACY, figures.main)) < 2:
+        return "", ""
+    labels = figures.labels("cllr", figures.main)
+    of_all = [label for label in labels if label.count("+") > 1] or labels
+    places = [("cllr", label) for label in of_all if len(of_all) == 1] + [(CALIBRATED, "all"), (ACCURACY, "all")]
+    return next((place for place in places if figures.row(place[0], figures.main, place[1])), ("", ""))
+
+
+def may_be_chance(figures: FigureIndex, row: dict) -> bool:
+    """Whether a figure of the main test set, or an end of its interval, is what chance gives."""
+    classes = len(figures.labels(ACCURACY, figures.main))
+    if row["metric"] == "cllr":
+        return float(row["high"] or row["value"]) >= math.log2(classes)
+    return float(row["low"] or row["value"]) <= 1 / classes
+
+
+def against(figures: FigureIndex, judged: dict[str, dict | None]) -> str:
+    """What paired tests say of the flow and the others: ``beats gmm (p 0.0040); loses to mlp (p 0.0100)``."""
+    words = {1: "beats", -1: "loses to", 0: "undecided against", None: "cannot be judged against"}
+    found: dict[int | None, list[tuple[str, str]]] = {}
+    for system, row in judged.items():
+        p = p_text(row["p"], row["metric"], figures.config.report.bootstrap) if row else ""
+        found.setdefault(verdict(row), []).append((p, system))
+    clauses = []
+    for kind in (kind for kind in words if kind in found):
+        groups = [(p, [system for _, system in of_p]) for p, of_p in groupby(found[kind], key=lambda item: item[0])]
+        named = (f"{', '.join(systems)}{f' ({p})' if p else ''}" for p, systems in groups)
+        clauses.append(f"{words[kind]} {', '.join(named)}")
+    return "; ".join(clauses)
+
+
+def verdict(row: dict | None) -> int | None:
+    """Of the flow minus another system: 1 where the flow is better beyond chance, -1 where it is worse, 0 where neither.
+
+    None where there is no interval.
+    """
+    if not row or not row["low"]:
+        return None
+    if not leaves_out_0(row) or not row["p"] or float(row["p"]) >= LEVEL:
+        return 0
+    better = METRICS[row["metric"].removesuffix(DIFFERENCE).removesuffix(CONTROL)].better
+    return 1 if (float(row["value"]) > 0) == (better == HIGHER) else -1
 
 
 # ---- channel -------------------------------------------------------------------------------------
 
 
-def control(figures: FigureIndex) -> Iterator[str]:
+def control(figures: FigureIndex) -> Iterator[Sentence]:
     """Whether the control has lost against its set, so that the channel may explain the figures of the set."""
     if not figures.classes or not figures.main:
         return
     name = figures.main if figures.main in figures.controls else next(iter(figures.controls), "")
-    gaps = [
-        (metric, row)
-        for metric in (CALIBRATED, ACCURACY, "auc", "cllr")
-        for label in figures.labels(metric + GAP, name)
-        if (row := figures.row(metric + GAP, name, label))
-    ]
-    if not gaps:
-        yield "There is no control of the same class from another corpus: the channel may explain all figures."
+    shares, ratios = figures.gaps(name, (CALIBRATED, ACCURACY)), figures.gaps(name, ("cllr", "auc"))
+    if not shares and not ratios:
+        yield Sentence(
+            "Control", "there is none of the same class from another corpus: the channel may explain all figures."
+        )
         return
     place = figures.controls[name]
     if name == figures.main and not_beyond_chance(figures):
-        yield f"Control {place} says nothing: the flow is not shown to be better than chance on {name} itself."
+        yield Sentence(
+            "Control", f"{place} says nothing: the flow is not shown to be better than chance on {name} itself."
+        )
         return
-    lost = [gap for gap in gaps if leaves_out_0(gap[1]) and loss(*gap)[0] > 0]
-    weak = [
-        gap for gap in gaps if gap[0] == "auc" and may_be_chance(figures.row(f"auc{CONTROL}", name, gap[1]["class"]))
-    ]
-    shares = [gap for gap in gaps if gap[0] != "cllr"]
-    metric, row = max(lost or weak or shares, key=lambda gap: loss(*gap)[1])
-    state = "does not hold" if lost else "shows no significant loss"
-    state = state if row["low"] and (lost or not weak) else "cannot be judged"
-    beside = figures.row(metric + CONTROL, name, row["class"]) or figures.row(metric, place, row["class"])
-    yield (
-        f"Control {place} {state}: {title(metric)} of {row['class']} {with_ends(beside)} against "
-        f"{number(figures.row(metric, name, row['class'])['value'])} on {name}, difference {difference(row)}"
-        f"{'; the channel may explain it' if lost else ''}."
-    )
+    is_at_ceiling = bool(shares) and all(float(row["value"]) == 1 for gap in shares for row in compared(figures, *gap))
+    told = [worst(figures, gaps) for gaps in ([] if is_at_ceiling else shares, ratios) if gaps]
+    clauses = [ceiling(figures, *shares[-1])] if is_at_ceiling else []
+    clauses += [gap_clause(figures, *gap) for gap in told]
+    is_lost = any(loss(*gap)[0] > 0 and leaves_out_0(gap[1]) for gap in (*shares, *ratios))
+    clauses += ["The channel may explain it"] if is_lost else []
+    state = " shows no loss beyond chance" if not is_at_ceiling else ""
+    if any(is_weak(figures, *gap) or not gap[1]["low"] for gap in told):
+        state = " cannot be judged"
+    state = " does not hold" if is_lost else state
+    yield Sentence("Control", f"{place}{state}: {'. '.join(clauses + others_lost(figures, name))}.")
 
 
-def may_be_chance(auc: dict | None) -> bool:
-    return auc is not None and bool(auc["low"]) and float(auc["low"]) <= 0.5
+def compared(figures: FigureIndex, metric: str, gap: dict) -> tuple[dict, dict]:
+    """Figures of a set and of its control, of which a row is the difference."""
+    name, label = gap["set"], gap["class"]
+    beside = figures.row(metric + CONTROL, name, label) or figures.row(metric, figures.controls[name], label)
+    return figures.row(metric, name, label), beside
+
+
+def is_weak(figures: FigureIndex, metric: str, gap: dict) -> bool:
+    """Whether the AUC of a control may be chance."""
+    beside = compared(figures, metric, gap)[1]
+    return metric == "auc" and bool(beside["low"]) and float(beside["low"]) <= 0.5
 
 
 def loss(metric: str, row: dict) -> tuple[float, float]:
@@ -157,10 +219,51 @@ def loss(metric: str, row: dict) -> tuple[float, float]:
     return worse[0], max(worse)
 
 
+def worst(figures: FigureIndex, gaps: Sequence[tuple[str, dict]]) -> tuple[str, dict]:
+    """A loss beyond chance, else an AUC that may be chance, else Cllr, and of several the one that may be largest."""
+
+    def rank(gap: tuple[str, dict]) -> tuple:
+        now, most = loss(*gap)
+        return now > 0 and leaves_out_0(gap[1]), is_weak(figures, *gap), gap[0] == "cllr", most
+
+    return max(gaps, key=rank)
+
+
+def gap_clause(figures: FigureIndex, metric: str, gap: dict) -> str:
+    """Figures of a set and of its control with their difference, and what that says."""
+    of_set, beside = compared(figures, metric, gap)
+    label = "" if "+" in gap["class"] else f" of {gap['class']}"
+    figure = f"{with_ends(beside)}, which may be chance" if is_weak(figures, metric, gap) else number(beside["value"])
+    state = ("better" if loss(metric, gap)[0] < 0 else "worse") + " beyond chance" if leaves_out_0(gap) else "undecided"
+    return (
+        f"{title(metric)}{label} {number(of_set['value'])} -> {figure}, "
+        f"difference {difference(gap)}{': ' + state if gap['low'] else ''}"
+    )
+
+
+def ceiling(figures: FigureIndex, metric: str, gap: dict) -> str:
+    """That all of a set and of its control are right, which leaves no room for a difference."""
+    _, row = compared(figures, metric, gap)
+    return (
+        f"{row['count']} of {row['total']} are right, as on {gap['set']}: both are at the ceiling with "
+        f"{row['speakers']} speakers, which cannot show a loss"
+    )
+
+
+def others_lost(figures: FigureIndex, name: str) -> list[str]:
+    """The other systems whose control is worse beyond chance, in a clause; nothing where there are none."""
+    found = []
+    for system in figures.others:
+        gaps = figures.gaps(name, ("cllr", "auc", CALIBRATED, ACCURACY), system)
+        lost = [title(metric) for metric, row in gaps if loss(metric, row)[0] > 0 and leaves_out_0(row)]
+        found += [f"{system} (by {lost[0]})"] if lost else []
+    return [f"{', '.join(found)} {'gets' if len(found) == 1 else 'get'} worse beyond chance"] if found else []
+
+
 # ---- unseen classes ------------------------------------------------------------------------------
 
 
-def unseen(figures: FigureIndex) -> Iterator[str]:
+def unseen(figures: FigureIndex) -> Iterator[Sentence]:
     """What the classes that the flow does not know were taken for, each on the first test set that has it."""
     taken: dict[str, dict] = {}
     shares, known = {}, set(figures.classes)
@@ -173,27 +276,31 @@ def unseen(figures: FigureIndex) -> Iterator[str]:
         return
     split = 1 / len(figures.classes)
     words = [
-        f"{unseen_name(label)} taken for {row['decided']} in {row['count']} of {row['total']} utterances of {row['set']}: "
+        f"{unseen_name(label)} taken for {row['decided']} in {row['count']} of {row['total']} utterances of {row['set']}, "
         f"{with_ends(row)}" + (", not beyond an even split" if row["low"] and float(row["low"]) <= split else "")
-        for label, row in list(taken.items())[:MOST_UNSEEN]
+        for label, row in list(taken.items())[:MOST_NAMED]
     ]
-    more = [f"{len(taken) - MOST_UNSEEN} more unseen classes"] if len(taken) > MOST_UNSEEN else []
-    yield "; ".join(words + more) + f"{flagged(figures, taken)}."
+    more = [f"{len(taken) - MOST_NAMED} more unseen classes"] if len(taken) > MOST_NAMED else []
+    yield Sentence("Unseen", ". ".join(["; ".join(words + more), *flagging(figures, taken)]) + ".")
 
 
 def unseen_name(label: str) -> str:
     """An unseen class, or what has no class, with its verb."""
-    return "recordings without a class were" if label == UNLABELLED else f"{label} (unseen) was"
+    return "recordings without a class were" if label == UNLABELLED else f"{label} was"
 
 
-def flagged(figures: FigureIndex, taken: dict[str, dict]) -> str:
-    """How well the open-set score finds an unseen class that is the only one."""
+def flagging(figures: FigureIndex, taken: dict[str, dict]) -> list[str]:
+    """How well the open-set score finds an unseen class that is the only one, and among which known utterances."""
     (label, row), *more = taken.items()
-    auc = None if more else figures.row("open_set_auc", row["set"], label)
-    return f"; AUC of flagging it as none of the classes {with_ends(auc)}" if auc else ""
+    found = [
+        f"{'all test sets' if pool == KNOWN else pool} {with_ends(auc)}"
+        for pool in (row["set"], KNOWN)
+        if not more and (auc := figures.open_set.get((row["set"], label, pool)))
+    ]
+    return [f"AUC of flagging it against known classes of {', of '.join(found)}"] if found else []
 
 
-def detected(figures: FigureIndex) -> Iterator[str]:
+def detected(figures: FigureIndex) -> Iterator[Sentence]:
     """What the ratio of two classes detects, by the unseen classes of the first test set that has some."""
     places = [name for name in figures.tests if any(key[0] == name for key in figures.against)]
     if len(figures.classes) != 2 or not places:
@@ -203,7 +310,7 @@ def detected(figures: FigureIndex) -> Iterator[str]:
         if of_set == name and known in sides:
             sides[known][label] = row
     words = [
-        ", ".join(f"{label} {with_ends(row)}" for label, row in list(sides[known].items())[:MOST_UNSEEN])
+        ", ".join(f"{label} {with_ends(row)}" for label, row in list(sides[known].items())[:MOST_NAMED])
         for known in figures.classes
     ]
     if not all(words):
@@ -212,7 +319,8 @@ def detected(figures: FigureIndex) -> Iterator[str]:
     itself = f"{second} {with_ends(pair)}, " if pair else ""
     found = next((a for a, b in ((first, second), (second, first)) if are_like(sides[b], sides[a])), "")
     clause = f": it separates {found} from all others" if found else ""
-    yield f"AUC of the ratio on {name} for {first} against {itself}{words[0]}; for {second} against {words[1]}{clause}."
+    text = f"AUC on {name} for {first} against {itself}{words[0]}; for {second} against {words[1]}{clause}."
+    yield Sentence("Ratio", text)
 
 
 def are_like(one: dict[str, dict], other: dict[str, dict]) -> bool:
@@ -224,7 +332,7 @@ def are_like(one: dict[str, dict], other: dict[str, dict]) -> bool:
 # ---- expert scores -------------------------------------------------------------------------------
 
 
-def assessment(figures: FigureIndex) -> Iterator[str]:
+def assessment(figures: FigureIndex) -> Iterator[Sentence]:
     """How well expert scores are predicted, and by timing alone, on the first test set that has some."""
     name = next((name for name in figures.tests if ("assess_utt_pearson", name, FUSED) in figures.predicted), "")
     if not name:
@@ -239,47 +347,66 @@ def assessment(figures: FigureIndex) -> Iterator[str]:
     beside = f", timing alone {with_ends(timing)}" if timing else ""
     beside += f", one expert with the others {with_ends(experts)}" if experts else ""
     more = f"; partial correlation of latents given timing {with_ends(latents)}" if latents else ""
-    yield f"Predicted expert scores of {name}: correlation {with_ends(fused)}{beside}{more}{few(fused)}."
+    yield Sentence(
+        "Scores", f"predicted expert scores of {name}: correlation {with_ends(fused)}{beside}{more}{few(fused)}."
+    )
 
 
-# ---- training ------------------------------------------------------------------------------------
+# ---- what is odd ---------------------------------------------------------------------------------
 
 
-def training(figures: FigureIndex) -> Iterator[str]:
-    """What was odd in training, and how train, dev and evaluation agree."""
+def odd(figures: FigureIndex) -> Iterator[Sentence]:
+    """Known utterances that are flagged, and what was odd in training; that nothing was, where all of it is known."""
     counts = {name: int(row["value"]) for name in COUNTS if (row := figures.row(name))}
-    if len(counts) < len(COUNTS):
-        return
-    odd = [f"{counts['spikes']} spikes of the loss"] if counts["spikes"] else []
-    odd += [f"{counts['restores']} restores after a loss that was not finite"] if counts["restores"] else []
-    early = counts["best_step"] < EARLY * counts["steps"]
-    odd += [f"dev was best already at step {counts['best_step']} of {counts['steps']}"] if early else []
+    found = [*flagged_known(figures), *odd_in_training(figures, counts)]
+    if found or len(counts) == len(COUNTS):
+        yield Sentence("Odd", f"{'; '.join(found) or 'nothing (no spikes of the loss, no restores)'}.")
+
+
+def flagged_known(figures: FigureIndex) -> list[str]:
+    """Known classes of test sets of which more is flagged as unseen, beyond chance, than the threshold is set for."""
+    expected = figures.config.open_set.false_alarm
+    rows = [
+        row
+        for name in figures.tests
+        for label in figures.labels("open_set_false", name)
+        if (row := figures.row("open_set_false", name, label))["low"] and float(row["low"]) > expected
+    ]
+    rows.sort(key=lambda row: -float(row["value"]))
+    more = [f"flagged are more known classes: {len(rows) - MOST_NAMED}"] if len(rows) > MOST_NAMED else []
+    return [
+        f"{row['count']} of {row['total']} known utterances of {row['set']} ({row['class']}) are flagged as unseen"
+        for row in rows[:MOST_NAMED]
+    ] + more
+
+
+def odd_in_training(figures: FigureIndex, counts: dict[str, int]) -> Iterator[str]:
+    """What was odd in training, and whether train, dev and evaluation agree."""
+    if counts.get("spikes"):
+        yield f"{counts['spikes']} spikes of the loss in training"
+    if counts.get("restores"):
+        yield f"{counts['restores']} restores after a loss that was not finite"
+    if counts.get("best_step", math.inf) < EARLY * counts.get("steps", 0):
+        yield (
+            f"{figures.config.train.select} on dev (train.select) was best already at step {counts['best_step']} of "
+            f"{counts['steps']}"
+        )
     agreement = figures.row("train_eval_difference")
-    apart = float(agreement["value"]) if agreement else 0.0
-    odd += ["training and evaluation differ"] if abs(apart) >= SMALL else []
-    head = f"Odd in training: {', '.join(odd)}" if odd else "Nothing odd in training: no spikes, no restores"
-    more = [f"train/eval difference {apart:.6f} nats per frame"] if agreement else []
-    of_train, of_dev = (mean_nll(figures, name_of(figures.config.data, role)) for role in ("train", "dev"))
-    more += [f"NLL {of_dev:.2f} on dev, {of_train:.2f} on train"] if of_train and of_dev else []
-    yield f"{'; '.join([head, *more])}."
-
-
-def mean_nll(figures: FigureIndex, name: str) -> float:
-    """Mean over the frames of the classes that the model was trained on; 0 where none is known."""
-    labels = figures.classes or figures.config.data.classes or figures.labels("nll", name)
-    rows = [row for label in labels if (row := figures.row("nll", name, label))]
-    frames = sum(int(row["total"]) for row in rows)
-    return sum(float(row["value"]) * int(row["total"]) for row in rows) / frames if frames else 0.0
+    if agreement and abs(float(agreement["value"])) >= SMALL:
+        yield f"training and evaluation differ by {float(agreement['value']):.3f} nats per frame"
+    of_train, of_dev = (figures.mean("nll", name_of(figures.config.data, role)) for role in ("train", "dev"))
+    if of_train is not None and of_dev is not None and of_dev < of_train:
+        yield f"dev is more likely than train: NLL {of_dev:.2f} against {of_train:.2f}"
 
 
 # ---- a flow without classes ----------------------------------------------------------------------
 
 
-def knows_nothing(figures: FigureIndex) -> Iterator[str]:
+def knows_nothing(figures: FigureIndex) -> Iterator[Sentence]:
     """Which class of the test sets is the least likely to a flow that decides nothing."""
     if figures.classes:
         return
-    yield "This flow has no classes: it gives densities, which have no interval, and makes no decisions."
+    text = "this flow has no classes: it gives densities, which have no interval, and makes no decisions."
     rows = [
         row
         for name in figures.tests
@@ -289,4 +416,5 @@ def knows_nothing(figures: FigureIndex) -> Iterator[str]:
     if len(rows) > 1:
         words = [f"{row['set']} {row['class']} ({number(row['value'], 2)})" for row in rows]
         least, most = (pick(range(len(rows)), key=lambda n: float(rows[n]["value"])) for pick in (min, max))
-        yield f"The least likely is {words[least]}, the most likely {words[most]}, by LogLL in nats per frame."
+        text += f" The least likely is {words[least]}, the most likely {words[most]}, by LogLL in nats per frame."
+    yield Sentence("Density", text)

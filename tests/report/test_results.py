@@ -35,7 +35,8 @@ def exp(tmp_path) -> Path:
 def test_the_answer_comes_first_then_all_figures_in_sections_with_dev_and_train_last(exp):
     lines = (exp / "results.txt").read_text().splitlines()
     start = lines.index("# details")
-    assert start <= 26 and lines[1].startswith("# tested on test; ") and "left out: je" in lines[1]
+    head = " ".join(line.removeprefix("# ") for line in lines[:2])
+    assert start <= 26 and "; tested on test; mic, control of test; wild; left out: je; dnf is the flow" in head
     assert max(map(len, lines[:start])) <= 100
     heads = [line.removeprefix("## ").partition(":")[0] for line in lines[start:] if line.startswith("## ")]
     assert heads == ["accuracy", "systems", "detection", "unseen", "confusion", "density", "training", "run"]
