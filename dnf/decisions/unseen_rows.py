@@ -7,7 +7,7 @@ is the latter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -26,6 +26,13 @@ def ratio(trials: Trials, known: str) -> np.ndarray:
     """Mean log-likelihood ratio ``(U,)`` per frame of a known class against the best of the others, nats."""
     place, mean = list(trials.classes).index(known), trials.scores["mean"]
     return mean[:, place] - np.delete(mean, place, axis=1).max(axis=1)
+
+
+def nearest(unseen: Trials, known: Sequence[str]) -> list[str]:
+    """Known classes, in their order; of more than ``MOST_PAIRS`` those of highest mean log-likelihood."""
+    likely = dict(zip(unseen.classes, unseen.scores["mean"].mean(axis=0)))
+    chosen = set(sorted(known, key=likely.get, reverse=True)[:MOST_PAIRS])
+    return [name for name in known if name in chosen]
 
 
 def known_pools(sets: Mapping[str, Trials], config: Config) -> dict[str, dict[str, Trials]]:
@@ -52,7 +59,7 @@ def known_pools(sets: Mapping[str, Trials], config: Config) -> dict[str, dict[st
 def unseen_rows(sets: Mapping[str, Trials], unseen: Mapping[str, Trials], config: Config) -> list[dict]:
     """Rows of every test set and unseen class: the chance that an utterance of a known class has the higher ratio of that class.
 
-    Of many known classes those of lowest AUC have a row.
+    Of many known classes the nearest have a row.
 
     Args:
         sets: utterances of known classes, by set, with score ``mean`` ``(U, K)``.
@@ -63,11 +70,9 @@ def unseen_rows(sets: Mapping[str, Trials], unseen: Mapping[str, Trials], config
     for name, pools in known_pools(sets, config).items():
         for label, numbers in unseen[name].rows_by_class.items() if len(pools) > 1 else ():
             of_class = unseen[name].only(numbers)
-            pairs = {known: joined([pool, of_class]) for known, pool in pools.items() if label != UNLABELLED}
-            scores = {known: (ratio(both, known), both.labels == known) for known, both in pairs.items()}
-            lowest = sorted(scores, key=lambda known: detection.auc(*scores[known]))[:MOST_PAIRS]
-            for known in (known for known in scores if known in lowest):
-                both, (score, target) = pairs[known], scores[known]
+            for known in nearest(of_class, list(pools)) if label != UNLABELLED else ():
+                both = joined([pools[known], of_class])
+                score, target = ratio(both, known), both.labels == known
                 draw = {"resamples": config.report.bootstrap, "seed": config.seed, "strata": target.tolist()}
                 ends = interval(partial(weighted, detection.auc), both.speakers, score, target, **draw)
                 names = {"metric": "auc_unseen", "set": name, "class": label, "decided": known}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dnf.decisions.unseen_rows import known_pools, ratio, unseen_rows
+from dnf.decisions.unseen_rows import known_pools, nearest, ratio, unseen_rows
 from dnf.experiment.config import resolve
-from dnf.metrics.trials import Trials
+from dnf.metrics.trials import Trials, joined
 
 CONFIG = resolve(["data.views={part: {sets: [test]}}", "report.bootstrap=100"])
 
@@ -17,8 +17,6 @@ def trials(name: str, label: str, scores, classes=("en", "zh")) -> Trials:
 
 
 def both(*parts: Trials) -> Trials:
-    from dnf.metrics.trials import joined
-
     return joined(parts)
 
 
@@ -69,3 +67,10 @@ def test_known_utterances_are_those_of_the_set_or_of_all_test_sets_but_views_tra
 def test_recordings_without_a_class_are_of_no_unseen_one():
     known = both(trials("t", "en", [[1, 0]]), trials("t", "zh", [[0, 1]]))
     assert unseen_rows({"test": known}, {"test": trials("t", "unlabelled", [[0, 1]])}, CONFIG) == []
+
+
+def test_of_many_known_classes_the_nearest_have_a_row():
+    names = [f"c{n:02d}" for n in range(20)]
+    unseen = trials("t", "ja", [[-abs(n - 10) for n in range(20)]] * 3, names)
+    assert nearest(unseen, names) == names[6:14]
+    assert nearest(unseen, names[:3]) == names[:3]
