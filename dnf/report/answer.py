@@ -17,7 +17,8 @@ from dnf.experiment.tables import read_tsv
 from dnf.metrics.figures import CONTROL, DIFFERENCE, PARTS, class_names
 from dnf.report.cells import cut, shortened
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
-from dnf.report.sentences import Sentence, sentences, verdict
+from dnf.report.sentences import sentences
+from dnf.report.wording import Sentence, verdict
 
 WORST = 3  # classes of a set that are shown where it has more than MOST
 MOST = 4

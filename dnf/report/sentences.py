@@ -3,61 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from dnf.experiment.classes import UNLABELLED
-from dnf.experiment.layout import FLOW
 from dnf.experiment.sets import name_of
-from dnf.metrics.figure_rows import p_text
-from dnf.metrics.figures import CONTROL, DIFFERENCE, EXPERTS, FUSED, HIGHER, KNOWN, METRICS
+from dnf.metrics.figures import EXPERTS, FUSED, KNOWN
 from dnf.report.cells import few, with_ends
+from dnf.report.control_sentence import control
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
+from dnf.report.ranking_sentence import best
+from dnf.report.wording import Sentence, not_beyond_chance, number
 
-MOST = 7
-LEVEL = 0.05  # a difference is beyond chance where its p-value is below, and its 95 % interval leaves 0 out
 MOST_NAMED = 3  # unseen classes, or sets of flagged utterances, that are named
 EARLY = 0.5  # share of the steps before which the best one is early
 COUNTS = ("spikes", "restores", "best_step", "steps")
 SMALL = 0.001  # nats per frame: a difference between training and evaluation below is rounding
 
 
-class Sentence(NamedTuple):
-    """A sentence of the answer.
-
-    Attributes:
-        lead: a word that says what it is about.
-        text: the sentence.
-    """
-
-    lead: str
-    text: str
-
-
 def sentences(figures: FigureIndex) -> list[Sentence]:
-    """At most ``MOST``, the headline first."""
+    """At most one of each part, the headline first."""
     parts = (knows_nothing, accuracy, best, control, unseen, detected, assessment, odd)
-    return [sentence for part in parts for sentence in part(figures)][:MOST]
-
-
-def number(text: str, digits: int = 3) -> str:
-    return f"{float(text):.{digits}f}"
-
-
-def difference(row: dict) -> str:
-    """A difference as ``-0.039 (-0.072 to -0.011)``."""
-    ends = f"{number(row['low'])} to {number(row['high'])}" if row["low"] else "no interval: too few speakers"
-    return f"{number(row['value'])} ({ends})"
-
-
-def leaves_out_0(row: dict) -> bool:
-    """Whether the interval of a difference leaves 0 out."""
-    return bool(row["low"]) and not float(row["low"]) <= 0 <= float(row["high"])
-
-
-def title(metric: str) -> str:
-    return METRICS[metric].title
+    return [sentence for part in parts for sentence in part(figures)]
 
 
 # ---- accuracy ------------------------------------------------------------------------------------
@@ -80,184 +46,6 @@ def accuracy(figures: FigureIndex) -> Iterator[Sentence]:
     clauses += [f"frames {with_ends(frames)}"] if frames else []
     weak = not_beyond_chance(figures)
     yield Sentence("Accuracy", f"{'; '.join(clauses)}.{' ' + weak if weak else ''}")
-
-
-def not_beyond_chance(figures: FigureIndex) -> str:
-    """That the flow may not separate the classes of the main test set, in a sentence; empty where it does."""
-    if len(figures.pairs) == 1:
-        row, chance = figures.row("auc", figures.main, figures.pairs[0]), 0.5
-    else:
-        row, chance = figures.row(ACCURACY, figures.main, "all"), 1 / len(figures.classes)
-    if len(figures.labels(ACCURACY, figures.main)) < 2 or not row or not row["low"] or float(row["low"]) > chance:
-        return ""
-    return f"This is not shown to be better than chance: {title(row['metric'])} {with_ends(row)}, chance {chance:.3g}."
-
-
-# ---- systems -------------------------------------------------------------------------------------
-
-
-def best(figures: FigureIndex) -> Iterator[Sentence]:
-    """All systems by one figure of the main test set, and from which of them the flow differs beyond chance."""
-    if not figures.classes or not figures.main:
-        return
-    if not figures.others:
-        yield Sentence("Best", "the flow was not compared with another system.")
-        return
-    metric, label = ranked_by(figures)
-    rows = {s: row for s in (FLOW, *figures.others) if metric and (row := figures.row(metric, figures.main, label, s))}
-    if len(rows) < 2:
-        yield Sentence("Best", f"nothing on {figures.main} ranks the systems: see systems of the details.")
-        return
-    sign = -1 if METRICS[metric].better == HIGHER else 1
-    order = sorted(rows, key=lambda system: sign * float(rows[system]["value"]))
-    ranked = [f"{s} {number(rows[s]['value'])}{' (chance)' if may_be_chance(figures, rows[s]) else ''}" for s in order]
-    judged = {s: figures.row(metric + DIFFERENCE, figures.main, label, s) for s in order if s != FLOW}
-    marks = [few(row) for row in judged.values() if row]
-    yield Sentence(
-        "Best",
-        f"by {title(metric)} on {figures.main} {', '.join(ranked)}. {FLOW} {against(figures, judged)}"
-        f"{next(filter(None, marks), '')}.",
-    )
-
-
-def ranked_by(figures: FigureIndex) -> tuple[str, str]:
-    """Metric and classes that all systems are ranked by: Cllr of all classes, else accuracy; empty for a single class."""
-    if len(figures.labels(ACCURACY, figures.main)) < 2:
-        return "", ""
-    labels = figures.labels("cllr", figures.main)
-    of_all = [label for label in labels if label.count("+") > 1] or labels
-    places = [("cllr", label) for label in of_all if len(of_all) == 1] + [(CALIBRATED, "all"), (ACCURACY, "all")]
-    return next((place for place in places if figures.row(place[0], figures.main, place[1])), ("", ""))
-
-
-def may_be_chance(figures: FigureIndex, row: dict) -> bool:
-    """Whether a figure of the main test set, or an end of its interval, is what chance gives."""
-    classes = len(figures.labels(ACCURACY, figures.main))
-    if row["metric"] == "cllr":
-        return float(row["high"] or row["value"]) >= math.log2(classes)
-    return float(row["low"] or row["value"]) <= 1 / classes
-
-
-def against(figures: FigureIndex, judged: dict[str, dict | None]) -> str:
-    """What paired tests say of the flow and the others: ``beats gmm (p 0.0040); loses to mlp (p 0.0100)``."""
-    words = {1: "beats", -1: "loses to", 0: "undecided against", None: "cannot be judged against"}
-    found: dict[int | None, list[tuple[str, str]]] = {}
-    for system, row in judged.items():
-        p = p_text(row["p"], row["metric"], figures.config.report.bootstrap) if row else ""
-        found.setdefault(verdict(row), []).append((p, system))
-    clauses = []
-    for kind in (kind for kind in words if kind in found):
-        groups = [(p, [system for _, system in of_p]) for p, of_p in groupby(found[kind], key=lambda item: item[0])]
-        named = (f"{', '.join(systems)}{f' ({p})' if p else ''}" for p, systems in groups)
-        clauses.append(f"{words[kind]} {', '.join(named)}")
-    return "; ".join(clauses)
-
-
-def verdict(row: dict | None) -> int | None:
-    """Of the flow minus another system: 1 where the flow is better beyond chance, -1 where it is worse, 0 where neither.
-
-    None where there is no interval.
-    """
-    if not row or not row["low"]:
-        return None
-    if not leaves_out_0(row) or not row["p"] or float(row["p"]) >= LEVEL:
-        return 0
-    better = METRICS[row["metric"].removesuffix(DIFFERENCE).removesuffix(CONTROL)].better
-    return 1 if (float(row["value"]) > 0) == (better == HIGHER) else -1
-
-
-# ---- channel -------------------------------------------------------------------------------------
-
-
-def control(figures: FigureIndex) -> Iterator[Sentence]:
-    """Whether the control has lost against its set, so that the channel may explain the figures of the set."""
-    if not figures.classes or not figures.main:
-        return
-    name = figures.main if figures.main in figures.controls else next(iter(figures.controls), "")
-    shares, ratios = figures.gaps(name, (CALIBRATED, ACCURACY)), figures.gaps(name, ("cllr", "auc"))
-    if not shares and not ratios:
-        yield Sentence(
-            "Control", "there is none of the same class from another corpus: the channel may explain all figures."
-        )
-        return
-    place = figures.controls[name]
-    if name == figures.main and not_beyond_chance(figures):
-        yield Sentence(
-            "Control", f"{place} says nothing: the flow is not shown to be better than chance on {name} itself."
-        )
-        return
-    is_at_ceiling = bool(shares) and all(float(row["value"]) == 1 for gap in shares for row in compared(figures, *gap))
-    told = [worst(figures, gaps) for gaps in ([] if is_at_ceiling else shares, ratios) if gaps]
-    clauses = [ceiling(figures, *shares[-1])] if is_at_ceiling else []
-    clauses += [gap_clause(figures, *gap) for gap in told]
-    is_lost = any(loss(*gap)[0] > 0 and leaves_out_0(gap[1]) for gap in (*shares, *ratios))
-    clauses += ["The channel may explain it"] if is_lost else []
-    state = " shows no loss beyond chance" if not is_at_ceiling else ""
-    if any(is_weak(figures, *gap) or not gap[1]["low"] for gap in told):
-        state = " cannot be judged"
-    state = " does not hold" if is_lost else state
-    yield Sentence("Control", f"{place}{state}: {'. '.join(clauses + others_lost(figures, name))}.")
-
-
-def compared(figures: FigureIndex, metric: str, gap: dict) -> tuple[dict, dict]:
-    """Figures of a set and of its control, of which a row is the difference."""
-    name, label = gap["set"], gap["class"]
-    beside = figures.row(metric + CONTROL, name, label) or figures.row(metric, figures.controls[name], label)
-    return figures.row(metric, name, label), beside
-
-
-def is_weak(figures: FigureIndex, metric: str, gap: dict) -> bool:
-    """Whether the AUC of a control may be chance."""
-    beside = compared(figures, metric, gap)[1]
-    return metric == "auc" and bool(beside["low"]) and float(beside["low"]) <= 0.5
-
-
-def loss(metric: str, row: dict) -> tuple[float, float]:
-    """By how much the control is worse than its set, and how much worse it may be by the interval."""
-    ends = [float(row["value"])] + [float(row[end]) for end in ("low", "high") if row[end]]
-    worse = ends if METRICS[metric].better == HIGHER else [-end for end in ends]
-    return worse[0], max(worse)
-
-
-def worst(figures: FigureIndex, gaps: Sequence[tuple[str, dict]]) -> tuple[str, dict]:
-    """A loss beyond chance, else an AUC that may be chance, else Cllr, and of several the one that may be largest."""
-
-    def rank(gap: tuple[str, dict]) -> tuple:
-        now, most = loss(*gap)
-        return now > 0 and leaves_out_0(gap[1]), is_weak(figures, *gap), gap[0] == "cllr", most
-
-    return max(gaps, key=rank)
-
-
-def gap_clause(figures: FigureIndex, metric: str, gap: dict) -> str:
-    """Figures of a set and of its control with their difference, and what that says."""
-    of_set, beside = compared(figures, metric, gap)
-    label = "" if "+" in gap["class"] else f" of {gap['class']}"
-    figure = f"{with_ends(beside)}, which may be chance" if is_weak(figures, metric, gap) else number(beside["value"])
-    state = ("better" if loss(metric, gap)[0] < 0 else "worse") + " beyond chance" if leaves_out_0(gap) else "undecided"
-    return (
-        f"{title(metric)}{label} {number(of_set['value'])} -> {figure}, "
-        f"difference {difference(gap)}{': ' + state if gap['low'] else ''}"
-    )
-
-
-def ceiling(figures: FigureIndex, metric: str, gap: dict) -> str:
-    """That all of a set and of its control are right, which leaves no room for a difference."""
-    _, row = compared(figures, metric, gap)
-    return (
-        f"{row['count']} of {row['total']} are right, as on {gap['set']}: both are at the ceiling with "
-        f"{row['speakers']} speakers, which cannot show a loss"
-    )
-
-
-def others_lost(figures: FigureIndex, name: str) -> list[str]:
-    """The other systems whose control is worse beyond chance, in a clause; nothing where there are none."""
-    found = []
-    for system in figures.others:
-        gaps = figures.gaps(name, ("cllr", "auc", CALIBRATED, ACCURACY), system)
-        lost = [title(metric) for metric, row in gaps if loss(metric, row)[0] > 0 and leaves_out_0(row)]
-        found += [f"{system} (by {lost[0]})"] if lost else []
-    return [f"{', '.join(found)} {'gets' if len(found) == 1 else 'get'} worse beyond chance"] if found else []
 
 
 # ---- unseen classes ------------------------------------------------------------------------------
