@@ -25,7 +25,9 @@ def system_lines(rows: list[dict], silent: Collection[str] = ()) -> list[str]:
         classes.setdefault(row["set"], set()).add(row["class"])
     for row in rows:
         if row["metric"] in metrics:
-            says_nothing = row["metric"] == CALIBRATED and row["system"] in silent and len(classes[row["set"]]) == 1
+            says_nothing = (
+                row["metric"] == CALIBRATED and row["system"] in silent and len(classes.get(row["set"], ())) == 1
+            )
             text = "says nothing: one class" if says_nothing else cell(row)
             cells.setdefault((row["set"], row["metric"], row["class"]), {})[row["system"]] = text
     over_all_classes = {key[:2] for key in cells if key[2] == "all"}

@@ -60,6 +60,16 @@ def test_a_set_of_one_class_has_the_accuracy_of_that():
     assert "systems other utt_accuracy en 0.5000 0.6000" in [" ".join(line.split()) for line in system_lines(rows)]
 
 
+def test_calibrated_accuracy_of_one_class_says_nothing_where_a_system_decides_always_the_same():
+    metric = "utt_accuracy_calibrated"
+    places = (("other", "en"), ("other", "all"), ("test", "ce"), ("test", "en"), ("test", "all"))
+    rows = [row(metric, name, true, 1.0, system) for name, true in places for system in ("dnf", "lda")]
+    assert [" ".join(line.split()) for line in system_lines(rows, ["lda"])][1:] == [
+        f"systems other {metric} all 1.0000 says nothing: one class",
+        f"systems test {metric} all 1.0000 1.0000",
+    ]
+
+
 # ---- two systems ---------------------------------------------------------------------------------
 
 

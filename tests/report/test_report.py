@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 from markupsafe import Markup
+from result_rows import WORDS, two_class_rows
 
 from dnf.experiment import entry
+from dnf.experiment.config import resolve
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.figure_rows import COLUMNS
+from dnf.plots.kinds import KINDS
 from dnf.report import html
 from dnf.report.html import main
 from dnf.report.html_page import table
@@ -169,8 +172,22 @@ def test_plots_are_inside_with_captions_and_size_and_in_order(exp):
     assert [image["alt"] for image in images] == ["scatter_test", "curves", "scatter_r_test", "something_else"]
     assert page.index('alt="curves"') < page.index("<details") < page.index('alt="scatter_r_test"')
     assert all((image["width"], image["height"]) == ("1200", "8") for image in images)
+    caption = re.search(r'alt="curves".*?<figcaption>(.*?)</figcaption>', page, re.DOTALL)[1]
+    assert caption.startswith(KINDS["curves"].caption) and caption.endswith("<small>(curves)</small>")
     residual = page[page.index('alt="scatter_r_test"') :]
     assert "residual part r" in residual[: residual.index("</figure>")]
+
+
+def test_bold_is_better_beyond_chance_and_leads_say_what_a_sentence_is_about(tmp_path):
+    for p, system in ((0.01, "mlp"), (0.2, "")):
+        rows = two_class_rows(p=p)
+        write_results(tmp_path, rows)
+        resolve(WORDS).save(tmp_path / "config.yaml")
+        top = html.page(tmp_path).partition("<details")[0]
+        bold = re.findall(r'data-head="([^"]*)"><b>', top)
+        assert bold == (["calibrated, mlp"] if system else []) and ("bold: better" in top) == bool(system)
+        assert re.findall(r"<li><b>(\w+)</b>", top) == ["Accuracy", "Best", "Control", "Unseen", "Odd"]
+    assert "dnf is the flow; gmm, mlp: other systems on the same frames, mlp the best on dev; en, ce: classes" in top
 
 
 def test_the_page_is_for_phones_and_for_the_dark(exp):
@@ -258,6 +275,7 @@ def test_detection_of_all_systems_stands_in_one_table_with_its_control(tmp_path)
     (exp / "config.yaml").write_text("data: {controls: {test: test_mic}}\n")
     page = html.page(exp)
     assert "warning: auc test en+ce dnf 0.9712, with control test_mic 0.5713" in page
+    assert "<h2>detection</h2> <small>(1 warning)</small>" in page and "<h2>systems</h2></summary>" in page
     assert "test, control test_mic" in page and "lda: Share decided" in page and "(paired)" in page
     figures = ("0.9712", "0.961 to 0.981", "0.5713", "0.9614", "0.3115", "0.0116", "0.0117", "0.8118")
     for figure in (*figures, "0.287 to 0.512"):

@@ -10,6 +10,7 @@ from result_rows import WORDS, row, two_class_rows
 
 from dnf.experiment import entry
 from dnf.experiment.config import resolve
+from dnf.report.lines import speaker_lines
 from dnf.report.results import main, text
 
 
@@ -77,3 +78,14 @@ def test_a_section_that_is_not_there_is_one_line_with_a_remedy(exp, content, mes
     with pytest.raises(ValueError, match=message) as caught:
         main([str(exp), "--details", "fish"])
     assert "\n" not in entry.describe(caught.value)
+
+
+def test_speakers_of_the_same_accuracy_are_one_figure():
+    def speaker(name: str, value: str) -> dict:
+        return {"set": "test", "class": "en", "speaker": name, "accuracy": value, "llr_mean": "1.5"}
+
+    assert speaker_lines([speaker("a", "1.000000"), speaker("b", "1.000000")], []) == [
+        "speakers test en all 2 speakers 1.0000"
+    ]
+    (line,) = speaker_lines([speaker("a", "1.000000"), speaker("b", "0.500000")], [])
+    assert line.startswith("speakers test en lowest 0.5000 (b, llr 1.500) | ") and line.endswith("[ 2 speakers ]")
