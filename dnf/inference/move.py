@@ -60,24 +60,22 @@ SHOWN = 400  # frames in the picture
 
 
 def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, names: tuple[str, str]) -> Figure:
-    """Spectrogram before and after, side by side, and what the move added; from the first speech on."""
+    """Spectrogram before and after, and what the move added; from the first speech on."""
     first = int(torch.nonzero(utterance.speech)[0, 0])
     part = slice(max(0, first - 10), max(0, first - 10) + SHOWN)
     before, after = utterance.frames[part].numpy(), moved.after[part].numpy()
     frequencies, end = make_extractor(config.features).frequencies.tolist(), len(before) * config.features.frame_shift
     limits = tuple(np.quantile(before, (0.01, 0.995)))
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(title, 4.4)
-        axes = figure.subplots(1, 3, sharey=True)
+        figure = new_figure(title, 5.4)
+        axes = figure.subplots(3, 1, sharex=True)
         for panel, frames, head in zip(axes, (before, after), (f"before: {names[0]}", f"after: moved to {names[1]}")):
             draw_spectrum(panel, frames, end, frequencies, limits)
-            panel.set(title=head, xlabel="time, seconds")
+            panel.set_title(head)
         change = after - before
         far = float(np.quantile(np.abs(change), 0.995)) or 1.0
         draw_spectrum(axes[2], change, end, frequencies, (-far, far), "difference", "RdBu_r")
         axes[2].set(title="after - before", xlabel="time, seconds")
-        for panel in axes[1:]:
-            panel.set_ylabel("")
     return figure
 
 

@@ -37,7 +37,7 @@ def draw(
     window = timeline.window(window)
     chosen, evidence = colours_of(timeline.classes, colours), timeline.evidence(window)
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(title, 6.6)
+        figure = new_figure(title, 4.2)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 1.1))
         if len(timeline.classes) == 2:
             (other,) = (name for name in timeline.classes if name != reference)

@@ -43,10 +43,10 @@ def predicted_against_expert(axes: Axes, rows: Sequence[dict]) -> None:
     x, y, names = by_speaker(speakers, predicted, expert)
     place = np.searchsorted(names, speakers)
     lines = np.stack([np.stack([predicted, expert], 1), np.stack([x[place], y[place]], 1)], 1)
-    axes.add_collection(LineCollection(lines, colors=BLUE, lw=0.5, alpha=0.25))
-    axes.plot(predicted, expert, ".", color=BLUE, ms=4, alpha=0.5, label=f"{len(rows)} utterances")
-    axes.plot(x, y, "o", color=BLUE, ms=8, mec="white", label=f"{len(names)} speakers (means)")
-    axes.plot(*tenths(predicted, expert), "s-", color=ORANGE, ms=6, lw=2, label="means of tenths by predicted score")
+    axes.add_collection(LineCollection(lines, colors=BLUE, lw=0.3, alpha=0.25))
+    axes.plot(predicted, expert, ".", color=BLUE, ms=2, alpha=0.5, label=f"{len(rows)} utterances")
+    axes.plot(x, y, "o", color=BLUE, ms=4.5, mec="white", mew=0.5, label=f"{len(names)} speakers (means)")
+    axes.plot(*tenths(predicted, expert), "s-", color=ORANGE, ms=3.5, lw=1.2, label="means of tenths by score")
     low, high = min(expert.min(), predicted.min()), max(expert.max(), predicted.max())
     axes.plot([low, high], [low, high], color=REFERENCE, lw=1, zorder=0.5)
     axes.set(xlabel="predicted score", ylabel="expert score")
@@ -55,8 +55,8 @@ def predicted_against_expert(axes: Axes, rows: Sequence[dict]) -> None:
 def errors_against_duration(axes: Axes, rows: Sequence[dict]) -> None:
     """Predicted minus expert score, and the means of tenths by duration."""
     seconds, error = column(rows, "seconds"), column(rows, FUSED) - column(rows, "score")
-    axes.plot(seconds, error, ".", color=BLUE, ms=4, alpha=0.5)
-    axes.plot(*tenths(seconds, error), "s-", color=ORANGE, ms=6, lw=2, label="means of tenths by duration")
+    axes.plot(seconds, error, ".", color=BLUE, ms=2, alpha=0.5)
+    axes.plot(*tenths(seconds, error), "s-", color=ORANGE, ms=3.5, lw=1.2, label="means of tenths by duration")
     axes.axhline(0, color=REFERENCE, lw=1, zorder=0.5)
     axes.set(xscale="log", xlabel="duration (s)", ylabel="predicted minus expert score")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -71,13 +71,13 @@ def assess_figure(rows: Sequence[dict], title: str) -> Figure:
         title: of the figure.
     """
     has_seconds = bool(rows[0]["seconds"])
-    figure = new_figure(title, 6.6)
+    figure = new_figure(title, 4.0)
     grid = figure.subplots(1, 1 + has_seconds, squeeze=False)[0]
     predicted_against_expert(grid[0], rows)
     if has_seconds:
         errors_against_duration(grid[1], rows)
     for axes in grid:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12))
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), fontsize=8)
     return figure
 
 

@@ -19,6 +19,7 @@ from dnf.scoring.durations import durations, top_share
 
 PARTS = {"c": (BLUE, "-"), "r": (ORANGE, "--"), "x": (INPUT_GREY, ":")}
 MOST_PANELS = 6
+LEAST_RATIO = 1e-7  # drawn; smaller ratios lie there
 
 
 def draw(drawing: Drawing) -> NamedFigures:
@@ -48,7 +49,7 @@ def duration_figure(rows: list[dict], exp: str) -> Figure:
     for row in rows:
         sets.setdefault(row["set"], {}).setdefault(row["class"], []).append(row)
     sets = dict([*sets.items()][:MOST_SETS])
-    figure = new_figure(f"{exp}: accuracy against the length of a recording", 6.0 + 0.28 * len(sets))
+    figure = new_figure(f"{exp}: accuracy against the length of a recording", 3.0 + 0.17 * len(sets))
     axes = figure.subplots()
     lowest, ticks = 0.5, sorted({float(row["seconds"]) for row in rows})
     for i, (name, classes) in enumerate(sets.items()):
@@ -59,19 +60,19 @@ def duration_figure(rows: list[dict], exp: str) -> Figure:
         ends = np.array([[float(row[key] or row["value"]) for row in chosen] for key in ("low", "high")])
         style = {"color": OKABE_ITO[i % len(OKABE_ITO)], "ls": LINES[i // len(OKABE_ITO) % len(LINES)]}
         axes.errorbar(
-            x, y, np.abs(ends - y), marker=MARKERS[i % len(MARKERS)], ms=7, lw=2, capsize=4, label=label, **style
+            x, y, np.abs(ends - y), marker=MARKERS[i % len(MARKERS)], ms=4, lw=1.2, capsize=2, label=label, **style
         )
         lowest = min(lowest, float(ends.min()))
     axes.set(xscale="log", xlabel="recording (s)", ylabel="accuracy of pieces", ylim=(max(0.0, lowest - 0.03), 1.02))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{tick:g}" for tick in ticks])
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
 def fisher_figure(rows: list[dict], exp: str) -> Figure:
-    """Sorted Fisher ratios of each part, and their mean and the share of the top tenth; a row of panels a set.
+    """Sorted Fisher ratios of each part, with their mean and the share of the top tenth; a panel a set.
 
     Args:
         rows: of fisher.tsv; of a set with unseen classes, those of the known classes come first and are shown.
@@ -82,35 +83,18 @@ def fisher_figure(rows: list[dict], exp: str) -> Figure:
         of_set = groups.setdefault(row["set"], {})
         of_set.setdefault(row["classes"], {}).setdefault(row["part"], []).append(float(row["fisher"]))
     shown = list(groups.items())[:MOST_PANELS]
-    figure = new_figure(
-        f"{exp}: Fisher ratio of each dimension (class variance over variance within class)", 1.0 + 3.3 * len(shown)
-    )
-    grid = figure.subplots(len(shown), 2, squeeze=False, width_ratios=(2.2, 1))
-    for (left, right), (name, of_set) in zip(grid, shown):
+    figure = new_figure(f"{exp}: Fisher ratio of each dimension", 0.4 + 3.1 * len(shown))
+    for axes, (name, of_set) in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
         classes, parts = next(iter(of_set.items()))
-        names = [part for part in PARTS if part in parts]
-        means = []
-        for part in names:
+        for part, (colour, line) in PARTS.items():
+            if part not in parts:
+                continue
             values = np.sort(np.nan_to_num(parts[part]))[::-1]
-            colour, line = PARTS[part]
-            what = "input" if part == "x" else "latent"
-            label = f"{part}, {what}: {len(values)} dims, top tenth has {100 * top_share(values):.0f} %"
+            what = f"{part}, {'input' if part == 'x' else 'latent'}: {len(values)} dims"
+            label = f"{what}, mean {values.mean():.2g}, top tenth has {100 * top_share(values):.0f} %"
             share = (np.arange(len(values)) + 0.5) / len(values)
-            left.plot(share, np.maximum(values, 1e-7), color=colour, ls=line, lw=2, label=label)
-            means.append(values.mean())
-        left.set(
-            title=f"{name}, {class_names(classes)}",
-            xlabel="share of the dims, highest ratio first",
-            ylabel="Fisher ratio",
-        )
-        left.set_yscale("log")
-        left.set_xlim(0, 1)
-        largest = max(float(line.get_ydata().max()) for line in left.lines)
-        # Room for the legend.
-        left.set_ylim(largest * 1e-5, largest * 30)
-        left.legend(loc="upper right")
-        bars = right.bar(names, means, color=[PARTS[part][0] for part in names], width=0.6)
-        right.bar_label(bars, [f"{mean:.2g}" for mean in means], padding=3)
-        right.set(title="mean over dims", ylabel="Fisher ratio", xlim=(-0.7, len(names) - 0.3))
-        right.margins(y=0.2)
+            axes.plot(share, np.maximum(values, LEAST_RATIO), color=colour, ls=line, lw=1.5, label=label)
+        axes.set(xlabel="share of the dims, highest ratio first", ylabel="Fisher ratio", yscale="log", xlim=(0, 1))
+        axes.set_title(f"{name}, {class_names(classes)}", loc="left")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,38 +17,46 @@ from dnf.experiment.layout import PLOTS
 from dnf.metrics import detection
 from dnf.metrics.trials import Trials, most_confused
 from dnf.plots.drawn_sets import drawn_sets
-from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, fitting, new_figure, write_figures
+from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, fitting, new_figure, wrapped, write_figures
 
 log = logging.getLogger(__name__)
 
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
 KIND = "detection"  # of the files
+CHANCE = 0.4  # EER above which a system decides hardly better than by chance, and has a thin line
+HALF = 40  # letters of a line of a legend over half the width
+
+# Systems with their colours and markers, and their utterances of a pair of classes, of the set and with its control.
+Of = list[tuple[str, tuple[str, str], list[Trials | None]]]
 
 
-def det(axes: Axes, pair: Trials, colour: str, line: str) -> None:
+def det(axes: Axes, pair: Trials, eer: float, colour: str, line: str) -> None:
     """A DET curve (Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997)."""
-    scores = pair.ranked_by("eer")
-    false, miss = detection.det_points(scores, pair.target)
-    # Half an utterance, where there is no error.
-    least = 0.5 / min(pair.target.sum(), (~pair.target).sum())
+    false, miss = detection.det_points(pair.ranked_by("eer"), pair.target)
+    least = least_rate(pair)
     at = np.argsort(miss, kind="stable")
-    axes.plot(
-        *(special.ndtri(np.clip(rates[at], least, 1 - least)) for rates in (false, miss)), color=colour, ls=line, lw=1.8
-    )
-    rate = special.ndtri(np.clip(detection.eer(scores, pair.target), least, 1 - least))
-    axes.plot(rate, rate, color=colour, marker="o", ms=6, mfc="white" if line != "-" else colour)
+    x, y = (special.ndtri(np.clip(rates[at], least, 1 - least)) for rates in (false, miss))
+    axes.plot(x, y, color=colour, ls=line, lw=0.7 if eer > CHANCE else 1.5)
+    dot = special.ndtri(np.clip(eer, least, 1 - least))
+    axes.plot(dot, dot, color=colour, marker="o", ms=4, mfc="white" if line != "-" else colour)
 
 
-def det_axes(axes: Axes, pairs: list[Trials]) -> None:
-    """Axes of normal deviates, marked in shares."""
-    least = min(0.5 / min(p.target.sum(), (~p.target).sum()) for p in pairs)
-    ticks = [t for t in TICKS if t >= least * 0.9]
-    low, high = special.ndtri(max(least, 1e-4)) - 0.1, special.ndtri(0.95)
+def least_rate(pair: Trials) -> float:
+    """Half an utterance, which stands for no error on axes of normal deviates."""
+    return 0.5 / min(pair.target.sum(), (~pair.target).sum())
+
+
+def det_axes(axes: Axes, pairs: list[Trials], eers: list[float]) -> None:
+    """Axes of normal deviates, marked in shares; up to 50 % unless only systems at chance are drawn."""
+    least = min(map(least_rate, pairs))
+    low, high = special.ndtri(max(least, 1e-4)) - 0.1, special.ndtri(0.95 if min(eers, default=0) > CHANCE else 0.55)
+    ticks = [t for t in TICKS if t >= least * 0.9 and special.ndtri(t) < high]
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(special.ndtri(ticks), [f"{100 * t:g}" for t in ticks])
     first, second = pairs[0].classes
     axes.plot([low, high], [low, high], color=REFERENCE, lw=0.8, zorder=0.5)
     axes.set(xlim=(low, high), ylim=(low, high), xlabel=f"{second} taken for {first}, %", ylabel=f"{first} missed, %")
+    axes.set_title("DET; the dot is the EER", loc="left")
 
 
 def reliability_bins(pair: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,7 +81,56 @@ def reliability(axes: Axes, pair: Trials, colour: str, marker: str) -> None:
     """What posteriors say against what is so; bars: a binomial deviation, as if utterances were independent."""
     stated, seen, deviation = reliability_bins(pair)
     ends = np.array([np.minimum(deviation, seen), np.minimum(deviation, 1 - seen)])
-    axes.errorbar(stated, seen, ends, color=colour, marker=marker, ms=6, lw=1.5, elinewidth=1, capsize=2)
+    axes.errorbar(stated, seen, ends, color=colour, marker=marker, ls="", ms=4, alpha=0.8, elinewidth=0.8, capsize=2)
+
+
+def det_panel(axes: Axes, of_pair: Of, control: str) -> list[Line2D]:
+    """DET curves of the systems that make errors; entries of the legend, one line for all that make none."""
+    handles, drawn, perfect = [], [], {}
+    for system, (colour, _), pairs in of_pair:
+        for pair, line, place in zip(pairs, ("-", "--"), ("", f", control {control}")):
+            if pair is None:
+                continue
+            eer = detection.eer(pair.ranked_by("eer"), pair.target)
+            if not eer:
+                perfect.setdefault(place, []).append(system)
+                continue
+            det(axes, pair, eer, colour, line)
+            drawn.append(eer)
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    color=colour,
+                    ls=line,
+                    label=wrapped(f"{system}{place}: EER\u00a0{100 * eer:.1f}\u00a0%", HALF),
+                )
+            )
+    det_axes(axes, [pair for *_, pairs in of_pair for pair in pairs if pair is not None], drawn)
+    if not drawn:
+        axes.text(0.5, 0.6, "no errors", transform=axes.transAxes, ha="center")
+    texts = (f"{', '.join(names)}{place}: no\u00a0errors" for place, names in perfect.items())
+    return handles + [Line2D([], [], ls="", label=wrapped(text, HALF)) for text in texts]
+
+
+def reliability_panel(axes: Axes, of_pair: Of, classes: tuple[str, str]) -> list[Line2D]:
+    """Reliability of the calibrated systems on the set; entries of the legend."""
+    handles = []
+    for system, (colour, marker), (pair, _) in of_pair:
+        if pair is None or not pair.calibrated:
+            continue
+        reliability(axes, pair, colour, marker)
+        llr = pair.ranked_by("cllr")
+        cost, least = detection.cllr(llr, pair.target), detection.min_cllr(llr, pair.target)
+        label = f"{system}: Cllr {cost:.2f} bits, least {least:.2f}"
+        handles.append(Line2D([], [], color=colour, marker=marker, ls="", label=wrapped(label, HALF)))
+    if not handles:
+        axes.text(0.5, 0.9, "not calibrated", transform=axes.transAxes, ha="center")
+    axes.plot([0, 1], [0, 1], color=REFERENCE, lw=0.8, zorder=0.5)
+    axes.set_title("Reliability", loc="left")
+    axes.set(xlabel=f"posterior of {classes[0]} against {classes[1]}", ylabel=f"share that is {classes[0]}")
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    return handles
 
 
 def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Trials | None]], control: str) -> Figure:
@@ -91,55 +147,24 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
     pairs.sort(key=lambda pair: [first.classes.index(c) for c in pair])
     names = {"+".join(pair): pair for pair in pairs}
     pairs = [names[name] for name in most_confused(list(names), first.dev_auc)]
-    entries = sum(1 for both in systems.values() for trials in both if trials is not None)
-    title, tall = f"{exp}: {name}, one class against another", 6.0 + 0.24 * entries
-    # more pairs than fit, two in a row and half the size
-    side_by_side = 1 if len(pairs) <= max(3, fitting(tall, 0.6)) else 2
-    small = {"fontsize": 11} if side_by_side == 1 else {"fontsize": 8}
-    rows = math.ceil(len(pairs) / side_by_side)
-    figure = new_figure(title, 0.6 + rows * (tall if side_by_side == 1 else 3.6 + 0.2 * entries))
-    grid = figure.subplots(rows, 2 * side_by_side, squeeze=False).reshape(-1, 2)
-    for axes in grid[len(pairs) :].flat:
-        axes.set_visible(False)
-    for row, (first, second) in zip(grid, pairs):
-        drawn, handles = [], []
-        for n, (system, both) in enumerate(systems.items()):
-            colour, marker = OKABE_ITO[n % len(OKABE_ITO)], MARKERS[n % len(MARKERS)]
-            for trials, line, place in zip(both, ("-", "--"), ("", f", control {control}")):
-                if trials is None or not trials.has((first, second)):
-                    continue
-                pair = trials.pair(first, second)
-                drawn.append(pair)
-                det(row[0], pair, colour, line)
-                eer = detection.eer(pair.ranked_by("eer"), pair.target)
-                label = f"{system}{place}: EER {100 * eer:.1f} %"
-                handles.append([Line2D([], [], color=colour, ls=line, label=label), None])
-                if pair.calibrated and not place:
-                    reliability(row[1], pair, colour, marker)
-                    llr = pair.ranked_by("cllr")
-                    costs = detection.cllr(llr, pair.target), detection.min_cllr(llr, pair.target)
-                    label = f"{system}: Cllr {costs[0]:.2f} bits, least {costs[1]:.2f}"
-                    handles[-1][1] = Line2D([], [], color=colour, marker=marker, label=label)
-        det_axes(row[0], drawn)
-        row[0].set_title("DET; the dot marks equal errors" if side_by_side == 1 else "DET", loc="left")
-        row[1].plot([0, 1], [0, 1], color=REFERENCE, lw=0.8, zorder=0.5)
-        row[1].set_title(
-            "Reliability; correct posteriors are on the line" if side_by_side == 1 else "Reliability", loc="left"
-        )
-        row[1].set(xlabel=f"posterior of {first} against {second}", ylabel=f"share that is {first}")
-        row[1].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        for axes, side in zip(row, zip(*handles)):
-            shown = [handle for handle in side if handle]
+    tall = 3.1 + 0.16 * sum(1 for both in systems.values() for trials in both if trials is not None)
+    shown = pairs[: fitting(tall, 0.5)]
+    some = f", {len(shown)} of {len(pairs)} pairs" if len(shown) < len(pairs) else ""
+    figure = new_figure(f"{exp}: {name}, one class against another{some}", 0.5 + len(shown) * tall)
+    looks = {system: (OKABE_ITO[n % len(OKABE_ITO)], MARKERS[n % len(MARKERS)]) for n, system in enumerate(systems)}
+    lines = 0
+    for row, classes in zip(figure.subplots(len(shown), 2, squeeze=False), shown):
+        of_pair = [
+            (system, looks[system], [t.pair(*classes) if t is not None and t.has(classes) else None for t in both])
+            for system, both in systems.items()
+        ]
+        legends = det_panel(row[0], of_pair, control), reliability_panel(row[1], of_pair, classes)
+        for axes, handles in zip(row, legends):
             axes.set_aspect("equal", anchor="N")
-            if side_by_side > 1:
-                axes.tick_params(labelsize=8)
-                axes.xaxis.label.set_fontsize(9)
-                axes.yaxis.label.set_fontsize(9)
-            if shown:
-                place = (0.5, -0.13 if side_by_side == 1 else -0.25)
-                axes.legend(handles=shown, loc="upper center", bbox_to_anchor=place, **small)
-            else:
-                axes.text(0.5, 0.9, "not calibrated", transform=axes.transAxes, ha="center")
+            lines = max(lines, sum(1 + str(handle.get_label()).count("\n") for handle in handles))
+            if handles:
+                axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.45, -0.2), fontsize=8)
+    figure.set_figheight(0.4 + len(shown) * (3.1 + 0.16 * lines))
     return figure
 
 

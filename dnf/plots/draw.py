@@ -1,7 +1,7 @@
 """Stage plots: training curves, 2-D scatter and t-SNE of the latents, score histograms, per-dimension Gaussianity.
 
 Reads config.yaml, history.tsv, gaussianity_dims.tsv and latents/<set>/ of an experiment and writes plots/*.png, each
-12 inches wide (1200 pixels at 100 dpi). The same input gives the same bytes.
+6 inches wide (1200 pixels at 200 dpi). The same input gives the same bytes.
 """
 
 from __future__ import annotations

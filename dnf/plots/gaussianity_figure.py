@@ -13,8 +13,9 @@ from dnf.experiment.layout import GAUSSIANITY_DIMS_TSV, run_again
 from dnf.metrics.figures import class_names
 from dnf.plots.drawing import Drawing, read_table
 from dnf.plots.latent_set import LatentSet
-from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, fitting, new_figure
+from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, fitting, new_figure, wrapped
 
+HALF = 48  # letters of a line of a title over half the width
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 
 
@@ -48,8 +49,8 @@ def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figur
             panels each.
         exp: experiment, for the title.
     """
-    groups = groups[: fitting(3.0, 1.0)]
-    figure = new_figure(f"{exp}: shape of each latent dimension (0 is Gaussian)", 1.0 + 3.0 * len(groups))
+    groups = groups[: fitting(2.5, 0.8)]
+    figure = new_figure(f"{exp}: shape of each latent dimension (0 is Gaussian)", 0.8 + 2.5 * len(groups))
     grid = figure.subplots(len(groups), 2, squeeze=False, sharey="col")
     kinds = (("pooled", "", ORANGE, "^"), ("within class", "_within", BLUE, "o"))
     for panels, (title, rows) in zip(grid, groups):
@@ -58,22 +59,22 @@ def gaussianity(groups: Sequence[tuple[str, Sequence[dict]]], exp: str) -> Figur
             means = {}
             for label, suffix, colour, marker in kinds:
                 values = torch.tensor([row[moment + suffix] for row in rows], dtype=torch.float64)
-                axes.scatter(range(len(rows)), values, s=9, color=colour, marker=marker, alpha=0.7, linewidths=0)
+                axes.scatter(range(len(rows)), values, s=4, color=colour, marker=marker, alpha=0.7, linewidths=0)
                 parts = (("c", values[:border]), ("r", values[border:]))
                 centres = ((part, float(own.nanmean())) for part, own in parts if len(own))
                 means[label] = ", ".join(f"{part} {mean:+.{3 if abs(mean) < 10 else 1}f}" for part, mean in centres)
-            axes.axhline(0, color=REFERENCE, lw=1)
+            axes.axhline(0, color=REFERENCE, lw=0.8)
             if 0 < border < len(rows):
                 axes.axvspan(border - 0.5, len(rows) - 0.5, color=REFERENCE, alpha=0.15, lw=0)
                 axes.text(border, 0.02, " r", transform=axes.get_xaxis_transform(), fontweight="bold")
-            mean = "; ".join(f"{label} {parts}" for label, parts in means.items())
-            axes.set_title(f"{title}\nmean {mean}", fontsize=11, loc="left")
+            mean = "\n".join(f"{label} mean {parts}" for label, parts in means.items())
+            axes.set_title(f"{wrapped(title, HALF)}\n{mean}", fontsize=8, loc="left")
             axes.set(xlabel="latent dim", ylabel=name, xlim=(-1, len(rows)))
     for column in grid.T:
         far = max((abs(v) for axes in column for v in axes.get_ylim()), default=0)
         if far > 12:  # heavy tails in some dims: keep the rest readable
             for axes in column:
                 axes.set_yscale("symlog", linthresh=2)
-    handles = [Line2D([], [], ls="", marker=m, color=c, ms=7, label=label) for label, _, c, m in kinds]
+    handles = [Line2D([], [], ls="", marker=m, color=c, ms=5, label=label) for label, _, c, m in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure

@@ -7,11 +7,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy import ndimage
 
 from dnf.experiment.settings import Plots
 from dnf.metrics.trials import MOST_PAIRS, most_confused
@@ -21,10 +24,12 @@ from dnf.plots.projections import separating_plane, spread, tsne_map
 from dnf.plots.style import BLACK, LINES, MARKERS, REFERENCE, WIDTH, NamedFigures, fitting, new_figure
 
 FIT_FRAMES = 20000  # training frames that the separating plane is computed from
-FEW_POINTS = 1000  # up to which the points of a panel are larger
+FEW_POINTS = 1000  # up to which the points of a panel have the marker of their group
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
 MOST_BINS = 60
-LONG_TITLE = 28  # letters of a class and set in a legend, beyond which two columns do not fit
+FEWEST_OUTLINED = 30  # points of a group that has one
+GRID = 64  # bins of each axis for it
+HALO = [patheffects.withStroke(linewidth=2, foreground="white")]
 
 
 class Panel(NamedTuple):
@@ -45,6 +50,11 @@ class Panel(NamedTuple):
     title: str
     marks: dict[str, torch.Tensor] = {}
     centres: torch.Tensor | None = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether points cover each other, so that outlines show the groups."""
+        return len(self.points) > FEW_POINTS and self.centres is None
 
 
 def draw_scatter(drawing: Drawing) -> NamedFigures:
@@ -105,11 +115,11 @@ def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: st
                 latents.z_mean[utterances][:, columns] @ plane.axes,
                 latents.group_of_utterance[utterances],
                 shared[0],
-                f"{len(utterances):,} utterances, by their means",
+                f"means of {len(utterances):,} utterances, other scale",
                 shared[1],
             ),
         ]
-        title = f"{exp}, set {latents.name}: {part} ({dims} dims) in the plane that separates the classes"
+        title = f"{exp}, set {latents.name}: {part} ({dims} dims), classes furthest apart"
         yield f"scatter{suffix}_{latents.name}", scatter_figure(latents, colours, title, panels)
 
 
@@ -137,36 +147,72 @@ def tsne(latents: LatentSet, colours: dict[str, str], exp: str, plots: Plots, se
 
 def scatter_figure(latents: LatentSet, colours: dict[str, str], title: str, panels: Sequence[Panel]) -> Figure:
     """Points of each class in each panel."""
-    columns = 1 if max(len(latents.group_title(group)) for group in latents.groups) > LONG_TITLE else 2
-    entries = len(latents.groups) + (len(panels[0].marks) if columns == 1 else 0)
-    figure = new_figure(title, 1.2 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.3 / columns * entries)
-    shades = latents.group_colours(colours)
-    markers = {group: MARKERS[i % len(MARKERS)] for i, group in enumerate(latents.groups)}
+    figure = new_figure(title, 0.9 + WIDTH * (0.45 if len(panels) > 1 else 0.6) + 0.17 * (len(latents.groups) + 2))
+    shades, crowded = latents.group_colours(colours), any(panel.crowded for panel in panels)
+    looks = {
+        group: {"color": shades[group], "marker": MARKERS[k % len(MARKERS)], "ls": LINES[k % len(LINES)]}
+        for k, group in enumerate(latents.groups)
+    }
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
-        size = 14 if len(panel.points) > FEW_POINTS else 30
-        rows = {group: torch.nonzero(panel.group == k).flatten() for k, group in enumerate(latents.groups)}
-        if panel.centres is not None:
-            for group, own in rows.items():
-                ends = torch.stack([panel.points[own], panel.centres[own]], dim=1).numpy()
-                axes.add_collection(LineCollection(ends, colors=[shades[group]], lw=0.7, alpha=0.35))
-        for layer in range(LAYERS):
-            for group, own in rows.items():
-                x, y = panel.points[own[layer::LAYERS]].T.numpy()
-                axes.scatter(x, y, s=size, alpha=0.5, linewidths=0, color=shades[group], marker=markers[group])
+        draw_points(axes, panel, list(looks.values()))
         for name, mark in panel.marks.items():
-            axes.plot(*mark.tolist(), "X", ms=13, mfc=colours[name], mec=BLACK, mew=1.5)
+            axes.plot(*mark.tolist(), "X", ms=8, mfc=colours[name], mec=BLACK, mew=0.8)
+            axes.annotate(name, mark.tolist(), (5, 5), textcoords="offset points", fontweight="bold", path_effects=HALO)
         axes.set(xlabel=panel.labels[0], ylabel=panel.labels[1], title=panel.title)
         leave_far_points_out(axes, panel)
     handles = []
-    for group in latents.groups:
+    for group, look in looks.items():
         mine = latents.of_group(group)
         text = f"{latents.group_title(group)}: {int(mine.sum()):,} utterances, {latents.frames(mine):,} frames"
-        handles.append(Line2D([], [], ls="", marker=markers[group], ms=8, color=shades[group], label=text))
-    for name in dict.fromkeys(name for panel in panels for name in panel.marks):
-        text = f"mean of {name} in the training set"
-        handles.append(Line2D([], [], ls="", marker="X", ms=11, mfc=colours[name], mec=BLACK, label=text))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        handles.append(Line2D([], [], label=text, mfc="none", **(look if crowded else look | {"ls": ""})))
+    if crowded:
+        handles.append(Line2D([], [], color=REFERENCE, label="line around the half of its frames that lies densest"))
+    if panels[0].marks:
+        handles.append(
+            Line2D([], [], ls="", marker="X", ms=7, mfc="white", mec=BLACK, label="mean in the training set")
+        )
+    figure.legend(handles=handles, loc="outside lower center", handlelength=3)
     return figure
+
+
+def draw_points(axes: Axes, panel: Panel, looks: Sequence[dict]) -> None:
+    """Points of each group; markers where they are few, else dots and an outline of each group."""
+    rows = [torch.nonzero(panel.group == k).flatten() for k in range(len(looks))]
+    if panel.centres is not None:
+        for own, look in zip(rows, looks):
+            ends = torch.stack([panel.points[own], panel.centres[own]], dim=1).numpy()
+            axes.add_collection(LineCollection(ends, colors=[look["color"]], lw=0.4, alpha=0.35))
+    for layer in range(LAYERS):
+        for own, look in zip(rows, looks):
+            x, y = panel.points[own[layer::LAYERS]].T.numpy()
+            if panel.crowded:
+                axes.scatter(x, y, s=2, alpha=0.4, linewidths=0, color=look["color"])
+            else:
+                edges = {"edgecolors": [look["color"]], "facecolors": "none", "linewidths": 0.7}
+                axes.scatter(x, y, s=10, alpha=0.8, marker=look["marker"], **edges)
+    if panel.crowded:
+        for own, look in zip(rows, looks):
+            outline(axes, panel.points[own].numpy(), look["color"], look["ls"])
+
+
+def outline(axes: Axes, points: np.ndarray, colour: Sequence[float], line: str) -> None:
+    """The region of highest density that holds half of the points ``(m, 2)``, by a smoothed histogram."""
+    if len(points) < FEWEST_OUTLINED:
+        return
+    count, *edges = np.histogram2d(*points.T, bins=GRID, range=[grown(axis) for axis in points.T])
+    density = ndimage.gaussian_filter(count, GRID / 20)
+    ranked = np.argsort(-density.ravel())
+    held = count.ravel()[ranked].cumsum()
+    level = density.ravel()[ranked[np.searchsorted(held, held[-1] / 2)]]
+    middle = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
+    axes.contour(*middle, density.T, [level], colors=[colour], linestyles=line, linewidths=1.5)
+
+
+def grown(values: np.ndarray) -> tuple[float, float]:
+    """Ends of almost all values ``(m,)``, and a third of their distance on both sides."""
+    low, high = np.quantile(values, (0.005, 0.995))
+    room = (high - low) / 3 or 1.0
+    return low - room, high + room
 
 
 def leave_far_points_out(axes: Axes, panel: Panel) -> None:
@@ -194,8 +240,7 @@ class Ratio(NamedTuple):
 def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFigures:
     """Utterance scores by true class: log-likelihood ratios of the model's classes; log p(x) if it decides nothing.
 
-    Of many pairs of classes the most confused ones of the set are shown, two panels in a row, with the other classes
-    together.
+    Of many pairs of classes the most confused ones of the set are shown, with the other classes together.
     """
     scored = ~latents.loglik.isnan().any(1)
     if not scored.any():
@@ -206,24 +251,17 @@ def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFi
     else:
         kind, title = "loglik_hist", f"{exp}, set {latents.name}: log-likelihood of utterances"
         panels = [Ratio(latents.loglik[:, 0], "log p(x), mean over frames (nats/frame)")]
-    groups, tall = [latents.of_group(group) for group in latents.groups], 3.2 + 0.28 * len(latents.groups)
+    groups, tall = [latents.of_group(group) for group in latents.groups], 2.1 + 0.17 * len(latents.groups)
     titles = [latents.group_title(group) for group in latents.groups]
     shades = [*latents.group_colours(colours).values()]
     together = list(zip(titles, shades, groups))
-    if len(panels) <= fitting(tall, 0.9):
-        figure = new_figure(title, 0.9 + tall * len(panels))
-        for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
-            histogram(axes, panel, together, latents, scored)
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
-    else:
-        rows = math.ceil(len(panels) / 2)
-        figure = new_figure(title, 0.9 + 4.0 * rows)
-        grid = figure.subplots(rows, 2, squeeze=False).flatten()
-        for axes in grid[len(panels) :]:
-            axes.set_visible(False)
-        for axes, panel in zip(grid, panels):
-            histogram(axes, panel, of_pair(latents, panel.classes, colours), latents, scored)
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=9)
+    each = [together] * len(panels)
+    if len(panels) > fitting(tall, 0.5):
+        each, tall = [of_pair(latents, panel.classes, colours) for panel in panels], 2.1 + 0.17 * 4
+    figure = new_figure(title, 0.5 + tall * len(panels))
+    for axes, panel, shown in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, each):
+        histogram(axes, panel, shown, scored)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
     yield f"{kind}_{latents.name}", figure
 
 
@@ -263,7 +301,6 @@ def histogram(
     axes: Axes,
     panel: Ratio,
     groups: Sequence[tuple[str, str, torch.Tensor]],
-    latents: LatentSet,
     scored: torch.Tensor,
 ) -> None:
     """Scores of groups of utterances, each a share of its group.
@@ -272,7 +309,6 @@ def histogram(
         axes: to draw in.
         panel: the scores.
         groups: title, colour and utterances (U,) bool of each.
-        latents: the set.
         scored: (U,) bool, utterances that have scores.
     """
     scores = panel.scores
@@ -286,15 +322,17 @@ def histogram(
         own = of_group & scored
         if not own.any():
             continue
-        text = f"{title}: {int(own.sum()):,} utterances, {latents.frames(own):,} frames"
+        text = f"{title}: {int(own.sum()):,} utterances"
         if panel.classes:
             text += f", {100 * (scores[own] > 0).double().mean():.1f} % above 0"
         else:
             text += f", mean {scores[own].mean():.2f}"
         inside = scores[own].clamp(float(edges[0]), float(edges[-1]))  # the last bins take what lies beyond
         share = torch.histogram(inside, edges).hist / own.sum()
-        axes.stairs(share, edges, fill=True, alpha=0.25, color=colour)
-        axes.stairs(share, edges, color=colour, ls=LINES[i % len(LINES)], lw=2, label=text)
+        filled = torch.nonzero(share).flatten()
+        first, end = int(filled[0]), int(filled[-1]) + 1
+        style = {"color": colour, "ls": LINES[i % len(LINES)], "lw": 1.5}
+        axes.stairs(share[first:end], edges[first : end + 1], label=text, **style)
     if panel.classes:
-        axes.axvline(0, color=REFERENCE, lw=1.5)
-    axes.set(xlabel=panel.label, ylabel="share of the class", xlim=(float(edges[0]), float(edges[-1])))
+        axes.axvline(0, color=REFERENCE, lw=1)
+    axes.set(xlabel=panel.label, ylabel="share of the class", xlim=(low - 2 * margin, high + 2 * margin))

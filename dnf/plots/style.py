@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,12 +23,18 @@ REFERENCE = "gray"  # lines that values are held against
 
 NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
-WIDTH = 12.0  # inches
+WIDTH = 6.0  # inches: as narrow as a page, so that letters are readable on a phone
 MOST_HEIGHT = 24.0  # inches
+TITLE_LETTERS = 60  # of a line of a title
 MOST_SETS = 16  # of an experiment that have pictures, unless more are asked for; lines of a picture
 STYLE = {
-    "font.size": 13.0,
-    "axes.titlesize": 13.0,
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.0,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.alpha": 0.3,
@@ -61,10 +68,15 @@ def fitting(height: float, rest: float) -> int:
     return max(1, int((MOST_HEIGHT - rest) / height))
 
 
+def wrapped(text: str, letters: int = TITLE_LETTERS) -> str:
+    """A text in lines of so many letters at most."""
+    return textwrap.fill(text, letters, break_long_words=False, break_on_hyphens=False)
+
+
 def new_figure(title: str, height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, min(height, MOST_HEIGHT)), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=15, fontweight="bold")
+    figure.suptitle(wrapped(title), fontsize=10, fontweight="bold")
     return figure
 
 

@@ -41,11 +41,11 @@ def picture(rows: Sequence[dict[str, str]], name: str, key: str) -> Figure:
     values = list(dict.fromkeys(row["value"] for row in rows))
     sets = list(dict.fromkeys(row["set"] for row in rows))[:MOST_SETS]
     styles = {
-        of_set: {"color": OKABE_ITO[n % len(OKABE_ITO)], "marker": MARKERS[n % len(MARKERS)], "ms": 6}
+        of_set: {"color": OKABE_ITO[n % len(OKABE_ITO)], "marker": MARKERS[n % len(MARKERS)], "ms": 4}
         for n, of_set in enumerate(sets)
     }
     grouped = panels(rows)
-    figure = new_figure(f"{name}: against {key}", 1.6 + 3.6 * math.ceil(len(grouped) / 2))
+    figure = new_figure(f"{name}: against {key}", 0.9 + 2.2 * math.ceil(len(grouped) / 2))
     grid = figure.subplots(math.ceil(len(grouped) / 2), min(2, len(grouped)), squeeze=False).flatten()
     for axes, (panel, metrics) in zip(grid, grouped.items()):
         for metric in metrics:
@@ -61,13 +61,13 @@ def picture(rows: Sequence[dict[str, str]], name: str, key: str) -> Figure:
         axes.set_visible(False)
     handles = [Line2D([], [], label=of_set, **style) for of_set, style in styles.items()]
     ends = [Line2D([], [], color=REFERENCE, lw=1, label="95% interval over speakers")]
-    figure.legend(handles=handles + ends, loc="outside lower center", ncols=min(4, len(handles) + 1))
+    figure.legend(handles=handles + ends, loc="outside lower center", ncols=min(3, len(handles) + 1))
     return figure
 
 
 def draw_line(axes: Axes, places: Sequence[float], points: Sequence[dict], style: dict, *, dashed: bool) -> None:
     """A figure of a set against the value, with intervals unless dashed."""
-    axes.plot(places, [float(row["figure"]) for row in points], ls="--" if dashed else "-", lw=1.5, **style)
+    axes.plot(places, [float(row["figure"]) for row in points], ls="--" if dashed else "-", lw=1.2, **style)
     for place, row in zip(places, points):
         if row["low"] and not dashed:
             ends = [float(row["low"]), float(row["high"])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from dnf.experiment.layout import HISTORY_TSV
+from dnf.experiment.layout import HISTORY_TSV, TRAINING_JSON
 from dnf.plots.drawing import Drawing, read_table
-from dnf.plots.style import BLACK, BLUE, ORANGE, PINK, NamedFigures, new_figure
+from dnf.plots.style import BLACK, BLUE, ORANGE, PINK, REFERENCE, NamedFigures, new_figure
 
 # Columns of history.tsv; those of HYBRID where there is a cross-entropy.
 HISTORY = (
@@ -42,20 +44,20 @@ PANELS = (
     Panel("LogDet", "nats/frame", "logdet", "dev_logdet"),
     Panel("LogP", "nats/frame", "logp", "dev_logp"),
     Panel("LogLL = LogP + LogDet", "nats/frame", "logll", "dev_logll"),
-    Panel("NLL = -LogLL", "nats/frame", "nll", "dev_nll"),
     Panel("gradient norm", "nats/frame per unit", "grad_norm", None, "log"),
     Panel("learning rate", "per step", "lr", None),
 )
-ACCURACY = Panel("frame accuracy", "share of frames", None, "dev_accuracy")
-CROSS_ENTROPY = Panel("cross-entropy of the class posteriors", "nats/frame", "ce", "dev_ce")
+ACCURACY = Panel("frame accuracy", "share", None, "dev_accuracy")
+CROSS_ENTROPY = Panel("cross-entropy of posteriors", "nats/frame", "ce", "dev_ce")
 SMOOTHED = 10  # rows of history.tsv, about an epoch, that a moving average is over
 SPEED = Panel(f"speed, mean of {SMOOTHED} rows", "frames/s", "speed", None)
 EVENTS = {"spikes": ("spike", PINK, ":"), "restores": ("restore", BLACK, "-.")}
 
 
 def draw(drawing: Drawing) -> NamedFigures:
-    history = read_history(drawing.exp / HISTORY_TSV)
-    yield "curves", curves(history, drawing.name, accuracy=drawing.fit.decides)
+    history, path = read_history(drawing.exp / HISTORY_TSV), drawing.exp / TRAINING_JSON
+    kept = json.loads(path.read_text(encoding="utf-8"))["best_step"] if path.is_file() else None
+    yield "curves", curves(history, drawing.name, accuracy=drawing.fit.decides, kept=kept)
 
 
 def read_history(path: Path) -> dict[str, torch.Tensor]:
@@ -67,7 +69,7 @@ def read_history(path: Path) -> dict[str, torch.Tensor]:
     return {column: torch.tensor([row[column] for row in rows], dtype=torch.float64) for column in columns}
 
 
-def curves(history: Mapping[str, torch.Tensor], exp: str, *, accuracy: bool) -> Figure:
+def curves(history: Mapping[str, torch.Tensor], exp: str, *, accuracy: bool, kept: int | None = None) -> Figure:
     """Training curves against the step.
 
     Args:
@@ -75,27 +77,42 @@ def curves(history: Mapping[str, torch.Tensor], exp: str, *, accuracy: bool) -> 
             count from the start of training; ``ce`` and ``dev_ce`` where there is a cross-entropy.
         exp: experiment, for the title.
         accuracy: whether the model has classes to decide between.
+        kept: the step of ``best.pt``.
     """
     step = history["step"]
     loglik = {f"{prefix}logll": history[f"{prefix}logp"] + history[f"{prefix}logdet"] for prefix in ("", "dev_")}
     columns = {**history, **loglik, "speed": moving_average(history["frames_per_s"], SMOOTHED)}
     panels = [*PANELS, *([ACCURACY] if accuracy else []), *([CROSS_ENTROPY] if "dev_ce" in history else []), SPEED]
     rows = math.ceil(len(panels) / 2)
-    figure = new_figure(f"{exp}: training, {int(step.max()):,} steps", 0.9 + 2.9 * rows)
+    figure = new_figure(f"{exp}: training, {int(step.max()):,} steps", 0.8 + 1.6 * rows)
     grid = figure.subplots(rows, 2, squeeze=False).flatten()
     for axes, panel in zip(grid, panels):
         draw_panel(axes, panel, columns)
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    handles = [
-        Line2D([], [], color=BLUE, label="train, mean over the steps since the last row"),
-        Line2D([], [], color=ORANGE, ls="--", marker="o", ms=4, label="dev"),
-    ]
-    for name, (event, colour, style) in EVENTS.items():
-        label = f"{event} ({int(columns[name].nan_to_num().max()):,} in all)"
-        handles.append(Line2D([], [], color=colour, ls=style, lw=2, label=label))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        if kept is not None:
+            axes.axvline(kept, color=REFERENCE, lw=1, zorder=0.5)
+    for axes in grid[len(panels) - 2 : len(panels)]:
+        axes.set_xlabel("step")
+    handles = legend_of(columns, kept)
+    if len(panels) % 2:
+        grid[-1].axis("off")
+        grid[-1].legend(handles=handles, loc="center")
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
+
+
+def legend_of(columns: Mapping[str, torch.Tensor], kept: int | None) -> list[Line2D]:
+    """Entries of what there is: train, dev, the step that was kept, and the events that occurred."""
+    handles = [
+        Line2D([], [], color=BLUE, label="train"),
+        Line2D([], [], color=ORANGE, ls="--", marker="o", ms=3, label="dev"),
+    ]
+    if kept is not None:
+        handles.append(Line2D([], [], color=REFERENCE, lw=1, label=f"step kept: {kept:,}"))
+    for name, (event, colour, style) in EVENTS.items():
+        if count := int(columns[name].nan_to_num().max()):
+            handles.append(Line2D([], [], color=colour, ls=style, label=f"{event} ({count:,} in all)"))
+    return handles
 
 
 def moving_average(values: torch.Tensor, width: int) -> torch.Tensor:
@@ -110,16 +127,20 @@ def draw_panel(axes: Axes, panel: Panel, columns: Mapping[str, torch.Tensor]) ->
     """One quantity of train and dev against the step, with the events of training."""
     step = columns["step"]
     if panel.train:
-        axes.plot(step, columns[panel.train], color=BLUE, lw=1.3)
+        axes.plot(step, columns[panel.train], color=BLUE, lw=0.9)
     if panel.dev:
         seen = ~columns[panel.dev].isnan()
-        axes.plot(step[seen], columns[panel.dev][seen], color=ORANGE, ls="--", marker="o", ms=4, lw=1.5)
+        axes.plot(step[seen], columns[panel.dev][seen], color=ORANGE, ls="--", marker="o", ms=2.5, lw=1)
     for name, (_, colour, style) in EVENTS.items():
         rise = columns[name].nan_to_num().diff(prepend=torch.zeros(1, dtype=torch.float64)) > 0
         for x in step[rise].tolist():
-            axes.axvline(x, color=colour, ls=style, lw=1.3, zorder=0.5)
-    axes.set(title=panel.title, ylabel=panel.unit, xlabel="step", yscale=panel.scale)
-    axes.locator_params(axis="x", nbins=5)
+            axes.axvline(x, color=colour, ls=style, lw=1, zorder=0.5)
+    axes.set(title=panel.title, ylabel=panel.unit, xlim=(0, float(step.max())), yscale=panel.scale)
+    axes.locator_params(axis="x", nbins=4)
+    if panel.scale == "log":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     if panel.scale == "linear":
         drawn = torch.cat([columns[column] for column in panel.columns])
         late = torch.cat([columns[column][len(step) // 20 :] for column in panel.columns])

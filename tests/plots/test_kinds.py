@@ -11,17 +11,17 @@ from dnf.experiment.config import Config
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.trials import Trials
 from dnf.plots import assess_figures, draw, style
-from dnf.plots.detection_figures import make_plots
+from dnf.plots.detection_figures import detection_figure, make_plots
 from dnf.plots.kinds import KINDS, drawers, kind_of
 
 SETS = {"train": {"ce": 6, "en": 6}, "test": {"ce": 3, "en": 3, "je": 3}}
 
 
-def trials(classes: list[str]) -> Trials:
-    """Twelve utterances of two classes, one of each on the wrong side."""
+def trials(classes: list[str], errors: int = 2) -> Trials:
+    """Twelve utterances of two classes, the first ``errors`` of them on the wrong side."""
     labels = np.arange(12) % 2
     mean = np.where(labels[:, None] == np.arange(2), 1.0, 0.0)
-    mean[:2] = mean[:2, ::-1]
+    mean[:errors] = mean[:errors, ::-1]
     names = np.array([f"u{i:02d}" for i in range(12)])
     scores = {"mean": mean, "calibrated": mean, "frames": np.full(12, 100)}
     return Trials(names, names, np.array(classes)[labels], scores, classes)
@@ -55,7 +55,7 @@ def pictures(tmp_path_factory):
         for value, figure in (("0", "0.5"), ("1", "0.7"))
     ]
     for drawer in drawers("sweep"):
-        style.write_figures(drawer(rows, "sweep_beta", "exp", "train.beta"), root / "sweeps", 100)
+        style.write_figures(drawer(rows, "sweep_beta", "exp", "train.beta"), root / "sweeps", 200)
     return [path for folder in ("exp/plots", "plain/plots", "sweeps") for path in sorted((root / folder).glob("*.png"))]
 
 
@@ -65,7 +65,7 @@ def test_every_kind_is_drawn_and_is_a_picture(pictures, kind):
     assert of_kind
     for path in of_kind:
         assert path.stat().st_size < 1_000_000
-        check_picture(path, 100)
+        check_picture(path, 200)
 
 
 def test_every_picture_is_of_a_kind_with_a_caption(pictures):
@@ -75,3 +75,14 @@ def test_every_picture_is_of_a_kind_with_a_caption(pictures):
 def test_the_longest_name_of_a_kind_wins():
     assert kind_of("scatter_r_test") == "scatter_r" and kind_of("scatter_test") == "scatter"
     assert kind_of("curves") == "curves" and not kind_of("something_else")
+
+
+def test_systems_without_errors_are_one_line_of_text_and_reliability_joins_no_points():
+    systems = {"dnf": trials(["ce", "en"], 0), "gmm": trials(["ce", "en"]), "mlp": trials(["ce", "en"], 0)}
+    figure = detection_figure("test", "exp", {name: (of, of) for name, of in systems.items()}, "other")
+    det, reliability = figure.axes
+    entries = [text.get_text().replace("\u00a0", " ") for text in det.get_legend().get_texts()]
+    assert entries[:2] == ["gmm: EER 16.7 %", "gmm, control other: EER 16.7 %"]
+    assert entries[2:] == ["dnf, mlp: no errors", "dnf, mlp, control other: no errors"]
+    assert len(det.lines) == 5  # curve and dot of one system and its control, and the diagonal
+    assert [bars[0].get_linestyle() for bars in reliability.containers] == ["None"] * 3

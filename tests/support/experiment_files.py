@@ -30,8 +30,8 @@ def check_experiment(exp: Path) -> None:
 
 
 def check_picture(path: Path, dpi: int) -> None:
-    """A PNG as wide as all, 12 inches, not too tall, and not blank."""
+    """A PNG as wide as all, 6 inches, not too tall, and not blank."""
     image = Image.open(path)
     image.load()
-    assert image.format == "PNG" and image.width == 12 * dpi and 3 * dpi <= image.height <= 24 * dpi
+    assert image.format == "PNG" and image.width == 6 * dpi and 2 * dpi <= image.height <= 24 * dpi
     assert np.asarray(image.convert("L")).std() > 5
