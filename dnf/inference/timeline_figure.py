@@ -55,7 +55,7 @@ def draw(
             upper.set_ylabel("log-likelihood ratio\nto the others, nats/frame")
         upper.axhline(0, color=REFERENCE, lw=1)
         upper.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(timeline.classes))
-        upper.set_title(f"class evidence, mean over {window:.3g} s; gaps: no speech in them", loc="left")
+        upper.set_title(f"class evidence, mean over {window:.3g} s; gaps: no speech", loc="left")
         spectrum = timeline.spectrum / timeline.count[:, None]
         draw_spectrum(lower, spectrum, timeline.seconds / scale, frequencies)
         lower.set_xlabel(f"time, {unit}")
