@@ -33,7 +33,7 @@ def best(figures: FigureIndex) -> Iterator[Sentence]:
     marks = [few(row) for row in judged.values() if row]
     yield Sentence(
         "Best",
-        f"by {title(metric)} on {figures.main} {', '.join(ranked)}. {FLOW} {against(figures, judged)}"
+        f"by {title(metric)} on {figures.main}: {', '.join(ranked)}. {FLOW} {against(figures, judged)}"
         f"{next(filter(None, marks), '')}.",
     )
 

@@ -129,7 +129,7 @@ def test_a_set_scored_anew_has_the_figures_and_decisions_of_the_experiment(made,
 def test_results_and_page_are_those_of_an_experiment_and_say_which_model(made, scored):
     said = (scored / "results.txt").read_text()
     assert f"# scored with {made / 'exp'}" in said and "# left out" not in said and "; left out" not in said
-    assert "trained on train (8 speakers" in said and "ja (unseen) was" in said
+    assert "trained on train (8 speakers" in said and "- Unseen: ja was" in said
     assert (scored / "report.html").read_text().endswith("</html>\n")
 
 

@@ -67,7 +67,7 @@ def test_all_systems_are_ranked_and_one_is_better_where_interval_and_p_value_say
             found["value"] = "0.04"
     clause, ranked = words.removeprefix("dnf "), "mlp 0.960, gmm 0.950, dnf 0.920. dnf "
     sentence = the(made(rows), "Best")
-    assert sentence.startswith(f"by calibrated utterance accuracy on test {ranked}")
+    assert sentence.startswith(f"by calibrated utterance accuracy on test: {ranked}")
     assert clause in sentence and (clause.startswith("cannot") or "cannot be judged against gmm" in sentence)
 
 
@@ -80,7 +80,7 @@ def test_systems_are_ranked_by_cllr_where_there_is_one_and_chance_is_named():
         for of, (value, ends, p) in tests.items()
     ]
     assert the(made(two_class_rows() + rows), "Best") == (
-        "by Cllr on test dnf 0.070, gmm 0.090, lda 1.000 (chance). dnf beats gmm (p 0.0040), lda (p 0.0020), "
+        "by Cllr on test: dnf 0.070, gmm 0.090, lda 1.000 (chance). dnf beats gmm (p 0.0040), lda (p 0.0020), "
         "only 6 speakers per class."
     )
 
@@ -273,7 +273,7 @@ def test_ten_seconds_are_enough_to_find_accuracy_control_systems_and_unseen_clas
         "control mic ",
         "- Accuracy: 82 of 90 utterances of test are right",
         "- Control: mic shows no loss beyond chance",
-        "- Best: by calibrated utterance accuracy on test mlp 0.960",
+        "- Best: by calibrated utterance accuracy on test: mlp 0.960",
         "- Unseen: je was taken for en",
     ):
         assert any(line.startswith(words) for line in lines)
