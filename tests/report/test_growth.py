@@ -113,7 +113,10 @@ def seconds_of_answer(sets: int) -> float:
         shares = [("a", "a"), ("b", "b"), ("z", "a"), ("z", "b")]
         rows += [{"metric": "utt_share", "class": true, "decided": other, "set": name} for true, other in shares]
         rows += [{"metric": f"{m}_{part}", "class": "a+b", "set": name} for m in answer.SHAPES for part in "cr"]
-    rows = [{"system": "dnf", "value": "0.5", "low": "", "high": "", "count": "1", "total": "2"} | row for row in rows]
+    rows = [
+        {"system": "dnf", "value": "0.5", "low": "", "high": "", "count": "1", "total": "2", "speakers": "1"} | row
+        for row in rows
+    ]
     times = []
     for _ in range(3):
         start = time.process_time()
