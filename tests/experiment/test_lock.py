@@ -18,7 +18,7 @@ from utils.jobs import devices
 RUN = str(ROOT / "utils/run.py")
 HOST = os.uname().nodename
 SHELL = f"""set -euo pipefail
-COMMAND_LINE="./run.sh $*"
+COMMAND_LINE="./run.sh $*" model=
 . {ROOT}/local/stages.sh
 take_lock
 """

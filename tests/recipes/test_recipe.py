@@ -182,7 +182,7 @@ def test_wrong_command_lines_say_so_in_one_line(tmp_path, options, message, stat
 )
 def test_the_number_of_gpus_reaches_the_runner(train_cmd, cuda_cmd, asked):
     script = f"""set -euo pipefail; . {ROOT}/local/stages.sh; {train_cmd}() {{ echo "$@"; }}; queue.pl() {{ echo "$@"; }}
-        train_cmd={train_cmd} cuda_cmd='{cuda_cmd}' num_gpus=4 num_nodes=1 device=auto restart=
+        train_cmd={train_cmd} cuda_cmd='{cuda_cmd}' num_gpus=4 num_nodes=1 device=auto restart= model=
         exp_dir=e frames_dir=f data_dir=d; train"""
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     if asked is None:
