@@ -72,8 +72,8 @@ READING = (
     "Skewness and excess kurtosis are 0 for a Gaussian; the table gives means over dimensions. Pooled figures mix "
     "the classes: two separated Gaussians have kurtosis towards -2. Within-class figures, after each class has lost "
     "its mean and scale, say whether the latents are Gaussian. Mardia's test looks at all dimensions together.",
-    "A near-tie is an utterance whose margin between the two best classes is below 2 standard errors "
-    "(decide.near_tie): chance may have decided it.",
+    "A near-tie is an utterance whose margin between the two best classes is below 2 standard errors, or "
+    "below decide.near_tie if that is set: chance may have decided it.",
     "Cllr is the cost in bits of the calibrated log-likelihood ratios: 0 if they are right and sure, 1 if they "
     "say nothing, more if they mislead; minCllr is what the best calibration would leave. They are calibrated on "
     "dev; calibrated figures of dev itself are by fits without the utterance's speaker. AUC, EER and minDCF are of the "
