@@ -17,7 +17,7 @@ from dnf.experiment.tables import read_tsv
 from dnf.metrics.correlation import by_speaker
 from dnf.metrics.figures import FUSED
 from dnf.plots.drawn_sets import drawn_sets
-from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, new_figure, write_figures
+from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, new_figure, plain_log_ticks, write_figures
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,11 @@ def predicted_against_expert(axes: Axes, rows: Sequence[dict]) -> None:
     place = np.searchsorted(names, speakers)
     lines = np.stack([np.stack([predicted, expert], 1), np.stack([x[place], y[place]], 1)], 1)
     axes.add_collection(LineCollection(lines, colors=BLUE, lw=0.3, alpha=0.25))
-    axes.plot(predicted, expert, ".", color=BLUE, ms=2, alpha=0.5, label=f"{len(rows)} utterances")
+    axes.plot(predicted, expert, ".", color=BLUE, ms=3, alpha=0.5, label=f"{len(rows)} utterances")
     axes.plot(x, y, "o", color=BLUE, ms=4.5, mec="white", mew=0.5, label=f"{len(names)} speakers (means)")
-    axes.plot(*tenths(predicted, expert), "s-", color=ORANGE, ms=3.5, lw=1.2, label="means of tenths by score")
+    axes.plot(
+        *tenths(predicted, expert), "s-", color=ORANGE, ms=3.5, lw=1.2, label="means of tenths by predicted score"
+    )
     low, high = min(expert.min(), predicted.min()), max(expert.max(), predicted.max())
     axes.plot([low, high], [low, high], color=REFERENCE, lw=1, zorder=0.5)
     axes.set(xlabel="predicted score", ylabel="expert score")
@@ -55,12 +57,11 @@ def predicted_against_expert(axes: Axes, rows: Sequence[dict]) -> None:
 def errors_against_duration(axes: Axes, rows: Sequence[dict]) -> None:
     """Predicted minus expert score, and the means of tenths by duration."""
     seconds, error = column(rows, "seconds"), column(rows, FUSED) - column(rows, "score")
-    axes.plot(seconds, error, ".", color=BLUE, ms=2, alpha=0.5)
+    axes.plot(seconds, error, ".", color=BLUE, ms=3, alpha=0.5)
     axes.plot(*tenths(seconds, error), "s-", color=ORANGE, ms=3.5, lw=1.2, label="means of tenths by duration")
     axes.axhline(0, color=REFERENCE, lw=1, zorder=0.5)
     axes.set(xscale="log", xlabel="duration (s)", ylabel="predicted minus expert score")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    plain_log_ticks(axes.xaxis)
 
 
 def assess_figure(rows: Sequence[dict], title: str) -> Figure:

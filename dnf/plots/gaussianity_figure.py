@@ -15,7 +15,7 @@ from dnf.plots.drawing import Drawing, read_table
 from dnf.plots.latent_set import LatentSet
 from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, fitting, new_figure, wrapped
 
-HALF = 48  # letters of a line of a title over half the width
+HALF = 42  # letters of a line of a title over half the width
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 
 

@@ -141,7 +141,7 @@ def tsne(latents: LatentSet, colours: dict[str, str], exp: str, plots: Plots, se
         title = f"{len(shown):,} utterances, mean of {part} ({columns.stop - columns.start} dims)"
         group = latents.group_of_utterance[shown]
         panels.append(Panel(points, group, ("t-SNE 1", "t-SNE 2"), title, centres=centres[of_speaker]))
-    title = f"{exp}, set {latents.name}: t-SNE of utterances; lines lead to the middle of each speaker"
+    title = f"{exp}, set {latents.name}: t-SNE of utterances"
     yield f"tsne_{latents.name}", scatter_figure(latents, colours, title, panels)
 
 
@@ -186,7 +186,7 @@ def draw_points(axes: Axes, panel: Panel, looks: Sequence[dict]) -> None:
         for own, look in zip(rows, looks):
             x, y = panel.points[own[layer::LAYERS]].T.numpy()
             if panel.crowded:
-                axes.scatter(x, y, s=2, alpha=0.4, linewidths=0, color=look["color"])
+                axes.scatter(x, y, s=2, alpha=0.3, linewidths=0, color=look["color"])
             else:
                 edges = {"edgecolors": [look["color"]], "facecolors": "none", "linewidths": 0.7}
                 axes.scatter(x, y, s=10, alpha=0.8, marker=look["marker"], **edges)
@@ -205,7 +205,8 @@ def outline(axes: Axes, points: np.ndarray, colour: Sequence[float], line: str) 
     held = count.ravel()[ranked].cumsum()
     level = density.ravel()[ranked[np.searchsorted(held, held[-1] / 2)]]
     middle = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
-    axes.contour(*middle, density.T, [level], colors=[colour], linestyles=line, linewidths=1.5)
+    contour = axes.contour(*middle, density.T, [level], colors=[colour], linestyles=line, linewidths=1.8)
+    contour.set_path_effects(HALO)
 
 
 def grown(values: np.ndarray) -> tuple[float, float]:

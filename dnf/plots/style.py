@@ -10,8 +10,10 @@ from pathlib import Path
 
 import matplotlib.style
 from matplotlib import colors
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from dnf.experiment.files import replace_file
 
@@ -78,6 +80,13 @@ def new_figure(title: str, height: float) -> Figure:
     FigureCanvasAgg(figure)
     figure.suptitle(wrapped(title), fontsize=10, fontweight="bold")
     return figure
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 of each decade, without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, path: Path, dpi: int) -> Path:

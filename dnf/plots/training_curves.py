@@ -12,11 +12,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from dnf.experiment.layout import HISTORY_TSV, TRAINING_JSON
 from dnf.plots.drawing import Drawing, read_table
-from dnf.plots.style import BLACK, BLUE, ORANGE, PINK, REFERENCE, NamedFigures, new_figure
+from dnf.plots.style import BLACK, BLUE, ORANGE, PINK, REFERENCE, NamedFigures, new_figure, plain_log_ticks
 
 # Columns of history.tsv; those of HYBRID where there is a cross-entropy.
 HISTORY = (
@@ -138,9 +137,7 @@ def draw_panel(axes: Axes, panel: Panel, columns: Mapping[str, torch.Tensor]) ->
     axes.set(title=panel.title, ylabel=panel.unit, xlim=(0, float(step.max())), yscale=panel.scale)
     axes.locator_params(axis="x", nbins=4)
     if panel.scale == "log":
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_log_ticks(axes.yaxis)
     if panel.scale == "linear":
         drawn = torch.cat([columns[column] for column in panel.columns])
         late = torch.cat([columns[column][len(step) // 20 :] for column in panel.columns])

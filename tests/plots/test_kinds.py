@@ -86,3 +86,5 @@ def test_systems_without_errors_are_one_line_of_text_and_reliability_joins_no_po
     assert entries[2:] == ["dnf, mlp: no errors", "dnf, mlp, control other: no errors"]
     assert len(det.lines) == 5  # curve and dot of one system and its control, and the diagonal
     assert [bars[0].get_linestyle() for bars in reliability.containers] == ["None"] * 3
+    det, _ = detection_figure("test", "exp", {"dnf": (trials(["ce", "en"], 0), None)}, "").axes
+    assert len(det.lines) == 1 and [text.get_text() for text in det.texts] == ["no errors"]

@@ -21,7 +21,7 @@ from dnf.plots.drawing import read_drawing
 from dnf.plots.drawn_sets import drawn_sets
 from dnf.plots.latent_set import read_latents
 from dnf.plots.projections import separating_plane, spread, tsne_map
-from dnf.plots.style import colours_of
+from dnf.plots.style import colours_of, plain_log_ticks
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +222,16 @@ def test_curves_mark_the_step_that_was_kept_and_name_no_event_that_did_not_occur
     assert all([280, 280] in [list(line.get_xdata()) for line in axes.lines] for axes in figure.axes[:7])
     figure = training_curves.curves({**history, "ce": history["lr"], "dev_ce": history["lr"]}, "exp", accuracy=True)
     assert all(axes.axison for axes in figure.axes) and len(figure.axes) == 8 and len(figure.legends) == 1
+
+
+def test_ticks_of_a_logarithmic_axis_have_no_powers_of_ten():
+    axes = Figure().subplots()
+    axes.plot([1, 2], [19, 120])
+    axes.set_yscale("log")
+    plain_log_ticks(axes.yaxis)
+    assert {"20", "50", "100"} <= (major := {tick.get_text() for tick in axes.get_yticklabels()})
+    assert all(text.isdigit() for text in major)
+    assert not any(tick.get_text() for tick in axes.get_yticklabels(minor=True))
 
 
 def test_the_step_that_was_kept_is_read_from_the_training(experiment, tmp_path):
