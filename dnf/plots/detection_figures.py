@@ -17,7 +17,17 @@ from dnf.experiment.layout import PLOTS
 from dnf.metrics import detection
 from dnf.metrics.trials import Trials, most_confused
 from dnf.plots.drawn_sets import drawn_sets
-from dnf.plots.style import MARKERS, OKABE_ITO, REFERENCE, NamedFigures, fitting, new_figure, wrapped, write_figures
+from dnf.plots.style import (
+    MARKERS,
+    MOST_HEIGHT,
+    OKABE_ITO,
+    REFERENCE,
+    NamedFigures,
+    fitting,
+    new_figure,
+    wrapped,
+    write_figures,
+)
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +118,7 @@ def det_panel(axes: Axes, of_pair: Of, control: str) -> list[Line2D]:
             )
     det_axes(axes, [pair for *_, pairs in of_pair for pair in pairs if pair is not None], drawn)
     if not drawn:
-        axes.text(0.5, 0.6, "no errors", transform=axes.transAxes, ha="center")
+        axes.text(0.35, 0.75, "no errors", transform=axes.transAxes, ha="center")
     texts = (f"{', '.join(names)}{place}: no\u00a0errors" for place, names in perfect.items())
     return handles + [Line2D([], [], ls="", label=wrapped(text, HALF)) for text in texts]
 
@@ -164,7 +174,7 @@ def detection_figure(name: str, exp: str, systems: Mapping[str, tuple[Trials, Tr
             lines = max(lines, sum(1 + str(handle.get_label()).count("\n") for handle in handles))
             if handles:
                 axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.45, -0.2), fontsize=8)
-    figure.set_figheight(0.4 + len(shown) * (3.1 + 0.16 * lines))
+    figure.set_figheight(min(MOST_HEIGHT, 0.4 + len(shown) * (3.1 + 0.16 * lines)))
     return figure
 
 
