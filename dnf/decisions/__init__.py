@@ -1,1 +1,1 @@
-"""Calibration, decisions and the figures made of them."""
+"""Calibration, decisions, and the figures computed from them."""

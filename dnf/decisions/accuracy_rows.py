@@ -26,14 +26,14 @@ def agreement_rows(
     prefix: str = "",
     **names: str,
 ) -> list[dict]:
-    """Rows of ``accuracy.tsv``: how well two columns agree, of utterances and of speakers' means; none where it is not defined.
+    """Rows of ``accuracy.tsv``: agreement of two columns, over utterances and over speakers' means; none if it is undefined.
 
     Args:
         x, y: columns ``(U,)``.
-        speakers: of the utterances.
-        statistics: of weights and both columns, by name.
-        resamples, seed: of the intervals.
-        prefix: of the metrics, ``<prefix><utt or speaker>_<statistic>``.
+        speakers: speaker of each utterance.
+        statistics: functions of weights and both columns, by name.
+        resamples, seed: for the intervals.
+        prefix: metrics are named ``<prefix><utt or speaker>_<statistic>``.
         names: more columns of the rows.
     """
     rows = []
@@ -49,26 +49,26 @@ def agreement_rows(
 
 
 def correlation_rows(trials: Trials, resamples: int, seed: int, **names: str) -> list[dict]:
-    """Rows of ``accuracy.tsv``: correlation of the log-likelihood ratio with expert scores, as ``agreement_rows`` has them.
+    """Rows of ``accuracy.tsv``: correlation of the log-likelihood ratio with expert scores, by ``agreement_rows``.
 
     Args:
         trials: utterances with an expert score, ``score``, and their log-likelihood ratio, ``llr``, nats.
-        resamples, seed: of the intervals.
+        resamples, seed: for the intervals.
         names: set and class, for the rows.
     """
     columns = trials.scores["llr"], trials.scores["score"], trials.speakers
     return agreement_rows(*columns, COEFFICIENTS, resamples, seed, **names)
 
 
-FRAMES = "frames_"  # how columns begin that count the frames decided as a class
+FRAMES = "frames_"  # prefix of columns that count the frames decided as a class
 
 
 class Tally:
-    """What figures need of a set's decisions, counted as these are made and written.
+    """Counts of a set's decisions for the figures, updated while the decisions are written.
 
     Attributes:
-        classes: those the model knows.
-        counts: of utterances and frames, by true class and speaker.
+        classes: classes of the model.
+        counts: numbers of utterances and frames, by true class and speaker.
     """
 
     def __init__(self, classes: list[str]):
@@ -78,7 +78,7 @@ class Tally:
         self._scores = {ACCURACY: array("b"), "llr": array("d"), "score": array("d")}
 
     def add(self, row: dict) -> dict:
-        """Count a row of ``decide``; returns it."""
+        """Count a row of ``decide`` and return it."""
         label, speaker, right = row["class"], row["speaker"], row["decision"] == row["class"]
         counts = self.counts.setdefault((label, speaker), Counter())
         counts.update(utterances=1, right=int(right), frames=row["frames"], right_frames=row.get(f"{FRAMES}{label}", 0))
@@ -95,13 +95,13 @@ class Tally:
         return row
 
     def trials(self) -> Trials:
-        """All utterances: whether the decision is right, ``llr``, nats, and the expert ``score``, NaN for none."""
+        """All utterances with three scores: whether the decision is right, ``llr`` in nats, and the expert ``score``, NaN for none."""
         scores = {name: np.array(values) for name, values in self._scores.items()}
         return Trials(*self._names, scores, self.classes)
 
 
 def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[dict]:
-    """Accuracy and decided shares of a set by true class; ``all`` is every utterance of a class the model knows."""
+    """Accuracy and decided shares of a set by true class; ``all`` has the utterances of all known classes."""
     by_class: dict[str, list[tuple[str, Counter]]] = {}
     for (label, speaker), counts in tally.counts.items():
         by_class.setdefault(label, []).append((speaker, counts))
@@ -130,12 +130,12 @@ def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[di
 
 
 def decided_most(label: str, counts: Counter, classes: list[str]) -> list[str]:
-    """All classes; of more than ``MOST_DECIDED`` the true one and those that its utterances, then frames, were decided as most.
+    """All classes, or of more than ``MOST_DECIDED`` the true class and the most frequent decisions for its utterances, then frames.
 
     Args:
         label: true class.
-        counts: of its utterances by ``("decided", class)``, and of its frames by ``("frames", class)``.
-        classes: those the model knows.
+        counts: number of its utterances by ``("decided", class)``, and of its frames by ``("frames", class)``.
+        classes: classes of the model.
     """
     if len(classes) <= MOST_DECIDED:
         return classes
@@ -145,7 +145,7 @@ def decided_most(label: str, counts: Counter, classes: list[str]) -> list[str]:
 
 
 def calibrated_rows(name: str, trials: Trials, resamples: int, seed: int) -> list[dict]:
-    """Accuracy of a set when the class of highest posterior is decided, by true class and of all."""
+    """Accuracy of a set if the class of highest posterior is decided, by true class and over all."""
     rows, hits = [], trials.scores[CALIBRATED_ACCURACY]
     groups = {label: trials.labels == label for label in sorted(set(trials.labels))}
     for label, group in (groups | {"all": np.ones(len(trials), dtype=bool)}).items():

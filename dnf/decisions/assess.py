@@ -1,12 +1,13 @@
-"""Prediction of expert scores by regression on what is known of an utterance, each predictor alone and all together.
+"""Predict expert scores by regression, with each predictor alone and with all together.
 
-A predictor is a column or several of an utterance: the log-likelihood ratio, the duration, the timing, the mean latents,
-or a score from elsewhere. Cheng et al., "ASR-free pronunciation assessment", Interspeech 2020, arXiv:2005.11902, predict scores
-from mean latents by support vector regression; the fusion is stacking with weights that are not negative (Breiman,
+A predictor is one or several columns: the log-likelihood ratio, the duration, the timing, the mean latents,
+or an external score. Cheng et al., "ASR-free pronunciation assessment", Interspeech 2020, arXiv:2005.11902, predict scores
+from mean latents by support vector regression; the fusion is stacking with non-negative weights (Breiman,
 "Stacked regressions", Machine Learning 24, 1996).
 
-All is fitted on the scored utterances of train and dev. Settings of the regressions, weights of the fusion and widths of the
-intervals come from predictions by fits without the speaker, and these predictions stand for those utterances in all figures.
+Everything is fitted on the scored utterances of train and dev. Settings of the regressions, weights of the fusion and widths
+of the intervals come from cross-validation that leaves the speaker out. All figures of these utterances use the left-out
+predictions.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ import numpy as np
 from dnf.metrics.figures import FUSED
 
 FOLDS = 5
-LEAST_SPEAKERS = 10  # of a fit
-COVERAGE = 0.8  # of the prediction intervals
-NEAR = 0.25  # share of the fitted utterances that an interval is from, those of the nearest predictions
+LEAST_SPEAKERS = 10  # fewest speakers of a fit
+COVERAGE = 0.8  # share of scores within the prediction intervals
+NEAR = 0.25  # share of the fitted utterances, those with the nearest predictions, that determine an interval
 GRIDS = {
-    "svr": {"C": (0.1, 1.0, 10.0), "gamma": (0.01, 0.1, 1.0)},  # gamma: over the number of columns
+    "svr": {"C": (0.1, 1.0, 10.0), "gamma": (0.01, 0.1, 1.0)},  # gamma is divided by the number of columns
     "ridge": {"alpha": (1.0, 10.0, 100.0, 1000.0)},
 }
 
 
 def regressions(kind: str, columns: int) -> list:
-    """Regressions of standardized columns on standardized scores, one for each point of the grid of its kind."""
+    """Regressions of standardized scores on standardized columns, one for each point of the grid."""
     from sklearn.compose import TransformedTargetRegressor  # slow to import, and only a fit needs it
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import ParameterGrid
@@ -50,13 +51,13 @@ def regressions(kind: str, columns: int) -> list:
 
 
 def best_fit(models: list, x: np.ndarray, scores: np.ndarray, speakers: np.ndarray) -> tuple:
-    """The model of least error in cross-validation over speakers, fitted on all; and its left-out predictions ``(U,)``.
+    """The best model in cross-validation over speakers, fitted on all utterances, and its left-out predictions ``(U,)``.
 
     Args:
-        models: to choose from.
-        x: ``(U, F)``.
+        models: the candidates.
+        x: columns ``(U, F)``.
         scores: ``(U,)``.
-        speakers: of the utterances; those of one speaker are in one fold.
+        speakers: speaker of each utterance; the utterances of a speaker are in one fold.
     """
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
@@ -68,15 +69,15 @@ def best_fit(models: list, x: np.ndarray, scores: np.ndarray, speakers: np.ndarr
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """Regressions of expert scores, fitted.
+    """Fitted regressions of expert scores.
 
     Attributes:
         models: regression of each predictor, by its name.
-        fusion: of their predictions.
-        left_out: predictions ``(U,)`` of the fitted utterances by each predictor and ``FUSED``, by fits without the speaker.
-        errors: ``(U,)`` absolute errors of the fused ones.
+        fusion: regression on their predictions.
+        left_out: predictions ``(U,)`` for the fitted utterances by each predictor and ``FUSED``, with the speaker left out.
+        errors: ``(U,)`` absolute errors of the fused predictions.
         speakers: ``(U,)``.
-        scale: lowest and highest score of the fitted utterances, beyond which nothing is predicted.
+        scale: lowest and highest score of the fitted utterances; predictions are clipped to it.
     """
 
     models: Mapping[str, object]
@@ -94,7 +95,7 @@ class Assessment:
 
         Args:
             columns: ``(U, F)`` of each predictor.
-            scores: ``(U,)``, which differ.
+            scores: ``(U,)``, not all equal.
             speakers: ``(U,)``, ``LEAST_SPEAKERS`` or more of them.
             regression: a key of ``GRIDS``.
         """
@@ -115,21 +116,21 @@ class Assessment:
         return dict(zip(self.models, map(float, self.fusion.coef_)))
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Scores ``(U,)`` of utterances by each predictor and ``FUSED``, from columns ``(U, F)`` of each predictor."""
+        """Predicted scores ``(U,)`` by each predictor and ``FUSED``, from columns ``(U, F)`` of each predictor."""
         found = {name: np.clip(model.predict(columns[name]), *self.scale) for name, model in self.models.items()}
         fused = self.fusion.predict(np.stack(list(found.values()), 1))
         return found | {FUSED: np.clip(fused, *self.scale)}
 
     def ends(self, fused: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Low and high ends ``(U,)`` of the intervals that are to contain a share ``COVERAGE`` of the scores.
+        """Low and high ends ``(U,)`` of prediction intervals with coverage ``COVERAGE``.
 
-        Conformal, from the errors of left-out speakers (Barber et al., "Predictive inference with the jackknife+", Annals of
-        Statistics 49, 2021), and local: errors are larger where scores are low, so each interval is from the errors of the
-        ``NEAR`` utterances of nearest predictions. Those of the same speaker are not used.
+        They are conformal, from the errors of left-out speakers (Barber et al., "Predictive inference with the jackknife+",
+        Annals of Statistics 49, 2021), and local: low scores have larger errors, so each interval uses the errors of the share
+        ``NEAR`` of utterances with the nearest predictions. Utterances of the same speaker are not used.
 
         Args:
-            fused: predictions ``(U,)``.
-            speakers: of the utterances ``(U,)``.
+            fused: fused predictions ``(U,)``.
+            speakers: speaker of each utterance ``(U,)``.
         """
         widths, fitted = np.empty(len(fused)), self.left_out[FUSED]
         for u, (value, speaker) in enumerate(zip(fused, speakers)):

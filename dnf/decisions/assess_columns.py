@@ -1,4 +1,4 @@
-"""What expert scores are predicted from: the utterances that have some, and the columns of each predictor."""
+"""Utterances with expert scores, and the columns of each predictor of these scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dnf.scoring.latent_store import Latents
 
 log = logging.getLogger(__name__)
 
-TIME = ("duration", "timing")  # predictors that vectors do not have
+TIME = ("duration", "timing")  # predictors that need frames, which a model of vectors does not have
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Scored:
     """The U utterances of a set that have an expert score.
 
     Attributes:
-        utts: rows of ``utts.tsv``.
-        places: ``(U,)`` of these rows among all of the set.
+        utts: their rows of ``utts.tsv``.
+        places: ``(U,)`` indices of these rows among all rows of the set.
         scores: ``(U,)``.
         speakers: ``(U,)``.
     """
@@ -38,7 +38,7 @@ class Scored:
 
     @classmethod
     def read(cls, directory: Path) -> Scored:
-        """Those of ``latents/<set>``; says where a class has scores for some of its utterances only.
+        """Read them from ``latents/<set>``; warns if only some utterances of a class have scores.
 
         Raises:
             ValueError: a score is not a finite number.
@@ -67,7 +67,7 @@ class Scored:
 
     @property
     def name(self) -> str:
-        """The classes, joined by +."""
+        """Their classes, joined by +."""
         return "+".join(sorted({utt["class"] for utt in self.utts}))
 
 
@@ -81,7 +81,7 @@ class Columns:
         self._external = functools.cache(self._read_external)
 
     def predictors(self) -> list[str]:
-        """Those of the settings that the experiment has: vectors have no timing, a flow that decides nothing has no ratio."""
+        """Predictors of the settings that the experiment has: vectors have no timing, a flow without decisions has no ratio."""
         lacking = set() if any((self._exp / DECISIONS).glob("*.txt")) else {"llr"}
         lacking |= set(TIME) if self._config.has_vectors else set()
         return [name for name in self._config.assess.predictors if name not in lacking]
@@ -103,7 +103,7 @@ class Columns:
         return columns
 
     def seconds(self, scored: Scored) -> list[float]:
-        """Durations of the utterances; none where they are vectors."""
+        """Durations of the utterances; empty for vectors."""
         if self._config.has_vectors:
             return []
         return [float(np.exp(self.timing(utt["set"])[utt["utt"]][0])) for utt in scored.utts]
@@ -112,19 +112,19 @@ class Columns:
         """Scores ``(U, 1)`` of ``assess.external``.
 
         Raises:
-            ValueError: there is no such file, it lacks an utterance, or a score in it is not a number.
+            ValueError: the file does not exist or lacks an utterance, or a score in it is not a number.
         """
         path, table = self._config.assess.external, self._external()
         missing = [utt["utt"] for utt in scored.utts if utt["utt"] not in table]
         if missing:
             raise ValueError(
                 f"{path}: has no score of {missing[0]} and {len(missing) - 1} more utterances; write a line "
-                "'utterance score' for each that an expert scored, or take external out of assess.predictors"
+                "'utterance score' for each scored utterance, or remove external from assess.predictors"
             )
         values = np.array([number_of(table[utt["utt"]]) for utt in scored.utts])
         for utt, value in zip(scored.utts, values):
             if np.isnan(value):
-                raise ValueError(f"{path}: {utt['utt']}: {table[utt['utt']]!r} is not a number; correct it")
+                raise ValueError(f"{path}: {utt['utt']}: {table[utt['utt']]!r} is not a number; correct the score")
         return values[:, None]
 
     def _read_external(self) -> dict[str, str]:
@@ -135,13 +135,13 @@ class Columns:
 
     def _timing(self, name: str) -> dict[str, list[float]]:
         """Timing of the scored utterances of a set of the data directory."""
-        from dnf.decisions.timing import store_timing  # imports torch, which an experiment without scores does not need
+        from dnf.decisions.timing import store_timing  # imports torch, which is slow and needed only with scores
         from dnf.features.frame_store import FrameStore
 
         return dict(store_timing(FrameStore(self._layout.frames / name), self._config.features.frame_shift))
 
     def _marks(self, name: str) -> dict[str, list[float]]:
-        """Each expert's mark of the utterances of a set of the data directory; none without ``utt2scores``."""
+        """Marks of each expert for the utterances of a set of the data directory; empty without ``utt2scores``."""
         path = self._layout.data / name / UTT2SCORES
         table = read_table(path) if path.is_file() else {}
         return {utt: [number_of(mark) for mark in marks.split()] for utt, marks in table.items()}

@@ -1,6 +1,6 @@
-"""Stage decide: predicts the expert scores of every set that has some, and says how well, as rows of ``accuracy.tsv``.
+"""Stage decide: predict the expert scores of every set that has some; rows of ``accuracy.tsv`` on their agreement.
 
-Predictions are in ``assess/<set>.tsv``. Those of utterances of train and dev, in whatever set, are from fits without the speaker.
+Predictions are written to ``assess/<set>.tsv``. For utterances of train and dev, in any set, the speaker is left out of the fit.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ DECILES = 10
 def fit(
     parts: Mapping[str, Scored], columns: Mapping[str, Mapping[str, np.ndarray]], config: Config
 ) -> Assessment | None:
-    """Fit on train and dev; None, and says why, where there is too little.
+    """Fit on train and dev; None, with a log line, if there are too few speakers or all scores are equal.
 
     Args:
         parts: train and dev, by name; train has scores.
-        columns: of each.
+        columns: columns of each predictor, of both.
         config: settings.
     """
     speakers = np.concatenate([part.speakers for part in parts.values()])
@@ -45,7 +45,10 @@ def fit(
     count, where = len(set(speakers)), " and ".join(parts)
     if count < LEAST_SPEAKERS:
         log.warning(
-            "no prediction of expert scores: %s have %d speakers with scores, not %d", where, count, LEAST_SPEAKERS
+            "no prediction of expert scores: %s have %d speakers with scores; %d are needed",
+            where,
+            count,
+            LEAST_SPEAKERS,
         )
         return None
     if scores.min() == scores.max():
@@ -59,13 +62,13 @@ def fit(
 def predictions(
     scored: Scored, columns: Mapping, assessment: Assessment, fitted: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
-    """Predictions ``(U,)`` by each predictor and ``FUSED``, left-out ones for the utterances that were fitted.
+    """Predictions ``(U,)`` by each predictor and ``FUSED``; for fitted utterances, the left-out predictions.
 
     Args:
-        scored: utterances of a set.
-        columns: of them.
+        scored: scored utterances of a set.
+        columns: their columns.
         assessment: the regressions.
-        fitted: place of each fitted utterance.
+        fitted: index of each fitted utterance.
     """
     found = assessment.predict(columns)
     pairs = [(u, fitted[utt["utt"]]) for u, utt in enumerate(scored.utts) if utt["utt"] in fitted]
@@ -77,7 +80,7 @@ def predictions(
 
 
 def write_predictions(path: Path, scored: Scored, found: Mapping, ends: Sequence, seconds: Sequence[float]) -> None:
-    """Write ``assess/<set>.tsv``; ``low`` and ``high`` are ends of the prediction interval."""
+    """Write ``assess/<set>.tsv``; ``low`` and ``high`` are the ends of the prediction interval."""
     columns = {name: [f"{value:.4f}" for value in values] for name, values in found.items()}
     columns |= {end: [f"{value:.4f}" for value in values] for end, values in zip(("low", "high"), ends)}
     columns["seconds"] = [f"{value:.3f}" for value in seconds] or [""] * len(scored.utts)
@@ -91,13 +94,13 @@ def write_predictions(path: Path, scored: Scored, found: Mapping, ends: Sequence
 
 
 def prediction_rows(scored: Scored, found: Mapping, ends: Sequence, draw: tuple[int, int], **names: str) -> list[dict]:
-    """Rows of how well scores are predicted: agreement, the partial correlation of latents, and coverage.
+    """Rows on the predictions of a set: agreement with the scores, partial correlation of the latents, and coverage.
 
     Args:
-        scored: utterances of a set.
+        scored: scored utterances of a set.
         found: predictions by predictor.
-        ends: of the prediction intervals.
-        draw: resamples and seed of the intervals.
+        ends: ends of the prediction intervals.
+        draw: resamples and seed of the confidence intervals.
         names: set and class, for the rows.
     """
     rows, speakers = [], scored.speakers
@@ -116,7 +119,7 @@ def prediction_rows(scored: Scored, found: Mapping, ends: Sequence, draw: tuple[
 def statistic_row(
     metric: str, statistic, speakers: Sequence, arrays: Sequence, draw: tuple[int, int], **names
 ) -> list[dict]:
-    """The row of a statistic with its interval; none where it is not defined."""
+    """The row of a statistic with its interval; none if it is undefined."""
     value = float(statistic(np.ones((1, len(speakers))), *arrays)[0])
     if np.isnan(value):
         return []
@@ -125,7 +128,7 @@ def statistic_row(
 
 
 def expert_rows(scored: Scored, columns: Columns, draw: tuple[int, int], **names: str) -> list[dict]:
-    """Rows of how well experts agree, of the utterances with marks of several; arguments as of ``prediction_rows``."""
+    """Rows on the agreement of experts, over utterances with marks of several; arguments as of ``prediction_rows``."""
     marks = [columns.marks(utt["set"]).get(utt["utt"], []) for utt in scored.utts]
     several = np.array([len(given) > 1 for given in marks], dtype=bool)
     if several.sum() < DECILES:
@@ -143,13 +146,13 @@ def expert_rows(scored: Scored, columns: Columns, draw: tuple[int, int], **names
 
 
 def mean_marks(marks: np.ndarray) -> np.ndarray:
-    """Mean mark of each expert ``(E,)`` of utterances ``(U, E)``, NaN of one who gave none."""
+    """Mean mark of each expert ``(E,)`` from marks ``(U, E)``; NaN for an expert without marks."""
     given = np.isfinite(marks).sum(0)
     return np.where(given > 0, np.nansum(marks, 0) / np.maximum(given, 1), np.nan)
 
 
 def decile_rows(scored: Scored, fused: np.ndarray, **names: str) -> Iterable[dict]:
-    """Mean predicted and mean expert score of each tenth of the utterances, from the lowest predictions."""
+    """Mean predicted and mean expert score of each tenth of the utterances, in order of their predictions."""
     tenths = np.array_split(np.argsort(fused, kind="stable"), min(DECILES, len(fused)))
     for number, part in enumerate(tenths, start=1):
         means = {"predicted": f"{fused[part].mean():.4f}", "score": f"{scored.scores[part].mean():.4f}"}
@@ -157,7 +160,7 @@ def decile_rows(scored: Scored, fused: np.ndarray, **names: str) -> Iterable[dic
 
 
 def without_repeats(sets: Mapping[str, Scored]) -> dict[str, Scored]:
-    """Sets of which none has the same scored utterances as one before, as a view of a scored and another set has."""
+    """Sets without repetition: a view of a scored and an unscored set has the same scored utterances as the first."""
     names: dict[tuple[str, ...], str] = {}
     for name, scored in sets.items():
         names.setdefault(tuple(sorted(utt["utt"] for utt in scored.utts)), name)
@@ -165,7 +168,7 @@ def without_repeats(sets: Mapping[str, Scored]) -> dict[str, Scored]:
 
 
 def assess_rows(exp: Path, config: Config) -> list[dict]:
-    """Predict the expert scores of every set that has some; rows of ``accuracy.tsv``, none where train has no scores."""
+    """Predict the expert scores of every set that has some; rows of ``accuracy.tsv``, none if train has no scores."""
     folder, columns = exp / ASSESS, Columns(exp, config)
     shutil.rmtree(folder, ignore_errors=True)
     (exp / DECILES_TSV).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Where the information is: in how many seconds of a recording, which speakers, expert scores and latent dimensions.
+"""Results by duration of recordings, by speaker and by expert score, and the class information of latent dimensions.
 
-All from what stage latents and 7 left; the flow is not run again.
+All come from the output of stages latents and decide; the flow does not run again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ DURATION_COLUMNS = ("set", "class", "seconds", "value", "low", "high", "count", 
 
 
 def whole_sets(exp: Path, config: Config) -> list[Path]:
-    """``latents/<set>`` of the sets that are not cut to pieces already."""
+    """``latents/<set>`` of the sets that are not already cut to pieces."""
     cut = {name for name, view in config.data.views.items() if view.seconds}
     return [directory for directory in latent_sets(exp) if directory.name not in cut]
 
 
 class Group:
-    """Decisions of utterances that belong together: frames, log-likelihood ratios, and right ones of each speaker."""
+    """Decisions of a group of utterances: frames, log-likelihood ratios, and right decisions of each speaker."""
 
     def __init__(self):
         self.frames, self.ratios = 0, array("d")
@@ -57,7 +57,7 @@ class Group:
 
 
 def speaker_rows(name: str, decisions: Iterable[dict], known: Sequence[str]) -> list[dict]:
-    """Rows of ``speakers.tsv``: accuracy (empty for a class unseen) and log-likelihood ratio of each speaker."""
+    """Rows of ``speakers.tsv``: accuracy (empty for an unseen class) and log-likelihood ratio of each speaker."""
     groups: dict[tuple[str, str], Group] = {}
     for row in decisions:
         groups.setdefault((row["class"], row["speaker"]), Group()).add(row)
@@ -68,7 +68,7 @@ def speaker_rows(name: str, decisions: Iterable[dict], known: Sequence[str]) -> 
 
 
 def score_rows(name: str, decisions: Iterable[dict], known: Sequence[str], config: Config) -> list[dict]:
-    """Rows of ``by_score.tsv``: the same for each expert score, rounded to an integer; none where nothing is scored."""
+    """Rows of ``by_score.tsv``: the same for each expert score, rounded to an integer; none without scores."""
     groups: dict[tuple[str, int], Group] = {}
     for row in decisions:
         if row["score"]:
@@ -84,7 +84,7 @@ def score_rows(name: str, decisions: Iterable[dict], known: Sequence[str], confi
 
 
 def fisher_summary(exp: Path) -> list[dict]:
-    """Rows of ``results.tsv``: mean Fisher ratio of each part, and the share of the sum its top tenth has."""
+    """Rows of ``results.tsv``: mean Fisher ratio of each part, and the share of its top tenth in the sum."""
     path = exp / FISHER_TSV
     groups: dict[tuple[str, str, str], list[float]] = {}
     for row in read_tsv(path) if path.is_file() else ():

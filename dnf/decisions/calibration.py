@@ -6,26 +6,26 @@ For the mean log-likelihoods m_k of an utterance, centred over the classes, and 
     l_k = n / (n + h) * slope * (m_k - middle_k) + offset_k
 
 Where the mean of an utterance varies by s_b^2 between utterances of a class (speaker, words, channel) and by s_w^2 /
-n for its frames, its log-likelihood ratio is of this form with h = s_w^2 / s_b^2: short utterances weigh by their
-frames, and long ones are no surer than one more utterance of the kind lets them be. middle_k is what m_k is on the
-average of the classes, so that duration by itself says nothing: an offset within the weight would let a corpus of
-longer utterances be told by their length.
+n for its frames, its log-likelihood ratio has this form with h = s_w^2 / s_b^2: the ratio of short utterances grows with
+their frames, and that of long ones is bounded by the variance between utterances. middle_k is the average of m_k over the
+classes. It keeps duration itself out of the ratio: with an offset inside the weight, a corpus of longer utterances could be
+recognized by their length.
 
 The slope and offsets are fitted as in Brummer & van Leeuwen, "On calibration of language recognition scores",
 Odyssey 2006, and Brummer & du Preez, "Application-independent evaluation of speaker detection", Computer Speech and
-Language 20, 2006: every class weighs alike, so the result is a log-likelihood and no posterior of dev's class counts;
-and every speaker of a class weighs alike. log h has a normal prior around the logarithm of what an analysis of
-variance of dev gives, since dev may have utterances of about one length. Targets are drawn back as in Platt,
-"Probabilistic outputs for support vector machines", 1999, with speakers as counts, those S of the class that has the
-fewest: p pseudo-speakers added to each class make the odds that utterances are fitted to S / p + 1 to 1, the same for
-all classes, and leave the slope finite where classes do not overlap. That bounds what the fit aims at and not what
-comes out: an utterance that lies further out than most of dev has longer odds.
+Language 20, 2006: all classes have equal weight, so the result is a log-likelihood and not a posterior under dev's class
+counts; all speakers of a class have equal weight, too. log h has a normal prior around the logarithm of the estimate from an
+analysis of variance of dev, since dev may have utterances of about one length. Targets are smoothed as in Platt,
+"Probabilistic outputs for support vector machines", 1999, with the number of speakers S of the smallest class as count:
+p pseudo-speakers added to each class make the target odds S / p + 1 to 1, the same for all classes, and keep the slope
+finite if classes do not overlap. That bounds the targets of the fit but not its output: an utterance that is more extreme
+than most of dev gets higher odds.
 
-p was chosen for the Cllr of dev with each speaker left out of the fit (``cllr_left_out`` of results.txt, which
-``--sweep calibrate.pseudo_speakers=...`` goes through), among 0.05, 0.1, 0.2, 0.3, 0.5 and 1. On recordings of 25 to 30
+p was chosen among 0.05, 0.1, 0.2, 0.3, 0.5 and 1 by the Cllr of dev with each speaker left out of the fit
+(``cllr_left_out`` of results.txt; ``--sweep calibrate.pseudo_speakers=...`` compares values). On recordings of 25 to 30
 speakers (three divisions, each with a hybrid flow, an MLP and a GMM) its mean is 0.408, 0.389, 0.384, 0.390, 0.409 and
-0.460 bits. With the speakers of each class for its own S it is 0.398 instead of 0.384, and offsets lean to the class
-that has more of them.
+0.460 bits. If S is the number of speakers of each class itself, it is 0.398 instead of 0.384, and offsets favour the class
+with more speakers.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ from dnf.experiment.layout import run_again, run_stage
 from dnf.experiment.settings import Calibrate
 from dnf.metrics.effective_frames import effective_frames
 
-HALF = (1e-2, 1e5)  # effective frames, the least and the most h
-DOUBT = 0.5  # deviation of the prior of log h
-FOLDS, FEW_FOLDS = 100, 10  # fits at most when speakers are left out, and those that there are for any size of dev
-CELLS = 10_000_000  # log-likelihoods in all these fits, above which there are fewer of them
+HALF = (1e-2, 1e5)  # lowest and highest h, effective frames
+DOUBT = 0.5  # standard deviation of the prior of log h
+FOLDS, FEW_FOLDS = 100, 10  # most folds when speakers are left out, and the fewest for a large dev set
+CELLS = 10_000_000  # most log-likelihoods in all these fits; beyond it there are fewer folds
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes calibrated log-likelihoods of mean ones.
+    """The map from mean to calibrated log-likelihoods.
 
     Attributes:
         classes: K names.
         slope: nats of log-likelihood per nat of mean frame log-likelihood, for very long utterances.
         middle: K, mean over the classes of the mean of m_k, nats.
         offsets: K, nats.
-        half: effective frames h of an utterance that weighs half as much as a very long one; None: all weigh alike.
+        half: effective frames h of an utterance with half the weight of a very long one; None: equal weights.
         covariance: autocovariance of the frames' log-likelihood ratio on dev from lag 0 on, nats squared; empty, or of
             lag 0 alone: frames count as independent.
-        speakers: of dev, by class.
-        utterances: of dev, by class.
+        speakers: number of speakers of dev, by class.
+        utterances: number of utterances of dev, by class.
     """
 
     classes: list[str]
@@ -80,10 +80,10 @@ class Calibration:
 
     @classmethod
     def fit(cls, evidence: Evidence, settings: Calibrate) -> Calibration:
-        """Fit on the evidence of dev; utterances of classes the model does not know are left out.
+        """Fit on the evidence of dev without utterances of unknown classes.
 
         Raises:
-            ValueError: dev has no utterance of some class.
+            ValueError: dev has no utterance of one of the classes.
         """
         missing = absent_classes(evidence)
         if missing:
@@ -115,12 +115,11 @@ class Calibration:
 
     @classmethod
     def left_out(cls, evidence: Evidence, settings: Calibrate) -> np.ndarray | None:
-        """Log-likelihoods ``(U, K)`` of dev itself, nats, each utterance's by a fit without its speaker.
+        """Log-likelihoods ``(U, K)`` of dev itself, nats, each from a fit without the speaker.
 
-        Above ``FOLDS`` speakers, several are left out at a time, of different classes where possible. Utterances of
-        classes the model does not know are scored by the fit on all. The autocovariance of frames is that of all of
-        dev. None if a class is of one speaker alone, or of those left out at a time, so that no fit can do without
-        them.
+        Above ``FOLDS`` speakers, a fold has several, of different classes if possible. Utterances of unknown classes are
+        scored by the fit on all speakers. The autocovariance of frames is that of the complete dev set. None if all speakers of
+        a class are in one fold, so that a fit without them is impossible.
         """
         loglik = cls.fit(evidence, settings).loglik(evidence)
         known = known_utterances(evidence)
@@ -140,7 +139,7 @@ class Calibration:
         An utterance's effective frames follow from its frames and the autocovariance of dev.
 
         Raises:
-            ValueError: the classes are not those it was calibrated for.
+            ValueError: the classes differ from those of the calibration.
         """
         if list(evidence.classes) != self.classes:
             raise ValueError(f"calibrated for classes {' '.join(self.classes)}, not {' '.join(evidence.classes)}")
@@ -152,7 +151,7 @@ class Calibration:
         return weight[:, None] * self.slope * (mean - np.array(self.middle)) + np.array(self.offsets)
 
     def posteriors(self, evidence: Evidence, priors: dict[str, float]) -> np.ndarray:
-        """Posteriors ``(U, K)`` of the classes under priors by class; none given: equal ones."""
+        """Posteriors ``(U, K)`` of the classes under priors by class; empty: equal priors."""
         return posteriors(self.loglik(evidence), self.classes, priors)
 
     def save(self, path: Path) -> None:
@@ -160,10 +159,10 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
-        """Read ``path``, as ``save`` wrote it.
+        """Read a file that ``save`` wrote.
 
         Raises:
-            ValueError: the file is not there, or is not a calibration.
+            ValueError: the file does not exist, or is not a calibration.
         """
         if not path.is_file():
             raise ValueError(
@@ -176,17 +175,17 @@ class Calibration:
 
 
 def absent_classes(evidence: Evidence) -> list[str]:
-    """Classes of the model that no utterance is of."""
+    """Classes of the model without utterances."""
     return sorted(set(evidence.classes) - {utt["class"] for utt in evidence.utts})
 
 
 def posteriors(loglik: np.ndarray, classes: list[str], priors: dict[str, float]) -> np.ndarray:
-    """Posteriors ``(U, K)`` of calibrated log-likelihoods ``(U, K)`` under priors by class; none given: equal ones."""
+    """Posteriors ``(U, K)`` of calibrated log-likelihoods ``(U, K)`` under priors by class; empty: equal priors."""
     return special.softmax(loglik + np.log(prior_of(classes, priors)), axis=1)
 
 
 def known_utterances(evidence: Evidence) -> np.ndarray:
-    """Numbers of the utterances of classes that the model knows."""
+    """Indices of the utterances of known classes."""
     classes = set(evidence.classes)
     return np.array([u for u, utt in enumerate(evidence.utts) if utt["class"] in classes], dtype=int)
 
@@ -198,11 +197,11 @@ def columns_of(evidence: Evidence, rows: np.ndarray) -> np.ndarray:
 
 
 def speaker_folds(names: Sequence[tuple[str, str]], folds: int) -> np.ndarray:
-    """Fold ``(U,)`` of each utterance, that of its speaker; speakers of a class are spread over the folds.
+    """Fold ``(U,)`` of each utterance: one fold for a speaker, and the speakers of a class spread over the folds.
 
     Args:
         names: class and speaker of each utterance.
-        folds: how many at most.
+        folds: most folds.
     """
     speakers = dict.fromkeys(speaker for _, speaker in sorted(set(names)))
     fold = {speaker: n % folds for n, speaker in enumerate(speakers)}
@@ -210,7 +209,7 @@ def speaker_folds(names: Sequence[tuple[str, str]], folds: int) -> np.ndarray:
 
 
 def prior_of(classes: list[str], priors: dict[str, float]) -> np.ndarray:
-    """Prior of each class ``(K,)``, adding up to 1; equal where ``priors`` is empty.
+    """Prior of each class ``(K,)``, with sum 1; equal if ``priors`` is empty.
 
     Raises:
         ValueError: a class has no prior.
@@ -223,13 +222,13 @@ def prior_of(classes: list[str], priors: dict[str, float]) -> np.ndarray:
 
 
 def usual_half(mean: np.ndarray, columns: np.ndarray, frames: np.ndarray, covariance: np.ndarray) -> float:
-    """h = s_w^2 / s_b^2 by an analysis of variance: how utterances of a class differ beyond what frames explain.
+    """h = s_w^2 / s_b^2 by an analysis of variance between and within utterances of a class.
 
     Args:
         mean: ``(U, K)`` centred mean log-likelihoods, nats.
         columns: ``(U,)`` columns of their classes.
-        frames: ``(U,)`` effective.
-        covariance: autocovariance from lag 0 on; without it, the median of ``frames``.
+        frames: ``(U,)`` effective frames.
+        covariance: autocovariance from lag 0 on; without it, h is the median of ``frames``.
     """
     classes = mean.shape[1]
     rest = mean - np.stack([mean[columns == k].mean(0) for k in range(classes)])[columns]
@@ -241,7 +240,7 @@ def usual_half(mean: np.ndarray, columns: np.ndarray, frames: np.ndarray, covari
 
 
 def speaker_weights(columns: np.ndarray, speakers: list[str], classes: int) -> np.ndarray:
-    """Weights ``(U,)``: every class counts alike, and in it every speaker; their sum is the number of pairs of both."""
+    """Weights ``(U,)``, equal over classes and over the speakers of a class; their sum is the number of pairs of both."""
     pairs = list(zip(columns.tolist(), speakers))
     of_pair = Counter(pairs)
     of_class = np.bincount([k for k, _ in of_pair], minlength=classes)
@@ -249,7 +248,7 @@ def speaker_weights(columns: np.ndarray, speakers: list[str], classes: int) -> n
 
 
 def targets_of(columns: np.ndarray, speakers: int, classes: int, pseudo: float) -> np.ndarray:
-    """What posteriors ``(U, K)`` are fitted to: 1 and 0, drawn back by ``pseudo`` speakers added to each class."""
+    """Targets ``(U, K)`` of the posteriors: 1 and 0, smoothed by ``pseudo`` speakers added to each class."""
     targets = np.full((len(columns), classes), pseudo)
     targets[np.arange(len(columns)), columns] += speakers
     return targets / (speakers + classes * pseudo)
@@ -269,11 +268,11 @@ def regress(
     Args:
         mean: ``(U, K)`` mean log-likelihoods, centred over the classes and around their middle, nats.
         columns: ``(U,)`` columns of their classes.
-        weights: ``(U,)`` how much each counts.
-        speakers: of the class that has the fewest.
-        frames: ``(U,)`` effective.
+        weights: ``(U,)``.
+        speakers: number of speakers of the smallest class.
+        frames: ``(U,)`` effective frames.
         half: median of the prior of h; None: no h.
-        pseudo: speakers added to the counts of each class, as evidence against certainty.
+        pseudo: pseudo-speakers added to each class, which smooth the targets.
     """
     from scipy import optimize  # slow to import, and only a fit needs it
 

@@ -1,7 +1,7 @@
 """Stage decide: decisions per utterance and frame, accuracy, near-ties, decided shares, and predicted expert scores.
 
-Also calibration on dev, and how well each system separates classes on every set and its control. All of the flow
-and of every baseline, with intervals by bootstrap over speakers.
+Also calibration on dev, and how well each system separates classes on every set and its control. Figures of the flow and
+of every baseline have intervals by bootstrap over speakers.
 """
 
 from __future__ import annotations
@@ -61,21 +61,20 @@ log = logging.getLogger(__name__)
 def decide(
     latents: Latents, reference: str, window: float, near_tie: float, covariance: np.ndarray = np.zeros(0)
 ) -> Iterator[dict]:
-    """One row an utterance: the class of highest log-likelihood, how sure that is, and how its frames were decided.
+    """One row per utterance: the class of highest log-likelihood, its margin, and the decisions for its frames.
 
     ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes
-    where it is below ``near_tie`` of its standard errors, or where there is but one frame. ``llr`` is that of the
-    reference class against the mean density of the others, nats per frame. ``logp_<class>`` and ``logdet`` are means
-    over frames; of many classes see ``class_columns``.
+    if the margin is below ``near_tie`` standard errors, or if there is only one frame. ``llr`` is the log-likelihood ratio of
+    the reference class against the mean density of the others, nats per frame. ``logp_<class>`` and ``logdet`` are means
+    over frames; for many classes see ``class_columns``.
 
     Args:
-        latents: of a set.
+        latents: latents of a set.
         reference: class of the log-likelihood ratio.
-        window: frames of the utterance that one vector spans, in hops; that many neighbours count as one observation
-            where there is no ``covariance``.
-        near_tie: standard errors.
-        covariance: autocovariance of the frames' log-likelihood ratio on dev, which says how many observations frames
-            are worth; empty: not known.
+        window: span of one vector, in hops; without ``covariance``, so many neighbours count as one observation.
+        near_tie: number of standard errors.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev, for the effective number of frames; empty:
+            unknown.
     """
     place = latents.classes.index(reference)
     frames = np.array([utt["rows"] for utt in latents.utts])
@@ -97,9 +96,9 @@ def decide(
 
 
 def class_columns(latents: Latents, rows: slice, shares: np.ndarray) -> dict:
-    """Columns of an utterance, whose frames are ``rows``: ``frames_<class>``, from ``shares`` ``(K,)``, and ``logp_<class>``.
+    """Columns of an utterance with frames ``rows``: ``frames_<class>``, from ``shares`` ``(K,)``, and ``logp_<class>``.
 
-    Of more than ``MOST_COLUMNS`` classes ``frames_<class>`` alone, of those that frames were decided as.
+    For more than ``MOST_COLUMNS`` classes only ``frames_<class>``, for the classes that frames were decided as.
     """
     if len(latents.classes) > MOST_COLUMNS:
         return {f"{FRAMES}{latents.classes[k]}": int(shares[k]) for k in np.flatnonzero(shares)}
@@ -109,17 +108,17 @@ def class_columns(latents: Latents, rows: slice, shares: np.ndarray) -> dict:
 
 
 def without_class_columns(row: dict, classes: list[str]) -> dict:
-    """A row as it is written: without ``frames_<class>`` where these are not the same in all rows."""
+    """The columns of a row that are written: without ``frames_<class>`` if rows differ in these columns."""
     if len(classes) <= MOST_COLUMNS:
         return row
     return {name: value for name, value in row.items() if not name.startswith(FRAMES)}
 
 
 def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None:
-    """Fit a system's calibration on dev and write ``calibration.json``; None, and no file, if it is off or cannot be.
+    """Fit a system's calibration on dev and write ``calibration.json``; None, and no file, if it is off or impossible.
 
     Args:
-        folder: of the system.
+        folder: folder of the system.
         dev: its evidence of the dev set.
         config: settings.
     """
@@ -136,9 +135,9 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
 
 
 def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict) -> Iterable[dict]:
-    """Each utterance's posteriors, the class of the highest, and the reference class's log-likelihood ratio, nats.
+    """Posteriors of each utterance, the class of the highest, and the log-likelihood ratio of the reference class, nats.
 
-    The ratio is that against the mean of the others. All are empty without calibrated log-likelihoods ``(U, K)``.
+    The ratio is against the mean of the others. All are empty without calibrated log-likelihoods ``(U, K)``.
     """
     shown = evidence.classes if len(evidence.classes) <= MOST_COLUMNS else []
     names = [f"posterior_{name}" for name in shown] + ["decision_calibrated", "llr_calibrated"]
@@ -157,17 +156,17 @@ def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference:
 
 
 class System(NamedTuple):
-    """A system whose sets are decided.
+    """A system that makes decisions.
 
     Attributes:
-        folder: of the system.
+        folder: folder of the system.
         config: settings of the experiment.
         is_flow: whether it is the flow; else it is a baseline.
         order: its classes, the reference class first.
-        dev: its evidence of dev; None where the model came from elsewhere.
+        dev: its evidence of dev; None for a copied model.
         covariance: autocovariance of the frames' log-likelihood ratio on dev.
-        calibration: fitted on dev; None: there is none.
-        dev_auc: of pairs of classes, as ``pair_aucs`` gives it for the flow, so that all systems have the same pairs.
+        calibration: fitted on dev; None without a calibration.
+        dev_auc: AUC of pairs of classes, from ``pair_aucs`` of the flow, so that all systems have the same pairs.
     """
 
     folder: Path
@@ -181,17 +180,17 @@ class System(NamedTuple):
 
     @property
     def draw(self) -> tuple[int, int]:
-        """Resamples of intervals, and their seed."""
+        """Number of resamples for intervals, and their seed."""
         return self.config.report.bootstrap, self.config.seed
 
     @property
     def tells_duration(self) -> bool:
-        """Whether its rows say what the length of utterances tells: once, and not of vectors, which have none."""
+        """Whether its rows have the AUC of duration: only those of the flow, and not for vectors, which have no duration."""
         return self.is_flow and not self.config.has_vectors
 
 
 def remove_decisions(folder: Path) -> None:
-    """Remove what an earlier run left of a system; ``decisions/`` is there, and empty."""
+    """Remove the output of an earlier run for a system, and leave an empty ``decisions/``."""
     shutil.rmtree(folder / DECISIONS, ignore_errors=True)
     (folder / DECISIONS).mkdir()
 
@@ -205,15 +204,15 @@ def open_system(
     is_flow: bool,
     taken: bool,
 ) -> System | None:
-    """A system, calibrated on dev; None for a flow that knows no classes to decide between.
+    """A system, calibrated on dev; None for a flow with fewer than two classes.
 
     Args:
-        folder: of the system.
+        folder: folder of the system.
         config: settings of the experiment.
-        latents: by set.
-        dev_auc: of pairs of classes, by the flow; found here if this is the flow.
-        is_flow: whether it is.
-        taken: whether its model and calibration came from elsewhere.
+        latents: latents by set.
+        dev_auc: AUC of pairs of classes by the flow; computed here if this is the flow.
+        is_flow: whether it is the flow.
+        taken: whether its model and calibration are copied from another experiment.
     """
     first = next(iter(latents.values()))
     if len(first.classes) < 2 or is_flow and first.cond_dim == 0:
@@ -233,9 +232,9 @@ def open_system(
 
 
 def calibrated(system: System, of_set: Evidence) -> tuple[np.ndarray | None, str]:
-    """Calibrated log-likelihoods ``(U, K)`` of a set, None without a calibration, and what their Cllr is called.
+    """Calibrated log-likelihoods ``(U, K)`` of a set, None without a calibration, and the name of their Cllr.
 
-    Utterances of dev are calibrated without their speakers, where that can be.
+    Utterances of dev are calibrated without their speakers if possible.
     """
     if system.calibration is None or of_set is not system.dev:
         return (None if system.calibration is None else system.calibration.loglik(of_set)), "cllr"
@@ -274,10 +273,10 @@ def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trial
     """Rows of ``accuracy.tsv`` of a set with its control, and of the differences of both.
 
     Args:
-        system: that decided them.
+        system: the system of the decisions.
         of_set, control: utterances of the set and of the control.
-        of_both: as ``with_control`` gives them.
-        name: of the set.
+        of_both: utterances from ``with_control``.
+        name: name of the set.
     """
     settings, draw = system.config.calibrate, system.draw
     rows = detection_rows(of_both, settings, *draw, ending=CONTROL, duration=system.tells_duration, set=name)
@@ -305,18 +304,18 @@ def decide_system(
 
 
 def with_controls(trials: Mapping[str, Trials], controls: Mapping[str, str]) -> dict[str, Trials]:
-    """Each set with a control, its classes taken from the control where that has them."""
+    """Each set with a control; classes that the control has come from the control."""
     pairs = {name: (trials[name], trials[c]) for name, c in controls.items() if name in trials and c in trials}
     return {name: both for name, sides in pairs.items() if (both := with_control(*sides)) is not None}
 
 
 def system_difference_rows(trials: Mapping[str, Mapping[str, Trials]], config: Config, ending: str) -> Iterator[dict]:
-    """Rows of ``accuracy.tsv`` with the flow held against every baseline.
+    """Rows of ``accuracy.tsv`` that compare the flow with every baseline.
 
     Args:
         trials: utterances by system and set.
         config: settings.
-        ending: of the names of the metrics.
+        ending: end of the names of the metrics.
     """
     draw, fitted = (config.report.bootstrap, config.seed), {name_of(config.data, role) for role in ("train", "dev")}
     for system in (name for name in trials if name != FLOW):
@@ -327,7 +326,7 @@ def system_difference_rows(trials: Mapping[str, Mapping[str, Trials]], config: C
 
 
 def write_pairs(path: Path, dev_auc: Mapping[str, float]) -> None:
-    """Write AUC on dev of the pairs of classes, the most confused first; no file where all pairs are shown."""
+    """Write the AUC on dev of the pairs of classes, the most confused first; no file if all pairs are shown."""
     path.unlink(missing_ok=True)
     if dev_auc:
         ranked = sorted(dev_auc, key=dev_auc.get)
@@ -335,7 +334,7 @@ def write_pairs(path: Path, dev_auc: Mapping[str, float]) -> None:
 
 
 def read_pairs(path: Path) -> dict[str, float]:
-    """What ``write_pairs`` wrote; empty where there is no file."""
+    """Read the file of ``write_pairs``; empty if it does not exist."""
     return {row["class"]: float(row["auc"]) for row in read_tsv(path)} if path.is_file() else {}
 
 

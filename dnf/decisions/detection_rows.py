@@ -1,4 +1,4 @@
-"""Rows of ``accuracy.tsv`` on detection and calibration: each with its interval, on a set and on its control."""
+"""Rows of ``accuracy.tsv`` on detection and calibration, with intervals, on a set and on its control."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCURACY, CALIBRATED_ACCURACY = ACCURACIES = ("utt_accuracy", "utt_accuracy_cali
 def utterances_of(
     evidence: Evidence, order: Sequence[str], dev_auc: Mapping[str, float] | None = None, **scores: np.ndarray
 ) -> Trials:
-    """All utterances of a set, with scores ``mean`` and ``frames``; arguments as those of ``trials_of``."""
+    """All utterances of a set, with scores ``mean`` and ``frames``; arguments as of ``trials_of``."""
     columns = [evidence.classes.index(name) for name in order]
     scores |= {"mean": evidence.mean[:, columns], "frames": evidence.frames}
     utts, speakers, labels = ([utt[name] for utt in evidence.utts] for name in ("utt", "speaker", "class"))
@@ -43,12 +43,12 @@ def trials_of(
     With a calibration also ``calibrated``, and whether the class of highest posterior is the right one.
 
     Args:
-        evidence: of a set.
-        calibrated: ``(U, K)`` calibrated log-likelihoods of its utterances, nats; None: there is no calibration.
+        evidence: evidence of a set.
+        calibrated: ``(U, K)`` calibrated log-likelihoods of its utterances, nats; None without a calibration.
         order: classes, the reference class first.
-        priors: of the classes; empty: equal ones.
-        dev_auc: of pairs of classes, as ``pair_aucs`` gives it; None: not known.
-        scores: more ``(U,)``, by name.
+        priors: priors of the classes; empty: equal priors.
+        dev_auc: AUC of pairs of classes, from ``pair_aucs``; None: unknown.
+        scores: more scores ``(U,)``, by name.
     """
     if calibrated is not None:
         scores["calibrated"] = calibrated[:, [evidence.classes.index(name) for name in order]]
@@ -71,7 +71,7 @@ def measures(settings: Calibrate) -> dict:
 
 
 def pair_aucs(dev: Trials) -> dict[str, float]:
-    """AUC of every pair of classes, joined by +, that dev has; none where they are few enough to show them all."""
+    """AUC of every pair of classes of dev, by their names joined by +; none if all pairs are few enough to show."""
     if len(dev.pairs(MOST_PAIRS + 1)) <= MOST_PAIRS:
         return {}
     mean, rows, column = dev.scores["mean"], dev.rows_by_class, {name: k for k, name in enumerate(dev.classes)}
@@ -101,16 +101,16 @@ def detection_rows(
 ) -> list[dict]:
     """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if more.
 
-    Of more than ``MOST_PAIRS`` pairs those most confused on dev have intervals, and ``MOST_ROWS`` have figures. AUC, EER
-    and minDCF are of the mean log-likelihood ratio per frame, minCllr and Cllr of the calibrated one.
+    If there are more than ``MOST_PAIRS`` pairs, those most confused on dev have intervals, and ``MOST_ROWS`` have figures.
+    AUC, EER and minDCF use the mean log-likelihood ratio per frame, minCllr and Cllr the calibrated one.
 
     Args:
         trials: utterances of known classes.
         settings: priors and costs.
-        resamples, seed: of the intervals over speakers, drawn within each class.
-        ending: of the names of the metrics.
-        duration: also ``auc_duration``, the AUC of the number of frames alone: what the length of utterances tells.
-        cllr: what Cllr is called.
+        resamples, seed: for the intervals over speakers, drawn within each class.
+        ending: end of the names of the metrics.
+        duration: also ``auc_duration``, the AUC of the number of frames alone.
+        cllr: name of Cllr.
         names: more columns.
     """
     rows = []
@@ -140,7 +140,7 @@ def detection_rows(
 
 
 def gap_row(statistic, of_set: tuple, of_control: tuple, draw: tuple[int, int], **names: str) -> dict:
-    """A row of a figure of a set minus that of its control; arguments as those of ``dnf.metrics.bootstrap.gap``."""
+    """A row of a figure of a set minus that of its control; arguments as of ``dnf.metrics.bootstrap.gap``."""
     value, low, high = gap(statistic, of_set, of_control, *draw)
     speakers = [*of_set[0], *of_control[0]]
     row = row_of(value, None if low is None else (low, high), speakers, **names)
@@ -152,7 +152,7 @@ def gap_rows(of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int
 
     Args:
         of_set: utterances of the set.
-        of_control: as ``with_control`` gives them.
+        of_control: utterances from ``with_control``.
         settings: priors and costs.
         draw: resamples and seed.
         names: more columns.
@@ -169,7 +169,7 @@ def gap_rows(of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int
 
 
 def accuracy_gap_rows(of_set: Trials, of_control: Trials, *draw: int, **names: str) -> list[dict]:
-    """Accuracies of each class that a set shares with its control, minus those of the control.
+    """Accuracies of each class of a set minus those of its control, for the classes that both have.
 
     Args:
         of_set, of_control: utterances of known classes, with ``ACCURACIES`` among their scores.
@@ -198,7 +198,7 @@ def difference_rows(
 ) -> list[dict]:
     """Figures of the flow minus those of another system on the same utterances, with intervals and p-values.
 
-    ``ending`` is that of the metrics' names; a set that a model was ``fitted`` on has no p-values.
+    ``ending`` is the end of the metrics' names; a set that a model was ``fitted`` on has no p-values.
 
     Raises:
         ValueError: the utterances are not the same.

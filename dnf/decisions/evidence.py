@@ -1,16 +1,16 @@
-"""What the frames of an utterance say together: mean log-likelihoods, and how many independent frames they are worth.
+"""Evidence of an utterance: its mean log-likelihoods, and its effective number of independent frames.
 
-Neighbouring frames share a phone, and neighbouring vectors share frames where the windows overlap, so log-likelihoods
-of frames must not be added as if each were news. The mean of n frames whose log-likelihood ratio has autocovariance
+Neighbouring frames share a phone, and neighbouring vectors share frames if their windows overlap, so log-likelihoods
+of frames are not independent and must not be added. The mean of n frames whose log-likelihood ratio has autocovariance
 gamma_0, gamma_1, ... has the variance
 
     v(n) = (gamma_0 + 2 sum_{k=1}^{n-1} (1 - k/n) gamma_k) / n
 
 (Bartlett, "On the theoretical specification and sampling properties of autocorrelated time-series", JRSS Suppl. 8,
-1946), so the utterance is worth gamma_0 / v(n) independent frames. The autocovariance is pooled over utterances, and
-cut off where the sum of a pair of neighbouring lags stops being positive: the initial positive sequence of Geyer,
-"Practical Markov chain Monte Carlo", Statistical Science 7, 1992, section 3.3. Each utterance's own mean is taken off
-first: what an utterance or its speaker has for good is no correlation of frames but the business of calibration.
+1946), so the utterance has gamma_0 / v(n) effective frames. The autocovariance is pooled over utterances, and
+truncated before the first pair of neighbouring lags whose sum is not positive: the initial positive sequence of Geyer,
+"Practical Markov chain Monte Carlo", Statistical Science 7, 1992, section 3.3. The mean of each utterance is subtracted
+first, since calibration models the variance between utterances and speakers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Evidence(NamedTuple):
     covariance: np.ndarray = np.zeros(0)
 
     def only(self, rows: np.ndarray) -> Evidence:
-        """Some utterances, by number."""
+        """Some utterances, by index."""
         return self._replace(utts=[self.utts[row] for row in rows], mean=self.mean[rows], frames=self.frames[rows])
 
 
@@ -54,9 +54,9 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
     """Evidence of every utterance of a set.
 
     Args:
-        latents: of the set.
-        covariance: autocovariance of the frames' log-likelihood ratio, as found on dev; None finds it on the utterances
-            of this set whose class the model knows, empty if there are none.
+        latents: latents of the set.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev; None estimates it on the utterances of known
+            classes of this set, and gives an empty one if there are none.
     """
     frames = np.array([utt["rows"] for utt in latents.utts], dtype=np.int64)
     mean = np.zeros((len(frames), len(latents.classes)))
@@ -68,6 +68,6 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
 
 
 def dev_covariance(exp: Path, data: DataSettings) -> np.ndarray:
-    """Autocovariance of the frames' log-likelihood ratio on an experiment's dev; empty if its latents are not there."""
+    """Autocovariance of the frames' log-likelihood ratio on an experiment's dev; empty if dev has no latents."""
     folder = exp / LATENTS / name_of(data, "dev")
     return evidence(Latents.open(folder)).covariance if (folder / META_JSON).is_file() else np.zeros(0)

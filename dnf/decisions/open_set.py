@@ -1,25 +1,24 @@
-"""Open set: is an utterance of none of the classes the model knows?
+"""Open-set detection: is an utterance of none of the known classes?
 
-Fitted on training and dev utterances of known classes.
-
-Four figures of an utterance (``FIGURES``), each larger for what is less like the known classes:
+The scores are fitted on training and dev utterances of known classes. An utterance has four figures (``FIGURES``), which
+are larger if it is less like the known classes:
 
     density     - mean over frames of log p(x), the classes' densities weighted equally
-    typicality  how far mean log p(x), or the mean log prior density of z (which is the mean squared norm of z about
-                its class mean), lies from what dev has, on either side: data that are *too* likely are not typical
-    distance    squared Mahalanobis distance of the utterance's mean latent from the nearest class, over what is
-                expected at its duration; the covariance is that of training utterances' mean latents within class,
-                shrunk
-    gap         - |mean log p(x | best class) - mean log p(x | second)|: what is of no class lies between them
+    typicality  distance of mean log p(x), or of the mean log prior density of z (a function of the mean squared norm of z
+                about its class mean), from dev's, on both sides: data that are *too* likely are not typical
+    distance    squared Mahalanobis distance of the utterance's mean latent from the nearest class, over the expected
+                distance at its duration; the covariance is the within-class covariance of training utterances' mean
+                latents, shrunk
+    gap         - |mean log p(x | best class) - mean log p(x | second)|: unknown data lie between the classes
 
-``combined`` is the sum of typicality, distance and gap, each in standard deviations of dev. Density is left out of it:
-typicality holds it already, two-sided, and a flow may well give unseen data more density than what it was trained on.
-No utterance of an unseen class has a part in the fit or in the threshold, which is a quantile over dev with classes
-and speakers weighted alike. Dev made the scales, too: on new speakers somewhat more than ``false_alarm`` are flagged.
+``combined`` is the sum of typicality, distance and gap, each in standard deviations of dev. It leaves out density, since
+typicality contains it, two-sided, and since a flow can give unseen data a higher density than its training data.
+Utterances of unseen classes are not used in the fit or for the threshold, which is a quantile over dev with equal weights
+of classes and of speakers. The scales come from dev, too: on new speakers somewhat more than ``false_alarm`` are flagged.
 
-How the default was chosen, that class je of the mini corpus had a part in it, and what was tried since without it
-(covariance shrunk by speakers left out: AUC 0.01 higher, not built; hybrid training: 0.05 and 0.21 higher on two pairs of
-classes, the first still at chance) stands in ``docs/open_set.md``.
+``docs/open_set.md`` says how the default was chosen, which used class je of the mini corpus, and what was tried later without
+it (covariance shrunk by speakers left out: AUC 0.01 higher, not built; hybrid training: 0.05 and 0.21 higher on two pairs of
+classes, the first still at chance).
 
 References:
     E. Nalisnick, A. Matsukawa, Y. W. Teh, B. Lakshminarayanan, "Detecting out-of-distribution inputs to deep generative
@@ -46,8 +45,8 @@ from dnf.experiment.files import replace_file
 from dnf.experiment.layout import run_stage
 from dnf.experiment.settings import OpenSetSettings
 
-MOST = 20000  # training utterances that the covariance is computed from
-LEAST = 8  # dev utterances below which no threshold is set
+MOST = 20000  # most training utterances for the covariance
+LEAST = 8  # fewest dev utterances for a threshold
 CHUNK = 4096  # utterances whose mean latents are in memory at a time
 
 
@@ -70,7 +69,7 @@ class Scale:
 
 
 def against_frames(values: np.ndarray, frames: np.ndarray) -> tuple[float, float]:
-    """a, b >= 0 such that a + b / frames is nearest to ``values`` ``(U,)``; never both zero."""
+    """Least-squares fit of ``values`` ``(U,)`` by a + b / frames with a, b >= 0, not both zero."""
     from scipy.optimize import nnls  # slow to import, and only a fit needs it
 
     (a, b), _ = nnls(np.stack([np.ones(len(frames)), 1 / frames], axis=1), values)
@@ -87,10 +86,10 @@ class OpenSet:
         precision: ``(D, D)`` inverse covariance of mean latents of utterances within class.
         expected: a, b of the expected squared distance a + b / frames.
         inner: scales of log p(x) and of the log prior density under the nearest class.
-        scales: of each figure.
-        score_name: the score that decides, one of ``SCORES``.
-        threshold: utterances whose score is above it are of none of the classes.
-        false_alarm: share of known-class utterances for which it was set.
+        scales: scale of each figure.
+        score_name: the score of the decision, one of ``SCORES``.
+        threshold: utterances with a higher score are of none of the classes.
+        false_alarm: share of flagged known-class utterances that the threshold was set for.
     """
 
     classes: list[str]
@@ -118,9 +117,9 @@ class OpenSet:
         Args:
             train: utterances of known classes, ``train_labels`` their classes.
             dev: utterances of known classes.
-            classes: the model's.
+            classes: classes of the model.
             settings: the score and the false-alarm rate.
-            dev_names: class and speaker of each dev utterance, for the threshold; empty: every utterance counts alike.
+            dev_names: class and speaker of each dev utterance, for the threshold; empty: equal weights of utterances.
 
         Raises:
             ValueError: a class without training utterances, or too few dev utterances.
@@ -152,25 +151,25 @@ class OpenSet:
         return replace(model, threshold=threshold(model.score(dev), settings.false_alarm, weights))
 
     def figures(self, summary: Summary) -> dict[str, np.ndarray]:
-        """Those of ``FIGURES`` ``(U,)`` that the model has, in units of their own."""
+        """The ``FIGURES`` ``(U,)`` that the model has, each in its own unit."""
         values = {name: figure(self, summary) for name, figure in FIGURES.items()}
         return {name: figure for name, figure in values.items() if figure is not None}
 
     @property
     def score_names(self) -> list[str]:
-        """Those of ``SCORES`` that the model has."""
+        """Names of the ``SCORES`` that the model has."""
         return [name for name, parts in SCORES.items() if not self.scales.keys().isdisjoint(parts)]
 
     def score(self, summary: Summary, name: str | None = None) -> np.ndarray:
-        """The score ``(U,)``, in standard deviations of dev: larger for what is less like the known classes.
+        """The score ``(U,)``, in standard deviations of dev; larger for utterances that are less like the known classes.
 
         Raises:
-            ValueError: the gap is asked for, of a model of one class.
+            ValueError: the score is the gap, and the model has only one class.
         """
         return self.score_of(self.figures(summary), summary.frames, name)
 
     def score_of(self, figures: dict[str, np.ndarray], frames: np.ndarray, name: str | None = None) -> np.ndarray:
-        """The same from what ``figures`` gives for utterances of ``frames`` ``(U,)``."""
+        """The same, from the output of ``figures`` for utterances of ``frames`` ``(U,)``."""
         parts = [part for part in SCORES[name or self.score_name] if part in figures]
         if not parts:
             raise ValueError(f"open_set.score {name or self.score_name}: a model of one class has no gap; use combined")
@@ -193,14 +192,14 @@ class OpenSet:
 
     @classmethod
     def load(cls, path: Path) -> OpenSet:
-        """Read ``path`` and the arrays beside it, as ``save`` wrote them.
+        """Read ``path`` and the arrays beside it, which ``save`` wrote.
 
         Raises:
-            ValueError: one of the two files is not there.
+            ValueError: one of the two files does not exist.
         """
         beside = path.with_suffix(".npz")
         if not path.is_file() or not beside.is_file():
-            raise ValueError(f"{path}: no open-set score (or {beside.name} is not beside it); {run_stage('decide')}")
+            raise ValueError(f"{path} or {beside.name}: does not exist; {run_stage('decide')}")
         content = json.loads(path.read_text(encoding="utf-8"))
         inner, scales = ({key: Scale(**s) for key, s in content[name].items()} for name in ("inner", "scales"))
         with np.load(beside) as arrays:
@@ -224,14 +223,14 @@ def density(model: OpenSet, summary: Summary) -> np.ndarray:
 
 
 def typicality(model: OpenSet, summary: Summary) -> np.ndarray:
-    """How far ``(U,)`` log p(x), or the log prior density under the nearest class, lies from what dev has."""
+    """Distance ``(U,)`` of log p(x), or of the log prior density under the nearest class, from dev's."""
     likely = model.inner["density"](summary.mixture + summary.logdet, summary.frames)
     norm = model.inner["norm"](summary.logp.max(1), summary.frames)
     return np.maximum(np.abs(likely), np.abs(norm))
 
 
 def distance(model: OpenSet, summary: Summary) -> np.ndarray:
-    """Squared distance ``(U,)`` of the mean latent from the nearest class, over what is expected at its duration."""
+    """Squared distance ``(U,)`` of the mean latent from the nearest class, over the expected one at its duration."""
     a, b = model.expected
     return nearest(summary.z_mean, model.means, model.precision) / (a + b / summary.frames)
 
@@ -244,7 +243,7 @@ def gap(model: OpenSet, summary: Summary) -> np.ndarray | None:
     return second - best
 
 
-# What ``open_set.score`` may be: a figure, or a sum of figures. A new one is a function here and a name in the settings.
+# Values of ``open_set.score``: a figure, or a sum of figures. A new one needs a function here and a name in the settings.
 FIGURES: dict[str, Callable[[OpenSet, Summary], np.ndarray | None]] = {
     "density": density,
     "typicality": typicality,
@@ -255,18 +254,18 @@ SCORES = {"combined": ("typicality", "distance", "gap")} | {name: (name,) for na
 
 
 def weights_of(names: Sequence[tuple[str, str]]) -> np.ndarray:
-    """Weights ``(U,)`` of utterances from their classes and speakers: classes alike, and speakers of a class alike."""
+    """Weights ``(U,)`` of utterances, equal over classes and over the speakers of a class."""
     utterances, speakers = Counter(names), Counter(name for name, _ in set(names))
     return np.array([1 / (speakers[name[0]] * utterances[name]) for name in names])
 
 
 def threshold(scores: np.ndarray, false_alarm: float, weights: np.ndarray) -> float:
-    """The smallest of ``scores`` ``(U,)`` that (1 - false_alarm)(1 + 1 / U) of the weight is not above.
+    """The weighted quantile (1 - false_alarm)(1 + 1 / U) of ``scores`` ``(U,)``, one of the scores.
 
-    The part 1 / U is a margin for one utterance more; where U is too small for it, the largest score.
+    The term 1 / U is a margin for one more utterance; if U is too small for it, the largest score is returned.
 
-    With equal weights that is rank ceil((U + 1)(1 - false_alarm)), as in split conformal prediction, but without its
-    guarantee: dev made the scales of the scores as well, and utterances of one speaker are not independent.
+    With equal weights this is rank ceil((U + 1)(1 - false_alarm)), as in split conformal prediction, but without its
+    guarantee: the scales of the scores come from dev, too, and utterances of one speaker are not independent.
     """
     order = np.argsort(scores, kind="stable")
     below = np.cumsum(weights[order]) / weights.sum()
@@ -293,7 +292,7 @@ def nearest(z_mean: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.
 
 
 def mean_of(z_mean: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Mean ``(D,)`` float64 of some rows of mean latents ``(U, D)``, by number."""
+    """Mean ``(D,)`` float64 of some rows of mean latents ``(U, D)``, by index."""
     return sum(z_mean[rows[part]].sum(0, dtype=np.float64) for part in chunks(len(rows))) / len(rows)
 
 

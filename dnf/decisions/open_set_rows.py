@@ -1,4 +1,4 @@
-"""Open-set figures of an experiment: the score is fitted on dev, every set is scored, and each decision gets a flag."""
+"""Open-set figures of an experiment: fit the score on train and dev, score every set, and flag each decision."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 
 def auc_row(unseen: Trials, known: Trials, resamples: int, seed: int, **names: str) -> dict:
-    """Row of ``accuracy.tsv`` with the chance that an unseen utterance scores above a known one; a tie counts half.
+    """Row of ``accuracy.tsv`` with the AUC: the chance that an unseen utterance scores above a known one; a tie counts half.
 
     Args:
         unseen, known: at least one utterance each, with score ``open_set``; no interval with too few speakers of either.
-        resamples, seed: of the interval over speakers, those of unseen and of known utterances drawn apart.
+        resamples, seed: for the interval over speakers, drawn separately from unseen and from known utterances.
         names: more columns.
     """
     both = joined([unseen, known])
@@ -45,7 +45,7 @@ def auc_row(unseen: Trials, known: Trials, resamples: int, seed: int, **names: s
 
 
 def set_rows(name: str, trials: Trials, pools: dict[str, Trials], config: Config) -> list[dict]:
-    """Rows of ``accuracy.tsv`` for one set; ``pools`` are utterances of known classes, by the name of the pool."""
+    """Rows of ``accuracy.tsv`` for one set; ``pools`` are utterances of known classes by name."""
     draw, rows = (config.report.bootstrap, config.seed), []
     for label in sorted(set(trials.labels)):
         of_class, names = trials.only(trials.labels == label), {"set": name, "class": label}
@@ -58,13 +58,13 @@ def set_rows(name: str, trials: Trials, pools: dict[str, Trials], config: Config
 
 
 def remove_open_set(exp: Path) -> None:
-    """Remove the score that an earlier run left, and its table."""
+    """Remove the score of an earlier run, and its table."""
     for name in (OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV):
         (exp / name).unlink(missing_ok=True)
 
 
 def fit(exp: Path, config: Config) -> OpenSet | None:
-    """Fit the score and write ``open_set.json``; None, and no file, where there is nothing to fit it on."""
+    """Fit the score and write ``open_set.json``; None, and no file, if train or dev has too little."""
     remove_open_set(exp)
     train, dev = (read(exp / LATENTS / name_of(config.data, role)) for role in ("train", "dev"))
     if train is None or dev is None:
@@ -73,7 +73,8 @@ def fit(exp: Path, config: Config) -> OpenSet | None:
     classes = train[0].classes
     (of_train, train_labels), (of_dev, dev_labels) = (known_summary(*role) for role in (train, dev))
     if len(dev_labels) < LEAST or not {*classes} <= {label for label, _ in train_labels}:
-        log.warning("%s: no open-set score: dev has fewer than %d utterances of known classes", exp, LEAST)
+        reason = "dev has fewer than %d utterances of known classes, or train lacks a class"
+        log.warning(f"%s: no open-set score: {reason}", exp, LEAST)
         return None
     labels = [label for label, _ in train_labels]
     model = OpenSet.fit(of_train, labels, of_dev, classes, config.open_set, dev_labels)
@@ -82,14 +83,14 @@ def fit(exp: Path, config: Config) -> OpenSet | None:
 
 
 def known_summary(latents: Latents, summary: Summary) -> tuple[Summary, list[tuple[str, str]]]:
-    """Utterances of the classes that the model knows, with the class and speaker of each."""
+    """Utterances of known classes, with the class and speaker of each."""
     names = [(utt["class"], utt["speaker"]) for utt in latents.utts]
     known = np.array([label in latents.classes for label, _ in names], dtype=bool)
     return summary.rows(known), [pair for pair, wanted in zip(names, known) if wanted]
 
 
 def score_set(model: OpenSet, latents: Latents, summary: Summary) -> Trials:
-    """Utterances of a set with every score by its name, the one that decides as ``open_set``, and ``flagged``."""
+    """Utterances of a set with every score by its name, the score of the decision as ``open_set``, and ``flagged``."""
     figures = model.figures(summary)
     scores = {name: model.score_of(figures, summary.frames, name) for name in model.score_names}
     deciding = scores[model.score_name]
@@ -99,7 +100,7 @@ def score_set(model: OpenSet, latents: Latents, summary: Summary) -> Trials:
 
 
 def score_sets(exp: Path, model: OpenSet) -> dict[str, Trials]:
-    """Every set that has mean latents, scored."""
+    """Score every set that has mean latents."""
     scored = {}
     for directory in latent_sets(exp):
         content = read(directory)
@@ -127,9 +128,9 @@ def score_rows(sets: dict[str, Trials]) -> Iterator[dict]:
 
 
 def known_pools(sets: dict[str, Trials], data: DataSettings) -> dict[str, dict[str, Trials]]:
-    """Utterances of known classes that those of unseen classes of each set are held against, by name of the pool.
+    """Utterances of known classes for comparison with the unseen classes of each set, by name of the pool.
 
-    They are those of all test sets and, but for train and dev, which the score was fitted on, those of the set itself.
+    The pools are all test sets and the set itself, except train and dev, which the score was fitted on.
     """
     fitted = {name_of(data, role) for role in ("train", "dev")}
     known = {name: trials.only(trials.known) for name, trials in sets.items() if trials.known.any()}
@@ -139,7 +140,7 @@ def known_pools(sets: dict[str, Trials], data: DataSettings) -> dict[str, dict[s
 
 
 def open_set_rows(exp: Path, config: Config) -> list[dict]:
-    """Fit, or take what came with the model, score all sets, add column ``open_set`` to ``decisions/<set>.txt``; rows of ``accuracy.tsv``."""
+    """Fit the score or read a copied one, score all sets, add column ``open_set`` to ``decisions/``; rows of ``accuracy.tsv``."""
     path = exp / OPEN_SET_JSON
     if is_taken(exp):
         model = OpenSet.load(path) if path.is_file() else None

@@ -1,7 +1,7 @@
-"""The timing of an utterance: how long it is, how much of it is speech, its pauses, and how fast it is.
+"""Timing features of an utterance: its duration, amount of speech, pauses, and rate.
 
-All from the VAD and the loudness of frames; no text and no recognizer. Peaks of loudness stand for syllable nuclei, after
-de Jong & Wempe, "Praat script to detect syllable nuclei and measure speech rate automatically", Behavior Research
+They are computed from the VAD and the loudness of frames, without text or recognizer. Peaks of loudness approximate syllable
+nuclei, after de Jong & Wempe, "Praat script to detect syllable nuclei and measure speech rate automatically", Behavior Research
 Methods 41, 2009.
 """
 
@@ -24,9 +24,9 @@ FEATURES = (
     "peaks a second",
     "peaks a second of speech",
 )
-LEAST_PAUSE = 0.15  # seconds
+LEAST_PAUSE = 0.15  # shortest pause, seconds
 SMOOTH = 0.05  # seconds of the moving average of loudness
-PROMINENCE = 0.5  # of a peak, nats of power, which is about 2 dB
+PROMINENCE = 0.5  # least prominence of a peak, nats of power (about 2 dB)
 
 
 def pauses(spoken: np.ndarray, shift: float) -> np.ndarray:
@@ -34,7 +34,7 @@ def pauses(spoken: np.ndarray, shift: float) -> np.ndarray:
 
     Args:
         spoken: ``(N,)`` bool.
-        shift: between frames, seconds.
+        shift: frame shift, seconds.
     """
     gaps = np.diff(np.flatnonzero(spoken)) - 1
     lengths = gaps * shift
@@ -57,7 +57,7 @@ def timing(loudness: np.ndarray, spoken: np.ndarray, shift: float) -> list[float
     Args:
         loudness: ``(N,)`` mean over the log-mel bins, nats.
         spoken: ``(N,)`` bool, from the VAD.
-        shift: between frames, seconds.
+        shift: frame shift, seconds.
     """
     duration, speech = len(spoken) * shift, max(1, spoken.sum()) * shift
     silent, nuclei = pauses(spoken, shift), peaks(loudness, spoken, shift)

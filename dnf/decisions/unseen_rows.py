@@ -1,8 +1,8 @@
-"""Rows of ``accuracy.tsv`` on what a log-likelihood ratio detects: unseen classes against each class that the model knows.
+"""Rows of ``accuracy.tsv`` on what a log-likelihood ratio detects: unseen classes against each known class.
 
-A ratio of native against Mandarin readers may find Mandarin, or whatever is not native. The AUC of the two classes cannot say
-which of them. If unseen accents are as far from the native readers as Mandarin is, and no ratio separates them from Mandarin, it
-is the latter.
+A ratio of native against Mandarin readers can detect Mandarin, or any non-native accent. The AUC of the two classes does not
+show which. If unseen accents are as far from the native readers as Mandarin is, and no ratio separates them from Mandarin, the
+ratio detects any non-native accent.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ def ratio(trials: Trials, known: str) -> np.ndarray:
 
 
 def nearest(unseen: Trials, known: Sequence[str]) -> list[str]:
-    """Known classes, in their order; of more than ``MOST_PAIRS`` those of highest mean log-likelihood."""
+    """Known classes, in their order; of more than ``MOST_PAIRS``, those of highest mean log-likelihood."""
     likely = dict(zip(unseen.classes, unseen.scores["mean"].mean(axis=0)))
     chosen = set(sorted(known, key=likely.get, reverse=True)[:MOST_PAIRS])
     return [name for name in known if name in chosen]
 
 
 def known_pools(sets: Mapping[str, Trials], config: Config) -> dict[str, dict[str, Trials]]:
-    """Utterances of each known class that unseen ones of each test set are held against: its own, else those of all.
+    """Utterances of each known class for comparison with the unseen classes of each test set: its own, else all test sets'.
 
     Args:
         sets: utterances of known classes, by set.
-        config: says which sets are train, dev and views.
+        config: names train, dev and the views.
     """
     tests = {name: trials for name, trials in sets.items() if name not in fitted_sets(config.data)}
     whole = [trials for name, trials in tests.items() if name not in config.data.views and len(trials)]
@@ -57,14 +57,14 @@ def known_pools(sets: Mapping[str, Trials], config: Config) -> dict[str, dict[st
 
 
 def unseen_rows(sets: Mapping[str, Trials], unseen: Mapping[str, Trials], config: Config) -> list[dict]:
-    """Rows of every test set and unseen class: the chance that an utterance of a known class has the higher ratio of that class.
+    """Rows of every test set and unseen class: the AUC of each known class's ratio, known against unseen utterances.
 
-    Of many known classes the nearest have a row.
+    If there are many known classes, only the nearest have rows.
 
     Args:
         sets: utterances of known classes, by set, with score ``mean`` ``(U, K)``.
-        unseen: those of other classes, by set.
-        config: resamples and seed of the intervals over speakers, which are drawn within both sides.
+        unseen: utterances of unseen classes, by set.
+        config: resamples and seed for the intervals over speakers, drawn separately from known and unseen utterances.
     """
     rows = []
     for name, pools in known_pools(sets, config).items():

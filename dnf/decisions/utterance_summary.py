@@ -1,4 +1,4 @@
-"""What the open-set score reads of an utterance, from the latents of stage latents."""
+"""Input of the open-set score: means of each utterance, from the latents of stage latents."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dnf.scoring.latent_store import Latents, mapped
 
 
 class Summary(NamedTuple):
-    """What the open-set score reads of U utterances.
+    """Means of U utterances, the input of the open-set score.
 
     Attributes:
         logp: ``(U, K)`` float64, mean over frames of the log prior density of z under each class, nats.
         mixture: ``(U,)`` float64, mean over frames of the log of the classes' mean prior density, nats.
         logdet: ``(U,)`` float64, mean over frames, nats.
         z_mean: ``(U, D)`` mean latent; may be mapped from disk.
-        frames: ``(U,)`` frames of each.
+        frames: ``(U,)`` number of frames.
     """
 
     logp: np.ndarray
@@ -29,13 +29,13 @@ class Summary(NamedTuple):
     frames: np.ndarray
 
     def rows(self, wanted: np.ndarray) -> Summary:
-        """Those of some utterances, ``(U,)`` bool or numbers."""
+        """The means of some utterances, ``(U,)`` bool or indices."""
         whole = wanted.dtype == bool and wanted.all()  # then mean latents stay on disk
         return self if whole else Summary(*(array[wanted] for array in self))
 
 
 def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summary:
-    """Of one utterance, from its frames.
+    """The summary of one utterance, from its frames.
 
     Args:
         logp: ``(N, K)`` log prior density of the frames' z under each class, nats.
@@ -49,10 +49,10 @@ def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summ
 
 
 def read(directory: Path) -> tuple[Latents, Summary] | None:
-    """Latents and summary of ``latents/<set>``; None if there are no mean latents, as for systems without a flow.
+    """Latents and summary of ``latents/<set>``; None without mean latents, as for baselines.
 
     Raises:
-        ValueError: the mean latents are not those of the utterances.
+        ValueError: the number of mean latents is not the number of utterances.
     """
     path = directory / Z_MEAN_NPY
     if not path.is_file():

@@ -1,1 +1,1 @@
-"""A trained model on single recordings."""
+"""Apply a trained model to recordings and other data."""

@@ -1,14 +1,14 @@
-"""Class of recordings: a trained model's posteriors, whether it is none of the classes, and whether to believe it.
+"""Classify recordings: posteriors of a trained model, an open-set flag, and warnings about the recording.
 
-    ./utils/classify.sh exp/dnf120 a.wav b.flac                one line a recording, tab separated, under a header
+    ./utils/classify.sh exp/dnf120 a.wav b.flac                a header, then one line per recording, tab separated
     ./utils/classify.sh exp/dnf120 --json --plot pictures a.wav
     ./utils/classify.sh exp/dnf120 --data-dir data/test
 
-Recordings have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With
-calibration.json the posteriors are calibrated, with open_set.json a recording may be none of the classes, with
-channel.json (or the frame stores of training, to make it from) a recording that does not sound as if it came over a
-channel of training has a warning. Where the model was trained with cmvn.scope speaker, a recording counts as a speaker,
-and of a data directory the utterances of a speaker that follow each other are normalized together.
+Recordings can have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With
+calibration.json the posteriors are calibrated. With open_set.json a recording can be of none of the classes. With
+channel.json, or the frame stores of training to compute it from, a recording with an unusual channel gets a warning. If the
+model was trained with cmvn.scope speaker, a recording counts as a speaker, and consecutive utterances of a speaker in a data
+directory are normalized together.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from dnf.scoring.channel_mismatch import statistics
 
 log = logging.getLogger(__name__)
 
-LITTLE = 1.0  # seconds of speech below which there is a warning
+LITTLE = 1.0  # a recording with fewer seconds of speech gets a warning
 
 
 def classify(
     items: Sequence[Item], model: Model, plots: Path | None = None, window: float | None = None, every: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """One record an item, in order, of plain values; what cannot be used has ``error`` instead of a class.
+    """One record of plain values per item, in order; an unusable recording has ``error`` instead of a class.
 
     Args:
-        plots: folder that gets a timeline picture of each.
-        window: seconds that a picture's evidence is averaged over.
-        every: vectors from one that is scored to the next.
+        plots: folder for a timeline picture of each recording.
+        window: seconds of the moving average in pictures.
+        every: score every N-th vector.
     """
     scope, pictures = model.trained.config.cmvn.scope, picture_names(items) if plots else {}
     together = (lambda item: item.group) if scope == "speaker" else (lambda item: item.name)
@@ -123,7 +123,7 @@ def classify_one(
 
 
 def channel_and_warnings(item: Item, frames: RecordingFrames, model: Model, picture: Timeline | None) -> dict[str, Any]:
-    """What is said about the channel and other reasons for caution; fills the picture's spectrogram on the way."""
+    """The warnings of a recording: an unusual channel, a low rate, little speech. Also fills the picture's spectrogram."""
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first, part, speech in frames.blocks():

@@ -1,19 +1,18 @@
-"""Accent moved: speech of one class given the class mean of another in the latent space, and made features again.
+"""Move speech from one class to another: shift its latents by the difference of class means, and invert the flow.
 
     python3 -m dnf move exp/dnf120 test --from en --to ce --plot
     python3 -m dnf move exp/dnf120 talk.wav --from en --to ce
 
 The vectors x of class a become f^-1(f(x) + [mu_b - mu_a ; 0]) (Sun et al., "Deep generative factorization for speech
-signal", ICASSP 2021); with ``prior.cond_r`` r moves as well. ``--by latents`` takes for mu the means of the training
-latents instead: hybrid training leaves those of the prior closer together than they are. Of each moved window the
-central frame is taken, so speech frames form a moved recording, which differs from the first in these frames alone.
-Whether the class has changed is for a multilayer perceptron to say, which has seen the training frames and nothing of
-the flow. It is asked twice: about the moved windows as the flow makes them, and about windows spliced anew from the
-moved frames, whose parts agree with each other as those of speech do. With no move, what comes back must be what went
-in.
+signal", ICASSP 2021); with ``prior.cond_r`` r moves as well. ``--by latents`` uses the means of the training
+latents as mu, since after hybrid training the means of the prior are closer together than those of the latents. The moved
+recording has the central frame of each moved window, so it differs from the original only in its speech frames.
+A multilayer perceptron, trained on the training frames without the flow, decides whether the class has changed. It gets two
+inputs: the moved windows from the flow, and windows that are spliced from the moved frames and so have consistent
+neighbours, as speech has. A move by zero must return the input.
 
-The verdict is on the windows spliced anew: the class has moved if the perceptron's share of frames of class b goes at
-least half way from what it was before to what it is on frames of dev that are of class b.
+The verdict uses the spliced windows: the class has moved if the perceptron's share of frames of class b rises at least half
+way from the share before the move to the share on dev frames of class b.
 
 Writes ``exp/dnf120/move/<what>_<a>_to_<b>.tsv`` and, with --plot, a picture of the recording before and after.
 """
@@ -54,13 +53,13 @@ from dnf.plots.style import STYLE, new_figure
 
 log = logging.getLogger(__name__)
 
-BOUND = 1e-3  # of the largest error of a reconstruction without a move, in the units of the features
-TRAINING = 20000  # frames of each class that the perceptron learns
+BOUND = 1e-3  # largest error of a reconstruction without a move, in the units of the features
+TRAINING = 20000  # training frames of each class for the perceptron
 SHOWN = 400  # frames in the picture
 
 
 def figure_of(utterance: Utterance, moved: Moved, config: Config, title: str, names: tuple[str, str]) -> Figure:
-    """Spectrogram before and after, and what the move added; from the first speech on."""
+    """Spectrograms before and after the move, and their difference; from the first speech on."""
     first = int(torch.nonzero(utterance.speech)[0, 0])
     part = slice(max(0, first - 10), max(0, first - 10) + SHOWN)
     before, after = utterance.frames[part].numpy(), moved.after[part].numpy()
@@ -103,7 +102,7 @@ def load_flow(exp: Path, source: str, target: str) -> Trained:
     """The flow of an experiment in double precision, with a hop of 1, so that every speech frame is moved.
 
     Raises:
-        ValueError: it has no class means, or not those of two classes of these names.
+        ValueError: it has no class means, or the names are not two of its classes.
     """
     trained = load_model(exp / BEST_PT)
     check_takes_recordings(exp, trained.config)
@@ -118,10 +117,10 @@ def load_flow(exp: Path, source: str, target: str) -> Trained:
 
 
 def read_utterances(what: str, stores: Path, config: Config, label: str, most: int) -> tuple[list[Utterance], str]:
-    """Utterances of class ``label`` of a set that has a frame store, up to ``most``, or a recording; and a name for both.
+    """Up to ``most`` utterances of class ``label`` of a set with a frame store, or a recording; and a name for the output.
 
     Raises:
-        ValueError: there is neither, or no speech of the class.
+        ValueError: there is no such set or file, or no speech of the class.
     """
     if (stores / what / META_JSON).is_file():
         utterances, name = list(utterances_of_store(FrameStore(stores / what), config, label, most)), what
@@ -135,7 +134,7 @@ def read_utterances(what: str, stores: Path, config: Config, label: str, most: i
 
 
 def check_reconstruction(exp: Path, moved: list[Moved]) -> None:
-    """Raise ``ValueError`` if the flow, without a move, does not give back what went in."""
+    """Raise ``ValueError`` if the flow does not reconstruct its input without a move."""
     error = largest_error(moved)
     if not error <= BOUND:  # NaN, too
         raise ValueError(f"{exp}: the reconstruction error without a move is {error:.2e}, above {BOUND}")

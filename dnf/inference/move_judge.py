@@ -1,4 +1,4 @@
-"""Has the class of moved speech changed? A perceptron that knows no flow is asked, and the flow itself."""
+"""Test whether the class of moved speech has changed, by a perceptron that is independent of the flow, and by the flow itself."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Perceptron:
             n_iter_no_change=4, random_state=seed,
         )  # fmt: skip
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it might still improve
+            warnings.simplefilter("ignore")  # a fit that has not converged is good enough
             self.net.fit((vectors - self.mean) / self.std, labels)
 
     def calls(self, vectors: Tensor) -> np.ndarray:
-        """Which of the windows ``(N, D)`` are taken for the second class, ``(N,)``."""
+        """Which of the windows ``(N, D)`` are classified as the second class, ``(N,)``."""
         return self.net.predict((vectors.numpy() - self.mean) / self.std) == 1
 
 
 @torch.no_grad()
 def calls_of_flow(trained: Trained, vectors: Tensor, source: str, target: str) -> np.ndarray:
-    """Which of the windows ``(N, D)`` the flow itself gives more density under ``target`` than under ``source``."""
+    """Which of the windows ``(N, D)`` have a higher density of the flow under ``target`` than under ``source``."""
     means = trained.model.prior.means
     scores = torch.cat(
         [trained.model.log_prob(part.to(means.device, means.dtype)).cpu() for part in vectors.split(BATCH)]
@@ -49,12 +49,12 @@ def calls_of_flow(trained: Trained, vectors: Tensor, source: str, target: str) -
 
 
 def has_moved(before: float, after: float, real: float) -> bool:
-    """Whether the share of frames taken for the target class goes at least half way to that of real frames of it."""
+    """Whether the share of frames classified as the target class rises at least half way to that of real frames of the class."""
     return real > before and after >= before + (real - before) / 2
 
 
 def share_with_interval(calls: np.ndarray, speakers: list[str], config: Config) -> dict:
-    """Share of the windows ``(N,)`` taken for the target class, with a 95 % interval over speakers, and counts."""
+    """Share of the windows ``(N,)`` classified as the target class, with a 95 % interval over speakers, and counts."""
     names, index = np.unique(speakers, return_inverse=True)
     hits, totals = np.bincount(index, calls).astype(float), np.bincount(index).astype(float)
     ends = interval(weighted_share, list(names), hits, totals, resamples=config.report.bootstrap, seed=config.seed)
@@ -72,15 +72,15 @@ def rows_of(
     names: tuple[str, str],
     held_out: dict[str, Vectors],
 ) -> list[dict]:
-    """One row a figure: name, value, 95 % interval over speakers, windows, utterances and speakers that it is over.
+    """One row per figure: name, value, 95 % interval over speakers, and numbers of windows, utterances and speakers.
 
     Args:
-        utterances: those that were moved.
-        moved: what became of them.
+        utterances: the original utterances.
+        moved: the same utterances, moved.
         trained: the flow.
-        perceptron: that judges.
-        names: class moved from and to.
-        held_out: windows of dev by class, to compare; the verdict needs those of the target.
+        perceptron: classifier of windows.
+        names: source and target class.
+        held_out: windows of dev by class, for comparison; the verdict needs those of the target.
     """
     speakers = [u.speaker for u, m in zip(utterances, moved) for _ in range(len(m.before))]
     counts = {"frames": len(speakers), "utterances": len(moved), "speakers": len(set(speakers))}
@@ -123,5 +123,5 @@ def verdict_line(rows: list[dict], target: str) -> str:
     return (
         f"moved: {figures['moved']['value']}; share of frames that the perceptron takes for {target}: before "
         f"{words('before')}, after {words('respliced')}, real {target} of dev {words(f'dev_{target}')}; "
-        "yes is half way at least"
+        "yes means at least half way"
     )

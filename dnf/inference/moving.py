@@ -23,16 +23,16 @@ from dnf.models.checkpoint import Trained
 
 log = logging.getLogger(__name__)
 
-LONGEST = 6000  # frames of a recording; what is longer is cut
+LONGEST = 6000  # most frames of a recording; the rest is not moved
 
 
 class Utterance(NamedTuple):
     """An utterance to move.
 
     Attributes:
-        name: of the utterance.
-        speaker: of the utterance.
-        label: name of its class.
+        name: its name.
+        speaker: its speaker.
+        label: its class.
         frames: ``(N, F)`` float32, normalized.
         speech: ``(N,)`` bool, which frames are speech.
     """
@@ -45,14 +45,14 @@ class Utterance(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """What became of the speech frames of an utterance, S of them.
+    """A moved utterance with S speech frames.
 
     Attributes:
-        before: ``(S, D)`` windows as they were.
-        windows: ``(S, D)`` windows moved.
+        before: ``(S, D)`` original windows.
+        windows: ``(S, D)`` moved windows.
         respliced: ``(S, D)`` windows spliced from ``after``.
-        after: ``(N, F)`` frames, those of speech moved.
-        error: largest difference between the windows and their reconstruction without a move; NaN if one is.
+        after: ``(N, F)`` frames; speech frames are moved.
+        error: largest difference between the windows and their reconstruction without a move; NaN if one is NaN.
     """
 
     before: Tensor
@@ -63,7 +63,7 @@ class Moved(NamedTuple):
 
 
 def say_cut(name: str, frames: int) -> None:
-    """Say it where only the first ``LONGEST`` frames are moved."""
+    """Warn if only the first ``LONGEST`` frames are moved."""
     if frames > LONGEST:
         log.warning("%s: only the first %d of its %d frames are moved", name, LONGEST, frames)
 
@@ -85,7 +85,7 @@ def utterances_of_store(store: FrameStore, config: Config, label: str, most: int
 
 
 def utterance_of_recording(path: str, config: Config, label: str) -> Utterance:
-    """A file's frames, normalized by themselves."""
+    """The frames of a file, normalized over this file."""
     with tempfile.TemporaryDirectory(prefix="move.") as folder:
         read = RecordingFrames(Source(path, config.features.channel), config, Path(folder))
         last = min(read.count, LONGEST)
@@ -104,11 +104,11 @@ def splice(frames: Tensor, centres: Tensor, config: Config) -> Tensor:
 
 @torch.no_grad()
 def shift_between(trained: Trained, names: tuple[str, str], vectors: list[Tensor] | None = None) -> Tensor:
-    """What a move adds to z ``(D,)``: the difference of the class means of the prior, or of the latents of ``vectors``.
+    """The shift of z ``(D,)``: the difference of the class means of the prior, or of the latents of ``vectors``.
 
     Args:
-        names: class to move from and to.
-        vectors: ``(N, D)`` of each of the two; None for the means of the prior. r stays where it has no class means.
+        names: source and target class.
+        vectors: ``(N, D)`` of each of the two; None for the means of the prior. If r has no class means, it does not move.
     """
     prior = trained.model.prior
     if vectors is None:
@@ -144,11 +144,11 @@ def move(utterance: Utterance, trained: Trained, shift: Tensor) -> Moved:
 
 
 def move_in_turn(utterance: Utterance, trained: Trained, shift: Tensor, before: Tensor, centres: Tensor) -> Moved:
-    """``move`` with a conditional flow: frame by frame, each given those that were moved before it.
+    """``move`` with a conditional flow: frame by frame, given the moved frames before it.
 
     Args:
         before: windows ``(S, D)`` around the speech frames.
-        centres: numbers of these frames ``(S,)``.
+        centres: indices of these frames ``(S,)``.
     """
     config, model, after = trained.config, trained.model, utterance.frames.clone()
     latents, errors, moved = [], [], []
@@ -163,7 +163,7 @@ def move_in_turn(utterance: Utterance, trained: Trained, shift: Tensor, before: 
 
 
 def largest_error(moved: list[Moved]) -> float:
-    """Of the reconstructions of all utterances without a move; NaN if one is."""
+    """Largest error of the reconstructions of all utterances without a move; NaN if one is NaN."""
     return float(np.max([m.error for m in moved]))
 
 

@@ -1,4 +1,4 @@
-"""The recordings to classify: files by their names, and utterances of a Kaldi data directory."""
+"""The recordings to classify: named files, and utterances of a Kaldi data directory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dnf.experiment.layout import SEGMENTS, UTT2SPK, WAV_SCP
 
 
 def check_takes_recordings(exp: Path, config: Config) -> None:
-    """Raise ``ValueError`` for a model of vectors, which no recording can be given to."""
+    """Raise ``ValueError`` for a model of vectors, which cannot classify recordings."""
     if config.has_vectors:
         raise ValueError(
-            f"{exp}: was trained on vectors, and a recording has none until its front-end makes one; give the vectors as a "
-            "test set of the experiment"
+            f"{exp}: was trained on vectors and cannot read recordings; extract vectors with their front-end, and add them "
+            "as a test set of the experiment"
         )
 
 
 class Item(NamedTuple):
-    """What is classified: ``name`` stands in the output; items of a ``group`` are normalized together."""
+    """A recording to classify: ``name`` is its name in the output; items of a ``group`` are normalized together."""
 
     name: str
     source: Source
@@ -32,27 +32,26 @@ class Item(NamedTuple):
 
 
 def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | None) -> list[Item]:
-    """The recordings named, then the utterances of a data directory.
+    """The named recordings, then the utterances of a data directory.
 
     Args:
         recordings: paths.
-        data_dir: with wav.scp and, if need be, segments and utt2spk; or None.
-        channel: the one to take of recordings with several, from 0; None takes their mean.
+        data_dir: data directory with wav.scp and optionally segments and utt2spk; or None.
+        channel: channel of recordings with several, from 0; None: their mean.
 
     Raises:
-        ValueError: the directory has no wav.scp or no utterance, names a command in it, or its segments are not of its
-            recordings or have no times.
+        ValueError: wav.scp is missing or empty or contains a command, or a segment has no known recording or no times.
     """
     items = [Item(path, Source(path, channel), f"recording {path}") for path in recordings]
     if data_dir is None:
         return items
     if not (data_dir / WAV_SCP).is_file():
-        raise ValueError(f"--data-dir {data_dir}: no wav.scp in it; give a Kaldi data directory")
+        raise ValueError(f"--data-dir {data_dir}: has no wav.scp; give a Kaldi data directory")
     wavs = read_table(data_dir / WAV_SCP)
     whole = {utt: f"{utt} 0 -1" for utt in wavs}
     segments = read_table(data_dir / SEGMENTS) if (data_dir / SEGMENTS).is_file() else whole
     if not segments:
-        raise ValueError(f"--data-dir {data_dir}: no utterance in it; give a data directory with recordings")
+        raise ValueError(f"--data-dir {data_dir}: has no utterances; give a data directory with recordings")
     utt2spk = read_table(data_dir / UTT2SPK) if (data_dir / UTT2SPK).is_file() else {}
     for utt, text in segments.items():
         fields = text.split()
@@ -73,7 +72,7 @@ def read_items(recordings: Sequence[str], data_dir: Path | None, channel: int | 
 
 
 def picture_names(items: Sequence[Item]) -> dict[Item, str]:
-    """Names of the items' pictures: that of the file without its ending, or its whole path where several have that."""
+    """Names of the items' pictures: the file name without its suffix, or the complete path if several files share the name."""
     stems = [Path(item.name).stem if item.group.startswith("recording") else item.name for item in items]
     counts = Counter(stems)
     return {

@@ -1,10 +1,10 @@
-"""Score other data with a trained model: decisions, calibrated posteriors, figures and a report page; nothing is trained.
+"""Score other data with a trained model: decisions, calibrated posteriors, figures and a report page. Nothing is trained.
 
     python3 -m dnf score exp/hybrid my_corpus
     ./utils/score.sh exp/hybrid/baselines/mlp other/data/test --out score/mlp_other --nj 8
 
-The stages are those of run.sh, as jobs. Features have the settings of the model. Its calibration, its open-set threshold and
-its correction of the channel are applied as they are. The experiment is only read.
+Runs the stages of run.sh as jobs. Features have the settings of the model. Its calibration, its open-set threshold and
+its correction of the channel are applied without a new fit. The experiment does not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from dnf.experiment import entry
 from dnf.experiment.layout import ROOT
 
-OPTIONS = {  # of run.sh: metavar and help
+OPTIONS = {  # options of run.sh: metavar and help
     "out": ("DIR", "folder for the scores (default: score/<experiment>_<data>)"),
     "nj": ("N", "tasks of a job array (default: processors)"),
     "cmd": ("RUNNER", "runner of the jobs (default: see cmd.sh)"),

@@ -19,7 +19,7 @@ class Block(NamedTuple):
     """Vectors of one block.
 
     Attributes:
-        centres: ``(B,)`` int64, the frames they are centred on.
+        centres: ``(B,)`` int64, their central frames.
         z: ``(B, D)`` latents.
         logp: ``(B, K)`` log prior density under each class, nats.
         logdet: ``(B,)`` nats.
@@ -40,12 +40,12 @@ def score(
     correction: Correction | None = None,
     every: int = 1,
 ) -> Iterator[Block]:
-    """Latents and densities of the vectors of a recording, as stage latents has them.
+    """Latents and densities of the vectors of a recording, as in stage latents.
 
     Args:
-        stats: those that CMVN goes by.
-        correction: against the channel; centring takes the recording for its unit, and a pass more to see its mean.
-        every: vectors from one that is scored to the next.
+        stats: CMVN statistics.
+        correction: of the channel; centring uses the recording as its unit, and one more pass for its mean.
+        every: score every N-th vector.
 
     Raises:
         ValueError: a log density is not finite.

@@ -1,4 +1,4 @@
-"""A trained model with all that its outputs are judged by, and the judgement of one recording."""
+"""A trained model with its calibration, open-set score and channels, and its decision for one recording."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 
 
 class Model(NamedTuple):
-    """A trained model and what is known about its outputs.
+    """A trained model, and the fits that interpret its outputs.
 
     Attributes:
         trained: the model, on ``device``.
         config: settings of the experiment.
-        calibration: of the utterances' log-likelihoods, or None.
-        open_set: what tells that a recording is of none of the classes, or None.
+        calibration: calibration of the utterances' log-likelihoods, or None.
+        open_set: open-set score, or None.
         channel: channels of training, or None.
-        correction: against the channel, or None.
-        device: it computes on.
-        covariance: autocovariance of the frames' log-likelihood ratio on dev, where there is no calibration; may be empty.
+        correction: correction of the channel, or None.
+        device: device of the model.
+        covariance: autocovariance of the frames' log-likelihood ratio on dev, if there is no calibration; may be empty.
     """
 
     trained: Trained
@@ -58,7 +58,7 @@ class Means(NamedTuple):
         mixture: log of the classes' mean prior density, nats.
         logdet: nats.
         z: ``(D,)`` latents.
-        rows: vectors that it has.
+        rows: number of vectors.
     """
 
     logp: np.ndarray
@@ -74,7 +74,7 @@ class Means(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """Posterior ``(K,)`` of each class, whether it is calibrated, and whether it is none of them (None: not known)."""
+    """Posterior ``(K,)`` of each class, whether it is calibrated, and whether the recording is of none of them (None: unknown)."""
 
     posteriors: np.ndarray
     calibrated: bool
@@ -101,15 +101,15 @@ def judge(model: Model, means: Means) -> Judgement:
 
 
 def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
-    """The model of an experiment's folder, with what there is to judge its outputs by.
+    """Load the model of an experiment, with its calibration, open-set score and channels if they exist.
 
     Args:
-        exp: with ``best.pt`` and ``config.yaml``.
-        frames: frame stores of training; None: those it was made from.
-        device: to compute on.
+        exp: folder with ``best.pt`` and ``config.yaml``.
+        frames: frame stores of training; None: those of the experiment.
+        device: device of the model.
 
     Raises:
-        ValueError: the model knows fewer than two classes.
+        ValueError: the model has fewer than two classes.
     """
     trained = load_model(exp / BEST_PT, device)
     check_takes_recordings(exp, trained.config)
@@ -129,7 +129,7 @@ def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:
-    """``channel.json``, made from the frame stores of training where it is not there; None if there are none."""
+    """Read ``channel.json``, or compute it from the frame stores of training; None if both are missing."""
     path, stores = exp / CHANNEL_JSON, frames or Layout.read(exp).frames
     if path.is_file():
         return ChannelModel.load(path)

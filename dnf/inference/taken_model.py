@@ -1,11 +1,11 @@
-"""A trained model in a folder of its own, to score other data with: settings, weights, calibration, thresholds, copied.
+"""Copy a trained model to a new folder, to score other data: settings, weights, calibration and thresholds.
 
-The folder is laid out like an experiment. Its stage train copies the model instead of training one, and the stages after it
-apply what came with the model and fit nothing. ``model.json`` has the hash of each file, and the marker of stage train the
-hash of ``model.json``: with a changed model, all that was made with the old one is made again. Nothing is written into
-the folder that the model comes from.
+The folder has the layout of an experiment. Its stage train copies the model instead of training one. Later stages apply the
+copied calibration and thresholds, and fit nothing. ``model.json`` has the hash of each file, and the marker of stage train
+has the hash of ``model.json``, so a changed model makes all outputs of the old one out of date. The source folder does not
+change.
 
-``plan`` prints what ``dnf.experiment.plan`` prints of an experiment, ``note`` writes ``model.json``, ``take`` copies the files.
+``plan`` prints the same assignments as ``dnf.experiment.plan``, ``note`` writes ``model.json``, ``take`` copies the files.
 """
 
 from __future__ import annotations
@@ -65,23 +65,23 @@ OF_DATA = ("features.resample", "features.channel", "features.min_duration", "fe
 
 
 class Model(NamedTuple):
-    """An experiment, and those of its baselines that are scored beside the flow."""
+    """An experiment, and its baselines that are scored beside the flow."""
 
     exp: Path
     baselines: list[str]
 
     @property
     def files(self) -> list[str]:
-        """What is copied, as paths below the experiment."""
+        """The files to copy, as paths below the experiment."""
         of_baselines = (f"{BASELINES}/{name}/{file}" for name in self.baselines for file in OF_BASELINE)
         return [name for name in (*NEEDED, *OPTIONAL, *of_baselines) if (self.exp / name).is_file()]
 
 
 def find_model(folder: Path) -> Model:
-    """The model in ``folder``: an experiment with all its baselines, or a baseline with the flow that it stands beside.
+    """The model in ``folder``: an experiment with all its baselines, or a baseline with the flow of its experiment.
 
     Raises:
-        ValueError: there is none, or a stage is missing that its results are made from.
+        ValueError: there is no model, or a stage with required output has not run.
     """
     exp, name = Path(os.path.abspath(folder)), ""
     if (exp / MODEL_PT).is_file() and exp.parent.name == BASELINES:
@@ -90,16 +90,16 @@ def find_model(folder: Path) -> Model:
         raise ValueError(f"{folder}: no model; name an experiment that has {BEST_PT}, or a folder of its {BASELINES}/")
     for file, stage in NEEDED.items():
         if not (exp / file).is_file():
-            raise ValueError(f"{exp / file}: not there; {run_stage(stage)}")
+            raise ValueError(f"{exp / file}: does not exist; {run_stage(stage)}")
     baselines = sorted(path.parent.name for path in exp.glob(f"{BASELINES}/*/{MODEL_PT}"))
     return Model(exp, [name] if name else baselines)
 
 
 def layers_of(model: Model, words: Sequence[Path | str]) -> list[Path | str]:
-    """Settings to score with: those of the experiment with the sets of the new data, then ``words``.
+    """Settings for scoring: those of the experiment with the sets of the new data, then ``words``.
 
     Raises:
-        ValueError: they are not those of the model.
+        ValueError: they contradict those of the model.
     """
     from dnf.models.checkpoint import load  # slow to import, and only the plan needs it
 
@@ -117,8 +117,8 @@ def layers_of(model: Model, words: Sequence[Path | str]) -> list[Path | str]:
         for name, value in settings_of(stage, asked).items():
             if value != before[name] and name not in (*OF_DATA, "data.classes"):
                 raise ValueError(
-                    f"{path}: was made with {name}={before[name]}, which cannot be {value} when it scores; "
-                    "leave this setting out, or train a model with it"
+                    f"{path}: was trained with {name}={before[name]}, which cannot change to {value} for scoring; "
+                    "remove this setting, or train a model with it"
                 )
     return layers
 
@@ -129,17 +129,17 @@ def hashes(folder: Path, files: Iterable[str]) -> dict[str, str]:
 
 
 def check_out(out: Path) -> None:
-    """Raise ``ValueError`` if ``out`` has something else in it, or lies in the folder of a model."""
+    """Raise ``ValueError`` if ``out`` has other files, or is inside the folder of a model."""
     has_files = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
     if has_files and not is_taken(out):
-        raise ValueError(f"--out {out}: this folder has other files; name a new one, or one that score made")
+        raise ValueError(f"--out {out}: this folder has other files; name a new folder, or that of an earlier score")
     for folder in out.absolute().parents:
         if (folder / BEST_PT).is_file():
-            raise ValueError(f"--out {out}: lies in {folder}, which has a model; name a folder outside it")
+            raise ValueError(f"--out {out}: is inside {folder}, which has a model; name a folder outside it")
 
 
 def out_of(model: Path, data: Path) -> Path:
-    """Where scores go if nobody says it: ``score/<experiment>[_<baseline>]_<data>`` below the working folder."""
+    """The default folder for the scores: ``score/<experiment>[_<baseline>]_<data>`` below the working folder."""
     exp, folder, data = find_model(model).exp, Path(os.path.abspath(model)), data.resolve()
     name = exp.name if exp == folder else f"{exp.name}_{folder.name}"
     corpus = data.name if data.is_dir() else data.parent.name if data.stem == "recordings" else data.stem
@@ -167,10 +167,10 @@ def note(args: argparse.Namespace) -> None:
 
 
 def take(args: argparse.Namespace) -> None:
-    """Copy the files of the model in place of those of an earlier one, and the figures of the sets it was fitted on.
+    """Replace the files of an earlier model by those of the model, with the figures of the sets that it was fitted on.
 
     Raises:
-        ValueError: they are not those of ``model.json`` any more.
+        ValueError: the files have changed since ``model.json`` was written.
     """
     model, noted = find_model(args.model), json.loads((args.out / MODEL_JSON).read_text(encoding="utf-8"))["files"]
     shutil.rmtree(args.out / BASELINES, ignore_errors=True)
@@ -186,19 +186,23 @@ def take(args: argparse.Namespace) -> None:
     if noted != hashes(model.exp, model.files) or any(
         noted[name] != of for name, of in hashes(args.out, files).items()
     ):
-        raise ValueError(f"{args.model}: the model has changed while it was copied; start again")
+        raise ValueError(f"{args.model}: the model changed during the copy; start again")
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for run, text in ((plan, "print the run's folders and settings"), (note, "say which model"), (take, "copy it")):
+    for run, text in (
+        (plan, "print the run's folders and settings"),
+        (note, "write the hash of each file"),
+        (take, "copy it"),
+    ):
         verb = verbs.add_parser(run.__name__, help=text)
         verb.set_defaults(run=run)
         verb.add_argument("model", type=Path, help="folder of an experiment or of a baseline")
         verb.add_argument("out", type=Path, nargs="?", help="folder for the scores")
     planning = verbs.choices["plan"]
-    planning.add_argument("--data", type=Path, required=True, help="what is scored")
+    planning.add_argument("--data", type=Path, required=True, help="data to score")
     planning.add_argument("--source", default="", help="the source of stage data, in words")
     add_arguments(planning)
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""A recording's class evidence and spectrogram over time; its size does not depend on the recording's."""
+"""Class evidence and spectrogram of a recording over time, in constant memory."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MOST = 1200  # columns of the picture
+MOST = 1200  # most columns of the picture
 
 
 class Timeline:
     """Means over columns of time, filled block by block.
 
     Args:
-        frames: N of the recording.
-        dim: F.
-        classes: of the model; the first is the reference.
-        shift: seconds between frames.
+        frames: number of frames N of the recording.
+        dim: number of mel bins F.
+        classes: classes of the model; the first is the reference.
+        shift: frame shift, seconds.
     """
 
     def __init__(self, frames: int, dim: int, classes: Sequence[str], shift: float):
@@ -27,22 +27,22 @@ class Timeline:
         self.loglik, self.vectors = np.zeros((columns, len(classes))), np.zeros(columns)
 
     def add_frames(self, first: int, frames: np.ndarray) -> None:
-        """Log-mel frames ``(n, F)`` from frame ``first`` on."""
+        """Add log-mel frames ``(n, F)`` from frame ``first`` on."""
         column = (first + np.arange(len(frames))) // self.width
         add(self.spectrum, self.count, column, frames)
 
     def add_scores(self, centres: np.ndarray, loglik: np.ndarray) -> None:
-        """Log-likelihoods ``(B, K)`` of vectors centred on frames ``(B,)``, in their order."""
+        """Add log-likelihoods ``(B, K)`` of vectors centred on ascending frames ``(B,)``."""
         add(self.loglik, self.vectors, centres // self.width, loglik)
 
     def window(self, seconds: float | None) -> float:
-        """Seconds that evidence is averaged over: those asked for, else 3 s or a hundredth of the recording."""
+        """Seconds of the moving average: ``seconds`` if given, else the larger of 3 s and a hundredth of the recording."""
         return max(self.step, max(3.0, self.seconds / 100) if seconds is None else seconds)
 
     def evidence(self, window: float) -> np.ndarray:
         """Log-likelihood ratio of each class against the mean density of the others, nats per frame, ``(columns, K)``.
 
-        Means over the vectors of a moving ``window``, seconds; NaN if it has none.
+        Means over the vectors of a moving ``window``, seconds; NaN for a window without vectors.
         """
         width = 2 * round(window / self.step / 2) + 1
         weights = np.ones(width)

@@ -26,11 +26,11 @@ def draw(
     """The figure of a timeline.
 
     Args:
-        title: name of the recording and what was decided.
-        window: seconds that the evidence is averaged over; None: as suits the recording.
+        title: name of the recording and its decision.
+        window: seconds of the moving average; None: depends on the recording.
         frequencies: ``(F,)`` centres of the mel bins, Hz.
-        reference: of two classes, the one that is up.
-        colours: of some classes.
+        reference: of two classes, the one with positive evidence.
+        colours: colours of some classes.
     """
     scale, unit = (60.0, "minutes") if timeline.seconds > MINUTES else (1.0, "seconds")
     time = (np.arange(len(timeline.count)) + 0.5) * timeline.step / scale
@@ -71,7 +71,7 @@ def draw_spectrum(
     label: str = "log power",
     colours: str = "magma",
 ) -> None:
-    """Log-mel frames from 0 to ``end``, ``(N, F)``, and a colour bar; ``limits`` of the colours, or from the frames."""
+    """Draw log-mel frames ``(N, F)`` from 0 to ``end`` with a colour bar; ``limits`` of the colours default to the frames'."""
     low, high = limits or np.quantile(spectrum, (0.01, 0.995))
     image = axes.imshow(
         spectrum.T, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest",

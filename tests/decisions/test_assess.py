@@ -266,7 +266,7 @@ def test_a_score_that_is_no_number_is_refused(tmp_path, text):
             lambda text: text.replace("-test", "-other"),
             r"has no score of s30-test0 and 119 more utterances; write a line",
         ),
-        (lambda text: text.replace(" 1.5", " nan", 1), r"'nan' is not a number; correct it"),
+        (lambda text: text.replace(" 1.5", " nan", 1), r"'nan' is not a number; correct the score"),
     ],
 )
 def test_an_external_file_with_other_ids_or_no_number_is_refused(tmp_path, change, said):

@@ -199,8 +199,8 @@ def test_a_segment_that_cannot_be_cut_is_an_error_of_its_own(make_exp, tmp_path,
         ("segments", "a-1 rec 0 x\n", "a-1: 'x' is not a number"),
         ("segments", "a-1 other 0 1\n", "recording other of a-1 is not in wav.scp"),
         ("wav.scp", "rec cat a.wav |\n", "rec is a command"),
-        ("wav.scp", "", "no utterance in it"),
-        ("segments", "", "no utterance in it"),
+        ("wav.scp", "", "has no utterances"),
+        ("segments", "", "has no utterances"),
     ),
 )
 def test_a_data_directory_that_cannot_be_read_is_refused(tmp_path, name, text, said):

@@ -272,8 +272,8 @@ def test_what_is_no_model_and_what_is_no_folder_for_scores_is_said(made, scored,
     for out, reason in (
         (tmp_path, "has other files"),
         (made / "exp", "has other files"),
-        (made / "exp/new", "lies in"),
-        (scored / "new", "lies in"),
+        (made / "exp/new", "is inside"),
+        (scored / "new", "is inside"),
     ):
         with pytest.raises(ValueError, match=reason):
             taken_model.check_out(out)
@@ -284,7 +284,7 @@ def test_a_model_that_changes_while_it_is_copied_is_refused(made, tmp_path):
     noted = json.loads((tmp_path / "model.json").read_text())
     noted["files"]["best.pt"] = "0"
     (tmp_path / "model.json").write_text(json.dumps(noted))
-    with pytest.raises(ValueError, match="the model has changed while it was copied; start again"):
+    with pytest.raises(ValueError, match="the model changed during the copy; start again"):
         taken_model.main(["take", str(made / "exp"), str(tmp_path)])
 
 
