@@ -1,7 +1,7 @@
-"""Stage latents, after the latents: the baselines on the frames of the flow, scored on the same sets.
+"""Second part of stage latents: fit the baselines on the frames of the flow, and score the same sets.
 
-Each leaves ``exp/<exp>/baselines/<name>/latents/<set>/`` as the flow leaves ``latents/<set>/``, with log-likelihoods of
-the classes in ``logp`` and 0 in ``logdet``, so that every later stage treats all systems alike. Their
+Each baseline writes ``exp/<exp>/baselines/<name>/latents/<set>/`` in the format of the flow's ``latents/<set>/``, with
+log-likelihoods of the classes in ``logp`` and 0 in ``logdet``, so later stages treat all systems in the same way. The
 log-likelihoods may lack a constant that is common to the classes.
 """
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def load_baseline(path: Path, device: torch.device | str = "cpu") -> tuple[Baseline, Config, list[str]]:
-    """A baseline in evaluation mode, the settings it was made with and its classes, from its ``model.pt``."""
+    """Load a baseline in evaluation mode, its settings and its classes from its ``model.pt``."""
     content = checkpoint.load(path, device)
     config, classes = from_saved(content["config"]), content["classes"]
     model = make_baseline(content["system"], config, len(classes)).to(device)
@@ -39,7 +39,7 @@ def load_baseline(path: Path, device: torch.device | str = "cpu") -> tuple[Basel
 
 
 def fit_systems(exp: Path, train: Windows, dev: Windows, classes: list[str], config: Config) -> dict[str, Baseline]:
-    """Every system of ``baselines.systems``, kept in ``exp/baselines/<name>/model.pt``."""
+    """Fit every system of ``baselines.systems``, and save it to ``exp/baselines/<name>/model.pt``."""
     models = {}
     for name in config.baselines.systems:
         start = time.monotonic()
@@ -67,7 +67,7 @@ def vectors_of(role: str, opened: Opened, classes: list[str], config: Config, de
 
 
 def why_none(config: Config, classes: list[str]) -> str | None:
-    """Why an experiment has no baselines, in words; None if it has."""
+    """Why an experiment has no baselines, in words; None if it has some."""
     if not config.baselines.enabled or not config.baselines.systems:
         return "the settings have none"
     if config.prior.cond_dim == 0 or len(classes) < 2:

@@ -1,17 +1,17 @@
 r"""Channel compensation of latents in scoring: centring of each utterance, speaker or set.
 
-**What a shift can do.** With one isotropic variance v for all classes,
+**Effect of a shift.** With one isotropic variance v for all classes,
 
     log p(c | a) - log p(c | b) = (mu_a - mu_b) . (c - (mu_a + mu_b) / 2) / v,
 
-so a channel that adds s to the latents of an utterance moves decisions by the part of s in the span W of the
-differences of the class means, K - 1 dims, and by nothing else. Two plain ways of centring fail:
+so if a channel adds s to the latents of an utterance, only the part of s in the span W of the differences of the class
+means (K - 1 dims) changes decisions. Two simple methods of centring fail:
 
-- To remove the part of the mean latent *outside* W changes every class's log p by the same: no decision changes.
-- To remove the part *inside* W that the classes do not explain needs to know which class it is. The residual weighted
-  by posteriors, m - sum_k gamma_k mu_k, is no help: classes of frames overlap, so gamma is near the prior,
-  the residual is nearly all of m, and the class is removed with the channel. The same holds for the mean of a set that has
-  one class in it.
+- Removing the part of the mean latent *outside* W changes log p of every class by the same amount, and no decision.
+- Removing the part *inside* W that the classes do not explain requires the class. The residual weighted by
+  posteriors, m - sum_k gamma_k mu_k, does not help: classes of frames overlap, so gamma is near the prior,
+  the residual is nearly all of m, and the class is removed with the channel. The same holds for the mean of a set with
+  only one class.
 
 **Centring.** The differences between utterances of *one* class in training separate shift and class. Let m be the mean latent
 of a unit (an utterance, a speaker or a set), V the complement of W, and S the covariance of unit means within
@@ -20,27 +20,26 @@ part without class information,
 
     s_W = S_WV S_VV^-1 (m_V - mean_V),      c' = c - s_W,
 
-the conditional mean of a Gaussian, and taken away (with what mean_W, all classes alike, differs by from the middle of
-the mu_k: a model trained on augmented windows has another middle). The differences between classes do not change: a
-move of m along W moves c' as much. With two classes W is a line, and for the mean over the unit's own frames the ratio
-above then is Fisher's linear discriminant with S (WCCN: Hatch, Kajarekar & Stolcke, "Within-class covariance
-normalization for SVM-based speaker recognition", Interspeech 2006), times a constant; with more classes the spread of
-units within W itself is not whitened, and it is not. That the class shows in W alone holds where the mu_k are the mean
-latents of the classes, as maximum likelihood makes them; after hybrid training (``train.beta``) they need not be,
-classes differ in V a little, and centring takes some of the class with the shift. The part in V stays: it decides
-nothing, and it is what tells that
-a recording is unlike training. S comes from training: of utterances for ``centre: utterance``, of speakers for
-``speaker`` and ``set`` (whose own covariance two or three training sets cannot give), with Ledoit and Wolf's
-shrinkage, without which a hundred dims need thousands of speakers. Units are taken as they come; for ``speaker`` and
-``set`` a decision therefore depends on the other recordings in the set.
+the conditional mean of a Gaussian, and subtracted. The difference between mean_W, with equal weights of the classes, and the
+centre of the mu_k is subtracted, too, since a model that was trained on augmented windows has another centre. The
+differences between classes do not change: a shift of m along W shifts c' by the same amount. With two classes W is a line,
+and for the mean over the unit's own frames the ratio above is Fisher's linear discriminant with S, times a constant (WCCN:
+Hatch, Kajarekar & Stolcke, "Within-class covariance normalization for SVM-based speaker recognition", Interspeech 2006).
+With more classes it is not, since the spread of units within W is not whitened. The assumption that the class is in W only
+holds if the mu_k are the mean latents of the classes, as after maximum likelihood. After hybrid training (``train.beta``)
+classes can differ in V a little, and centring removes some of the class with the shift. The part in V stays: it changes no
+decision, and it shows that a recording is unlike training. S comes from training: from utterances for ``centre:
+utterance``, and from speakers for ``speaker`` and ``set`` (two or three training sets are too few for a covariance of sets),
+with Ledoit and Wolf's shrinkage, without which a hundred dims need thousands of speakers. For ``speaker`` and ``set`` a
+decision depends on the other recordings in the set.
 
-**What it cannot do.** Where each class has one corpus, mu_a - mu_b *contains* the difference of the corpora's
-channels, and nothing within classes tells that part from the accent. For the same reason there is no adversarial
-training against the corpus here (gradient reversal, Ganin et al., JMLR 2016): a classifier of corpora is a classifier
-of classes, and to fool it is to unlearn them. Against speakers *within* classes it would be sound.
+**Limits.** If each class has its own corpus, mu_a - mu_b *contains* the difference of the corpora's channels, and no
+statistic within classes separates this part from the accent. For the same reason there is no adversarial training against
+the corpus here (gradient reversal, Ganin et al., JMLR 2016): a classifier of corpora is a classifier of classes, so training
+against it removes the classes. Adversarial training against speakers *within* classes would be possible.
 
-With variances that are not the same for all classes, directions outside W hold evidence too, and centring is then an
-approximation. It corrects c alone: with ``prior.cond_r``, where r has class means too, it is refused.
+If variances differ between classes, directions outside W have evidence, too, and centring is an approximation. It corrects
+only c: with ``prior.cond_r``, which gives r class means, too, it is refused.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ from dnf.models.dnf import DNF
 
 log = logging.getLogger(__name__)
 
-SPANNED = 1e-6  # share of the largest difference of class means below which a direction is not one of them
+SPANNED = 1e-6  # directions with a smaller share of the largest difference of class means do not count
 
 
 def unit_names(segments: Iterable[Segment], unit: str) -> list[tuple[str, str]]:
@@ -115,13 +114,13 @@ def class_span(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Correction:
-    """What ``channel`` does to the latents of one model.
+    """The correction of a model's latents by the settings ``channel``.
 
     Attributes:
         centre: unit of centring.
-        reference: ``(C,)`` mean latent of a unit, classes weighted alike.
-        offset: ``(C,)``, by what the reference differs, between the classes, from the middle of the class means.
-        predict: ``(C, C)``, takes the distance of a unit's mean from it to its shift.
+        reference: ``(C,)`` mean latent of units, with equal weights of the classes.
+        offset: ``(C,)``, difference between the reference and the centre of the class means, within their span.
+        predict: ``(C, C)``, maps the difference between a unit's mean and the reference to the shift.
     """
 
     centre: str
@@ -139,7 +138,7 @@ class Correction:
         segments: list[Segment],
         labels: np.ndarray,
     ) -> Correction:
-        """From the training utterances.
+        """Fit on the training utterances.
 
         Args:
             prior_means: ``(K, C)`` class means of the model.
@@ -178,7 +177,7 @@ class Correction:
             return cls(str(file["centre"]), *(file[name] for name in ("reference", "offset", "predict")))
 
     def shifts(self, model: DNF, windows: Windows) -> Tensor:
-        """What centring takes from c of each segment ``(G, C)``, on the device."""
+        """The shift of each segment ``(G, C)`` that centring subtracts from c, on the device."""
         return self.shifts_of(*segment_sums(model, windows), windows.segments(), windows.device)
 
     def shifts_of(
@@ -194,7 +193,7 @@ class Correction:
 
 
 def centred(z: Tensor, shifts: Tensor | None, segment: Tensor) -> Tensor:
-    """Latents ``(N, D)`` of segments ``(N,)`` with the shift of each taken from c."""
+    """Latents ``(N, D)`` of segments ``(N,)`` with the shift of each subtracted from c."""
     if shifts is None:
         return z
     taken = shifts[segment.to(z.device)]
@@ -202,12 +201,12 @@ def centred(z: Tensor, shifts: Tensor | None, segment: Tensor) -> Tensor:
 
 
 def load_correction(exp: Path) -> Correction | None:
-    """The correction of an experiment, if it has one."""
+    """Read the correction of an experiment; None if it has none."""
     return Correction.load(exp / CORRECTION_NPZ) if (exp / CORRECTION_NPZ).is_file() else None
 
 
 def fit_correction(settings: ChannelSettings, model: DNF, train: Windows, exp: Path) -> Correction | None:
-    """The correction that the settings ask for, kept in ``exp/correction.npz``; without any, None and no file."""
+    """Fit the correction of the settings and save it to ``exp/correction.npz``; None, and no file, without one."""
     path = exp / CORRECTION_NPZ
     if settings.centre == "none":
         path.unlink(missing_ok=True)

@@ -4,8 +4,8 @@
 
 Fits the mean of the statistics of each training set's utterances, and one covariance within the sets (Ledoit-Wolf), and
 writes ``exp/dnf120/channel.json``. A recording is unlike training if its Mahalanobis distance to the nearest set is
-beyond what all but 1 % of the training utterances have, held against a fit to other speakers, or when one statistic is
-well outside the range of the training utterances; such are named.
+above the 99 % quantile of the training utterances' distances (each from a fit without its speaker), or if a statistic is
+well outside the range of the training utterances. Warnings name these statistics.
 
 All statistics are of log-mel frames before normalization, natural logarithms of power; 1 neper of power is 4.34 dB.
 """
@@ -32,15 +32,15 @@ from dnf.features.rows import evenly_spaced
 log = logging.getLogger(__name__)
 
 DB = 10 / math.log(10)  # decibels of a natural logarithm of power
-QUANTILE = 0.99  # of the training utterances' distances, beyond which a recording is unlike them
+QUANTILE = 0.99  # quantile of the training utterances' distances; a recording beyond it is unlike them
 TAIL = 0.005  # share of the training utterances beyond a statistic's range, on each side
-MOST = 2000  # utterances of each set
-GRID = np.arange(-10.0, 40.0, 0.05)  # of frame levels, for their quantiles
-LOST = 10 / DB  # the band is cut where the outermost bin lies 10 dB below the range of training ...
-EDGE = 6 / DB  # ... and the cut is where the bins come back to within 6 dB of the mean of training
-STEEP = 18 / DB  # an octave: a cut is steeper than that; else it is tilt
-GAP = 3 / DB  # a statistic is off where it lies 3 dB outside the range of training; tilt: 1 dB an octave
-FOLDS = 5  # of the speakers
+MOST = 2000  # most utterances of each set
+GRID = np.arange(-10.0, 40.0, 0.05)  # frame levels, for their quantiles
+LOST = 10 / DB  # the band is cut if the outermost bin is 10 dB below the range of training ...
+EDGE = 6 / DB  # ... and its edge is the first bin within 6 dB of the mean of training
+STEEP = 18 / DB  # per octave: a cut is steeper than that; else it is tilt
+GAP = 3 / DB  # a statistic is unusual 3 dB outside the range of training; tilt: 1 dB per octave
+FOLDS = 5  # folds of speakers
 SCALARS = ("level", "range", "tilt")
 NAMES = {
     "level": ("level", "quieter", "louder"),
@@ -53,12 +53,12 @@ def statistics(blocks: Iterable[tuple[np.ndarray, np.ndarray]], frequencies: np.
     """The statistics of the channel of one recording, ``(F + 3,)``.
 
     Args:
-        blocks: log-mel frames ``(n, F)`` and speech marks ``(n,)``, together those of the recording.
+        blocks: log-mel frames ``(n, F)`` and speech marks ``(n,)`` of all blocks of the recording.
         frequencies: ``(F,)`` centres of the bins, Hz.
 
     Returns:
-        The mean spectrum of the speech frames with the mean of its lower half taken off, then the level, the range
-        (95 % less 5 % quantile of the levels of all frames) and the tilt, nepers per octave.
+        The mean spectrum of the speech frames minus the mean of its lower half, then the level, the range
+        (95 % minus 5 % quantile of the levels of all frames) and the tilt, nepers per octave.
     """
     dim = len(frequencies)
     total, spoken, levels = np.zeros(dim), 0, np.zeros(len(GRID) + 1)
@@ -81,8 +81,8 @@ class Mismatch:
 
     Attributes:
         distance: Mahalanobis distance to the nearest set.
-        limit: that of QUANTILE of the training utterances.
-        set: the nearest.
+        limit: distance at QUANTILE of the training utterances.
+        set: the nearest set.
         unlike: the differences from training, in words.
     """
 
@@ -101,9 +101,9 @@ class ChannelModel:
         sets: names of the training sets.
         means: ``(sets, F + 3)``.
         precision: ``(F + 3, F + 3)`` inverse of the covariance within the sets.
-        low, high: ``(F + 3,)`` range of the training utterances but for the share TAIL on each side.
-        limit: distance that all but 1 - QUANTILE of the training utterances have, to a fit on other speakers.
-        utterances: they were fitted on.
+        low, high: ``(F + 3,)`` range of the training utterances without the share TAIL on each side.
+        limit: QUANTILE of the distances of training utterances, each from a fit without its speaker.
+        utterances: number of training utterances.
     """
 
     frequencies: list[float]
@@ -126,7 +126,7 @@ class ChannelModel:
             if set(set_of[rest]) == set(sets) and not rest.all():
                 held_out.append(distances(vectors[~rest], *gaussian(vectors[rest], set_of[rest], sets)).min(1))
         means, precision = gaussian(vectors, set_of, sets)
-        if not held_out:  # a speaker a set: no others to hold against
+        if not held_out:  # one speaker per set: no fit without the speaker
             held_out.append(distances(vectors, means, precision).min(1))
         low, high = np.quantile(vectors, [TAIL, 1 - TAIL], axis=0)
         limit = float(np.quantile(np.concatenate(held_out), QUANTILE))
@@ -143,7 +143,7 @@ class ChannelModel:
         return Mismatch(distance, self.limit, nearest, unlike)
 
     def named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
-        """Which statistics lie outside the range of training, in words; ``mean`` is that of the nearest set."""
+        """Statistics outside the range of training, in words; ``mean`` is that of the nearest set."""
         dim, low, high = len(self.frequencies), np.array(self.low), np.array(self.high)
         lost, below, unlike = vector[:dim] < low[:dim] - LOST, vector[:dim] < mean[:dim] - EDGE, []
         gap, octaves = vector[:dim] - mean[:dim], np.log2(self.frequencies)
@@ -165,15 +165,15 @@ class ChannelModel:
 
     @classmethod
     def load(cls, path: Path) -> ChannelModel:
-        """Read ``path``, as ``save`` wrote it.
+        """Read a file that ``save`` wrote.
 
         Raises:
-            ValueError: the file does not hold the channels of training.
+            ValueError: the file does not have the channels of training.
         """
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, json.JSONDecodeError):
-            raise ValueError(f"{path}: not a channel file; delete it, and it is made again") from None
+            raise ValueError(f"{path}: not a channel file; delete it to compute it again") from None
 
 
 def gaussian(vectors: np.ndarray, of_set: np.ndarray, sets: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -182,7 +182,7 @@ def gaussian(vectors: np.ndarray, of_set: np.ndarray, sets: list[str]) -> tuple[
 
     means = np.stack([vectors[of_set == name].mean(0) for name in sets])
     rest = vectors - means[[sets.index(name) for name in of_set]]
-    # Shrinkage is towards equal variances, so nepers and nepers per octave are brought together.
+    # Shrinkage assumes equal variances, so all statistics are scaled to unit variance.
     scale = rest.std(0) + 1e-3
     precision = LedoitWolf(assume_centered=True).fit(rest / scale).precision_
     return means, precision / np.outer(scale, scale)
@@ -195,12 +195,12 @@ def distances(vectors: np.ndarray, means: np.ndarray, precision: np.ndarray) -> 
 
 
 def steep(gap: np.ndarray, octaves: np.ndarray, edge: int) -> bool:
-    """Whether a spectrum falls off beyond bin ``edge`` like a filter of several poles, and not like a tilt.
+    """Whether a spectrum falls beyond bin ``edge`` as steeply as a filter of several poles, not like a tilt.
 
     Args:
         gap: ``(F,)`` nepers above the mean of training, the outermost bin first.
         octaves: ``(F,)`` ascending.
-        edge: the first bin that is not lost.
+        edge: the first bin inside the band.
     """
     reach = octaves[edge] - octaves[:edge]
     outer = np.flatnonzero(reach >= 1 / 3).max(initial=0)
@@ -208,12 +208,12 @@ def steep(gap: np.ndarray, octaves: np.ndarray, edge: int) -> bool:
 
 
 def run(marks: np.ndarray) -> int:
-    """How many marks are true before the first that is not."""
+    """Number of marks before the first false one."""
     return len(marks) if marks.all() else int(marks.argmin())
 
 
 def store_vectors(store: FrameStore, classes: list[str], frequencies: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
-    """Statistics and speaker of utterances of a training set, evenly spaced, of classes that the model knows."""
+    """Statistics and speaker of evenly spaced utterances of known classes of a training set."""
     known = [u for u, name in enumerate(store.classes) if name in classes]
     for i in evenly_spaced(len(known), MOST).tolist():
         u = known[i]

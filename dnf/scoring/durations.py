@@ -1,4 +1,4 @@
-"""Accuracy of pieces of recordings against their length."""
+"""Accuracy of pieces of recordings by their duration."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dnf.experiment.layout import PIECES_TSV
 from dnf.experiment.tables import each_row
 from dnf.metrics.figure_rows import share_row
 
-LEAST_SPEAKERS = 5  # speakers of a class below which a duration has no row
-TOP = 0.1  # share of the dims, those of highest Fisher ratio
+LEAST_SPEAKERS = 5  # fewest speakers of a class for a row
+TOP = 0.1  # share of the dims with the highest Fisher ratios
 
 
 def duration_rows(pieces: Sequence[dict], config: Config) -> list[dict]:
-    """Rows of ``durations.tsv``: accuracy of pieces of each set and number of seconds, by class and of all.
+    """Rows of ``durations.tsv``: accuracy of pieces of each set and number of seconds, by class and over all.
 
-    A class with fewer than ``LEAST`` speakers has no row, and then there is none of all. Speakers of short pieces need
-    not have long ones, so durations are not of the same speakers; ``speakers`` says how many there are.
+    A class with fewer than ``LEAST_SPEAKERS`` speakers has no row, and then ``all`` has none either. Some speakers have only
+    short pieces, so durations have different speakers; column ``speakers`` has their number.
 
     Args:
         pieces: rows of ``pieces.tsv``.
-        config: resamples and seed of the intervals.
+        config: resamples and seed for the intervals.
     """
     groups: dict[tuple[str, str], list[dict]] = {}
     for piece in pieces:
@@ -46,13 +46,13 @@ def duration_rows(pieces: Sequence[dict], config: Config) -> list[dict]:
 
 
 def durations(exp: Path, config: Config, sets: Collection[str] | None = None) -> list[dict]:
-    """Rows of ``durations.tsv`` of some sets, or of all; none where the model decides nothing."""
+    """Rows of ``durations.tsv`` of some sets, or of all; none if the model makes no decisions."""
     path = exp / PIECES_TSV
     pieces = each_row(path) if path.is_file() else ()
     return duration_rows([row for row in pieces if sets is None or row["set"] in sets], config)
 
 
 def top_share(ratios: np.ndarray) -> float:
-    """What the highest tenth of Fisher ratios ``(D,)`` has of their sum."""
+    """Share of the highest tenth of Fisher ratios ``(D,)`` in their sum."""
     highest = np.sort(ratios)[::-1][: max(1, round(TOP * len(ratios)))]
     return float(highest.sum() / ratios.sum()) if ratios.any() else 0.0

@@ -31,18 +31,18 @@ def groups_of_classes(moments: Moments, all_classes: list[str], model_classes: l
 
 
 def parts(dim: int, cond_dim: int) -> dict[str, slice]:
-    """Columns of c and of r; what is empty is left out."""
+    """Columns of c and of r; an empty part is left out."""
     both = {"c": slice(0, cond_dim), "r": slice(cond_dim, dim)}
     return {name: columns for name, columns in both.items() if columns.start < columns.stop}
 
 
 class Kept(NamedTuple):
-    """Frames of a set by which Mardia's test is done.
+    """Frames of a set for Mardia's test.
 
     Attributes:
         true: ``(M,)`` class id of each kept frame.
-        vectors: of some of them, by number ``(N,)``, their latents or vectors ``(N, D)``.
-        most: frames of a test.
+        vectors: returns latents or vectors ``(N, D)`` of frames by index ``(N,)``.
+        most: most frames of a test.
     """
 
     true: torch.Tensor
@@ -57,11 +57,11 @@ def gaussianity_rows(
 
     Args:
         name: set.
-        moments: by class id.
-        columns: of each part.
+        moments: moments by class id.
+        columns: columns of each part.
         kept: frames for Mardia's test.
-        all_classes: of the corpus.
-        known: those of the model.
+        all_classes: classes of the corpus.
+        known: classes of the model.
     """
     rows, dims = [], []
     for group in groups_of_classes(moments, all_classes, known):
@@ -89,7 +89,7 @@ def per_dim(pooled: Shape, within: Shape, columns: slice) -> dict[str, torch.Ten
 
 
 def mardia_figures(z: torch.Tensor, labels: torch.Tensor, what: str) -> dict[str, str]:
-    """Mardia's test as table cells; empty ones where there are too few frames for it."""
+    """Mardia's test as table cells; empty cells if there are too few frames."""
     try:
         test = mardia(z, labels)
     except ValueError as error:

@@ -13,8 +13,8 @@ import numpy as np
 
 from dnf.experiment.layout import LATENTS, LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV, run_stage
 
-COUNTS = ("first", "rows")  # columns of utts.tsv that are numbers
-MOST_COLUMNS = 100  # classes that have columns of their own in tables of utterances; of more, none has
+COUNTS = ("first", "rows")  # integer columns of utts.tsv
+MOST_COLUMNS = 100  # most classes with columns of their own in tables of utterances
 
 
 class UtteranceRows(Sequence):
@@ -39,13 +39,12 @@ class UtteranceRows(Sequence):
 
 
 class Latents(NamedTuple):
-    """Output of stage latents for one set, mapped from disk; rows ``first : first + rows`` of the arrays are an utterance.
+    """Output of stage latents for one set, mapped from disk; an utterance has rows ``first : first + rows`` of the arrays.
 
     Attributes:
         classes: K names of the model's classes.
         cond_dim: dims of c.
-        utts: columns utt, speaker, class, set, score of each of U utterances, with ``first`` and ``rows`` as integers;
-            a sequence of dicts.
+        utts: sequence of U dicts with keys utt, speaker, class, set, score, and the integers ``first`` and ``rows``.
         logp: ``(S, K)`` float32, log prior density of z under each class, nats.
         logdet: ``(S,)`` float32, nats.
     """
@@ -71,12 +70,12 @@ class Latents(NamedTuple):
 
 
 def mapped(path: Path) -> np.ndarray:
-    """An array that stays on disk; a plain one, since parts of numpy's ``memmap`` take long to make."""
+    """An array that stays on disk, as a plain ndarray, since slicing numpy's ``memmap`` is slow."""
     return np.load(path, mmap_mode="r").view(np.ndarray)
 
 
 def latent_sets(exp: Path) -> list[Path]:
-    """``latents/<set>`` of every set that stage latents left, in byte order."""
+    """``latents/<set>`` of every set of stage latents, in byte order."""
     directories = sorted(path.parent for path in (exp / LATENTS).glob(f"*/{META_JSON}"))
     if not directories:
         raise ValueError(f"{exp / LATENTS}: no latents; {run_stage('latents')}")

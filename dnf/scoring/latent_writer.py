@@ -20,11 +20,11 @@ from dnf.features.windows import Windows
 
 
 class SegmentMeans:
-    """Mean vector of each segment, written to a file as its rows come, so that none but the open one is held.
+    """Mean vector of each segment, written to a file on arrival; only the current segment is in memory.
 
     Args:
         path: ``.npy`` file to write, ``(G, D)`` float32.
-        frames: ``(G,)`` rows of each segment, at least one.
+        frames: ``(G,)`` number of rows of each segment, at least one.
         dim: D.
     """
 
@@ -33,7 +33,7 @@ class SegmentMeans:
         self._frames, self._open, self._sum = frames, -1, torch.zeros(dim, dtype=torch.float64)
 
     def update(self, z: torch.Tensor, segments: torch.Tensor) -> None:
-        """Add rows ``z`` ``(N, D)`` that follow those before, of the ascending ``segments`` ``(N,)``."""
+        """Add the next rows ``z`` ``(N, D)``, of ascending ``segments`` ``(N,)``."""
         numbers, counts = segments.unique_consecutive(return_counts=True)
         sums = torch.stack([rows.double().sum(0) for rows in z.split(counts.tolist())]).cpu()
         if numbers[0] == self._open:
@@ -44,7 +44,7 @@ class SegmentMeans:
 
 @contextlib.contextmanager
 def written_whole(out: Path) -> Iterator[Path]:
-    """A new folder to write to that takes the place of ``out`` when the block ends well."""
+    """A new folder that replaces ``out`` if the block succeeds."""
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -63,11 +63,11 @@ def write_scored(
     """Write ``meta.json``, ``utts.tsv``, ``logp.npy`` and ``logdet.npy`` of a set, in batches.
 
     Args:
-        folder: is there, and empty.
+        folder: an existing, empty folder.
         windows: all vectors of the set; at least one.
-        meta: goes to ``meta.json``, with ``classes``; the number of frames is added.
-        density: from rows ``(B,)`` and vectors ``(B, D)`` to log-likelihoods ``(B, K)`` of the classes and what is
-            added to each to make them log p(x | k), ``(B,)``; nats.
+        meta: content of ``meta.json``, with ``classes``; the number of frames is added.
+        density: maps rows ``(B,)`` and vectors ``(B, D)`` to log-likelihoods ``(B, K)`` of the classes and a summand
+            ``(B,)`` that makes them log p(x | k); nats.
         what: system and set, for the progress bar and errors.
 
     Raises:

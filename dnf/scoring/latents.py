@@ -1,6 +1,6 @@
-"""Stage latents: latents, LogP under every class, LogDet, Gaussianity, and whether training and evaluation agree.
+"""Stage latents: latents, LogP under every class, LogDet, Gaussianity, and the difference between training and evaluation.
 
-The flow runs once over each set; the scores of stage score are sums over what this stage leaves in ``latents/<set>/``.
+The flow runs once over each set. The scores of stage score are sums over the output of this stage in ``latents/<set>/``.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ log = logging.getLogger(__name__)
 
 
 def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float) -> None:
-    """Score the sample of training frames that training scored with these weights; a large difference is an error.
+    """Score the training frames that training has scored with the same weights; a large difference is an error.
 
     Args:
         windows: training vectors of the model's classes, as in training.
-        out: gets ``agreement.json``, in nats per frame.
-        limit: the largest difference allowed, nats per frame.
+        out: folder for ``agreement.json``, in nats per frame.
+        limit: largest allowed difference, nats per frame.
     """
     rows = evenly_spaced(len(windows), AGREEMENT_FRAMES)
     before, after = trained.content["sample"], evaluate(trained.model, windows, rows)
@@ -97,14 +97,14 @@ def write_latents(
     save_frames: int,
     correction: channel_compensation.Correction | None = None,
 ) -> tuple[Moments, Moments]:
-    """Run the flow over a set and write ``out``; the moments of its latents, and of its vectors, by true class.
+    """Run the flow over a set and write ``out``; returns the moments of its latents, and of its vectors, by true class.
 
     Args:
-        windows: all vectors of the set, of classes the model knows or not; at least one.
-        all_classes: classes of the corpus, by whose ids the moments are kept.
-        out: ``latents/<set>``, replaced as a whole.
-        save_frames: vectors whose z is kept; 0 keeps all.
-        correction: against the channel; what is written are corrected latents and their densities.
+        windows: all vectors of the set, of known and unknown classes; at least one.
+        all_classes: classes of the corpus, whose ids are the keys of the moments.
+        out: ``latents/<set>``, replaced completely.
+        save_frames: number of saved z; 0 saves all.
+        correction: of the channel; the output has corrected latents and their densities.
     """
     model = trained.model
     shifts = correction.shifts(model, windows) if correction else None
@@ -138,7 +138,7 @@ def write_latents(
 
 
 def write_normalized(latents: Path, windows: Windows, folder: Path) -> None:
-    """Write ``<set>.{ark,scp}`` below ``folder``: the mean latent of each utterance, for any back-end that reads Kaldi's vectors."""
+    """Write ``<set>.{ark,scp}`` below ``folder``: the mean latent of each utterance, for back-ends that read Kaldi vectors."""
     folder.mkdir(exist_ok=True)
     path, z_mean = folder.absolute() / latents.name, np.load(latents / Z_MEAN_NPY, mmap_mode="r")
     with kaldiio.WriteHelper(f"ark,scp:{path}.ark,{path}.scp") as writer:
@@ -149,7 +149,7 @@ def write_normalized(latents: Path, windows: Windows, folder: Path) -> None:
 def fit_to_training(
     trained: Trained, opened: Opened, config: Config, args: argparse.Namespace, device: torch.device
 ) -> channel_compensation.Correction | None:
-    """Check the model on its training vectors, write ``channel.json`` and, if asked for, ``correction.npz`` from them."""
+    """Check the model on its training vectors; write ``channel.json`` and, if the settings have one, ``correction.npz`` from them."""
     splice, cmvn = trained.config.splice, trained.config.cmvn
     stores = [opened.stores[name] for name in config.data.train]
     train = Windows(stores, splice, cmvn, trained.classes, keep_unseen=False, device=device)

@@ -1,4 +1,4 @@
-"""The sets that stage latents scores, one after the other, and the files that every system leaves for each of them."""
+"""The sets that stage latents scores, and the files that every system writes for each of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dnf.features.windows import Windows
 
 
 class Opened(NamedTuple):
-    """What there is to score, with its frames, and what is left out, with the set it lacks."""
+    """The sets to score, with their frames, and the sets that are left out, with the missing set."""
 
     sets: list[Scored]
     left_out: dict[str, str]
@@ -28,7 +28,7 @@ def open_sets(frames: Path, config: Config) -> Opened:
 
     Args:
         frames: folder of the frame stores.
-        config: names the sets and views.
+        config: settings with the sets and views.
     """
     present = {path.parent.name for path in frames.glob(f"*/{META_JSON}")}
     sets, left_out = scored_sets(config.data, present)
@@ -40,12 +40,12 @@ def open_sets(frames: Path, config: Config) -> Opened:
 def each_set(
     opened: Opened, settings: Config, classes: list[str], device: torch.device
 ) -> Iterator[tuple[str, Windows | None, str]]:
-    """Name and vectors of each set to score; no vectors but the reason, in words, where there are none.
+    """Name and vectors of each set to score; without vectors, the reason in words instead.
 
     Args:
         opened: the sets.
-        settings: of the model: how its vectors are made.
-        classes: those the model knows; vectors of others are there, too.
+        settings: settings of the model's vectors.
+        classes: classes of the model; vectors of other classes are included.
     """
     for name, view in opened.sets:
         stores = [opened.stores[s] for s in view.sets]

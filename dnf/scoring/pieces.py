@@ -1,12 +1,13 @@
-"""How short may a recording be? Pieces of recordings, each normalized by itself, are scored by stage latents.
+"""Score pieces of recordings in stage latents, for the accuracy on short recordings.
 
-A piece is so many seconds of one utterance, pauses and all, as a shorter recording would have been: CMVN over the
-utterance, or over the speaker, sees the piece alone, windows at its ends repeat its own edge frames, and centring
-(``channel.centre``) knows nothing of the rest. Pieces cut from what was normalized over the whole utterance would look much better than that.
-No piece is longer than its utterance, so long durations may have other speakers than short ones, or none.
+A piece has a given number of seconds of one utterance, with its pauses. It is processed like a recording of this length: CMVN
+over the utterance, or over the speaker, uses only the piece, windows at its ends repeat its own edge frames, and centring
+(``channel.centre``) uses only the piece. Pieces that are cut after normalization over the complete utterance would give much
+better results than short recordings. A piece is never longer than its utterance, so long durations can have other speakers
+than short ones, or none.
 
-``exp/<exp>/pieces.tsv`` holds a row a piece, decided by likelihood: the class under which its frames' log densities
-have the largest sum. ``dnf.decisions.breakdowns`` makes accuracies of it.
+``exp/<exp>/pieces.tsv`` has one row per piece, decided by likelihood: the class with the largest sum of the frames' log
+densities. ``dnf.decisions.breakdowns`` computes accuracies from it.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from dnf.models.checkpoint import Trained
 from dnf.scoring import channel_compensation
 from dnf.scoring.open_sets import Opened
 
-MOST = 8  # utterances, and pieces, of each speaker and class, for a duration
+MOST = 8  # most utterances, and most pieces, of each speaker and class, for a duration
 COLUMNS = ("set", "seconds", "speaker", "class", "decision", "frames")
 
 
 def with_few_utterances(store: FrameStore, frames: int) -> FrameStore:
-    """The store with up to ``MOST`` utterances of so many frames of each speaker and class; others lose their class."""
+    """The store with up to ``MOST`` utterances of at least ``frames`` of each speaker and class; others lose their class."""
     long = torch.nonzero(store.offsets[1:] - store.offsets[:-1] >= frames)[:, 0].tolist()
     chosen = {long[i] for i in few_of_each([(store.speakers[u], store.classes[u]) for u in long], MOST)}
     few = copy.copy(store)
@@ -45,9 +46,9 @@ def decide_pieces(
     """Speaker, class, decision and vectors of up to ``MOST`` pieces of each speaker and class.
 
     Args:
-        windows: cut to pieces.
-        correction: against the channel, from the pieces alone.
-        most: vectors in all; pieces beyond it are left out, evenly, but one stays.
+        windows: vectors, cut to pieces.
+        correction: of the channel, computed from the pieces.
+        most: most vectors in total; more pieces are thinned evenly, to one at least.
     """
     model, segments = trained.model, list(windows.segments())
     chosen = few_of_each([(s.speaker, s.name) for s in segments], MOST)
@@ -76,9 +77,9 @@ def decide_pieces(
 def piece_rows(
     trained: Trained, opened: Opened, config: Config, correction: channel_compensation.Correction | None
 ) -> list[dict]:
-    """Rows of ``pieces.tsv``: sets but training's and those cut already; none where the model decides nothing.
+    """Rows of ``pieces.tsv`` of all sets except training sets and sets that are already cut; none if the model makes no decisions.
 
-    Frames are read from disk whatever the device, since a duration takes a few utterances of a set.
+    Frames stay on disk for any device, since a duration uses only a few utterances of a set.
     """
     rows = []
     if not trained.config.prior.cond_dim or len(trained.classes) < 2 or not config.latents.duration_frames:

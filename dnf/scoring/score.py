@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 
 def mean_densities(latents: Latents) -> list[dict]:
-    """Mean LogLL, LogP and LogDet (nats per frame) of each true class and of all frames together.
+    """Mean LogLL, LogP and LogDet (nats per frame) of each true class and over all frames.
 
-    LogP is that of the frame's own class; for a class the model does not know it is the log of the mean of the class
-    densities, which for a plain flow is its one density.
+    LogP is that of the frame's own class. For an unknown class it is the log of the mean of the class densities, which for
+    a plain flow is its only density.
     """
     sums: dict[str, np.ndarray] = {}
     places = {name: k for k, name in enumerate(latents.classes)}
@@ -51,7 +51,7 @@ def mean_densities(latents: Latents) -> list[dict]:
 
 
 def score_rows(latents: Latents) -> Iterator[dict]:
-    """Rows of ``utt_scores.txt``; of more than ``MOST_COLUMNS`` classes the best one alone, by name."""
+    """Rows of ``utt_scores.txt``; with more than ``MOST_COLUMNS`` classes only the best one, by name."""
     for utt in latents.utts:
         sums = latents.loglik(utt).sum(0)
         row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "frames": utt["rows"]}

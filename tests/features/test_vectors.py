@@ -207,6 +207,6 @@ def test_what_is_made_of_vectors_lies_in_the_experiment(tmp_path):
 
 
 def test_a_model_of_vectors_takes_no_recordings(tmp_path):
-    with pytest.raises(ValueError, match="exp: was trained on vectors, and a recording has none"):
+    with pytest.raises(ValueError, match="exp: was trained on vectors and cannot read recordings"):
         check_takes_recordings(tmp_path / "exp", resolve(WORDS))
     check_takes_recordings(tmp_path / "exp", resolve([]))

@@ -247,7 +247,7 @@ def test_recordings_at_another_rate_are_one_line_with_both(made, tmp_path, write
 
 def test_a_setting_that_the_model_was_not_made_with_is_refused(made):
     model = taken_model.find_model(made / "exp")
-    with pytest.raises(ValueError, match="was made with features.num_filters=4, which cannot be 5"):
+    with pytest.raises(ValueError, match="was trained with features.num_filters=4, which cannot change to 5"):
         taken_model.layers_of(model, ["features.num_filters=5"])
     config = taken_model.resolve(taken_model.layers_of(model, ["calibrate.priors={en: 0.9, zh: 0.1}"]))
     assert config.data.classes == ["en", "zh"] and not config.data.controls

@@ -348,7 +348,7 @@ def test_command_line_errors_are_one_line(tmp_path):
     command = [sys.executable, LOCAL / "prepare_data.py", tmp_path, "--nj", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stderr) == (1, "prepare_data.py: nj is 0, give 1 or more\n")
+    assert (done.returncode, done.stderr) == (1, "prepare_data.py: nj is 0; give 1 or more\n")
 
 
 @pytest.mark.parametrize("family", [channel.STUDIO, channel.OFFICE, channel.STREET])

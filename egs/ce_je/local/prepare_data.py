@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""English of native, Chinese and Japanese speakers, from five corpora; none is free to all, and each can be left out.
+"""English of native, Chinese and Japanese speakers, from five corpora. None is freely available; each is optional.
 
     option    corpus                                                    class  sets
     --wsj     WSJ0 and WSJ1 (LDC), the 50 h of the recipe wsj           en     wsj_train, wsj_dev, wsj_test
     --timit   TIMIT (LDC93S1), 5 h on another channel                   en     timit
     --ce      Chinese English, private, about 30 h                      ce     ce_train, ce_dev, ce_test
     --je      Japanese English with expert scores 1 to 5, about 2 h     je     je_train, je_dev, je_test
-    --vox1    VoxCeleb1, of which the test part: a mixture of accents   vox    voxceleb
+    --vox1    test part of VoxCeleb1, a mixture of accents              vox    voxceleb
 
-ce and je are divided by speaker, 8 : 1 : 1, in an order that follows from the ids of speakers and the seed; lists stay
-in OUTPUT_DIR/lists. The readers in ``egs/corpora`` say in which forms each corpus may come.
+ce and je are divided by speaker, 8 : 1 : 1, in an order that depends on the speaker ids and the seed; the lists are in
+OUTPUT_DIR/lists. The readers in ``egs/corpora`` describe the formats of each corpus.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ CORPORA = (
 def prepare(
     corpus_dirs: Mapping[str, Path], output_dir: Path, seed: int = 1, max_rejected: float = 0.01
 ) -> dict[str, Manifests]:
-    """Write a data directory of each set that the corpora give.
+    """Write a data directory of each set of the given corpora.
 
     Args:
-        corpus_dirs: where each corpus is that is there, by the name of its option.
+        corpus_dirs: path of each given corpus, by the name of its option.
         output_dir: such as ``data``.
-        seed: of the division by speaker.
+        seed: seed of the division by speaker.
         max_rejected: share of the recordings of a corpus that may be unreadable.
 
     Returns:
         The manifests by set.
 
     Raises:
-        ValueError: a corpus that is not as expected, or too many unreadable recordings.
+        ValueError: a corpus has another layout, or too many unreadable recordings.
     """
     sets: dict[str, Manifests] = {}
     if "wsj" in corpus_dirs:

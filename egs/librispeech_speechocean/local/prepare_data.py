@@ -2,13 +2,13 @@
 
     set                             of                                 speakers
     librispeech_{train,dev,test}    LibriSpeech train-clean-100        70, 10 and 20 % of the speech, by speaker
-    test_other                      LibriSpeech test-other             all: native, but other and noisier recordings
+    test_other                      LibriSpeech test-other             all: native, in other and noisier recordings
     speechocean_{train,dev}         adults of speechocean762, train    5/6 and 1/6 of the speech, by speaker
     speechocean_test                adults of speechocean762, test     all
 
 Both corpora, https://www.openslr.org/12 and https://www.openslr.org/101, are CC BY 4.0; ``librispeech.py`` and
-``speechocean.py`` of ``egs/corpora`` describe origin and layout. Transcripts are not used. No speaker is in two sets;
-who is where follows from the seed and stands in ``OUTPUT_DIR/lists/<set>.txt``.
+``speechocean.py`` of ``egs/corpora`` describe origin and layout. Transcripts are not used. No speaker is in two sets.
+The division depends on the seed; ``OUTPUT_DIR/lists/<set>.txt`` has the speakers of each set.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ def prepare(
     max_rejected: float = 0.01,
     score: str = "total",
 ) -> dict[str, Manifests]:
-    """Make a data directory of each set of the corpora that are given.
+    """Make a data directory of each set of the given corpora.
 
     Args:
         corpus_dirs: folders by corpus, ``librispeech`` and ``speechocean`` or one of them.
         output_dir: such as ``data``.
-        seed: of the division by speaker.
+        seed: seed of the division by speaker.
         max_rejected: share of a corpus that may be missing or unreadable.
-        score: of ``speechocean.SCORES``, the one that utterances carry.
+        score: the score of utterances, one of ``speechocean.SCORES``.
 
     Returns:
         Manifests by set.
 
     Raises:
-        ValueError: a corpus is not laid out as published, or has a mistake in it.
+        ValueError: a corpus has another layout than the published one, or contains an error.
     """
     sets: dict[str, Manifests] = {}
     if folder := corpus_dirs.get("librispeech"):

@@ -1,9 +1,9 @@
-"""English phonemes as a Mandarin or a Japanese speaker of English says them, in the mnemonics of espeak-ng.
+"""English phonemes with a Mandarin or a Japanese accent, in the mnemonics of espeak-ng.
 
 A word is a list of ``Phone``; an accent has a table of vowels and two lists of rules. Vowels are always replaced, since
-the phoneme tables of Mandarin and Japanese have few of the English ones. A consonant is replaced by the first rule that
-matches and is drawn; every rule is drawn with its own chance times the speaker's accent strength in 0..1, so that a
-light accent keeps some English sounds.
+the phoneme tables of Mandarin and Japanese have few of the English vowels. A consonant is replaced by the first rule that
+matches and is drawn. Each rule is drawn with its own probability times the speaker's accent strength in 0..1, so a light
+accent keeps some English sounds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 VOWELS = frozenset("i: I E a A: 0 O: U u: V @ 3: eI oU aI aU OI".split())
 CONSONANTS = frozenset("p b t d k g f v T D s z S Z h tS dZ m n N l r w j R".split())  # R: r after a vowel
 
-# Other names that the American voice has for these phones, and sequences it writes as one.
+# Other names of these phones in the American voice, and sequences with a single name.
 SPELLINGS = {
     "I": "I2 I# i", "a": "aa", "0": "O O2 02", "@": "@2 @5 a#", "t": "t# t2", "": "? : ; ! -",
     "A: R": "A@", "E R": "e@", "O: R": "O@ o@", "i: R": "i@ i@3", "U R": "U@", "aI @": "aI@", "aI @ R": "aI3",
@@ -38,7 +38,7 @@ Word = list[Phone]
 
 
 def parse(spelled: str) -> list[Word]:
-    """Words from what the ``en-us`` voice spells: phonemes separated by ``_``, words by spaces.
+    """Words from the spelling of the ``en-us`` voice: phonemes separated by ``_``, words by spaces.
 
     Raises:
         ValueError: a phoneme that is not in the tables above.
@@ -65,13 +65,13 @@ def parse(spelled: str) -> list[Word]:
 
 @dataclass(frozen=True)
 class Place:
-    """The phone at ``index`` of ``word``, and what stands around it."""
+    """The phone at ``index`` of ``word``, with its context."""
 
     word: Sequence[Phone]
     index: int
 
     def symbol(self, step: int) -> str:
-        """The phone ``step`` places on, or nothing beyond the word."""
+        """The phone ``step`` places later, or None outside the word."""
         place = self.index + step
         return self.word[place].symbol if 0 <= place < len(self.word) else ""
 
@@ -102,7 +102,7 @@ def before_consonant(place: Place) -> bool:
 
 
 def final(place: Place) -> bool:
-    """Behind the last vowel of the word."""
+    """Whether it is after the last vowel of the word."""
     return not any(phone.symbol in VOWELS for phone in place.word[place.index :])
 
 
@@ -120,7 +120,7 @@ def no(where: Where) -> Where:
 
 @dataclass(frozen=True)
 class Rule:
-    """``phones`` become ``becomes`` (nothing drops them) at places that ``where`` holds for, ``chance`` of the time."""
+    """``phones`` become ``becomes`` (empty: they are dropped) where ``where`` is true, with probability ``chance``."""
 
     phones: str
     becomes: str
@@ -136,15 +136,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Accent:
-    """How speakers of another language say English.
+    """The English accent of speakers of another language.
 
     Attributes:
         voice: name of the espeak-ng voice, and of its phoneme table.
-        vowels: what an English vowel may become; one of them is drawn.
-        rules: for consonants, the first that applies counts.
-        endings: what is put after a phone, the first that applies counts.
-        faster: words a minute to speak faster than natives do, which makes up for the sounds that are added.
-        setting: how the tongue and the lips are held throughout, as a factor on the frequency of formants 1, 2, ...
+        vowels: replacements of each English vowel; one of them is drawn.
+        rules: rules for consonants; the first that applies is used.
+        endings: rules for sounds after a phone; the first that applies is used.
+        faster: added words per minute, which compensate for the added sounds.
+        setting: articulatory setting of tongue and lips, as a factor on the frequency of formants 1, 2, ...
     """
 
     voice: str
@@ -155,7 +155,7 @@ class Accent:
     setting: tuple[float, ...]
 
     def pronounce(self, words: Sequence[Word], strength: float, rng: random.Random) -> list[list[str]]:
-        """Mnemonics of each word, stress marks included, said with an accent of ``strength`` in 0..1."""
+        """Mnemonics of each word, with stress marks, in an accent of ``strength`` in 0..1."""
         return [said for word in words if (said := self.pronounce_word(word, strength, rng))]
 
     def pronounce_word(self, word: Word, strength: float, rng: random.Random) -> list[str]:
@@ -174,7 +174,7 @@ class Accent:
 
 
 def first(rules: Sequence[Rule], place: Place, strength: float, rng: random.Random, otherwise: str) -> str:
-    """What the first of ``rules`` that applies makes of the phone at ``place``."""
+    """The phone at ``place`` after the first of ``rules`` that applies."""
     return next((rule.becomes for rule in rules if rule.applies(place, strength, rng)), otherwise)
 
 
@@ -288,7 +288,7 @@ JAPANESE = Accent(
         Rule("R", "a", after("E U"), 0.6),
         Rule("R", ":", after("@")),
         Rule("R", ""),
-        # sounds that Japanese lacks, and those that depend on the vowel behind them
+        # sounds that Japanese lacks, and sounds that depend on the next vowel
         Rule("T", "s\\", FRONT),
         Rule("T", "s"),
         Rule("D", "d_z\\", FRONT),
@@ -310,7 +310,7 @@ JAPANESE = Accent(
         Rule("n", "N\\", CLOSED),
     ),
     endings=(
-        # every consonant but a nasal wants a vowel
+        # every consonant except a nasal needs a vowel
         Rule("N", "g u", CLOSED),
         Rule("p b k g f v T D s z h m l r", "", before("p b j w")),
         Rule("t d", "o", CLOSED),

@@ -1,4 +1,4 @@
-"""Who is in which set of the mini corpus, what they say and where: all that is drawn, before anything is said."""
+"""Draw the speakers of each set of the mini corpus, their sentences and their channels, before the synthesis."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MOST_SPEAKERS = 999  # of one class, since ids have three digits
 
 @dataclass(frozen=True)
 class Corpus:
-    """What sets of one make have in common.
+    """Common properties of sets.
 
     Attributes:
-        name: of the make.
-        prefixes: of the speaker ids, by class; these are the classes it has.
+        name: its name.
+        prefixes: prefixes of the speaker ids by class; the keys are its classes.
         natives: espeak-ng voices of its native speakers.
-        family: of its channels.
-        manner: makes phrases of a sentence.
+        family: family of its channels.
+        manner: function from a sentence to its phrases.
     """
 
     name: str
@@ -47,14 +47,14 @@ SETS = {"train": READ, "dev": READ, "test": READ, "en_other": OTHER, "wild": WIL
 
 @dataclass(frozen=True)
 class Settings:
-    """How large the corpus is, and which of all possible ones.
+    """Size and seed of the corpus.
 
     Attributes:
         seed: seed of the corpus.
-        nj: speakers made at a time; has no influence on the result.
-        train_speakers, dev_speakers, test_speakers: per class.
-        other_speakers: in each of en_other and wild.
-        utterances: per speaker.
+        nj: number of speakers that are synthesized in parallel; does not change the result.
+        train_speakers, dev_speakers, test_speakers: number of speakers per class.
+        other_speakers: number of speakers in each of en_other and wild.
+        utterances: number of utterances per speaker.
         null: all classes speak with the English accent, so that nothing separates them.
     """
 
@@ -74,13 +74,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Speaker:
-    """One speaker of the corpus, and what this speaker says.
+    """One speaker of the corpus, with the sentences to speak.
 
     Attributes:
         id: such as ``ce_f003``.
-        set, label: where the speaker belongs.
-        key: of the random streams that the speakers of one number share over the classes.
-        voice, channel: how the speaker sounds.
+        set, label: set and class of the speaker.
+        key: key of the random streams; speakers of all classes with the same number share it.
+        voice, channel: voice and channel of the speaker.
         texts: one per utterance.
         utterances: the phrases of each utterance.
     """
@@ -99,7 +99,7 @@ def cast(settings: Settings, sentences: Sequence[str]) -> list[Speaker]:
     """All speakers, sorted by set and id; ``train`` reads half of the sentences, the other sets the other half.
 
     Raises:
-        ValueError: the settings ask for what cannot be.
+        ValueError: a setting is out of range.
     """
     halves = {name: sentences[0 if name == "train" else 1 :: 2] for name in SETS}
     check(settings, min(map(len, halves.values())))
@@ -133,11 +133,11 @@ def draw(label: str, key: tuple[int, str, int], name: str, sentences: Sequence[s
 
 
 def check(settings: Settings, sentences: int) -> None:
-    """Raise ``ValueError`` for a setting out of range; ``sentences`` is how many each set has to choose from."""
+    """Raise ``ValueError`` for a setting out of range; each set has ``sentences`` sentences."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name not in ("seed", "null") and value < 1:
-            raise ValueError(f"{field.name} is {value}, give 1 or more")
+            raise ValueError(f"{field.name} is {value}; give 1 or more")
     if settings.utterances > sentences:
         raise ValueError(f"{settings.utterances} utterances per speaker are too many: a set has {sentences} sentences")
     most = max(settings.train_speakers + settings.dev_speakers + settings.test_speakers, settings.other_speakers)

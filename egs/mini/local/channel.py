@@ -1,7 +1,7 @@
-"""What lies between a speaker's mouth and the recording: room, noise, microphone, band limits, level.
+"""Simulate the channel of a recording: room, noise, microphone, band limits and level.
 
-A channel is drawn from the ranges of its family and from a key that never holds the class, so it can tell nothing about
-the class. Everything linear is one product of spectra.
+A channel is drawn from the ranges of its family with a key that never contains the class, so it is independent of the
+class. All linear parts are applied as one product of spectra.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from scipy import fft
 
 RATE = 16000  # Hz
-FLOOR = 10 ** (-50 / 20)  # the least a microphone passes at any frequency
+FLOOR = 10 ** (-50 / 20)  # lowest gain of a microphone at any frequency
 FULL_SCALE = 32768
 
 Range = tuple[float, float]
@@ -21,19 +21,19 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Family:
-    """What the channels of one corpus have in common: the lowest and the highest value of each property.
+    """The channels of one corpus: the lowest and the highest value of each property.
 
     Attributes:
         snr: speech to noise, dB.
-        noise_slope: of the noise spectrum, dB per octave.
-        swell: how much the noise level moves within an utterance (standard deviation), dB.
-        tilt: of the microphone's response, dB per octave.
+        noise_slope: slope of the noise spectrum, dB per octave.
+        swell: standard deviation of the noise level within an utterance, dB.
+        tilt: slope of the microphone's response, dB per octave.
         peak: height of each of two broad peaks or dips of the response, dB.
-        low, high: ends of the band that is passed, Hz.
+        low, high: ends of the passband, Hz.
         decay: time in which the room's echo falls by 60 dB, s.
         wet: level of the echo relative to the direct sound, dB.
         level: mean level of a speaker, dB of full scale.
-        drift: deviation of an utterance from the speaker's level, dB.
+        drift: largest deviation of an utterance from the speaker's level, dB.
     """
 
     snr: Range
@@ -51,7 +51,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Channel:
-    """One speaker's channel: a value for each property of ``Family``, and where the peaks are."""
+    """One speaker's channel: a value for each property of ``Family``, and the positions of the peaks."""
 
     snr: float
     noise_slope: float
@@ -90,7 +90,7 @@ def draw(family: Family, *key: object) -> Channel:
 
 
 def response(channel: Channel, frequencies: np.ndarray) -> np.ndarray:
-    """Gain of the microphone at ``frequencies`` (Hz, ``(F,)``), ``(F,)``; it delays nothing."""
+    """Gain of the microphone ``(F,)`` at ``frequencies`` ``(F,)``, Hz; its phase is zero."""
     f = np.maximum(frequencies, 1.0)
     gain = channel.tilt * np.log2(np.maximum(f, 50.0) / 1000)
     for centre, height, width in channel.peaks:
@@ -101,7 +101,7 @@ def response(channel: Channel, frequencies: np.ndarray) -> np.ndarray:
 
 
 def echo(channel: Channel, rng: np.random.Generator) -> np.ndarray:
-    """Impulse response of the room, ``(N,)``: the direct sound, then noise that dies away."""
+    """Impulse response of the room, ``(N,)``: the direct sound, then decaying noise."""
     decay = np.arange(1, int(channel.decay * RATE)) / (channel.decay * RATE)
     tail = rng.standard_normal(len(decay)) * 10 ** (-3 * decay)
     tail *= 10 ** (channel.wet / 20) / np.sqrt(np.sum(tail**2))
@@ -120,7 +120,9 @@ def transmit(speech: np.ndarray, channel: Channel, room: np.ndarray, rng: np.ran
     Returns:
         int16 ``(N,)``.
     """
-    level = channel.level + rng.uniform(-channel.drift, channel.drift)  # first, lest it depend on the length
+    level = channel.level + rng.uniform(
+        -channel.drift, channel.drift
+    )  # drawn first, so that it does not depend on the length
     count = len(speech)
     size = fft.next_fast_len(count + len(room) + RATE // 10, real=True)
     frequencies = fft.rfftfreq(size, 1 / RATE)
@@ -137,6 +139,6 @@ def transmit(speech: np.ndarray, channel: Channel, room: np.ndarray, rng: np.ran
 
 
 def slow(count: int, rng: np.random.Generator) -> np.ndarray:
-    """A curve of ``count`` samples that wanders with unit variance, turning about once a second."""
+    """A smooth random curve of ``count`` samples with unit variance, which changes direction about once a second."""
     knots = rng.standard_normal(2 + count // (RATE // 2))
     return np.interp(np.arange(count) / (RATE // 2), np.arange(len(knots)), knots)

@@ -1,4 +1,4 @@
-"""espeak-ng from the outside: its files, the phonemes it knows, and talks with ``speak.py``, which runs it."""
+"""Interface to espeak-ng: its files, its phonemes, and requests to ``speak.py``, which runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEEDED = ("phontab", "phonindex", "phondata", "intonations", "en_dict", "cmn_dic
 LANGUAGES = "lang"
 VARIANTS = "voices/!v"
 PATH_LIMIT = 150  # bytes, as in speak.py
-DELETED = 15  # phoneme type of an entry that takes an inherited phoneme away
+DELETED = 15  # phoneme type of an entry that removes an inherited phoneme
 
 
 def locate() -> tuple[Path, Path]:
@@ -34,15 +34,15 @@ def locate() -> tuple[Path, Path]:
 
 
 def copy_data(source: Path, target: Path, variants: dict[str, str]) -> None:
-    """Make ``target`` an espeak-ng data directory for our languages (3 MB), with voice variants of our own.
+    """Make ``target`` an espeak-ng data directory for our languages (3 MB), with our own voice variants.
 
     Args:
-        source: the data directory that came with the library.
-        target: the new one; must not exist.
+        source: the data directory of the library.
+        target: the new data directory; must not exist.
         variants: contents of the voice variant files by name.
 
     Raises:
-        ValueError: the path of ``target`` is longer than espeak-ng bears.
+        ValueError: the path of ``target`` is longer than espeak-ng's limit.
     """
     if len(str(target).encode()) > PATH_LIMIT:
         raise ValueError(f"{target}: longer than espeak-ng's limit of {PATH_LIMIT} bytes; set TMPDIR to a shorter path")
@@ -55,9 +55,9 @@ def copy_data(source: Path, target: Path, variants: dict[str, str]) -> None:
 
 
 def mnemonics(data: Path, table: str) -> frozenset[str]:
-    """The phoneme mnemonics that ``table`` of the data directory accepts, with those of the tables it builds upon.
+    """The phoneme mnemonics that ``table`` of the data directory accepts, with those of its base tables.
 
-    espeak-ng drops a mnemonic it does not know without a word, so what it is given has to be checked against these.
+    espeak-ng drops unknown mnemonics silently, so its input must be checked against these.
 
     Raises:
         ValueError: there is no such table.
@@ -77,7 +77,7 @@ def mnemonics(data: Path, table: str) -> frozenset[str]:
 
 
 def read_phontab(blob: bytes) -> list[tuple[str, int, dict[str, int]]]:
-    """Tables of a ``phontab`` file: name, number (from 1) of the one it builds upon or 0, phoneme types by mnemonic."""
+    """Tables of a ``phontab`` file: name, number of the base table (from 1; 0: none), phoneme types by mnemonic."""
     tables = []
     offset = 4
     for _ in range(blob[0]):
@@ -94,7 +94,7 @@ def read_phontab(blob: bytes) -> list[tuple[str, int, dict[str, int]]]:
 
 
 def talk(library: Path, data: Path, requests: Iterable[dict]) -> list[dict]:
-    """Put ``requests`` to a fresh ``speak.py`` process.
+    """Send ``requests`` to a new ``speak.py`` process.
 
     Args:
         library: the shared library.
@@ -102,16 +102,16 @@ def talk(library: Path, data: Path, requests: Iterable[dict]) -> list[dict]:
         requests: see ``speak.py``.
 
     Returns:
-        One reply each; the replies to ``say`` have the samples, int16 ``(N,)``, as ``"audio"``.
+        One reply per request; replies to ``say`` have the samples, int16 ``(N,)``, as ``"audio"``.
 
     Raises:
-        ValueError: the process failed; with its last words.
+        ValueError: the process failed; the message has its last line.
     """
     lines = "".join(json.dumps(request) + "\n" for request in requests)
     command = [sys.executable, "-I", str(SPEAK), str(library), str(data)]
     done = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
     if done.returncode != 0:
-        words = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        words = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         raise ValueError(f"speech synthesis failed with status {done.returncode}: {words[-1]}")
     replies, offset, out = [], 0, done.stdout
     while offset < len(out):

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""The mini corpus: English with native, Mandarin and Japanese accents, made on the spot by a speech synthesizer.
+"""The mini corpus: English with native, Mandarin and Japanese accents, made by a speech synthesizer.
 
-About an hour of speech in well under a minute. Nothing is downloaded and no speech is shipped: the Python package
-espeakng-loader brings espeak-ng, and ``speak.py`` runs it.
+It has about an hour of speech and takes less than a minute. There is no download: the Python package espeakng-loader
+contains espeak-ng, and ``speak.py`` runs it.
 
     set                classes     speakers (defaults)  speech
-    train, dev, test   ce, en, je  12, 4, 6 per class   read; the channels come from one family, whatever the class
+    train, dev, test   ce, en, je  12, 4, 6 per class   read; the channels of all classes come from one family
     en_other           en          6                    read too; other dialects, another family of channels
     wild               en          6                    free, in noisy rooms, at all levels and bandwidths
 
-No speaker is in two sets, and no sentence of train is in any other. The speakers of one number share a build, a channel
-and the sentences over the classes, so only the accent separates the classes.
+No speaker is in two sets, and no sentence of train is in another set. Speakers of different classes with the same number
+share a build, a channel and the sentences, so only the accent separates the classes.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ from dnf.experiment.progress import progress
 log = logging.getLogger(__name__)
 
 SENTENCES = Path(__file__).parent / "sentences.txt"
-SPELLER = "en-us"  # the voice whose phonemes the accents start from
-SYNTHESIZED = 22050  # Hz, what espeak-ng makes
-AUDIBLE = 0.01  # of the peak: what is below this at the ends of a phrase is silence
+SPELLER = "en-us"  # the voice of the phonemes that the accents change
+SYNTHESIZED = 22050  # rate of espeak-ng, Hz
+AUDIBLE = 0.01  # share of the peak; quieter ends of a phrase are silence
 
 
 @dataclass(frozen=True)
 class Studio:
-    """What it takes to make a speaker speak.
+    """Everything that the synthesis of a speaker needs.
 
     Attributes:
         library: espeak-ng.
         data: its data, with a voice variant for each speaker.
         spelled: English phonemes by text.
-        mnemonics: those that the voice of each accent knows.
+        mnemonics: mnemonics that the voice of each accent accepts.
     """
 
     library: Path
@@ -78,10 +78,10 @@ def open_studio(speakers: Sequence[Speaker], data: Path) -> Studio:
 
 
 def requests(speaker: Speaker, studio: Studio) -> list[dict]:
-    """What to ask of ``speak.py``: the phrases of all utterances, one after the other.
+    """Requests to ``speak.py``: the phrases of all utterances, in order.
 
     Raises:
-        ValueError: an accent made a mnemonic that its voice does not know.
+        ValueError: an accent has a mnemonic that its voice does not accept.
     """
     voice, asked = speaker.voice, []
     for number, phrases in enumerate(speaker.utterances, start=1):
@@ -123,7 +123,7 @@ def perform(speaker: Speaker, studio: Studio) -> list[np.ndarray]:
 
 
 def generator(*key: object) -> np.random.Generator:
-    """A stream of random numbers that belongs to ``key``."""
+    """The random stream of ``key``."""
     return np.random.Generator(np.random.PCG64(voices.stream(*key).getrandbits(128)))
 
 
@@ -134,7 +134,7 @@ def silence(seconds: float) -> np.ndarray:
 def resample(reply: dict) -> np.ndarray:
     """The audio of a reply, float ``(N,)`` at 16 kHz."""
     if reply["rate"] != SYNTHESIZED:
-        raise ValueError(f"espeak-ng speaks at {reply['rate']} Hz, {SYNTHESIZED} expected")
+        raise ValueError(f"espeak-ng has a rate of {reply['rate']} Hz; expected {SYNTHESIZED} Hz")
     return resample_poly(reply["audio"] / channel.FULL_SCALE, 320, 441)
 
 
@@ -163,7 +163,7 @@ def record(speaker: Speaker, studio: Studio, directory: Path) -> None:
 def record_all(speakers: Sequence[Speaker], directory: Path, nj: int) -> None:
     """Write the recordings of all ``speakers`` under ``directory``, ``nj`` speakers at a time.
 
-    The threads share nothing that changes: each speaker has a synthesis process and random streams of its own.
+    The threads share no mutable state: each speaker has its own synthesis process and random streams.
     """
     with tempfile.TemporaryDirectory(prefix="mini") as temporary, ThreadPoolExecutor(nj) as pool:
         studio = open_studio(speakers, Path(temporary) / "espeak-ng-data")
@@ -200,7 +200,7 @@ def manifests(speakers: Sequence[Speaker], wav: Path) -> tuple[RecordingSet, Sup
 
 
 def report(name: str, supervisions: SupervisionSet, settings: Settings) -> None:
-    """Log what set ``name`` came out as; warn if the counts are not the expected ones."""
+    """Log the size of set ``name``; warn if the counts are not the expected ones."""
     classes = SETS[name].prefixes
     for label in classes:
         chosen = [s for s in supervisions if s.custom["class"] == label]
@@ -215,7 +215,7 @@ def report(name: str, supervisions: SupervisionSet, settings: Settings) -> None:
 def prepare(output_dir: Path, settings: Settings) -> dict[str, tuple[RecordingSet, SupervisionSet]]:
     """Make the corpus: audio in ``output_dir/wav``, a data directory for each set, ``classes.txt``.
 
-    The audio is made under ``output_dir/wav.partial`` and moved into place whole.
+    The audio is written to ``output_dir/wav.partial`` and renamed when complete.
 
     Args:
         output_dir: such as ``data``; the paths in the manifests start with it, as given.
@@ -225,7 +225,7 @@ def prepare(output_dir: Path, settings: Settings) -> dict[str, tuple[RecordingSe
         The Lhotse manifests by set.
 
     Raises:
-        ValueError: impossible settings, or the synthesizer is missing or failed.
+        ValueError: a setting is out of range, or the synthesizer is missing or failed.
     """
     speakers = cast(settings, SENTENCES.read_text(encoding="utf-8").splitlines())
     wav, partial = output_dir / "wav", output_dir / "wav.partial"
@@ -260,12 +260,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows the defaults, and the description as it is written."""
+    """Show the defaults, and the description with its line breaks."""
 
 
 HELP = {
     "seed": "seed of the corpus",
-    "nj": "speakers made at a time; has no influence on the result",
+    "nj": "speakers made in parallel; does not change the result",
     "train_speakers": "speakers of each class in train",
     "dev_speakers": "speakers of each class in dev",
     "test_speakers": "speakers of each class in test",

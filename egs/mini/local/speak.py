@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stand-alone speaking program, the only file that loads libespeak-ng (GPL-3.0-or-later): JSON lines in, PCM out.
+"""Stand-alone speech synthesis, the only file that loads libespeak-ng (GPL-3.0-or-later): JSON lines in, PCM out.
 
     python3 speak.py LIBRARY DATA <requests >replies
 
-LIBRARY is the shared library, DATA the path of its ``espeak-ng-data`` directory. A request is one JSON object a line:
+LIBRARY is the shared library, DATA the path of its ``espeak-ng-data`` directory. A request is a line with one JSON object:
 
     {"voice": "en-us", "spell": "some text"}                    asks how the voice would pronounce the text
     {"voice": "cmn+f1", "say": "text or [[phonemes]]", "rate": 175, "pitch": 50, "range": 50, "seed": 1}
@@ -13,7 +13,7 @@ The reply to the first is a line ``{"phonemes": "..."}``; words are separated by
 the second is a line ``{"rate": 22050, "samples": N}`` followed by N little-endian 16-bit samples.
 
 Run one process per speaker. The wave generator keeps its phase, gain and flutter in static variables that seeding does
-not reset, so a reply depends on the requests before it, and on nothing else: same lines in, same bytes out.
+not reset, so a reply depends on the requests before it. The same requests give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: audio goes to the callback, synthesis re
 DONT_EXIT = 0x8000  # without it a bad data path ends the process inside the library
 CHARACTERS = 1  # espeak_POSITION_TYPE
 UTF8 = 1
-BRACKETS = 0x100  # read [[...]] as phonemes; sticks for later calls, so it is given with every call
+BRACKETS = 0x100  # read [[...]] as phonemes; it persists for later calls, so every call passes it
 SPELLED = 1 | ord("_") << 8  # mnemonics, with "_" between them
 PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "range": 4}
 VOLUME = 50  # at 100 the loud vowels reach full scale
-PATH_LIMIT = 150  # the library copies the data path into 160 bytes without looking
+PATH_LIMIT = 150  # the library copies the data path into 160 bytes without a check
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 class Synthesizer:
-    """The library, loaded: one per process, since its state is global."""
+    """The loaded library; one per process, since its state is global."""
 
     def __init__(self, library: str, data: str):
         if len(os.fsencode(data)) > PATH_LIMIT:
@@ -56,12 +56,12 @@ class Synthesizer:
         if self.rate <= 0:
             raise ValueError(f"{library} did not start with the data in {data}")
         self.pieces: list[bytes] = []
-        self.callback = CALLBACK(self.hear)  # a reference of our own: ctypes keeps none
+        self.callback = CALLBACK(self.hear)  # keep a reference, since ctypes does not
         self.library.espeak_SetSynthCallback(self.callback)
         self.set("volume", VOLUME)
 
     def hear(self, samples, count: int, events) -> int:
-        """Called by the library with each piece of audio."""
+        """Callback of the library for each piece of audio."""
         if samples and count > 0:
             self.pieces.append(ctypes.string_at(samples, 2 * count))
         return 0

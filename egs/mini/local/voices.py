@@ -1,4 +1,4 @@
-"""Who speaks: voices of our own for espeak-ng, accents, ways of speaking, and how an utterance is put together."""
+"""Speakers of the mini corpus: espeak-ng voices, accents, ways of speaking, and phrases of an utterance."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FORMANTS = 9  # espeak-ng numbers them from 0
 
 @dataclass(frozen=True)
 class Build:
-    """A larynx and a vocal tract: what speakers of the same number share over the classes.
+    """A larynx and a vocal tract, shared by speakers of all classes with the same number.
 
     Attributes:
         gender: ``m`` or ``f``.
         pitch: lowest and highest fundamental frequency of the voice, Hz.
-        voicing, breath, roughness, flutter, consonants: as espeak-ng's voice files have them.
+        voicing, breath, roughness, flutter, consonants: in the units of espeak-ng's voice files.
         formants: frequency, height and width of each formant, percent of the neutral voice.
     """
 
@@ -33,14 +33,14 @@ class Build:
 
 @dataclass(frozen=True)
 class Voice:
-    """A person: a build, and how this person speaks.
+    """A person: a build, an accent and a way of speaking.
 
     Attributes:
         build: the build.
-        base: the espeak-ng voice, which has the sounds.
+        base: the espeak-ng voice with the phonemes.
         accent: the foreign accent, or none.
-        strength: of the accent, 0..1.
-        pitch, range, rate: of speech, as espeak-ng takes them (0..100, 0..100, words a minute).
+        strength: strength of the accent, 0..1.
+        pitch, range, rate: in units of espeak-ng (0..100, 0..100, words per minute).
         shifts: factors on the frequency of formants 1, 2, ...
     """
 
@@ -56,13 +56,13 @@ class Voice:
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words said in one go.
+    """Words without a pause.
 
     Attributes:
         text: the words.
         tempo: factor on the speaker's rate.
-        pause: silence before it, s.
-        gain: dB.
+        pause: silence before the phrase, s.
+        gain: level, dB.
     """
 
     text: str
@@ -72,12 +72,12 @@ class Phrase:
 
 
 def stream(*key: object) -> random.Random:
-    """A random stream that belongs to ``key``, the same on every machine."""
+    """The random stream of ``key``, the same on every machine."""
     return random.Random("/".join(map(str, key)))
 
 
 def draw_build(gender: str, *key: object) -> Build:
-    """The build of ``gender`` that belongs to ``key``."""
+    """The build of ``gender`` for ``key``."""
     rng = stream("build", *key)
     lowest, size = (rng.uniform(65, 95), 0.99) if gender == "m" else (rng.uniform(135, 185), 1.02)
     size *= rng.uniform(0.985, 1.015)
@@ -97,7 +97,7 @@ def draw_build(gender: str, *key: object) -> Build:
 
 
 def draw_voice(build: Build, bases: tuple[str, ...], accent: Accent | None, *key: object) -> Voice:
-    """The person that belongs to ``key``: with ``accent``, or else with one of the native voices ``bases``."""
+    """The person for ``key``: with ``accent``, or without one in one of the native voices ``bases``."""
     rng = stream("voice", *key)
     native, strength, rate = rng.choice(bases), rng.uniform(0.7, 1.0), rng.randint(150, 195)
     pitch, extent = rng.randint(30, 70), rng.randint(30, 80)
@@ -130,12 +130,12 @@ def variant(voice: Voice, name: str) -> str:
 
 
 def read_aloud(text: str, rng: random.Random) -> list[Phrase]:
-    """Reading: the sentence in one go."""
+    """Read speech: the sentence as one phrase."""
     return [Phrase(text, rng.uniform(0.95, 1.05), 0.0, 0.0)]
 
 
 def talk_freely(text: str, rng: random.Random) -> list[Phrase]:
-    """As in conversation: in bursts of a few words, now fast, now slow, louder and softer, with pauses."""
+    """Conversational speech: phrases of a few words with varying rate and level, and pauses."""
     words = text.split()
     phrases = []
     while words:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Vectors drawn from known Gaussians and bent: what a DNF can do for vectors is known here.
+"""Vectors from known Gaussians after a nonlinear map, so that the best possible results of a DNF on vectors are known.
 
-A speaker lies about the mean of its class and a vector y about its speaker, both with full covariances; that within
-speakers is another one in each class. Then x = R' sinh(R y), with a rotation R, bends all of that, and can be undone. Two
-dims are always zero, as an encoder that ends in a ReLU has them.
+Speakers are Gaussian about the mean of their class, and vectors y about their speaker, both with full covariances; each class
+has its own covariance within speakers. Then x = R' sinh(R y), with a rotation R, is an invertible nonlinear map. Two
+dims are always zero, as for an encoder that ends in a ReLU.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dnf.experiment.layout import CLASSES_TXT
 
 CLASSES = ("a", "b", "c")
 DIM, DEAD = 30, 2
-SHARES = {"train": 1.0, "dev": 0.5, "test": 0.5}  # of the speakers
-SPREAD = 0.2  # of the class means in each dim; that of the vectors of a speaker is 1
-BETWEEN = 0.3  # of the speakers of a class
+SHARES = {"train": 1.0, "dev": 0.5, "test": 0.5}  # number of speakers, relative to train
+SPREAD = 0.2  # scale of the class means in each dim, relative to the vectors of a speaker
+BETWEEN = 0.3  # scale of the speakers of a class
 
 
 class World:
-    """The model that vectors are drawn from."""
+    """The generative model of the vectors."""
 
     def __init__(self, seed: int):
         self.rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ class World:
         self.rotation = np.linalg.qr(self.rng.standard_normal((DIM, DIM)))[0]
 
     def root(self) -> np.ndarray:
-        """A square root of a covariance ``(DIM, DIM)`` whose variances differ."""
+        """A square root of a covariance ``(DIM, DIM)`` with different variances."""
         directions = np.linalg.qr(self.rng.standard_normal((DIM, DIM)))[0]
         return directions * np.sqrt(self.rng.uniform(0.1, 1.9, DIM))
 
@@ -62,7 +62,7 @@ class World:
         }
 
     def posteriors(self, x: np.ndarray) -> np.ndarray:
-        """Posteriors ``(U, K)`` of the classes of vectors ``(U, DIM + DEAD)``, each by itself: the best there can be."""
+        """True posteriors ``(U, K)`` of the classes of single vectors ``(U, DIM + DEAD)``, the best possible ones."""
         y = np.arcsinh(x[:, :DIM] @ self.rotation) @ self.rotation.T
         of_class = [
             multivariate_normal(self.means[name], self.between @ self.between.T + root @ root.T).logpdf(y)
@@ -73,11 +73,11 @@ class World:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("output_dir", type=Path, help="where the sets go, such as data")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (%(default)s)")
+    parser.add_argument("output_dir", type=Path, help="output folder of the sets, such as data")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the vectors (%(default)s)")
     parser.add_argument("--nj", type=int, default=1, help="not used")
-    parser.add_argument("--speakers", type=int, default=60, help="of each class in train (%(default)s)")
-    parser.add_argument("--utterances", type=int, default=20, help="of each speaker (%(default)s)")
+    parser.add_argument("--speakers", type=int, default=60, help="speakers of each class in train (%(default)s)")
+    parser.add_argument("--utterances", type=int, default=20, help="vectors of each speaker (%(default)s)")
     args = parser.parse_args(argv)
     for part, drawn in World(args.seed).sets(args.speakers, args.utterances).items():
         own_vectors.write_set(drawn, args.output_dir / part)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""VoxCeleb and CN-Celeb, English against Mandarin in the wild, with WSJ and accented English to be tried on the models.
+"""VoxCeleb and CN-Celeb, English against Mandarin in the wild, with WSJ and accented English as test sets.
 
     option       corpus                            class   sets
     --vox1       VoxCeleb1, 352 h, CC BY 4.0       en      voxceleb_train, voxceleb_dev, voxceleb_test
@@ -7,10 +7,10 @@
     --cnceleb1   CN-Celeb1, 270 h, CC BY-SA 4.0    cn      cnceleb_train, cnceleb_dev, cnceleb_test
     --cnceleb2   CN-Celeb2, 1,090 h, CC BY-SA 4.0  cn      more of cnceleb_train, cnceleb_dev
     --wsj        WSJ0 and WSJ1, LDC                en      wsj: those of the recipe wsj
-    --ce, --je   accented English, private         ce, je  ce, je: a language, or an accent, that no model here has seen
+    --ce, --je   accented English, private         ce, je  ce, je: accents that are not in training
 
 Test speakers are the published ones: those of VoxCeleb1's test split, and those of CN-Celeb1's ``eval/``. Dev speakers
-are drawn from the others. The readers in ``egs/corpora`` say how each corpus must lie.
+are drawn from the others. The readers in ``egs/corpora`` describe the layout of each corpus.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CORPORA = (
     Corpus("ce", accented.LAYOUTS["ce"], ("ce",)),
     Corpus("je", accented.LAYOUTS["je"], ("je",)),
 )
-DEV_SHARE = 0.1  # of the training speech that dev has at most, however long it is to be
+DEV_SHARE = 0.1  # largest share of the training speech for dev
 
 
 def prepare(
@@ -54,16 +54,16 @@ def prepare(
     nationalities: Collection[str] = (),
     genres: Collection[str] = (),
 ) -> dict[str, Manifests]:
-    """Make the sets of the corpora that are there, and write them.
+    """Make and write the sets of the given corpora.
 
     Args:
-        corpus_dirs: where each corpus lies, by the name of its option.
+        corpus_dirs: path of each corpus, by the name of its option.
         output_dir: such as ``data``.
-        seed: of the choice of the dev speakers.
+        seed: seed of the choice of the dev speakers.
         max_rejected: share of a corpus that may be unreadable.
-        dev_hours: of each training class set apart, by speaker.
-        nationalities: of the VoxCeleb1 speakers to keep; empty: all.
-        genres: of CN-Celeb to keep; empty: all.
+        dev_hours: held-out hours of each training class, by speaker.
+        nationalities: nationalities of the VoxCeleb1 speakers to keep; empty: all.
+        genres: genres of CN-Celeb to keep; empty: all.
 
     Returns:
         Manifests by set.
@@ -92,7 +92,7 @@ def divide(
     max_rejected: float,
     dev_hours: float,
 ) -> dict[str, Manifests]:
-    """Sets ``<corpus>_train``, ``<corpus>_dev``, and ``<corpus>_test`` where there are test speakers."""
+    """Sets ``<corpus>_train``, ``<corpus>_dev``, and, with test speakers, ``<corpus>_test``."""
     made = {
         f"{corpus}_{part}": recipe.make(f"{corpus}_{part}", spoken, output_dir, max_rejected)
         for part, spoken in parts.items()
@@ -116,12 +116,18 @@ def words(text: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = recipe.parser(__doc__, CORPORA)
     parser.add_argument(
-        "--dev-hours", type=float, default=5.0, metavar="N", help="of each training class (%(default)s)"
+        "--dev-hours", type=float, default=5.0, metavar="N", help="dev hours of each training class (%(default)s)"
     )
     parser.add_argument(
-        "--nationalities", type=words, default=[], metavar="LIST", help="of VoxCeleb1 speakers, as USA,UK"
+        "--nationalities",
+        type=words,
+        default=[],
+        metavar="LIST",
+        help="nationalities of VoxCeleb1 speakers, such as USA,UK",
     )
-    parser.add_argument("--genres", type=words, default=[], metavar="LIST", help="of CN-Celeb, as interview,speech")
+    parser.add_argument(
+        "--genres", type=words, default=[], metavar="LIST", help="genres of CN-Celeb, such as interview,speech"
+    )
     args = parser.parse_args(argv)
     if not 0 < args.dev_hours < math.inf:  # nan, too
         raise ValueError(f"--dev-hours {args.dev_hours:g}: give a number above 0")

@@ -7,7 +7,7 @@
     ce                    --ce    ce     all of it
     je                    --je    je     all of it, with the experts' scores
 
-``wsj.py`` and ``accented.py`` of ``egs/corpora`` say how they must lie. Each corpus of accented English may be left out.
+``wsj.py`` and ``accented.py`` of ``egs/corpora`` describe the layouts. Each corpus of accented English is optional.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ def prepare(
     hours: float = wsj.HOURS,
     split: str = "speaker",
 ) -> dict[str, Manifests]:
-    """Write the sets that the corpora given make.
+    """Write the sets of the given corpora.
 
     Args:
         corpus_dirs: path by corpus: ``wsj``, ``ce``, ``je``.
         output_dir: such as ``data``.
-        seed: of the division of WSJ.
+        seed: seed of the division of WSJ.
         max_rejected: share of the recordings of a corpus that may be unreadable.
-        hours: of the subset of WSJ.
-        split: ``speaker`` or ``utterance``, by which a tenth of the subset is held out.
+        hours: size of the subset of WSJ.
+        split: ``speaker`` or ``utterance``, the unit of the held-out tenth of the subset.
 
     Returns:
         The manifests by set.
 
     Raises:
-        ValueError: a corpus is not what it should be; the message says which, where and what to do.
+        ValueError: a corpus has another layout or contains an error; the message has the remedy.
     """
     sets = {}
     if "wsj" in corpus_dirs:
@@ -65,7 +65,7 @@ def prepare(
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the recipe's data preparation."""
     parser = recipe.parser(__doc__, CORPORA)
-    parser.add_argument("--hours", type=float, default=wsj.HOURS, metavar="H", help="of the subset (%(default)s)")
+    parser.add_argument("--hours", type=float, default=wsj.HOURS, metavar="H", help="hours of the subset (%(default)s)")
     parser.add_argument(
         "--split", choices=("speaker", "utterance"), default="speaker", help="unit of the division (%(default)s)"
     )
