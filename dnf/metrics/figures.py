@@ -178,6 +178,14 @@ METRICS = {
     ),
     "mardia_skew_p": Metric("mardia skew p", "", "", "p of Mardia's test of skewness, within class", ("gaussianity",)),
     "mardia_kurt_p": Metric("mardia kurt p", "", "", "p of Mardia's test of kurtosis, within class", ("gaussianity",)),
+    "autocorrelation": Metric(
+        "autocorrelation",
+        "",
+        ZERO,
+        "of latents of successive vectors of an utterance, within class, mean over dims; 0 is right for a conditional flow",
+        ("gaussianity",),
+        4,
+    ),
     "fisher": Metric(
         "mean Fisher ratio", "", "", "variance of the class means over variance within class, mean over dims"
     ),

@@ -192,7 +192,7 @@ def gaussianity(rows: Rows) -> Section:
     """Moments and Mardia's test, where there is one, per set, classes and part of the latent."""
     of_latents = [row for row in rows.left if of_part(row["metric"])[0] in shown("gaussianity")]
     present = {of_part(row["metric"])[0] for row in of_latents}
-    metrics = [metric for metric in shown("gaussianity") if metric in present or not metric.startswith("mardia_")]
+    metrics = [metric for metric in shown("gaussianity") if metric in present]
     lines = []
     for (name, classes), cells in rows.pivot(of_latents, ("set", "class")).items():
         by_part: dict[str, dict[str, dict]] = {}

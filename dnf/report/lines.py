@@ -283,6 +283,20 @@ def gaussianity_lines(shapes: list[dict]) -> list[str]:
     return lines
 
 
+def autocorrelation_lines(rows: list[dict]) -> list[str]:
+    """Rows of autocorrelation.tsv: a line per set, classes and part, with all lags."""
+    by_part: dict[tuple[str, str, str], list[dict]] = {}
+    for r in rows:
+        by_part.setdefault((r["set"], class_names(r["classes"]), r["part"] + r["dim"]), []).append(r)
+    lines = []
+    for place, of_lags in by_part.items():
+        figures = " ".join(f"lag {r['lag']} {float(r['autocorrelation']):.4f}" for r in of_lags)
+        lines.append(
+            f"autocorrelation {' '.join(place)} {figures} [ {of_lags[0]['pairs']} pairs at lag {of_lags[0]['lag']} ]"
+        )
+    return lines
+
+
 def training_lines(rows: list[dict]) -> list[str]:
     """How far training and evaluation agree, then what training did, as training.json has it."""
     of_run = {row["metric"]: row for row in rows if row["metric"] in shown("training") and not row["set"]}

@@ -19,6 +19,7 @@ from dnf.experiment.files import replace_file
 from dnf.experiment.layout import (
     ACCURACY_TSV,
     AGREEMENT_JSON,
+    AUTOCORRELATION_TSV,
     BY_SCORE_TSV,
     COMPARISON_HTML,
     CONFIG_YAML,
@@ -80,9 +81,20 @@ def gaussianity_rows(exp: Path) -> list[dict]:
     for shapes in read_tsv(exp / GAUSSIANITY_TSV):
         place = {"system": FLOW, "set": shapes["set"], "class": shapes["classes"], "total": shapes["frames"]}
         for metric in shown("gaussianity"):
-            if shapes[metric]:
+            if shapes.get(metric):
                 rows.append(place | {"metric": f"{metric}_{shapes['part']}", "value": shapes[metric]})
     return rows
+
+
+def autocorrelation_rows(exp: Path) -> list[dict]:
+    """Autocorrelation of the latents of successive vectors."""
+    path = exp / AUTOCORRELATION_TSV
+    return [
+        {"system": FLOW, "set": row["set"], "class": row["classes"], "total": row["pairs"]}
+        | {"metric": f"autocorrelation_{row['part']}", "value": row["autocorrelation"]}
+        for row in (read_tsv(path) if path.is_file() else ())
+        if row["lag"] == "1"
+    ]
 
 
 def agreement_rows(exp: Path) -> list[dict]:
@@ -99,7 +111,15 @@ def training_rows(exp: Path) -> list[dict]:
     return [{"metric": name, "value": value} for name, value in counts.items()]
 
 
-SOURCES = (accuracy_rows, density_rows, gaussianity_rows, fisher_summary, agreement_rows, training_rows)
+SOURCES = (
+    accuracy_rows,
+    density_rows,
+    gaussianity_rows,
+    autocorrelation_rows,
+    fisher_summary,
+    agreement_rows,
+    training_rows,
+)
 
 
 def collect(exp: Path) -> list[dict]:
@@ -278,8 +298,12 @@ SECTIONS = [
     ),
     Section(
         "gaussianity",
-        "mean over dims of skewness and excess kurtosis, pooled as in the notes and within class",
-        lambda figures: lines.gaussianity_lines(figures.table(GAUSSIANITY_TSV)),
+        "mean over dims of skewness and excess kurtosis, pooled as in the notes and within class; autocorrelation in an "
+        "utterance, within class, at lags of so many vectors: 0 is right for a conditional flow",
+        lambda figures: (
+            lines.gaussianity_lines(figures.table(GAUSSIANITY_TSV))
+            + lines.autocorrelation_lines(figures.table(AUTOCORRELATION_TSV))
+        ),
     ),
     Section(
         "fisher",

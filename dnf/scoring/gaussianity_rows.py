@@ -1,5 +1,5 @@
-"""Rows of the tables of a set's Gaussianity, and of the class information of its dims: ``gaussianity.tsv``,
-``gaussianity_dims.tsv`` and ``fisher.tsv`` of stage latents."""
+"""Rows of the tables of a set's Gaussianity, autocorrelation and class information of its dims: ``gaussianity.tsv``,
+``gaussianity_dims.tsv``, ``autocorrelation.tsv`` and ``fisher.tsv`` of stage latents."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import NamedTuple
 import torch
 
 from dnf.features.rows import evenly_spaced
+from dnf.metrics.autocorrelation import LAGS, Autocorrelation
 from dnf.metrics.gaussianity import Moments, Shape, mardia
 from dnf.models.checkpoint import Trained
 
 log = logging.getLogger(__name__)
 
 FISHER = ("set", "classes", "part", "dim_index", "fisher")
+AUTOCORRELATION = ("set", "classes", "part", "dim", "lag", "seconds", "autocorrelation", "pairs")
 SHAPES = ("skew", "kurt", "skew_within", "kurt_within")
 MARDIA = ("mardia_frames", "mardia_skew", "mardia_skew_p", "mardia_kurt", "mardia_kurt_z", "mardia_kurt_p")
 
@@ -97,6 +99,21 @@ def mardia_figures(z: torch.Tensor, labels: torch.Tensor, what: str) -> dict[str
         return dict.fromkeys(MARDIA, "")
     values = (len(z), test.skew, test.skew_p, test.kurt, test.kurt_z, test.kurt_p)
     return {key: f"{value:.6g}" for key, value in zip(MARDIA, values)}
+
+
+def autocorrelation_rows(
+    name: str, moments: Moments, found: Autocorrelation, all_classes: list[str], trained: Trained
+) -> list[dict]:
+    """Rows of ``autocorrelation.tsv`` for one set, of utterances of the model's classes; seconds do not count pauses."""
+    config = trained.config
+    names = "+".join(all_classes[k] for k in next(groups_of_classes(moments, all_classes, trained.classes)))
+    rows = []
+    for part, columns in parts(moments.dim, config.prior.cond_dim).items():
+        for lag, pairs, value in zip(LAGS, found.pairs.tolist(), found.means(columns).tolist()):
+            seconds = lag * config.splice.hop * config.features.frame_shift
+            cells = (name, names, part, columns.stop - columns.start, lag, f"{seconds:g}", f"{value:.6g}", pairs)
+            rows += [dict(zip(AUTOCORRELATION, cells))] if pairs else []
+    return rows
 
 
 def fisher_rows(name: str, moments: Moments, of_input: Moments, all_classes: list[str], trained: Trained) -> list[dict]:

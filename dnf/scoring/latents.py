@@ -1,4 +1,4 @@
-"""Stage latents: latents, LogP under every class, LogDet, Gaussianity, and the difference between training and evaluation.
+"""Stage latents: latents, LogP under every class, LogDet, Gaussianity, autocorrelation; compares training and evaluation.
 
 The flow runs once over each set. The scores of stage score are sums over the output of this stage in ``latents/<set>/``.
 """
@@ -23,6 +23,7 @@ from dnf.experiment.environment import choose_device
 from dnf.experiment.files import write_json
 from dnf.experiment.layout import (
     AGREEMENT_JSON,
+    AUTOCORRELATION_TSV,
     BEST_PT,
     CHANNEL_JSON,
     CONFIG_YAML,
@@ -43,17 +44,28 @@ from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import write_tsv
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
+from dnf.metrics.autocorrelation import Autocorrelation
 from dnf.metrics.gaussianity import Moments
 from dnf.models.checkpoint import Trained, load_model
 from dnf.scoring import channel_compensation
 from dnf.scoring.channel_mismatch import fit_experiment
-from dnf.scoring.gaussianity_rows import FISHER, Kept, fisher_rows, gaussianity_rows, parts
+from dnf.scoring.gaussianity_rows import (
+    AUTOCORRELATION,
+    FISHER,
+    Kept,
+    autocorrelation_rows,
+    fisher_rows,
+    gaussianity_rows,
+    parts,
+)
 from dnf.scoring.latent_writer import SegmentMeans, write_scored, written_whole
 from dnf.scoring.open_sets import Opened, each_set, open_sets
 from dnf.scoring.pieces import COLUMNS, piece_rows
 from dnf.training.evaluate import AGREEMENT_FRAMES, evaluate
 
 log = logging.getLogger(__name__)
+
+TABLES = {GAUSSIANITY_TSV: (), GAUSSIANITY_DIMS_TSV: (), AUTOCORRELATION_TSV: AUTOCORRELATION, FISHER_TSV: FISHER}
 
 
 def check_agreement(trained: Trained, windows: Windows, out: Path, limit: float) -> None:
@@ -96,8 +108,8 @@ def write_latents(
     out: Path,
     save_frames: int,
     correction: channel_compensation.Correction | None = None,
-) -> tuple[Moments, Moments]:
-    """Run the flow over a set and write ``out``; returns the moments of its latents, and of its vectors, by true class.
+) -> tuple[Moments, Moments, Autocorrelation]:
+    """Run the flow over a set and write ``out``; returns moments of latents and vectors by class, and autocorrelation.
 
     Args:
         windows: all vectors of the set, of known and unknown classes; at least one.
@@ -113,6 +125,7 @@ def write_latents(
     where = windows.device if windows.device.type == "cuda" else "cpu"
     dim, classes = trained.config.latent_dim, len(all_classes)
     moments, of_input = Moments(classes, dim, where), Moments(classes, windows.dim, where)
+    autocorrelation = Autocorrelation(dim, where)
     frames = torch.tensor([segment.rows for segment in windows.segments()])
     meta = {"classes": trained.classes, "cond_dim": trained.config.prior.cond_dim}
     with written_whole(out) as folder:
@@ -126,6 +139,8 @@ def write_latents(
             moments.update(z, true[segments])
             of_input.update(x, true[segments])
             means.update(z, segments)
+            known = (labels := windows.labels(rows)) >= 0
+            autocorrelation.update(model.prior.standardized(z[known], labels[known]), segments[known.cpu()])
             first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
             z_kept[first:last] = z[(kept[first:last] - rows[0]).to(z.device)].cpu()
             return model.prior.of_all(z), change
@@ -134,7 +149,7 @@ def write_latents(
         z_kept.flush()
         means.file.flush()
         np.save(folder / Z_ROWS_NPY, kept.numpy())
-    return tuple(Moments(classes, of.dim).merge(of) for of in (moments, of_input))
+    return *(Moments(classes, of.dim).merge(of) for of in (moments, of_input)), autocorrelation
 
 
 def write_normalized(latents: Path, windows: Windows, folder: Path) -> None:
@@ -160,6 +175,31 @@ def fit_to_training(
     return channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)
 
 
+def set_rows(
+    name: str,
+    windows: Windows,
+    out: Path,
+    figures: tuple[Moments, Moments, Autocorrelation],
+    trained: Trained,
+    all_classes: list[str],
+    mardia_frames: int,
+) -> dict[str, list[dict]]:
+    """Rows of ``TABLES`` for a set, from what ``write_latents`` wrote to ``out`` and returned."""
+    moments, of_input, autocorrelation = figures
+    z, places = (torch.from_numpy(np.load(out / file, mmap_mode="c")) for file in (Z_NPY, Z_ROWS_NPY))
+    true = true_classes(windows, all_classes)[windows.segment(places)]
+    columns, names = parts(moments.dim, trained.config.prior.cond_dim), (all_classes, trained.classes)
+    of_z = Kept(true, z.__getitem__, mardia_frames)
+    of_x = of_z._replace(vectors=lambda chosen: windows.gather(places[chosen]).cpu())
+    rows, dims = gaussianity_rows(name, moments, columns, of_z, *names)
+    return {
+        GAUSSIANITY_TSV: rows + gaussianity_rows(name, of_input, {"x": slice(None)}, of_x, *names)[0],
+        GAUSSIANITY_DIMS_TSV: dims,
+        AUTOCORRELATION_TSV: autocorrelation_rows(name, moments, autocorrelation, all_classes, trained),
+        FISHER_TSV: fisher_rows(name, moments, of_input, all_classes, trained),
+    }
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = entry.model_parser(__spec__, __doc__)
     args = parser.parse_args(argv)
@@ -178,32 +218,25 @@ def main(argv: list[str] | None = None) -> int:
         if path.name not in dict(opened.sets):
             shutil.rmtree(path)
     shutil.rmtree(args.exp / NORMALIZED, ignore_errors=True)
-    rows, dims, fisher, empty = [], [], [], {}
+    tables, empty = {file: [] for file in TABLES}, {}
     for name, windows, reason in each_set(opened, trained.config, trained.classes, device):
         out = args.exp / LATENTS / name
         if windows is None:
             empty[name] = reason
             shutil.rmtree(out, ignore_errors=True)
             continue
-        moments, of_input = write_latents(trained, windows, all_classes, out, config.latents.save_frames, correction)
+        figures = write_latents(trained, windows, all_classes, out, config.latents.save_frames, correction)
         write_normalized(out, windows, args.exp / NORMALIZED)
-        z, places = (torch.from_numpy(np.load(out / file, mmap_mode="c")) for file in (Z_NPY, Z_ROWS_NPY))
-        true = true_classes(windows, all_classes)[windows.segment(places)]
-        columns, names = parts(moments.dim, trained.config.prior.cond_dim), (all_classes, trained.classes)
-        of_z = Kept(true, z.__getitem__, config.latents.mardia_frames)
-        of_x = of_z._replace(vectors=lambda chosen: windows.gather(places[chosen]).cpu())
-        of_set = gaussianity_rows(name, moments, columns, of_z, *names)
-        rows += of_set[0] + gaussianity_rows(name, of_input, {"x": slice(None)}, of_x, *names)[0]
-        dims += of_set[1]
-        fisher += fisher_rows(name, moments, of_input, all_classes, trained)
+        of_set = set_rows(name, windows, out, figures, trained, all_classes, config.latents.mardia_frames)
+        for file, rows in of_set.items():
+            tables[file] += rows
     lacking = {name: absent for name, absent in opened.left_out.items() if name not in fitted_sets(config.data)}
     why = reasons(lacking, args.classes.parent) | empty
     for name, reason in why.items():
         log.warning("%s: %s is left out: %s", args.exp, name, reason)
     write_tsv(args.exp / LEFT_OUT_TSV, [{"set": k, "reason": v} for k, v in why.items()], ("set", "reason"))
-    write_tsv(args.exp / GAUSSIANITY_TSV, rows)
-    write_tsv(args.exp / GAUSSIANITY_DIMS_TSV, dims)
-    write_tsv(args.exp / FISHER_TSV, fisher, FISHER)
+    for file, columns in TABLES.items():
+        write_tsv(args.exp / file, tables[file], columns)
     write_tsv(args.exp / PIECES_TSV, piece_rows(trained, opened, config, correction), COLUMNS)
     return 0
 

@@ -44,7 +44,7 @@ OUTPUTS = {  # what a stage leaves, as patterns; what is left out below differs 
     "features": ("data/*/*.scp", "data/*/utt2num_frames", "exp/feats/*/*"),
     "frames": ("exp/frames/*/*",),
     "train": ("*.pt", "training.json", "history.tsv"),
-    "latents": ("latents/**/*", "gaussianity*.tsv", "agreement.json"),
+    "latents": ("latents/**/*", "gaussianity*.tsv", "autocorrelation.tsv", "agreement.json"),
     "plots": ("plots/*",),
     "score": ("scores/**/*",),
     "decide": (
