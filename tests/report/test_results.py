@@ -10,8 +10,16 @@ from result_rows import WORDS, row, two_class_rows
 
 from dnf.experiment import entry
 from dnf.experiment.config import resolve
+from dnf.report.cells import Rows
+from dnf.report.html_tables import gaussianity
 from dnf.report.lines import speaker_lines
-from dnf.report.results import main, text
+from dnf.report.results import autocorrelation_rows, main, text
+
+
+def full_rows() -> list[dict]:
+    """Rows of results.tsv that text needs."""
+    rows = [found | {"count": found["count"] or "81", "total": found["total"] or "90"} for found in two_class_rows()]
+    return rows + [row(f"training_{name}", value=-100.0, system="", total=500) for name in ("nll", "logp", "logdet")]
 
 
 @pytest.fixture
@@ -25,11 +33,9 @@ def exp(tmp_path) -> Path:
     (folder / "gaussianity.tsv").write_text(
         "set\tclasses\tpart\tdim\tskew\tkurt\tskew_within\tkurt_within\tmardia_kurt_z\n"
     )
-    rows = [found | {"count": found["count"] or "81", "total": found["total"] or "90"} for found in two_class_rows()]
-    rows += [row(f"training_{name}", value=-100.0, system="", total=500) for name in ("nll", "logp", "logdet")]
     config = resolve(WORDS)
     config.save(folder / "config.yaml")
-    (folder / "results.txt").write_text(text(folder, rows, config))
+    (folder / "results.txt").write_text(text(folder, full_rows(), config))
     return folder
 
 
@@ -58,6 +64,26 @@ def test_a_section_is_printed_alone(exp, capsys):
     )
     assert len(shares) == 2 and all(line.startswith("utt_share test je (unseen) decided ") for line in shares)
     assert (exp / "results.txt").read_bytes() == before
+
+
+def test_autocorrelation_stands_beside_gaussianity(exp, capsys):
+    """All lags in results.txt, the first one in results.tsv and on the page; an earlier experiment has none."""
+    assert autocorrelation_rows(exp) == []
+    (exp / "autocorrelation.tsv").write_text(
+        "set\tclasses\tpart\tdim\tlag\tseconds\tautocorrelation\tpairs\n"
+        "test\tce+en\tc\t100\t1\t0.01\t0.0123\t990\ntest\tce+en\tc\t100\t5\t0.05\t-0.004\t950\n"
+    )
+    (found,) = autocorrelation_rows(exp)
+    assert (found["metric"], found["set"], found["class"], found["value"]) == (
+        "autocorrelation_c", "test", "ce+en", "0.0123"
+    )  # fmt: skip
+    rows = [row for row in two_class_rows() if row["metric"] == "kurt_c"]
+    page = gaussianity(Rows([*rows, row("", total="") | found])).html
+    assert '<td data-head="autocorrelation">0.0123</td>' in page and "mardia" not in page
+    (exp / "results.txt").write_text(text(exp, full_rows(), resolve(WORDS)))
+    assert main([str(exp), "--details", "gaussianity"]) == 0
+    line = "autocorrelation test ce+en c100 lag 1 0.0123 lag 5 -0.0040 [ 990 pairs at lag 1 ]"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(
