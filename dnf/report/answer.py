@@ -129,6 +129,13 @@ def better_of(figures: FigureIndex, metrics: Iterable[str], place: tuple[str, st
 
 
 def accuracy_table(figures: FigureIndex) -> Iterable[Line]:
+    """Of each set all classes together and each of them; the main set and its control first."""
+    lines = list(lines_of_sets(figures))
+    first = next((line for line in lines if line.set == figures.main), None)
+    return sorted(lines, key=lambda line: 0 if line is first else 1 if figures.main == line.control_of else 2)
+
+
+def lines_of_sets(figures: FigureIndex) -> Iterable[Line]:
     """All classes of a set and each of them, or of many those of lowest accuracy; of a single class only that."""
     for name, control_of in figures.with_controls():
         labels = figures.labels(ACCURACY, name)

@@ -13,7 +13,7 @@ from dnf.report.cells import cut, with_ends
 from dnf.report.figure_index import ACCURACY, CALIBRATED
 
 LINES, WIDTH = 25, 100
-TURNS = 0, 0, 1, 2  # tables that get the next line while there is room: accuracy twice as often as the others
+TURNS = 0, 1, 0, 2  # tables that get the next line while there is room: accuracy twice as often as the others
 HEADS = {ACCURACY: "utterance", CALIBRATED: "calibrated", "frame_accuracy": "frame"}
 ALSO_CALIBRATED = "utterance (also calibrated)"
 WITH_ENDS = (ACCURACY, CALIBRATED, "auc", "cllr")  # figures of the flow that are shown with their intervals

@@ -14,6 +14,8 @@ from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
 from dnf.report.ranking_sentence import best
 from dnf.report.wording import Sentence, not_beyond_chance, number
 
+MOST = 5
+SPARE = ("Ratio", "Unseen")  # sentences that are left out first: they stand in the details
 MOST_NAMED = 3  # unseen classes, or sets of flagged utterances, that are named
 EARLY = 0.5  # share of the steps before which the best one is early
 COUNTS = ("spikes", "restores", "best_step", "steps")
@@ -21,9 +23,13 @@ SMALL = 0.001  # nats per frame: a difference between training and evaluation be
 
 
 def sentences(figures: FigureIndex) -> list[Sentence]:
-    """At most one of each part, the headline first."""
+    """At most one of each part and ``MOST`` of all, the headline first."""
     parts = (knows_nothing, accuracy, best, control, unseen, detected, assessment, odd)
-    return [sentence for part in parts for sentence in part(figures)]
+    said = [sentence for part in parts for sentence in part(figures)]
+    spare = iter(SPARE)
+    while len(said) > MOST and (lead := next(spare, None)):
+        said = [sentence for sentence in said if sentence.lead != lead]
+    return said
 
 
 # ---- accuracy ------------------------------------------------------------------------------------
