@@ -1,1 +1,1 @@
-"""Speed and memory of the parts, measured."""
+"""Benchmarks of the speed and memory of the parts."""

@@ -1,10 +1,10 @@
-"""Flows of each family beside zuko's of the same size: NLL of dev after the same training, and speed.
+"""Compare flows of each family with zuko's of the same size: NLL of dev after the same training, and speed.
 
     benchmarks/run.sh --only none                                         # once: installs zuko
     OMP_NUM_THREADS=1 python3 -m benchmarks.families egs/mini/exp/frames
 
-Both sides of a pair see the same batches, standardized alike, with the same optimizer and learning rates, and are plain:
-their prior is N(0, I). They take their steps in turn, so a machine that slows down slows both.
+Both flows of a pair get the same standardized batches, optimizer and learning rates, and have the prior N(0, I). Their
+training steps alternate, so a slower machine slows both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS = tuple(kind for kind in FLOWS if kind not in CONDITIONAL)
 
 
 class Contestant(NamedTuple):
-    """A flow, its log density ``(N,)`` of vectors ``(N, D)``, and what trains it."""
+    """A flow, its log density ``(N,)`` of vectors ``(N, D)``, and its optimizer."""
 
     flow: nn.Module
     density: peers.Density
@@ -68,7 +68,7 @@ def of_ours(dim: int, config: Config) -> tuple[nn.Module, peers.Density]:
 def contest(
     config: Config, train: ours.Windows, dev: ours.Windows, watch: Watch
 ) -> dict[str, tuple[int, float, float]]:
-    """Parameters, frames a second and NLL of dev (nats a frame) of ours and of zuko's flow of ``config.flow``."""
+    """Parameters, frames per second and NLL of dev (nats per frame) of our flow and zuko's for ``config.flow``."""
     settings, standardize = config.train, Standardize(config.dim).to(watch.device)
     standardize.set(*train.global_normalization())
 
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hidden", type=int, default=128, help="units of a hidden layer (%(default)s)")
     parser.add_argument("--steps", type=int, default=500, help="(%(default)s)")
     parser.add_argument("--batch", type=int, default=1000, help="vectors (%(default)s)")
-    parser.add_argument("--set", nargs="+", default=[], metavar="section.key=value", help="further settings of both")
+    parser.add_argument("--set", nargs="+", default=[], metavar="section.key=value", help="more settings of both flows")
     options = parser.parse_args(argv)
     watch = Watch(choose_device(options.device), 1, CLOCKS[options.clock])
     facts = describe_environment(watch.device)
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     lines = [["", "parameters", "frames/s", "speed", "NLL of dev", "to zuko's"]]
     for kind in options.kinds:
         words = [f"flow.kind={kind}", "splice.hop=3", f"train.steps={options.steps}", *options.set]
-        words += [] if kind == "maf" else ["flow.mask=evenodd"]  # as zuko's
+        words += [] if kind == "maf" else ["flow.mask=evenodd"]  # zuko's mask
         config = ours.settings(options.context, options.hidden, options.batch, *words)
         train, dev = (
             ours.open_windows(FrameStore(options.frames / name), config, watch.device, all_classes=True)

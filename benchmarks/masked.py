@@ -1,8 +1,8 @@
-"""A RealNVP in the way of the notes' code base: masks over the full width, two networks a block.
+"""A RealNVP as in the notes' code base: masks over the full width, two networks per block.
 
-It computes the function of ``dnf.models.flows.realnvp.RealNVP`` with ``flow.nets: two`` and has more multiply-adds for it: the
-networks read all dims, those that change as zeros, and write all dims, those that stay in vain. Source: Dinh et al.,
-"Density estimation using Real NVP", arXiv:1605.08803, eq. 9.
+It computes the same function as ``dnf.models.flows.realnvp.RealNVP`` with ``flow.nets: two``, with more multiply-adds: the
+networks read all dims, with zeros for those that change, and output all dims, of which those that stay are not used. Source:
+Dinh et al., "Density estimation using Real NVP", arXiv:1605.08803, eq. 9.
 """
 
 from __future__ import annotations

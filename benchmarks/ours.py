@@ -1,4 +1,4 @@
-"""All that the benchmark knows of the project's inside: a store, a trainer, its step, scoring, a model folder."""
+"""The benchmark's interface to the project: a store, a trainer, its step, scoring, a model folder."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from dnf.training.trainer import Trainer
 
 __all__ = ["Trainer", "Windows"]
 CLASSES = ["a", "b"]
-SCORED = 4000  # vectors that are scored at once, as in dnf.training.evaluate
-STEPS = 80_000  # of a training run, as the notes' had
+SCORED = 4000  # vectors of a batch in scoring, as in dnf.training.evaluate
+STEPS = 80_000  # steps of a training run, as in the notes
 
 
 def make_store(folder: Path, frames: int, dim: int, length: int = 300) -> FrameStore:
@@ -78,8 +78,8 @@ def make_trainer(windows: Windows, config: Config, *, masked: bool = False, rank
     """A trainer, whose ``advance()`` is a step of ``run.sh``: batch drawn, windows gathered, gradients, clipping, AdamW.
 
     Args:
-        masked: with the flow in the notes' way instead of ours.
-        ranks: this process among those that train; None: it is alone.
+        masked: use the flow of ``benchmarks.masked`` instead of ours.
+        ranks: the processes that train; None: only this one.
     """
     out = windows.stores[0].directory.parent
     with mock.patch.dict(FLOWS, realnvp=MaskedRealNVP) if masked else contextlib.nullcontext():
@@ -87,7 +87,7 @@ def make_trainer(windows: Windows, config: Config, *, masked: bool = False, rank
 
 
 def take_steps(trainer: Trainer, count: int) -> None:
-    """Steps of training whose figures are fetched once, as ``run.sh`` does it."""
+    """Training steps whose figures are fetched once, as in ``run.sh``."""
     for _ in range(count):
         trainer.advance()
     trainer.settle()
@@ -101,7 +101,7 @@ def products_in(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def density(model: DNF) -> Callable[[Tensor], Tensor]:
-    """Log density of the first class, as training has it."""
+    """Log density of the first class, as in training."""
 
     def of(x: Tensor) -> Tensor:
         z, logdet = model(x)
@@ -112,13 +112,13 @@ def density(model: DNF) -> Callable[[Tensor], Tensor]:
 
 @torch.no_grad()
 def score(model: DNF, windows: Windows, rows: Tensor) -> None:
-    """Log-likelihoods of all classes for vectors of a set, as stage 4 makes them."""
+    """Log-likelihoods of all classes for vectors of a set, as in stage latents."""
     for part in rows.split(SCORED):
         model.log_prob(windows.gather(part))
 
 
 def save_model(folder: Path, config: Config) -> None:
-    """The folder of an experiment with an untrained model, as ``utils/classify.sh`` takes it."""
+    """The folder of an experiment with an untrained model, for ``utils/classify.sh``."""
     config.save(folder / CONFIG_YAML)
     content = {"config": checkpoint.config_tree(config), "classes": CLASSES}
     model = DNF.from_config(config, len(CLASSES))

@@ -1,4 +1,4 @@
-"""What sound goes through beside the training of a flow: filter banks, and wav to decision."""
+"""Audio processing beside the training of a flow: filter banks, and wav to decision."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dnf.inference.recordings import read_items
 from dnf.inference.system import load_system
 
 FBANK_SECONDS, FBANK_CALLS = 10, 20
-EVERY = 8  # vectors from one to the next, where not all are scored: 80 ms, and they span 110
+EVERY = 8  # score every 8th vector: one per 80 ms, and a vector spans 110 ms
 
 
 class Part(NamedTuple):
-    """What is timed, and the seconds of sound that it takes; 0 where there is no sound."""
+    """A timed action, and the seconds of sound that it processes; 0 without sound."""
 
     action: Action
     sound: float = 0.0
@@ -33,12 +33,12 @@ def fbank(config: Config) -> Part:
     """Log-mel and log-energy of recordings of ten seconds, one after the other."""
     settings, rng = config.features, np.random.default_rng(0)
     samples = 0.1 * rng.standard_normal(FBANK_SECONDS * settings.sampling_rate).astype(np.float32)
-    extract_whole(samples, settings)  # makes the extractor
+    extract_whole(samples, settings)  # creates the extractor
     return Part(lambda: [extract_whole(samples, settings) for _ in range(FBANK_CALLS)], FBANK_SECONDS * FBANK_CALLS)
 
 
 def bursts(folder: Path, rate: int, count: int, seconds: float) -> list[Path]:
-    """Recordings of noise in bursts, where there are no real ones."""
+    """Recordings of noise in bursts, to replace real ones."""
     rng, files = np.random.default_rng(0), []
     for n in range(count):
         t = np.arange(round(seconds * rate)) / rate
@@ -52,12 +52,12 @@ def find_recordings(folder: Path, count: int) -> list[Path]:
     """``count`` wav and FLAC files below a folder, evenly spaced over their sorted names."""
     files = sorted(path for path in folder.absolute().rglob("*") if path.suffix.lower() in (".wav", ".flac"))
     if not files:
-        raise ValueError(f"--recordings {folder}: no .wav or .flac file below it")
+        raise ValueError(f"--recordings {folder}: has no .wav or .flac file")
     return [files[n * len(files) // count] for n in range(min(count, len(files)))]
 
 
 def joined(files: Sequence[Path], path: Path) -> Path:
-    """One recording of several of the same rate, one channel each."""
+    """One recording, concatenated from mono recordings of the same rate."""
     read = [soundfile.read(file, dtype="int16", always_2d=True) for file in files]
     rates = {rate for _, rate in read}
     if len(rates) > 1:
@@ -67,10 +67,10 @@ def joined(files: Sequence[Path], path: Path) -> Path:
 
 
 def decisions(folder: Path, files: Sequence[Path], device: torch.device) -> dict[str, Part]:
-    """Wav to decision: several recordings, and one as long as all of them, on all vectors and on some; the model is loaded before.
+    """Wav to decision, with a loaded model: several recordings, and one of their total length, on all vectors and on every Nth.
 
     Args:
-        folder: has the model, ``model``, and the frame store of its training, ``frames/train``.
+        folder: folder with the model, ``model``, and its training frame store, ``frames/train``.
     """
     model = load_system(folder / "model", None, device)
     sound, long = sum(soundfile.info(file).duration for file in files), joined(files, folder / "joined.wav")

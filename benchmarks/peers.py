@@ -1,7 +1,6 @@
-"""Peers: RealNVPs of other packages with as many coupling layers, hidden layers and units as ours, and relu.
+"""Peers: RealNVPs of other packages with the same number of coupling layers, hidden layers and units as ours, and relu.
 
-Their prior is N(0, I), and all have one network a coupling for the log-scale and the shift. A package that is not there
-is left out.
+Their prior is N(0, I), and each coupling has one network for the log-scale and the shift. Missing packages are left out.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def nflows(dim: int, settings: Flow) -> tuple[nn.Module, Density]:
 
 
 def normflows(dim: int, settings: Flow) -> tuple[nn.Module, Density]:
-    """normflows' ``AffineCouplingBlock``, halves swapped in between, as its RealNVP examples have it."""
+    """normflows' ``AffineCouplingBlock``, with swaps of the halves in between, as in its RealNVP examples."""
     from normflows import NormalizingFlow
     from normflows.distributions import DiagGaussian
     from normflows.flows import AffineCouplingBlock, Permute
@@ -81,7 +80,7 @@ def normflows(dim: int, settings: Flow) -> tuple[nn.Module, Density]:
 
 
 def freia(block: str, of_block: int, dim: int, settings: Flow) -> tuple[nn.Module, Density]:
-    """FrEIA's ``SequenceINN`` of blocks with ``of_block`` couplings each; networks are the user's there, so ours."""
+    """FrEIA's ``SequenceINN`` of blocks with ``of_block`` couplings each; the user supplies the networks, here ours."""
     from FrEIA import framework, modules
 
     flow = framework.SequenceINN(dim)
@@ -105,7 +104,7 @@ PEERS: dict[str, tuple[str, Callable[[int, Flow], tuple[nn.Module, Density]]]] =
 
 
 def available() -> tuple[dict[str, str], dict[str, str]]:
-    """Versions of the packages that are there, and the reason for each that is not."""
+    """Versions of the installed packages, and the import error of each other one."""
     if str(FOLDER) not in sys.path:
         sys.path.append(str(FOLDER))
     found, missing = {}, {}

@@ -1,4 +1,4 @@
-"""Seconds of starting programs, and of the stages of run.sh where there is little or nothing to do."""
+"""Seconds of program starts, and of the stages of run.sh with little or no work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TINY = (
 
 
 def run(folder: Path, *command: object) -> str:
-    """What a command prints; ``RuntimeError`` with its last lines when it fails."""
+    """The output of a command; ``RuntimeError`` with its last lines if it fails."""
     words = list(map(str, command))
     done = subprocess.run(words, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
@@ -41,7 +41,7 @@ def run(folder: Path, *command: object) -> str:
 
 
 def starts(folder: Path, model: Path, recording: Path, device: str) -> dict[str, Part]:
-    """Starting Python, PyTorch and programs of ours, and the whole call that decides one recording."""
+    """Start Python, PyTorch and programs of ours, and run the complete command that classifies one recording."""
     commands = {
         "python3 -c pass": (sys.executable, "-c", "pass"),
         "python3 -c 'import torch'": (sys.executable, "-c", "import torch"),
@@ -53,17 +53,17 @@ def starts(folder: Path, model: Path, recording: Path, device: str) -> dict[str,
 
 
 def seconds_of_making(stage: Callable[[], str], watch: Watch) -> float | None:
-    """Seconds of a call of run.sh; None when what it makes was there."""
+    """Seconds of a call of run.sh; None if its output was up to date."""
     said: list[str] = []
     taken = watch.seconds(lambda: said.append(stage()))
     return None if re.search("up to date$", said[0], re.MULTILINE) else taken
 
 
 def stages(folder: Path, nj: int, watch: Watch) -> tuple[dict[str, Part], dict[str, float]]:
-    """Calls of run.sh where all is up to date, and the seconds that each stage of a corpus of half a minute took.
+    """Calls of run.sh with all stages up to date, and the seconds of each stage for a corpus of half a minute.
 
     Args:
-        folder: gets the recipe's data and results; what is up to date there is not made again, and has no seconds.
+        folder: folder for the recipe's data and results; stages that are up to date do not run, and have no seconds.
     """
     options = [word for name, count in SPEAKERS.items() for word in (f"--{name}", count)]
     options += [word for setting in TINY for word in ("--set", setting)]

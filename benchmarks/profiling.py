@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: operators (CPU) or kernels (CUDA) by what they do."""
+"""Profile of a training step: time of groups of operators (CPU) or kernels (CUDA)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.table import aligned
 from benchmarks.timing import Action, Watch
 
-IDLE = "idle"  # no kernel runs (CUDA); no operator does: Python, autograd, dispatch (CPU)
+IDLE = "idle"  # CUDA: no kernel runs; CPU: no operator runs, but Python, autograd or dispatch
 ELEMENTWISE = "elementwise"
-GROUPS = (  # of the first pattern that is found in a name; all others are element-wise
+GROUPS = (  # group of the first pattern that matches a name; other names are element-wise
     (ELEMENTWISE, r"^triton_poi|cpp_fused|compiled"),
     ("reduction", r"^triton_(red|per)"),
     ("optimizer", r"adam|multi_?tensor|_foreach"),
@@ -25,11 +25,11 @@ GROUPS = (  # of the first pattern that is found in a name; all others are eleme
     ("reduction", r"reduce|\bsum\b|mean|norm|logsumexp|softmax|argmax|scan|cumsum|sort|searchsorted"),
     ("views", r"empty|resize|view|stride|slice|split|chunk|expand|select|detach|squeeze|transpose|\bt\b|resolve"),
 )
-RUNS = r"^aten::|cpp_fused|[Cc]ompiled"  # on a CPU; the rest are autograd's nodes and the like, around these
+RUNS = r"^aten::|cpp_fused|[Cc]ompiled"  # operators on a CPU; other events, such as autograd's nodes, contain these
 
 
 class Group(NamedTuple):
-    """Seconds and calls of a step."""
+    """Seconds and calls per step."""
 
     seconds: float
     calls: float
@@ -42,7 +42,7 @@ def group_of(name: str) -> str:
 
 
 def groups(step: Action, steps: int, device: torch.device) -> dict[str, Group]:
-    """Seconds of a step by group, the longest first; together they are the step's."""
+    """Seconds of a step by group, the longest first; their sum is the time of the step."""
     on_gpu, watch = device.type == "cuda", Watch(device, 1)
     for _ in range(2):
         step()

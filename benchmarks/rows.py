@@ -1,4 +1,4 @@
-"""Training steps of ours and of peers, scoring and splicing at one size: made, and timed in turn."""
+"""Training steps of ours and of peers, scoring and splicing at one size, timed in turn."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dnf.features.frame_store import FrameStore
 from dnf.models.dnf import DNF
 from dnf.training.acceleration import choose
 
-COUNTED = 64  # vectors by which multiply-adds are counted
-TOGETHER = {"cpu": 1, "cuda": 20}  # training steps timed together: on a GPU no step waits for the one before
+COUNTED = 64  # vectors of the batch for counting multiply-adds
+TOGETHER = {"cpu": 1, "cuda": 20}  # training steps timed together, since GPU steps are asynchronous
 MM_SIZE = {"cpu": 2048, "cuda": 8192}
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 REFERENCE = "train: ours"
@@ -30,11 +30,11 @@ OURS: dict[str, tuple[str, ...]] = {
     "train: ours, bf16": ("train.precision=bf16",),
     "train: ours, two networks": ("flow.nets=two",),
 }
-NOTES = "train: ours, two networks, full-width masks"  # the way of the notes' code base
+NOTES = "train: ours, two networks, full-width masks"  # as in the notes' code base
 
 
 class Size(NamedTuple):
-    """Frames of context on each side, units of a hidden layer, vectors of a batch, further settings."""
+    """Frames of context on each side, units of a hidden layer, vectors of a batch, and more settings."""
 
     context: int
     hidden: int
@@ -46,14 +46,14 @@ class Size(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is timed.
+    """A row of the table.
 
     Attributes:
-        action: one call of it.
-        parameters: of the model.
-        forward, step: multiply-adds a frame of its forward pass, and of all that the action does.
-        precision: of its products, whose ceiling it is held against; empty: it has none.
-        times: how often the action does what is timed.
+        action: the timed call.
+        parameters: number of parameters of the model.
+        forward, step: multiply-adds per frame of the forward pass, and of the complete action.
+        precision: precision of its products, for comparison with the peak rate; empty: no products.
+        times: number of repetitions in a call of the action.
     """
 
     action: Action
@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Rows of one size, their seconds in each round, MiB at their peak (CUDA), and products a second by precision."""
+    """Rows of one size, their seconds in each round, peak MiB (CUDA), and products per second by precision."""
 
     rows: dict[str, Row]
     seconds: dict[str, list[float]]
@@ -86,7 +86,7 @@ def of_trainer(make: Callable[[], ours.Trainer], x: Tensor) -> Row:
 
 
 def of_peer(name: str, settings: Flow, x: Tensor, precision: str) -> Row:
-    """Forward, backward and Adam of a peer on one batch, which lies ready."""
+    """Forward, backward and Adam of a peer on one prepared batch."""
     flow, density = peers.PEERS[name][1](x.shape[1], settings)
     flow.to(x.device).train()
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4, fused=True)
@@ -104,7 +104,7 @@ def of_peer(name: str, settings: Flow, x: Tensor, precision: str) -> Row:
 def makers(
     size: Size, store: FrameStore, device: torch.device, precisions: tuple[str, ...], packages: Container[str]
 ) -> dict[str, Callable[[], Row]]:
-    """How to make each row of a size, by name."""
+    """Functions that make each row of a size, by name."""
     config = size.config()
     windows = ours.open_windows(store, config, device)
     rows = torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))[: size.batch]
@@ -137,7 +137,7 @@ def of_scoring(model: DNF, windows: ours.Windows, rows: Tensor, x: Tensor) -> Ro
 
 
 def measure(makers: dict[str, Callable[[], Row]], precisions: tuple[str, ...], mm: int, watch: Watch) -> Measured:
-    """Make the rows, and time them and ``torch.mm`` of two matrices ``mm`` square in turn."""
+    """Make the rows, and time them and ``torch.mm`` of two square matrices of size ``mm`` in turn."""
     rows, memory, device = {}, {}, watch.device
     for name, make in makers.items():
         before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
@@ -156,7 +156,7 @@ def measure(makers: dict[str, Callable[[], Row]], precisions: tuple[str, ...], m
 
 
 def at_precision(precision: str, action: Action, device: torch.device) -> Action:
-    """``action`` with TF32 products, if that is the precision; bfloat16 ones have their operands in it."""
+    """``action`` with TF32 products if ``precision`` is tf32; for bfloat16 the operands already have this type."""
 
     def run() -> None:
         with ours.products_in("tf32" if precision == "tf32" else "float32", device):

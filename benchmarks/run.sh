@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The benchmark table; benchmarks/run.sh --help says how. Peers go to benchmarks/.peers, not into the environment.
+# Print the benchmark table; see benchmarks/run.sh --help. Peers are installed in benchmarks/.peers, not in the environment.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
 
-install_peers() {  # those of peers.txt that are not there, one by one, so that one that fails keeps no other away
+install_peers() {  # the missing packages of peers.txt, one by one, so that a failure does not stop the others
   local peer folder=$DNF_ROOT/benchmarks/.peers
   while read -r peer; do
     [[ $peer != \#* && ! -e $folder/.$peer ]] || continue

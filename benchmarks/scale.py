@@ -5,24 +5,25 @@
     benchmarks/scale.py --frames 1e6 1e7                 # stages 2 to 8, on simulated features
     benchmarks/scale.py --frames 1e6 --stage 0 --nj 2    # stages 0 to 8, on simulated sound
 
-Every stage is run by ``run.sh --data`` as a user would. A corpus of N frames of 10 ms (360,000 an hour) has utterances
-of two classes, twenty of a speaker, in the sets train (nine tenths), dev and test.
+Every stage runs by ``run.sh --data`` as for a user. A corpus of N frames of 10 ms (360,000 per hour) has utterances
+of two classes, twenty per speaker, in the sets train (nine tenths), dev and test.
 
-From stage 2 on, what stage 1 would have left is written at once: tables of the data directories whose entries point
-into one small ark of each class, and the marks that stages 0 and 1 are done. So 1e8 frames are ready in seconds, and
-stage 2 reads its arks from the page cache, where a real corpus comes from the disk (160 bytes a frame). All it and
-later stages write is of full size, 100 bytes a frame. From stage 0 on, utterances are segments of a few wav files.
+If stage 2 is the first, the script writes the output of stage 1 itself: tables of the data directories whose entries point
+into one small ark of each class, and the done-markers of stages 0 and 1. So 1e8 frames are ready in seconds, and
+stage 2 reads its arks from the page cache, while a real corpus comes from the disk (160 bytes per frame). The output of
+stage 2 and later ones has the full size, 100 bytes per frame. If stage 0 is the first, utterances are segments of a few wav
+files.
 
-The flow is small and trains for the same number of steps whatever the size, and the baselines are off, so what is seen
-is how the stages themselves grow.
+The flow is small and trains for the same number of steps at any size, and the baselines are off, so the table shows the
+growth of the stages themselves.
 
-    seconds      of run.sh for this stage alone, start-up and checks included
-    processor    seconds of it, summed over its processes and threads: what a shared machine does not lengthen
-    frames/s     N by the seconds; for training, vectors trained on
-    relative     processor time per frame, that of the smallest size being 1; for training, processor time
-    us/frame     processor time more than at the size before, by frames more: without what a stage costs once
-    anonymous    MiB that the processes of the stage held at once at their peak, summed over them, which have to fit
-    mapped       MiB of files mapped into them at their peak, which the system can drop and read again
+    seconds      wall time of run.sh for this stage alone, with start-up and checks
+    processor    processor seconds of its processes and threads, which do not depend on the load of the machine
+    frames/s     N divided by the seconds; for training, trained vectors per second
+    relative     processor time per frame, relative to the smallest size; for training, processor time
+    us/frame     additional processor time per additional frame since the previous size, so without fixed costs
+    anonymous    peak MiB of anonymous memory of all processes of the stage, which must fit
+    mapped       peak MiB of mapped files, which the system can drop and read again
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ from dnf.experiment.layout import STAGES, Layout
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 16000
 SHARES = {"train": 0.9, "dev": 0.05, "test": 0.05}
-CLASSES = {"high": -0.95, "low": 0.95}  # pole of the filter that shapes the noise
-SOURCES = 84  # utterances of each class, of which all others are copies
+CLASSES = {"high": -0.95, "low": 0.95}  # pole of the noise filter
+SOURCES = 84  # different utterances of each class; all others are copies
 WAV_SECONDS = 60
-UTTERANCES = 20  # of a speaker
+UTTERANCES = 20  # utterances of a speaker
 BINS = 40
 STEPS, BATCH = 100, 10000
 EXPERIMENT = f"""\
@@ -68,7 +69,7 @@ score: {{frame_scores: false}}
 
 
 class Utterance(NamedTuple):
-    """One of a simulated set, a copy of number ``source`` of its class."""
+    """An utterance of a simulated set, a copy of utterance ``source`` of its class."""
 
     id: str
     speaker: str
@@ -77,7 +78,7 @@ class Utterance(NamedTuple):
 
 
 def utterances(part: str, frames: int, seconds: int) -> Iterator[Utterance]:
-    """Utterances of a set of a corpus of ``frames`` in all, sorted."""
+    """Sorted utterances of a set of a corpus of ``frames`` in total."""
     per_class = max(UTTERANCES, round(SHARES[part] * frames / (100 * seconds) / len(CLASSES)))
     for name in sorted(CLASSES):
         for n in range(per_class):
@@ -86,7 +87,7 @@ def utterances(part: str, frames: int, seconds: int) -> Iterator[Utterance]:
 
 
 def write_tables(directory: Path, of_set: Iterator[Utterance], values: dict[str, dict[str, list[str]]]) -> int:
-    """Tables of a set, those of ``values`` with the value of each utterance's class and source; number of utterances."""
+    """Write the tables of a set, those of ``values`` by each utterance's class and source; returns the number of utterances."""
     directory.mkdir(parents=True, exist_ok=True)
     tables = {name: (directory / name).open("w", encoding="utf-8") for name in ("utt2spk", "utt2class", *values)}
     made = 0
@@ -102,9 +103,9 @@ def write_tables(directory: Path, of_set: Iterator[Utterance], values: dict[str,
 
 
 def write_sound(folder: Path, frames: int, seconds: int) -> int:
-    """A corpus of Kaldi data directories below ``folder / "corpus"``, segments of noise; number of utterances.
+    """Write a corpus of Kaldi data directories below ``folder / "corpus"``; returns the number of utterances.
 
-    The noise has the class's colour and comes in bursts of about half a second, with quiet between them.
+    Utterances are segments of noise with the class's colour, in bursts of about half a second with silence in between.
     """
     rng, places = np.random.default_rng(1), WAV_SECONDS // seconds
     time = np.arange(WAV_SECONDS * RATE) / RATE
@@ -132,10 +133,10 @@ def write_sound(folder: Path, frames: int, seconds: int) -> int:
 
 
 def write_features(folder: Path, frames: int, seconds: int) -> int:
-    """What stages 0 and 1 would leave of ``folder / "corpus"``, with their marks; number of utterances.
+    """Write the output of stages 0 and 1 for ``folder / "corpus"``, with their markers; returns the number of utterances.
 
-    Frames are a first-order autoregression about a mean spectrum of the class and one of the utterance; one in four is a
-    pause. Classes overlap, so that some utterances are decided wrongly.
+    Frames are a first-order autoregression about a mean spectrum of the class and one of the utterance; every fourth is a
+    pause. Classes overlap, so some decisions are wrong.
     """
     corpus, rng, length = folder / "corpus", np.random.default_rng(1), 100 * seconds
     corpus.mkdir()
@@ -164,7 +165,7 @@ def write_features(folder: Path, frames: int, seconds: int) -> int:
 
 
 class Watch(threading.Thread):
-    """Samples the memory of a process and all below it until ``stop``; peaks are in MiB."""
+    """Samples the memory of a process and its descendants until ``stop``; peaks are in MiB."""
 
     def __init__(self, pid: int, interval: float = 0.1):
         super().__init__(daemon=True)
@@ -183,7 +184,7 @@ class Watch(threading.Thread):
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it."""
+    """A process and its descendants."""
     found, left = [], [pid]
     while left:
         found.append(left.pop())
@@ -229,13 +230,13 @@ def run_stage(number: int, folder: Path, nj: int, device: str) -> tuple[float, f
 
 
 def processor_seconds() -> float:
-    """Of all processes started from here that have ended, in user and system mode."""
+    """Processor seconds of all ended child processes, in user and system mode."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def measure(sizes: Sequence[int], work: Path, args: argparse.Namespace) -> None:
-    """Make a corpus of each size, run the stages on it, and print their rows."""
+    """Make a corpus of each size, run the stages on it, and print the rows of the table."""
     before: dict[str, list[tuple[int, float]]] = {}
     for size in sizes:
         folder = work / str(size)

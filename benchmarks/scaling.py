@@ -1,9 +1,9 @@
-"""Training by several processes beside one: frames a second of all, and the share of a step that the exchange takes.
+"""Training by several processes compared with one: total frames per second, and the share of the exchange in a step.
 
     python3 -m benchmarks.scaling [--processes 1 2] [--device cuda] [--context 5] [--hidden 512] [--batch 10000]
 
-Each process has a GPU of its own, or one thread of a processor. Batches are shared out as in stage 3. Steps with and
-without the exchange of gradients are taken in turn; the share of the exchange is what a step lasts longer with it.
+Each process has its own GPU, or one thread of a processor. Batches are divided as in stage train. Steps with and
+without the exchange of gradients alternate; the share of the exchange is the additional time of a step with it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dnf.training.ranks import join_ranks, leave
 
 
 def seconds(trainer: ours.Trainer, steps: int, *, alone: bool) -> float:
-    """Seconds a step, with the exchange of gradients or ``alone``."""
+    """Seconds per step, with the exchange of gradients or ``alone``."""
     parallel = trainer.parallel
     trainer.parallel = trainer.loss if alone else parallel
-    trainer.ranks.sum([0.0])  # all begin together
+    trainer.ranks.sum([0.0])  # synchronize the start
     began = time.perf_counter()
     ours.take_steps(trainer, steps)
     trainer.parallel = parallel
@@ -36,7 +36,7 @@ def seconds(trainer: ours.Trainer, steps: int, *, alone: bool) -> float:
 
 
 def of_rank(options: argparse.Namespace) -> None:
-    """What one process does; the first prints the row."""
+    """The work of one process; the first prints the row."""
     torch.set_num_threads(1)
     ranks = join_ranks(choose_device(options.device))
     config = ours.settings(options.context, options.hidden, options.batch)
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--context", type=int, default=5, help="frames on each side (%(default)s)")
     parser.add_argument("--hidden", type=int, default=512, help="units of a hidden layer (%(default)s)")
     parser.add_argument("--batch", type=int, default=10000, help="frames of all processes together (%(default)s)")
-    parser.add_argument("--steps", type=int, default=2, help="timed together (%(default)s)")
+    parser.add_argument("--steps", type=int, default=2, help="steps timed together (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

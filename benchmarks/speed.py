@@ -1,12 +1,12 @@
 """One table of speeds: training and its peers, scoring, splicing, filter banks, wav to decision, starts, stages.
 
     benchmarks/run.sh --threads 1                        on one thread, about ten minutes
-    benchmarks/run.sh --device cuda --profile            on a GPU; where the time of a step goes
+    benchmarks/run.sh --device cuda --profile            on a GPU, with the profile of a step
     benchmarks/run.sh --only 'batch 1000 .*(ours$|zuko)' some rows
-    benchmarks/run.sh --quick                            whether it works, in seconds; peers and run.sh are left out
+    benchmarks/run.sh --quick                            a smoke test of seconds, without peers and run.sh
 
-Rows are timed in turn, round by round, so a machine that slows down slows them all; figures are medians and quartiles
-over the rounds, and only ratios of one run compare. benchmarks/README.md says how to read the table.
+Rows are timed in turn, round by round, so a slower machine slows all of them. Figures are medians and quartiles
+over the rounds; compare only ratios of one run. benchmarks/README.md explains the table.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from dnf.features.frame_store import FrameStore
 
 SIZES = (rows.Size(5, 512, 10_000), rows.Size(5, 512, 1000), rows.Size(1, 256, 1000))
 QUICK = (rows.Size(1, 32, 200, ("flow.blocks=4",)),)
-FRAMES, QUICK_FRAMES = 300_000, 3000  # of the simulated store
+FRAMES, QUICK_FRAMES = 300_000, 3000  # frames of the simulated store
 QUICK_MM = 128
-SHORT_ROUNDS = 3  # times as many where batches are small
+SHORT_ROUNDS = 3  # factor of the rounds for small batches
 MOST_STAGE_ROUNDS = 3
-PROFILED = 3  # steps
+PROFILED = 3  # profiled steps
 
 
 def head(device: torch.device, precisions: tuple[str, ...], options: argparse.Namespace) -> str:
@@ -56,7 +56,7 @@ def load() -> str:
 def model_rows(
     size: rows.Size, store: FrameStore, watch: Watch, options: argparse.Namespace, precisions: tuple[str, ...]
 ) -> Iterator[str]:
-    """The table of one size, if any of its rows is asked for, and the profile."""
+    """The table of one size, if any of its rows is selected, and the profile."""
     title = f"{size.config().dim} dims, hidden {size.hidden}, batch {size.batch} "
     made = rows.makers(size, store, watch.device, precisions, options.peers)
     chosen = {name: make for name, make in made.items() if re.search(options.only, title + name)}
@@ -105,7 +105,7 @@ def stages(work: Path, watch: Watch) -> str:
 
 
 def tables(options: argparse.Namespace, watch: Watch, folder: Path) -> Iterator[str]:
-    """All that is asked for, one table after the other."""
+    """The selected tables."""
     options.peers, missing = ({}, {}) if options.quick else peers.available()
     precisions = ("float32", *(("tf32",) if watch.device.type == "cuda" else ()))
     precisions += ("bf16",) if has_fast_bf16(watch.device) else ()

@@ -11,7 +11,7 @@ from benchmarks.timing import Spread, spread
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of words in columns, the first to the left and the others to the right."""
+    """Rows of words in columns, the first left-aligned and the others right-aligned."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return "\n".join(
         "  ".join(word.rjust(width) if k else word.ljust(width) for k, (word, width) in enumerate(zip(row, widths)))
@@ -53,7 +53,7 @@ def of_size(size: Size, measured: Measured, rounds: int) -> str:
 
 
 def of_parts(title: str, parts: Mapping[str, Part], taken: Mapping[str, Sequence[float]]) -> str:
-    """The rows of what has seconds, and of sound, times real time."""
+    """Rows of the timed parts, with the real-time factor of those with sound."""
     lines = [["", "seconds", "quartiles", "times real time"]]
     for name, part in parts.items():
         rate = f"{part.sound / spread(taken[name]).median:.0f}" if part.sound else ""

@@ -1,4 +1,4 @@
-"""Timing actions in turn, and counting the multiply-adds that they make."""
+"""Time actions in turn, and count their multiply-adds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Action = Callable[[], object]
 
 
 class Spread(NamedTuple):
-    """Median and quartiles of what was measured."""
+    """Median and quartiles of a measurement."""
 
     median: float
     low: float
@@ -32,7 +32,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def processor_seconds() -> float:
-    """Seconds that this process and those that it waited for have had on processors."""
+    """Processor seconds of this process and of its ended child processes."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -41,19 +41,19 @@ CLOCKS = {"wall": time.perf_counter, "cpu": processor_seconds}
 
 
 class Watch(NamedTuple):
-    """How seconds are taken: of what device, by what clock, and in how many rounds."""
+    """Device, clock and number of rounds of a measurement."""
 
     device: torch.device
     rounds: int
     clock: Callable[[], float] = time.perf_counter
 
     def synchronize(self) -> None:
-        """Wait for what the device has been given to do."""
+        """Wait for the device to finish."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def seconds(self, action: Action) -> float:
-        """Seconds that one call takes, kernels included."""
+        """Seconds of one call, with its kernels."""
         self.synchronize()
         began = self.clock()
         action()
@@ -61,9 +61,9 @@ class Watch(NamedTuple):
         return self.clock() - began
 
     def in_turn(self, actions: Mapping[str, Action]) -> dict[str, list[float]]:
-        """Seconds of each action in each round, one after the other round by round.
+        """Seconds of each action in each round; in a round, all actions run in turn.
 
-        A first round does not count, but where there is only one.
+        With more than one round, an additional first round does not count.
         """
         times: dict[str, list[float]] = {name: [] for name in actions}
         for _ in range(self.rounds + (self.rounds > 1)):
@@ -73,14 +73,14 @@ class Watch(NamedTuple):
 
 
 def multiply_adds(call: Action) -> float:
-    """Multiply-adds of all matrix products that a call makes, its backward passes included."""
+    """Multiply-adds of all matrix products of a call, with its backward passes."""
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops() / 2
 
 
 def passes(module: nn.Module, density: Callable[[Tensor], Tensor], x: Tensor) -> tuple[float, float]:
-    """Multiply-adds a frame of a forward pass, and of one with the gradients of all parameters.
+    """Multiply-adds per frame of a forward pass, and of a forward and backward pass with the gradients of all parameters.
 
     Args:
         module: has the parameters.
@@ -95,13 +95,13 @@ def passes(module: nn.Module, density: Callable[[Tensor], Tensor], x: Tensor) ->
 
 
 def product(size: int, dtype: torch.dtype, device: torch.device) -> Action:
-    """The product of two square matrices, whose rate is what any row can reach at most."""
+    """The product of two square matrices, whose rate is the upper bound of all rows."""
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     return lambda: torch.mm(a, b)
 
 
 def has_fast_bf16(device: torch.device, size: int = 256) -> bool:
-    """Whether bfloat16 products are at least as fast as float32 ones, measured: without the instructions they crawl."""
+    """Whether bfloat16 products are measured at least as fast as float32 ones; without hardware instructions they are very slow."""
     actions = {str(dtype): product(size, dtype, device) for dtype in (torch.float32, torch.bfloat16)}
     float32, bf16 = (min(times) for times in Watch(device, 3).in_turn(actions).values())
     return bf16 <= float32

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Scores of other data by a trained model; utils/score.sh --help says how.
+# Score other data with a trained model; see utils/score.sh --help.
 [[ $- == *p* ]] || exec "$BASH" -p "${BASH_SOURCE[0]}" "$@"  # without functions and shell options of the environment
 set +o posix
 set -euo pipefail

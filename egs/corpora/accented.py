@@ -4,8 +4,8 @@ A corpus comes in one of three forms:
 
     FILE.csv, FILE.tsv     a table of its recordings, ``dnf.data.recordings_table``: columns recording, speaker, class and,
                            where they exist, score, gender, utt, text
-    a Kaldi directory      wav.scp, utt2spk and, where they exist, segments, utt2class, utt2score, spk2gender, text;
-                           paths that are not absolute are taken from where the recipe runs, as in Kaldi
+    a Kaldi directory      wav.scp, utt2spk and optionally segments, utt2class, utt2score, spk2gender, text;
+                           relative paths start from the folder of the run, as in Kaldi
     UME-ERJ (je only)      the folder of the published corpus, ``ume_erj``
 
 A score is an expert's, from 1 (strong accent) to 5. All utterances are of the corpus's one class.
@@ -40,12 +40,12 @@ def read(path: Path, name: str, prefix: str, output_dir: Path, max_rejected: flo
     Args:
         path: the table, the Kaldi directory or, for class je, the folder of UME-ERJ.
         name: class of the corpus, which every utterance must have.
-        prefix: of the speaker ids, and name of the corpus in messages: ``ce`` or ``je``.
+        prefix: prefix of the speaker ids, and name of the corpus in messages: ``ce`` or ``je``.
         output_dir: gets ``lists/<prefix>_rejected.txt``.
         max_rejected: share of the recordings that may be unreadable.
 
     Raises:
-        ValueError: another layout, a mistake in a table, an utterance of another class, too many unreadable recordings.
+        ValueError: another layout, an error in a table, an utterance of another class, too many unreadable recordings.
     """
     if path.is_file():
         spoken = [utterance for of_set in read_recordings_table(path, scores=SCORES).values() for utterance in of_set]
@@ -58,7 +58,7 @@ def read(path: Path, name: str, prefix: str, output_dir: Path, max_rejected: flo
     for utterance in spoken:
         if utterance.name != name:
             raise ValueError(
-                f"{path}: utterance {utterance.id} has class {utterance.name!r}, but all of --{prefix} is {name!r}; "
+                f"{path}: utterance {utterance.id} has class {utterance.name!r}, but --{prefix} must have only class {name!r}; "
                 f"correct the class, or move the utterance to another corpus"
             )
     return recipe.make(prefix, [prefixed(utterance, prefix) for utterance in spoken], output_dir, max_rejected)
@@ -90,7 +90,7 @@ def read_kaldi(directory: Path, name: str) -> list[Utterance]:
         recordings, supervisions, _ = load_kaldi_data_dir(folder, sampling_rate=16000)
     sources = {recording.id: absolute(recording.sources[0].source, Path()) for recording in recordings}
     segments = read_table(directory / "segments") if (directory / "segments").is_file() else {}
-    # without a segment, or with one that ends at -1, to the end of the recording
+    # without a segment, or with end -1, the utterance ends with the recording
     open_ended = {s.id for s in supervisions if float(segments.get(s.id, "-1").split()[-1]) == -1}
     classes, rated, texts = (read_table(directory / table) if (directory / table).is_file() else {} for table in OTHERS)
     scores = {
@@ -115,7 +115,7 @@ def read_kaldi(directory: Path, name: str) -> list[Utterance]:
 
 
 def check_score(text: str, where: str) -> float:
-    """A score as a number; ``ValueError`` when it lies outside the scale."""
+    """A score as a number; ``ValueError`` if it is outside the scale."""
     score = number(text, where)
     if not SCORES[0] <= score <= SCORES[1]:
         raise ValueError(f"{where}: score {text} is not between {SCORES[0]:g} and {SCORES[1]:g}")

@@ -1,10 +1,10 @@
-"""CN-Celeb1 and CN-Celeb2: Mandarin speech of celebrities from the net, in eleven genres, "in the wild", 16 kHz.
+"""CN-Celeb1 and CN-Celeb2: Mandarin speech of celebrities from the Internet, in eleven genres, "in the wild", 16 kHz.
 
 Origin: Fan et al., "CN-CELEB: a challenging Chinese speaker recognition dataset", ICASSP 2020, arXiv:1911.01799;
 Li et al., "CN-Celeb: multi-genre speaker recognition", Speech Communication 2022, arXiv:2012.12468;
 https://www.openslr.org/82/. Licence: Creative Commons Attribution-ShareAlike 4.0.
 Size: CN-Celeb1 997 speakers, 126,532 utterances, about 270 h; CN-Celeb2 1,996 speakers, 524,787 utterances, about
-1,090 h. The papers speak of 1,000 and 2,000 speakers: the archives were cleaned after them.
+1,090 h. The papers have 1,000 and 2,000 speakers, since the archives were cleaned later.
 
 Layout of CN-Celeb1, ``CN-Celeb_flac``, or the same with .wav::
 
@@ -12,8 +12,8 @@ Layout of CN-Celeb1, ``CN-Celeb_flac``, or the same with .wav::
     dev/dev.lst                          the 797 training speakers, one per line
     eval/test/id00800-singing-01-001.flac, eval/enroll/id00800-enroll.flac, eval/lists/    the 200 test speakers
 
-CN-Celeb2, ``CN-Celeb2_flac``, has ``data/`` and no division: all of it is for training. Utterances are taken from
-``data/``, those of the test speakers, too: ``eval/`` holds the same speech, some of it pieced together for enrolment.
+CN-Celeb2, ``CN-Celeb2_flac``, has ``data/`` without a division: all of it is for training. All utterances come from
+``data/``, also those of the test speakers: ``eval/`` has the same speech, partly concatenated for enrolment.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PUBLISHED = {
 def read(
     cnceleb1: Path | None, cnceleb2: Path | None = None, name: str = "cn", genres: Collection[str] = ()
 ) -> dict[str, list[Utterance]]:
-    """Utterances of the given ones of CN-Celeb1 and CN-Celeb2; no recording is opened.
+    """Utterances of CN-Celeb1 and CN-Celeb2, as far as given; no recording is opened.
 
     Args:
         cnceleb1: folder of CN-Celeb1.
@@ -53,7 +53,7 @@ def read(
         ``train`` and ``test``; ``test`` has the eval speakers of CN-Celeb1. Speakers are called ``cn_idNNNNN``.
 
     Raises:
-        ValueError: ``data/`` or a list is missing, a speaker is for training and for tests, a genre that nothing is of.
+        ValueError: ``data/`` or a list is missing, a speaker is for training and for tests, or a genre has no recordings.
     """
     sets: dict[str, list[Utterance]] = {"train": [], "test": []}
     for corpus, root in (("cnceleb1", cnceleb1), ("cnceleb2", cnceleb2)):
@@ -71,7 +71,9 @@ def read(
         parts = read_division(root) if corpus == "cnceleb1" else dict.fromkeys(speakers, "train")
         outside = sorted(speakers - parts.keys())
         if outside:
-            log.warning("--%s %s: neither in dev/dev.lst nor in eval/, left out: %s", corpus, root, " ".join(outside))
+            log.warning(
+                "--%s %s: left out, since neither in dev/dev.lst nor in eval/: %s", corpus, root, " ".join(outside)
+            )
         for utterance in spoken:
             if utterance.speaker in parts and (not genres or genre(utterance) in genres):
                 sets[parts[utterance.speaker]].append(utterance)
@@ -93,12 +95,12 @@ def read_data(root: Path, corpus: str, name: str) -> list[Utterance]:
             utt = f"cn_{folder.name}-{stem}"
             spoken.append(Utterance(utt, utt, str(path.absolute()), f"cn_{folder.name}", name))
     if not spoken:
-        raise ValueError(f"--{corpus} {root}: no data/idNNNNN/<genre>-<session>-<number>.flac or .wav in it")
+        raise ValueError(f"--{corpus} {root}: no data/idNNNNN/<genre>-<session>-<number>.flac or .wav")
     return spoken
 
 
 def genre(utterance: Utterance) -> str:
-    """The genre, which the name of the file starts with."""
+    """The genre, the start of the file name."""
     return utterance.id.split("-")[1]
 
 

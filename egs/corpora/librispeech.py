@@ -1,13 +1,12 @@
 """LibriSpeech: English audio books of LibriVox, read by volunteers, 16 kHz FLAC.
 
 Origin: Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP 2015;
-https://www.openslr.org/12. Licence: CC BY 4.0. The readers are mostly, not all, native speakers: nobody asked them.
+https://www.openslr.org/12. Licence: CC BY 4.0. Most readers are native speakers, but the corpus does not record it.
 Size of the parts used here: train-clean-100 28,539 utterances of 251 speakers, 100.6 h; test-other 2,939 of 33, 5.1 h.
 
     LibriSpeech/SPEAKERS.TXT                                   gender of each reader; may be missing
     LibriSpeech/<part>/<reader>/<chapter>/<reader>-<chapter>-<number>.flac
-    LibriSpeech/<part>/<reader>/<chapter>/<reader>-<chapter>.trans.txt      says which utterances there are; its words
-                                                                            are not used
+    LibriSpeech/<part>/<reader>/<chapter>/<reader>-<chapter>.trans.txt      list of utterances; the words are not used
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def read(folder: Path, part: str, output_dir: Path, max_rejected: float = 0.01) 
         max_rejected: share of the recordings that may be missing or unreadable.
 
     Raises:
-        ValueError: the part is not there, or too many of its recordings are not or cannot be read.
+        ValueError: the part is missing, or too many of its recordings are missing or unreadable.
     """
     folder = folder.absolute()
     lists = sorted(path for path in (folder / part).rglob("*.trans.txt") if is_visible(path, folder))
@@ -70,19 +69,19 @@ def utterance(folder: Path, name: str, genders: Mapping[str, str]) -> Utterance:
 
 
 def read_genders(path: Path) -> dict[str, str]:
-    """``m`` or ``f`` by reader, from lines ``<reader> | F | ...`` of SPEAKERS.TXT; empty when there is no such file."""
+    """``m`` or ``f`` by reader, from lines ``<reader> | F | ...`` of SPEAKERS.TXT; empty without this file."""
     if not path.is_file():
-        log.info("%s: not there; genders are left out", path)
+        log.info("%s: does not exist; no gender is used", path)
         return {}
     lines = (line.split("|") for line in read_text(path).splitlines() if not line.startswith(";"))
     return {fields[0].strip(): fields[1].strip().lower() for fields in lines if len(fields) > 1}
 
 
 def download(folder: Path) -> None:
-    """Fetch the parts that ``folder`` lacks, 6.6 GB; the archives stay beside it."""
+    """Download the parts that ``folder`` lacks, 6.6 GB; the archives stay beside it."""
     if folder.name != FOLDER:
         raise ValueError(
-            f"--librispeech {folder}: what is downloaded is a folder {FOLDER}; name it so, or leave the option out"
+            f"--librispeech {folder}: the download creates a folder {FOLDER}; use this name, or omit the option"
         )
     missing = [part for part in PUBLISHED if lacks(folder / part, folder.parent / f"{part}.tar.gz")]
     if not missing:
@@ -97,5 +96,5 @@ def download(folder: Path) -> None:
 
 
 def lacks(folder: Path, archive: Path) -> bool:
-    """Whether ``folder`` is not there, or a download was stopped while it was unpacked."""
+    """Whether ``folder`` does not exist, or unpacking was interrupted."""
     return not folder.is_dir() or archive.is_file() and not (folder / ".completed").is_file()

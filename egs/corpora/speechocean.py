@@ -2,16 +2,16 @@
 
 Origin: Zhang et al., "speechocean762: an open-source non-native English speech corpus for pronunciation assessment",
 Interspeech 2021, arXiv:2104.01378; https://www.openslr.org/101. Licence: CC BY 4.0.
-Size: 5,000 utterances of 250 speakers, half in each of train and test. About half are children; left out here.
+Size: 5,000 utterances of 250 speakers, half in each of train and test. About half of the speakers are children, who are left out here.
 
-    speechocean762/{train,test}/{wav.scp,utt2spk,spk2age,spk2gender}    Kaldi style; paths are taken from speechocean762
+    speechocean762/{train,test}/{wav.scp,utt2spk,spk2age,spk2gender}    Kaldi style; paths start from speechocean762
     speechocean762/WAVE/SPEAKER0001/000010011.WAV
-    speechocean762/resource/scores.json                                 may be missing: then there are no scores
-    speechocean762/resource/scores-detail.json                          may be missing: then there are no marks of each expert
+    speechocean762/resource/scores.json                                 optional; without it there are no scores
+    speechocean762/resource/scores-detail.json                          optional; without it there are no marks of each expert
 
-``scores.json`` has for each utterance, beside those of its words, scores of the sentence from 0 to 10, means or medians
-of five experts: ``{"000010011": {"accuracy": 8, "fluency": 9, "prosodic": 9, "total": 8, ...}, ...}``;
-``scores-detail.json`` has lists of those of each expert in their place.
+``scores.json`` has for each utterance, besides scores of the words, scores of the sentence from 0 to 10, the means or medians
+of five experts: ``{"000010011": {"accuracy": 8, "fluency": 9, "prosodic": 9, "total": 8, ...}, ...}``.
+``scores-detail.json`` has a list of the scores of all experts in place of each score.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read(folder: Path, score: str = "total") -> dict[str, list[Utterance]]:
         score: which of ``SCORES`` is an utterance's score.
 
     Raises:
-        ValueError: a table is missing, or contradicts another one, or has a mistake in it.
+        ValueError: a table is missing, contradicts another one, or contains an error.
     """
     scores = read_scores(folder / "resource" / "scores.json", score, number)
     marks = read_scores(folder / "resource" / "scores-detail.json", score, numbers)
@@ -109,35 +109,35 @@ def read_part(folder: Path, part: str) -> tuple[list[Utterance], dict[str, int]]
 
 
 def labelled(utterance: Utterance, score: float | None, marks: tuple[float, ...]) -> Utterance:
-    """The utterance with its score and each expert's, as ``speechocean_<speaker>-<utterance>``."""
+    """The utterance ``speechocean_<speaker>-<utterance>`` with its score and the score of each expert."""
     speaker = f"speechocean_{utterance.speaker}"
     utt = f"{speaker}-{utterance.id}"
     return utterance._replace(id=utt, recording=utt, speaker=speaker, score=score, marks=marks)
 
 
 def number(value: object) -> float | None:
-    """A score within ``SCALE``; None if it is none."""
+    """A score within ``SCALE``; None for another value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not SCALE[0] <= value <= SCALE[1]:
         return None
     return float(value)
 
 
 def numbers(value: object) -> tuple[float, ...] | None:
-    """Scores of each expert; None if one of them is none."""
+    """Scores of each expert; None if one of them is invalid."""
     found = tuple(map(number, value)) if isinstance(value, list) else ()
     return found if found and None not in found else None
 
 
 def read_scores(path: Path, name: str, legal: Callable[[object], Found | None]) -> dict[str, Found]:
-    """The score ``name`` of each utterance in ``scores.json`` or ``scores-detail.json``; empty when there is no such file.
+    """The score ``name`` of each utterance in ``scores.json`` or ``scores-detail.json``; empty without this file.
 
     Args:
-        path: of the file.
-        name: of ``SCORES``.
-        legal: the value as it is used, None if it is not legal: ``number`` or ``numbers``.
+        path: the file.
+        name: one of ``SCORES``.
+        legal: converts a value, and returns None for an invalid one: ``number`` or ``numbers``.
     """
     if not path.is_file():
-        log.info("%s: not there; utterances have no scores", path)
+        log.info("%s: does not exist; utterances have no scores", path)
         return {}
     try:
         tree = json.loads(read_text(path), object_pairs_hook=unique)
@@ -165,10 +165,10 @@ def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def download(folder: Path) -> None:
-    """Fetch the corpus unless ``folder`` is there, 0.5 GB; the archive stays beside it."""
+    """Download the corpus unless ``folder`` exists, 0.5 GB; the archive stays beside it."""
     if folder.name != FOLDER:
         raise ValueError(
-            f"--speechocean {folder}: what is downloaded is a folder {FOLDER}; name it so, or leave the option out"
+            f"--speechocean {folder}: the download creates a folder {FOLDER}; use this name, or omit the option"
         )
     archive, completed = folder.parent / f"{FOLDER}.tar.gz", folder / ".completed"
     if folder.is_dir() and (completed.is_file() or not archive.is_file()):

@@ -4,9 +4,9 @@
 
     [TIMIT/|data/]{TRAIN,TEST}/DR[1-8]/<speaker>/<sentence>.{WAV,TXT}     also all in lower case, as on the disc
 
-Lhotse's ``prepare_timit`` wants ``data/TRAIN`` in capitals, leaves out the 94 test speakers that are in neither its
-development nor its core test list, and ends at the first file that it cannot read; of it the two lists are used. Here all
-of TIMIT is one set, which no model is trained on.
+Lhotse's ``prepare_timit`` needs ``data/TRAIN`` in upper case, leaves out the 94 test speakers that are in neither its
+development nor its core test list, and stops at the first unreadable file, so only its two lists are used. Here all
+of TIMIT is one test set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read(path: Path, output_dir: Path, max_rejected: float = 0.01) -> Manifests:
         max_rejected: share of the recordings that may be unreadable.
 
     Raises:
-        ValueError: TIMIT or a part of it is not there, or too many files cannot be read.
+        ValueError: TIMIT or a part of it is missing, or too many files are unreadable.
     """
     lists = dict(zip(("development", "core test"), map(frozenset, get_speakers()), strict=True))
     empty, files = {"training", *lists}, {}
@@ -61,7 +61,7 @@ def read(path: Path, output_dir: Path, max_rejected: float = 0.01) -> Manifests:
 
 
 def utterance(file: Path, speaker: str, sentence: str, words: Path | None) -> Utterance:
-    """One sentence; the first letter of a speaker's name is the gender, ``words`` has it after two numbers."""
+    """One sentence. The first letter of a speaker's name is the gender; in the file of words, the text follows two numbers."""
     utt = f"timit_{speaker}-{sentence}"
     text = " ".join(read_text(words).split(" ")[2:]).strip() if words else None
     return Utterance(

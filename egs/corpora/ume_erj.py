@@ -7,12 +7,12 @@ Minematsu et al., "Development of English speech database read by Japanese to su
     wav/JE/<SITE>/<[MF]number>/S<set>_<number>.wav     sentences; W... are words; wav/AE has American speakers
     lbl/{male,female}-sentence/segmental/scores.lst    '<SITE>/<speaker>/<file> <rating> <rating> ...', Shift-JIS, #
 
-The documentation of the corpus is not public. This layout is the one that programs which read the corpus describe:
+The documentation of the corpus is not public. This layout comes from programs that read the corpus:
 github.com/bagustris/proscor, scripts/eval_umeerj.py, which counts 1900 rated sentences in the lists, and others agree.
-Uncertain are upper and lower case in other copies, whether every copy has the lists, and which ratings the 2020 notes
-used. We take those of the sounds ("segmental"; there are others of rhythm and intonation), the mean over the teachers.
-With the lists only rated sentences are used, about two hours, as in the notes; without them all sentences are, and have
-no score. Words are never used: they last half a second.
+Other copies may differ in upper and lower case or lack the lists, and it is uncertain which ratings the 2020 notes used.
+We use the ratings of the sounds ("segmental"; there are also ratings of rhythm and intonation), averaged over the teachers.
+With the lists only rated sentences are used, about two hours, as in the notes. Without the lists all sentences are used,
+without scores. Words are never used, since they last only half a second.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def is_root(path: Path) -> bool:
 
 
 def read(path: Path) -> list[Utterance]:
-    """The rated sentences of UME-ERJ, or all sentences where there are no lists of ratings."""
+    """The rated sentences of UME-ERJ, or all sentences without lists of ratings."""
     scores = read_scores(path)
     if scores:
         recipe.expect("UME-ERJ", {"rated sentences": len(scores)}, EXPECTED)
@@ -70,7 +70,7 @@ def read_scores(path: Path) -> dict[str, float]:
 
 
 def sentence(file: Path, score: float | None) -> Utterance:
-    """One sentence; its speaker is named by site and number, whose first letter is the gender."""
+    """One sentence; the speaker's name is the site and a number, which starts with a letter for the gender."""
     speaker = identifier(f"{file.parts[-3]}_{file.parts[-2]}".lower())
     gender = file.parts[-2][0].lower()
     utt = f"{speaker}-{identifier(file.stem.lower())}"

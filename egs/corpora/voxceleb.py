@@ -7,11 +7,11 @@ Size: VoxCeleb1 1,251 speakers, 153,516 utterances, 352 h; VoxCeleb2 6,112 speak
 
 Layout: ``vox1_meta.csv`` (``vox2_meta.csv``) and, in the same folder or up to two below it,
 ``idNNNNN/<video>/NNNNN.wav``, as in ``wav/id10001/1zcIwhmdeo4/00001.wav``, or ``dev/wav/...`` and ``test/wav/...``.
-VoxCeleb2 is published as AAC in .m4a, which no library of this project reads: it has to be converted to .wav or .flac.
+VoxCeleb2 is published as AAC in .m4a, which no library of this project reads: convert it to .wav or .flac first.
 
-Why not ``lhotse.recipes.voxceleb.prepare_voxceleb`` (lhotse 1.33.0): for VoxCeleb1 it downloads a list of verification
-trials, so it fails without a net, and it looks each of 153,516 recordings up in a list; for VoxCeleb2 it takes .m4a
-only, so it finds nothing in a converted tree. The division is that recipe's, and Kaldi's: the test speakers of
+``lhotse.recipes.voxceleb.prepare_voxceleb`` (lhotse 1.33.0) is not used: for VoxCeleb1 it downloads a list of verification
+trials, so it fails without a network, and it searches a list for each of 153,516 recordings; for VoxCeleb2 it reads only
+.m4a, so it finds nothing in a converted tree. The division is that of this recipe and of Kaldi's: the test speakers of
 VoxCeleb1 are the test set; its other speakers and all of VoxCeleb2 are for training.
 """
 
@@ -38,7 +38,7 @@ PUBLISHED = {
 
 
 class Speaker(NamedTuple):
-    """A line of a meta file. VoxCeleb2 names no nationalities; ``part`` is dev or test."""
+    """A line of a meta file. VoxCeleb2 has no nationalities; ``part`` is dev or test."""
 
     gender: str | None
     nationality: str
@@ -48,22 +48,22 @@ class Speaker(NamedTuple):
 def read(
     vox1: Path | None, vox2: Path | None = None, name: str = "en", nationalities: Collection[str] = ()
 ) -> dict[str, list[Utterance]]:
-    """Utterances of the given ones of VoxCeleb1 and VoxCeleb2; no recording is opened.
+    """Utterances of VoxCeleb1 and VoxCeleb2, as far as given; no recording is opened.
 
     Args:
         vox1: folder of VoxCeleb1.
         vox2: folder of VoxCeleb2, converted to wav or flac.
         name: class of all of them.
-        nationalities: keep the speakers of these only, such as USA and UK; empty: all.
+        nationalities: keep only speakers of these, such as USA and UK; empty: all.
 
     Returns:
-        ``train`` and ``test``; ``test`` has the test speakers of VoxCeleb1, called ``vox_idNNNNN`` as all.
+        ``train`` and ``test``; ``test`` has the test speakers of VoxCeleb1. All speakers are called ``vox_idNNNNN``.
 
     Raises:
-        ValueError: no meta file, a speaker who is not in it, a nationality that nobody has, files in .m4a.
+        ValueError: no meta file, a speaker who is not in it, a nationality without speakers, or files in .m4a.
     """
     if vox2 and nationalities:
-        raise ValueError("VoxCeleb2 has no nationalities: leave out --vox2 or --nationalities")
+        raise ValueError("VoxCeleb2 has no nationalities: omit --vox2 or --nationalities")
     sets: dict[str, list[Utterance]] = {"train": [], "test": []}
     for corpus, root in (("vox1", vox1), ("vox2", vox2)):
         if root is None:
@@ -115,15 +115,13 @@ def read_meta(path: Path) -> dict[str, Speaker]:
             gender_of(fields[2], f"{path}: line {line}"), fields[3] if len(fields) == 5 else "", fields[-1]
         )
         if speakers.setdefault(fields[0], speaker) != speaker:
-            raise ValueError(
-                f"{path}: line {line}: {fields[0]} is not what line {seen[fields[0]]} says of it; download it again"
-            )
+            raise ValueError(f"{path}: line {line}: {fields[0]} differs from line {seen[fields[0]]}; download it again")
         seen[fields[0]] = line
     return speakers
 
 
 def speaker_folders(root: Path) -> dict[str, list[Path]]:
-    """Folders by the speaker they are named after, in ``root`` or up to two folders below it."""
+    """Folders of speakers by name, in ``root`` or up to two folders below it."""
     folders: dict[str, list[Path]] = {}
     for above in ("", "*/", "*/*/"):
         for path in sorted(root.glob(above + SPEAKER)):
@@ -132,7 +130,7 @@ def speaker_folders(root: Path) -> dict[str, list[Path]]:
 
 
 def recordings_of(folders: Sequence[Path]) -> dict[str, str]:
-    """Paths of a speaker's recordings by ``<video>-<number>``; ``ValueError`` for an .m4a that is not converted."""
+    """Paths of a speaker's recordings by ``<video>-<number>``; ``ValueError`` for an .m4a without a converted file."""
     found: dict[str, str] = {}
     encoded = {}
     for path in sorted(path for folder in folders for path in folder.glob("*/*.*") if is_visible(path, folder)):

@@ -10,15 +10,13 @@ Layouts. Names may be in upper or lower case, as the discs were published.
     PATH/11-1.1/wsj0/si_tr_s/01i/01ic0201.wv1 ... PATH/13-34.1/wsj1/doc/indices/si_tr_s.ndx    the discs
     PATH/wsj0/si_tr_s/01i/01ic0201.wv1        ... PATH/wsj1/doc/indices/si_tr_s.ndx            merged
 
-Discs may be called anything (``disk1``) and lie in folders of their own (``csr_1``, ``LDC94S13A``): every folder wsj0
-or wsj1 not too deep below PATH is one. Files converted to wav or flac under the same names are read, too, and come
-first.
+Discs can have any name (``disk1``) and can be in folders of their own (``csr_1``, ``LDC94S13A``): every folder wsj0
+or wsj1 up to ``DEPTH`` folders below PATH counts. Files converted to wav or flac under the same names are preferred.
 
-Which utterances: files are found by listing the si_tr_s folders, and the corpus's own index files, ``tr_s_wv1.ndx``
-and ``si_tr_s.ndx``, choose among them by utterance name, which is unique in WSJ. That is more robust than following the
-paths of the index, which name discs, case and ``.wv1`` as they were pressed, and more exact than the folders alone,
-which also hold adaptation sentences that no training set has. Without an index the folder decides, adaptation sentences
-left out.
+Which utterances: the si_tr_s folders are listed, and the index files of the corpus, ``tr_s_wv1.ndx`` and ``si_tr_s.ndx``,
+select among them by utterance name, which is unique in WSJ. That is more robust than the paths of the index, which have
+the published names of discs, upper and lower case and ``.wv1``, and more exact than the folders alone, which also have
+adaptation sentences that are in no training set. Without an index all files except adaptation sentences are used.
 
 An utterance is called SSSTEEUU: speaker, type of speech (``a`` is adaptation), session, number.
 """
@@ -39,15 +37,18 @@ log = logging.getLogger(__name__)
 LAYOUT = "WSJ0 and WSJ1, LDC93S6A and LDC94S13A: the discs 11-1.1 ... 13-34.1, or merged wsj0/ and wsj1/"
 SETS = ("wsj_train", "wsj_dev", "wsj_test")
 INDEX = {"wsj0": "tr_s_wv1.ndx", "wsj1": "si_tr_s.ndx"}
-MATERIAL = {"wsj0": ("SI-84", 7138), "wsj1": ("SI-284", 37416)}  # published sets, by the corpus that completes each
-SUFFIXES = ("wav", "flac", "wv1")  # the first one there is taken
+MATERIAL = {
+    "wsj0": ("SI-84", 7138),
+    "wsj1": ("SI-284", 37416),
+}  # published sets and their utterances, by the last corpus of each
+SUFFIXES = ("wav", "flac", "wv1")  # the first that exists is used
 ADAPTATION = "a"
-NOT_ON_DISC = "401"  # speaker that the index of WSJ0 lists; the disc has no recording, and the 7138 are without
-DEPTH = 4  # of folders wsj0 and wsj1 below PATH
+NOT_ON_DISC = "401"  # speaker in the index of WSJ0 without recordings on the disc; not in the 7138 utterances
+DEPTH = 4  # largest depth of folders wsj0 and wsj1 below PATH
 OTHER_SPEECH = re.compile(r"s[id]_|doc$|trans", re.IGNORECASE)
 
 HOURS = 50.0
-DEV_HOURS = 0.05  # of the hours of the subset
+DEV_HOURS = 0.05  # share of the hours of the subset
 TEST_SHARE = 0.1
 
 
@@ -55,7 +56,7 @@ def read(directory: Path) -> list[Utterance]:
     """The training material below ``directory``; ids are ``wsj_<speaker>-<utterance>``, the class is en.
 
     Raises:
-        ValueError: no such material, a damaged index, or compressed speech and no program that reads it.
+        ValueError: no such material, a damaged index, or compressed speech without a program that reads it.
     """
     corpora = corpus_folders(directory)
     paths, documents = {}, []
@@ -81,7 +82,7 @@ def read(directory: Path) -> list[Utterance]:
 
 
 def corpus_folders(directory: Path) -> dict[str, list[Path]]:
-    """Folders called wsj0 and wsj1 at or below ``directory``, one a disc, by corpus."""
+    """Folders wsj0 and wsj1 at or below ``directory``, one per disc, by corpus."""
     found: dict[str, list[Path]] = {corpus: [] for corpus in INDEX}
 
     def visit(folder: Path, depth: int) -> None:
@@ -118,7 +119,7 @@ def list_recordings(folders: list[Path | None]) -> dict[str, Path]:
 
 
 def choose(recordings: dict[str, Path], indexes: list[Path], corpus: str) -> dict[str, Path]:
-    """Those of ``recordings`` that the index lists; names discs that lack some. Without one, the read sentences."""
+    """The ``recordings`` in the index, with a warning for each disc with missing ones; without an index, the read sentences."""
     if not indexes:
         log.warning("%s: no index %s; using all of its si_tr_s except adaptation sentences", corpus, INDEX[corpus])
         return {name: path for name, path in recordings.items() if name[3] != ADAPTATION}
@@ -137,7 +138,7 @@ def read_index(path: Path) -> dict[str, str]:
     """Disc by utterance name from lines such as ``11_1_1:wsj0/si_tr_s/01i/01ic0201.wv1``; ``;`` starts a remark.
 
     Raises:
-        ValueError: a line of another form.
+        ValueError: a line has another form.
     """
     listed = {}
     for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
@@ -171,15 +172,15 @@ def divide(
 ) -> dict[str, Manifests]:
     """A subset of ``hours`` in nine parts ``wsj_train`` and one ``wsj_test``, and ``wsj_dev`` from speakers outside it.
 
-    Speakers go, in an order that follows from their ids and the seed, into the subset, into dev, which has a twentieth
-    of its hours, and the rest is not used. Where there is less speech than both want, both shrink alike, so that dev
+    Speakers fill, in an order that depends on their ids and the seed, first the subset and then dev, which has a twentieth
+    of its hours; the other speakers are not used. With too little speech, both shrink by the same factor, so dev
     always has a speaker. The lists are written to ``output_dir/lists/wsj_{subset,dev,train,test}.txt``.
 
     Args:
         manifests: the training material.
         output_dir: such as ``data``.
-        seed: another seed, other speakers.
-        hours: of the subset.
+        seed: seed of the order of speakers.
+        hours: size of the subset.
         split: ``speaker``: no speaker of wsj_train is in wsj_test; ``utterance``: the subset is divided by utterance.
     """
     seconds = recipe.seconds_by(manifests, "speaker")

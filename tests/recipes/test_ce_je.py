@@ -119,9 +119,11 @@ def test_score_off_the_scale_names_file_line_and_value(je, tmp_path, score):
 
 def test_an_utterance_of_another_class_is_refused(je, tmp_path):
     je[1][7]["class"] = "ce"  # the speaker has both classes now
-    with pytest.raises(ValueError, match="je.csv: utterance je2-je2_1 has class 'ce', but all of --je is 'je'"):
+    with pytest.raises(
+        ValueError, match="je.csv: utterance je2-je2_1 has class 'ce', but --je must have only class 'je'"
+    ):
         read(write_table(je[0], je[1]), "je", tmp_path)
-    with pytest.raises(ValueError, match="has class 'je', but all of --ce is 'ce'"):
+    with pytest.raises(ValueError, match="has class 'je', but --ce must have only class 'ce'"):
         read(write_table(je[0], je[1][:3]), "ce", tmp_path)
 
 
@@ -188,7 +190,7 @@ def test_kaldi_scores_and_classes_are_checked(je, tmp_path):
         read(tmp_path / "kaldi", "je", tmp_path)
     (tmp_path / "kaldi/utt2score").unlink()
     (tmp_path / "kaldi/utt2class").write_text("".join(f"je{n}-{k} ce\n" for n in range(8) for k in range(3)))
-    with pytest.raises(ValueError, match="kaldi: utterance je0-0 has class 'ce', but all of --je is 'je'"):
+    with pytest.raises(ValueError, match="kaldi: utterance je0-0 has class 'ce', but --je must have only class 'je'"):
         read(tmp_path / "kaldi", "je", tmp_path)
 
 
