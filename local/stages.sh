@@ -1,19 +1,19 @@
-# To be sourced by run.sh: the plan of a run, the gates of its stages, and how stage 0 gets its data.
+# Sourced by run.sh: the plan of a run, the decision whether a stage runs, and the commands of stages data and train.
 
 bold='' plain=''
 [[ ! -t 2 || -n ${NO_COLOR:-} || ${TERM:-dumb} == dumb ]] || bold=$'\e[1m' plain=$'\e[0m'
 
-log() {  # a run outlives its terminal, and a full disk of its log
+log() {  # without an error if the terminal is closed or the disk of the log is full
   [[ -n ${DNF_QUIET:-} ]] || echo "$(date '+%H:%M:%S') $bold$*$plain" >&2 || true
 }
 
-run_here() {  # module, arguments: at once and not as a job, so that the user sees what it logs
+run_here() {  # MODULE ARGUMENTS: run directly and not as a job, so that the user sees its log
   DNF_LOG_LEVEL=${DNF_LOG_LEVEL:-${DNF_QUIET:+WARNING}} python3 -m "$@"
 }
 
-refuse() { echo "run.sh: $*" >&2; exit 2; }  # to run a command line
+refuse() { echo "run.sh: $*" >&2; exit 2; }
 
-find_paths() {  # the words, in which files and folders are those of the folder that a recipe's run.sh was called in
+find_paths() {  # sets words to the arguments, with relative paths from the caller's folder made absolute
   local word before='' names=" data model config ${RECIPE_OPTIONS[*]} "
   words=("$@")
   [[ -n ${DNF_CALLER-} && ! $DNF_CALLER -ef . ]] || return 0
@@ -28,17 +28,17 @@ find_paths() {  # the words, in which files and folders are those of the folder 
   unset -v DNF_CALLER
 }
 
-is_number() {  # name of a variable, least, most: it holds a whole number, which is rid of leading zeros: 08 is no octal
+is_number() {  # VARIABLE LEAST MOST: check a whole number, and remove leading zeros, since bash reads 08 as octal
   [[ ${!1} =~ ^(-?)0*([0-9]{1,9})$ ]] && printf -v "$1" %s "${BASH_REMATCH[1]}${BASH_REMATCH[2]}" && ((${!1} >= $2 && ${!1} <= $3))
 }
 
-note_numbers() {  # options of the recipe whose default is a number
+note_numbers() {  # sets numbers to the options of the recipe with a number as default
   local word
   numbers=()
   for word in "${RECIPE_OPTIONS[@]}"; do [[ ! ${!word} =~ ^[0-9]+$ ]] || numbers+=("$word"); done
 }
 
-check_options() {  # what is wrong with a command line is said before anything runs
+check_options() {  # check the command line before anything runs
   [[ $RECIPE_DIR == "$ROOT/egs/$recipe" ]] || refuse "recipe $recipe: give --recipe $recipe first on the command line"
   is_number stage -999 999 && is_number stop_stage 0 999 || refuse "--stage $stage --stop-stage $stop_stage: give numbers from 0 to 8"
   stage=$((stage < 0 ? 0 : stage)) stop_stage=$((stop_stage > 8 ? 8 : stop_stage))
@@ -61,7 +61,7 @@ check_options() {  # what is wrong with a command line is said before anything r
   done
 }
 
-check_share() {  # of --max-rejected, as a number or in percent
+check_share() {  # check --max-rejected, a number or a percentage
   local share
   [[ -n $max_rejected ]] || return 0
   [[ $max_rejected =~ ^([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,2})?(%?)$ ]] &&
@@ -71,7 +71,7 @@ check_share() {  # of --max-rejected, as a number or in percent
   max_rejected=$share
 }
 
-take_lock() {  # one run at a time where data/ and exp/ lie; what this run starts has the lock, too, and ends with it
+take_lock() {  # allow one run at a time in this folder; child processes inherit the lock, and end with the run
   local folder=exp
   [[ -z $model ]] || { eval "$experiments" && folder=$exp_dir; }
   mkdir -p "$folder"
@@ -81,7 +81,7 @@ take_lock() {  # one run at a time where data/ and exp/ lie; what this run start
   export DNF_RUN=$$
 }
 
-choose_device() {  # --device cuda:N: jobs see that GPU alone, whatever others they could have
+choose_device() {  # with --device cuda:N, jobs see only this GPU
   local number=${device#cuda:} visible
   [[ $device =~ ^cuda:[0-9]+$ ]] || return 0
   IFS=, read -ra visible <<<"${CUDA_VISIBLE_DEVICES:-}"
@@ -104,7 +104,7 @@ list_yamls() {
   fi
 }
 
-choose_source() {  # what stage data reads: the recipe's corpora, or the user's own recordings
+choose_source() {  # the input of stage data: the recipe's corpora, or the user's own recordings
   local word source="recipe $recipe"
   prepare_options=() source_tables=()
   for word in "${RECIPE_OPTIONS[@]}"; do
@@ -120,7 +120,7 @@ choose_source() {  # what stage data reads: the recipe's corpora, or the user's 
 OWN_SETS=(--set 'data.train=[train]' --set 'data.dev=[dev]' --set 'data.test=[]' --set 'data.views={}' --set 'data.controls={}'
   --set 'data.classes=[]')
 
-plan() {  # shell assignments of the experiments, one per line; all are checked
+plan() {  # print shell assignments, one line per experiment, after checks of all experiments
   local word yamls options=() stronger=()
   for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"}; do
     stronger+=(--set "$word")
@@ -132,21 +132,21 @@ plan() {  # shell assignments of the experiments, one per line; all are checked
   yamls=$(list_yamls) || exit
   mapfile -t yamls <<<"$yamls"
   for word in "${RECIPE_SETTINGS[@]}"; do
-    [[ -n $data && $word == data.* ]] || options+=(--weaker "$word")  # own data have sets of their own
+    [[ -n $data && $word == data.* ]] || options+=(--weaker "$word")  # own data have their own sets
   done
   [[ -z $data || $exp == *.yaml ]] || options+=("${OWN_SETS[@]}")
   python3 -m dnf.experiment.plan "${options[@]}" "${stronger[@]}" "${source_options[@]}" ${data:+--own-data "$data"} ${sweep:+--sweep "$sweep"} \
     -- "${yamls[@]}"
 }
 
-choose_experiment() {  # assignments of plan
+choose_experiment() {  # ASSIGNMENTS: a line of plan
   eval "$1"
   stage_options=("${config[@]}" "${folders[@]}" "${source_options[@]}" "${source_tables[@]}")
   restart='' up_to_date=
   ! $force || { stage_options+=(--force); restart=--restart; }
 }
 
-show_outlook() {  # and what is wrong with the sets, if this run does not change them
+show_outlook() {  # show which stages would run, and errors of the sets unless this run changes the sets
   local status=0
   python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage" || status=$?
   case $status in
@@ -156,7 +156,7 @@ show_outlook() {  # and what is wrong with the sets, if this run does not change
   esac
 }
 
-begin() {  # number, name: whether the stage has to run; DNF_WORK names the work, which a later run may go on with
+begin() {  # NUMBER NAME: whether the stage must run; a later run with the same DNF_WORK can continue the work
   [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
   local status=0 said to_come
   if [[ " $up_to_date " != *" $2 "* ]]; then
@@ -171,7 +171,7 @@ begin() {  # number, name: whether the stage has to run; DNF_WORK names the work
   return 1
 }
 
-check_results() {  # they are there, and not those of before the stage was begun
+check_results() {  # check that stage report has written its files
   local file
   for file in results.txt results.tsv report.html; do
     [[ -s $exp_dir/$file && ! $exp_dir/.started.report -nt $exp_dir/$file ]] ||
@@ -184,7 +184,7 @@ finish() {
   python3 -m dnf.experiment.stage finish "$1" "${stage_options[@]}"
 }
 
-train() {  # or copy the model; as one process, or by torchrun as several: a job for each node; they meet by a file in exp_dir
+train() {  # or copy the model with --model; several processes run by torchrun, one job per node, and meet by a file in exp_dir
   [[ -z $model ]] || { python3 -m dnf.inference.taken_model take "$model" "$exp_dir"; return; }
   local launch=() array=() gpu=() log=train.log
   [[ $num_gpus -eq 1 ]] || launch=(dnf.training.launch "$exp_dir")
@@ -201,7 +201,7 @@ train() {  # or copy the model; as one process, or by torchrun as several: a job
     dnf.training.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart
 }
 
-can_run() {  # whether the training and dev sets are there; with --exp all, an experiment that lacks them is left out
+can_run() {  # whether the training and dev sets exist; --exp all leaves out experiments without them
   local reason status=0
   [[ -z $model && -f $data_dir/.done.data ]] || return 0
   reason=$(python3 -m dnf.data.check_sets "$data_dir" "${config[@]}") || status=$?
@@ -215,14 +215,14 @@ can_run() {  # whether the training and dev sets are there; with --exp all, an e
   return 1
 }
 
-report_left_out() {  # the end of --exp all; an error if nothing could run
+report_left_out() {  # list the experiments that --exp all has left out; an error if none could run
   local line
   [[ ${#LEFT_OUT[@]} -gt 0 ]] || return 0
   for line in "${LEFT_OUT[@]}"; do log "left out: experiment $line"; done
   [[ ${#LEFT_OUT[@]} -lt $(wc -l <<<"$experiments") ]] || { echo "run.sh: no experiment could run" >&2; exit 1; }
 }
 
-few_classes() {  # their names; of many the first and how many there are
+few_classes() {  # print the names of the classes, or the first names and the number of many classes
   local count
   count=$(wc -l <"$data_dir/classes.txt")
   if [[ $count -le 20 ]]; then xargs <"$data_dir/classes.txt"; else echo "$(head -n 3 "$data_dir/classes.txt" | xargs) ... ($count)"; fi
@@ -235,7 +235,7 @@ make_data() {  # data directories of the recipe's corpus, or of the user's own r
     sed -n 's/.* WARNING [^ ]* \(class .*\)/\1/p' "$data_dir/log/data_to_score.log" >&2
   elif [[ -n $data ]]; then
     $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.data.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
-    [[ $exp == *.yaml ]] || log "the classes are those of the data: $(few_classes); choose some with --set 'data.classes=[...]'"
+    [[ $exp == *.yaml ]] || log "the classes are those of the data: $(few_classes); select classes with --set 'data.classes=[...]'"
   else
     $train_cmd "$data_dir/log/prepare.log" python3 "$RECIPE_DIR/local/prepare_data.py" "$data_dir" \
       --seed "$data_seed" --nj "$((nj < $(processors) ? nj : $(processors)))" "${prepare_options[@]}"

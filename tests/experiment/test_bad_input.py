@@ -242,7 +242,7 @@ def test_own_data_have_their_own_classes_in_every_recipe(tmp_path, exp):
         assert done.returncode == 1 and "'cn' is not a class of" in done.stderr
     else:
         assert done.returncode == 0, done.stderr
-        assert "the classes are those of the data: ce en; choose some with --set 'data.classes=[...]'" in done.stderr
+        assert "the classes are those of the data: ce en; select classes with --set 'data.classes=[...]'" in done.stderr
 
 
 def test_a_class_without_data_is_named(copy):
