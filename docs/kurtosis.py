@@ -1,9 +1,9 @@
-"""The figures of docs/kurtosis.md: what makes the pooled kurtosis of latents about -1.5?
+"""Compute the figures of docs/kurtosis.md on the pooled kurtosis of latents of about -1.5.
 
     python3 docs/kurtosis.py egs/mini/exp/frames [--classes en ce] [--steps 600]
 
-Trains small flows with and without batch normalization, which is in no flow of ``dnf``, and with class means of the
-data and far apart, and scores each in training and in evaluation.
+Trains small flows with and without batch normalization (which ``dnf`` does not have), with class means from the data and
+with distant class means, and scores each in training and in evaluation.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from dnf.models.standardize import Standardize
 from dnf.training.trainer import learning_rate
 
 NOTES = -1.54  # pooled kurtosis of c in the notes' experiment 2
-ACCURACY = 0.92  # of frames
-SCORED = 20_000  # vectors of a set
+ACCURACY = 0.92  # accuracy of frames
+SCORED = 20_000  # scored vectors of a set
 
 
 class BatchNorm(nn.Module):
-    """y = (x - mean) / std exp(s) + b, mean and std those of the batch while training (arXiv:1605.08803, appendix E).
+    """y = (x - mean) / std exp(s) + b; in training, mean and std are those of the batch (arXiv:1605.08803, appendix E).
 
-    In evaluation they are ``statistics``: ``average``, the running ones, a tenth of which each batch renews, ``last``, those of
-    the last batch, or ``first``, the 0 and 1 they start with, as where nothing renews them.
+    In evaluation, ``statistics`` selects them: ``average``, running averages with weight 0.1 of each new batch; ``last``, those
+    of the last batch; or ``first``, the initial 0 and 1, as if they were never updated.
     """
 
     def __init__(self, dim: int):
@@ -61,7 +61,7 @@ class BatchNorm(nn.Module):
 
 
 class Normed(nn.Module):
-    """Couplings with a batch normalization behind each; the dims are reversed in between."""
+    """Couplings with batch normalization after each; the dims are reversed in between."""
 
     def __init__(self, dim: int, config: Config):
         super().__init__()
@@ -91,7 +91,7 @@ class Vectors:
 
 
 def make(config: Config, train: Vectors, *, normed: bool, apart: float) -> DNF:
-    """A model whose class means are those of the data, or drawn from N(0, ``apart``^2) if that is above 0."""
+    """A model with class means from the data, or from N(0, ``apart``^2) if ``apart`` is above 0."""
     torch.manual_seed(config.seed)
     model = DNF(config.dim, 2, config.flow, config.prior)
     if normed:
@@ -104,7 +104,7 @@ def make(config: Config, train: Vectors, *, normed: bool, apart: float) -> DNF:
 
 
 def fit(model: DNF, config: Config, train: Vectors) -> None:
-    """The steps of ``config.train``, by likelihood."""
+    """Run the steps of ``config.train``, by likelihood."""
     settings, generator = config.train, torch.Generator().manual_seed(config.seed)
     optimizer, n = torch.optim.AdamW(model.parameters(), weight_decay=0.0, fused=True), 0
     model.train()
@@ -127,7 +127,7 @@ def fit(model: DNF, config: Config, train: Vectors) -> None:
 
 @torch.no_grad()
 def figures(model: DNF, vectors: Vectors, *, shuffled: bool = True) -> list[str]:
-    """What the table says of a set, where ``model`` stands as it is to be scored; LogDet is that of standardized vectors."""
+    """The figures of a set for the table, by ``model`` in its current mode; LogDet is that of standardized vectors."""
     rows = evenly_spaced(len(vectors.windows), SCORED)
     if shuffled:
         rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
@@ -151,7 +151,7 @@ def figures(model: DNF, vectors: Vectors, *, shuffled: bool = True) -> list[str]
 
 
 def ways(model: DNF) -> Iterator[tuple[str, bool]]:
-    """Names of the ways to score a model, which is set to each, and whether batches are shuffled."""
+    """Set the model to each way of scoring in turn; yields its name, and whether batches are shuffled."""
     norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
     if norms:
         before = [dict(norm.known) for norm in norms]
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> None:
         type=float,
         default=[0.0, 5.0],
         metavar="S",
-        help="class means start as draws from N(0, S^2); 0: as those of the data (%(default)s)",
+        help="draw the initial class means from N(0, S^2); 0: class means of the data (%(default)s)",
     )
     parser.add_argument(
         "--norms", nargs="+", type=int, choices=(0, 1), default=[0, 1], help="without, with batch normalization (both)"

@@ -1,4 +1,4 @@
-"""A hook of mkdocs: pages have their paths in the repository, so one relative link works on the site and on a code host."""
+"""A hook of mkdocs: pages keep their paths in the repository, so relative links work on the site and on a code host."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ PAGES = ("README.md", "docs/*.md", "docs/*.png", "egs/*/README.md", "benchmarks/
 
 
 def on_files(files: Files, config) -> Files:
-    """The files of the site: all ``PAGES`` of the repository, beside those of the theme."""
+    """The files of the site: all ``PAGES`` of the repository, and those of the theme."""
     root = Path(config.config_file_path).parent
     docs = {file.src_uri for file in files if file.src_dir == config.docs_dir}
     paths = sorted(path.relative_to(root).as_posix() for pattern in PAGES for path in root.glob(pattern))

@@ -1,4 +1,4 @@
-"""Draw a terminal session: run commands in the root of the checkout, and draw them with what they print.
+"""Draw a terminal session: run commands in the root of the checkout, and draw them with their output.
 
 . ./path.sh; python3 docs/terminal.py docs/terminal.png './run.sh' 'head -25 exp/hybrid/results.txt'
 """

@@ -1,9 +1,9 @@
-"""Stage data for recordings that an existing model is to score: sets of any kind, with classes or without.
+"""Stage data for scoring recordings with an existing model: sets of any kind, with or without classes.
 
-``PATH`` is a table of recordings, a Kaldi data directory, or a folder of either as ``dnf.data.own_data`` reads it. No set needs
-to be for training. In a table only ``recording`` and ``speaker`` are needed, in a data directory ``wav.scp`` and ``utt2spk``;
-what has no class is of class ``unlabelled``. Paths that are not absolute start from the folder of the table; those of a data
-directory from it or from the nearest folder above it where the first recording is found.
+``PATH`` is a table of recordings, a Kaldi data directory, or a folder of either, in the formats of ``dnf.data.own_data``. No
+training set is needed. A table needs only ``recording`` and ``speaker``, a data directory ``wav.scp`` and ``utt2spk``;
+recordings without a class get the class ``unlabelled``. Relative paths of a table start from its folder; those of a data
+directory start from it or from the nearest parent folder with the first recording.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VECTORS = (VECTORS_NPZ, VECTORS_NPY, *UTTERANCE_VECTORS, *SPEAKER_VECTORS)
 
 
 def base_of(directory: Path) -> Path:
-    """The folder that relative paths of a data directory start from."""
+    """The start folder of relative paths of a data directory."""
     paths = read_table(directory / WAV_SCP).values() if (directory / WAV_SCP).is_file() else ()
     first = next((path for path in paths if not path.rstrip().endswith("|")), "")
     folders = (directory, *directory.absolute().parents)
@@ -47,7 +47,7 @@ def base_of(directory: Path) -> Path:
 
 
 def read_table_sets(path: Path, *, allow_pipes: bool) -> dict[str, list[Utterance]]:
-    """Utterances of a table by set; without a column ``set`` they are one, named after the table or its folder."""
+    """Utterances of a table by set; without a column ``set``, one set named after the table or its folder."""
     sets = read_recordings_table(path, NEEDED, allow_pipes=allow_pipes)
     name = path.absolute().parent.name if path.name in TABLES else path.stem
     return {of_set or re.sub("[^A-Za-z0-9_.-]", "_", name): utterances for of_set, utterances in sets.items()}
@@ -57,7 +57,7 @@ def read_sets(path: Path, *, allow_pipes: bool) -> dict[str, list[Utterance]]:
     """Utterances by set.
 
     Raises:
-        ValueError: there are no recordings, or it is not clear which are meant.
+        ValueError: there are no recordings, or the path is ambiguous.
     """
     if path.is_file():
         return read_table_sets(path, allow_pipes=allow_pipes)
@@ -88,7 +88,7 @@ def choose_sets(sets: Mapping[str, list[Utterance]], data: DataSettings, path: P
     """The sets to score: all, or those that ``data.test`` and ``data.views`` name.
 
     Raises:
-        ValueError: a set is not there, or has the name of a set that the model was fitted on.
+        ValueError: a set does not exist, or has the name of a set that the model was fitted on.
     """
     wanted = {name for name in data.test if name not in data.views} | {s for v in data.views.values() for s in v.sets}
     if lacking := sorted(wanted - sets.keys()):
@@ -96,14 +96,14 @@ def choose_sets(sets: Mapping[str, list[Utterance]], data: DataSettings, path: P
     chosen = {name: utterances for name, utterances in sets.items() if not data.test or name in wanted}
     if taken := sorted(chosen.keys() & fitted_sets(data)):
         raise ValueError(
-            f"--data {path}: set {taken[0]} is called like a set that the model was trained or chosen on; "
+            f"--data {path}: set {taken[0]} has the name of a set that the model was trained or chosen on; "
             "rename it, or name the other sets with --set 'data.test=[...]'"
         )
     return chosen
 
 
 def say_classes(sets: Mapping[str, list[Utterance]], classes: list[str]) -> None:
-    """Warn of classes that the model does not know, and of those that have no recording."""
+    """Warn of unknown classes, and of classes of the model without recordings."""
     found = {utterance.name for utterances in sets.values() for utterance in utterances}
     for name in sorted(found - {*classes, UNLABELLED}):
         log.warning("class %s: the model does not know it; it is scored as unseen", name)

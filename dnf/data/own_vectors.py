@@ -1,10 +1,10 @@
-"""Stage data for a user's own vectors, one an utterance: x-vectors, i-vectors, embeddings, supervectors.
+"""Stage data for a user's own vectors, one per utterance: x-vectors, i-vectors, embeddings, supervectors.
 
-``DIR`` holds data directories ``train/ [dev/] <test sets>/``, each with ``vectors.npz`` or with a Kaldi table of vectors
-(``UTTERANCE_VECTORS``, else ``SPEAKER_VECTORS``) and ``utt2spk``, and with ``utt2class`` where it exists; or one ``vectors.npz``
-or ``vectors.npy`` of all sets. An npz has the arrays ``vector`` ``(U, D)``, ``utt``, ``spk`` and, where nothing else says it,
-``class`` and ``set`` ``(U,)``. A table ``vectors.tsv`` beside ``vectors.npy`` has a line a vector, in its order, under a
-header that names the columns ``utt speaker class set``. Where no class is given, the speakers are the classes.
+``DIR`` has data directories ``train/ [dev/] <test sets>/``, each with ``vectors.npz`` or with a Kaldi table of vectors
+(``UTTERANCE_VECTORS``, else ``SPEAKER_VECTORS``), ``utt2spk`` and optionally ``utt2class``; or it has one ``vectors.npz``
+or ``vectors.npy`` of all sets. An npz has the arrays ``vector`` ``(U, D)``, ``utt``, ``spk``, optionally ``class``, and for
+several sets ``set`` ``(U,)``. A table ``vectors.tsv`` beside ``vectors.npy`` has a header ``utt speaker class set`` and one
+line per vector, in the same order. Without classes, the speakers are the classes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def read_sets(directory: Path) -> dict[str, list[VectorUtterance]]:
     """Utterances by set.
 
     Raises:
-        ValueError: there are no vectors, or what is there does not agree with itself.
+        ValueError: there are no vectors, or they are inconsistent.
     """
     if not directory.is_dir():
         raise ValueError(f"--data {directory}: is not a folder; name the folder of {WANTED}")
@@ -67,7 +67,7 @@ def read_sets(directory: Path) -> dict[str, list[VectorUtterance]]:
     paths = [path for name in tables for path in directory.glob(f"*/{name}") if is_visible(path, directory)]
     if len([*whole, *paths[:1]]) > 1:
         names = " and ".join(str(path.relative_to(directory)) for path in [*whole, *paths[:1]])
-        raise ValueError(f"--data {directory}: has {names}, of which one would be passed over; take one away")
+        raise ValueError(f"--data {directory}: has {names}, but only one is read; remove the other")
     if whole:
         sets = read_whole(whole[0])
     else:
@@ -115,7 +115,7 @@ def read_whole(path: Path) -> dict[str, list[VectorUtterance]]:
     else:
         vectors, columns = load(path), read_columns(path.with_name(VECTORS_TSV))
     if "set" not in columns:
-        raise ValueError(f"{path}: nothing says which set a vector is of; add 'set', or make a folder of each set")
+        raise ValueError(f"{path}: has no sets; add 'set', or make a folder of each set")
     sets: dict[str, list[VectorUtterance]] = {}
     for name, utterance in zip(columns["set"], utterances(path, vectors, columns)):
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
@@ -125,7 +125,7 @@ def read_whole(path: Path) -> dict[str, list[VectorUtterance]]:
 
 
 def load(path: Path) -> np.ndarray | Mapping[str, np.ndarray]:
-    """An array, or the arrays of an npz; what is pickled is refused, since reading it could run anything."""
+    """An array, or the arrays of an npz; pickled objects are refused, since reading them can run any code."""
     if reason := not_a_file(path):
         raise ValueError(f"{path}: {reason}")
     try:
@@ -134,7 +134,7 @@ def load(path: Path) -> np.ndarray | Mapping[str, np.ndarray]:
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         if "allow_pickle" in str(error) or "pickle" in str(error):
             raise ValueError(
-                f"{path}: has pickled objects, which could run anything when read; save arrays of numbers and of text"
+                f"{path}: has pickled objects, which can run any code when read; save arrays of numbers and of text"
             ) from None
         raise ValueError(f"{path}: cannot be read ({entry.describe(error)}); make it again") from None
 
@@ -161,12 +161,12 @@ def read_columns(path: Path) -> dict[str, list[str]]:
 
 
 def utterances(path: Path, vectors: np.ndarray, columns: Mapping[str, Sequence[str]]) -> Iterator[VectorUtterance]:
-    """The utterances of vectors ``(U, D)`` and their columns, all of which are checked."""
+    """The utterances of vectors ``(U, D)`` and their columns, after checks of both."""
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
         raise ValueError(f"{path}: vectors of shape {vectors.shape} and type {vectors.dtype}, not (U, D) numbers")
     for name in ("utt", "speaker"):
         if name not in columns:
-            raise ValueError(f"{path}: nothing says the {name} of each vector; add '{name}' ('spk' in an npz)")
+            raise ValueError(f"{path}: has no {name} of each vector; add '{name}' ('spk' in an npz)")
     for name, column in columns.items():
         if len(column) != len(vectors):
             raise ValueError(
@@ -191,10 +191,10 @@ def utterances(path: Path, vectors: np.ndarray, columns: Mapping[str, Sequence[s
 
 
 def with_classes(sets: dict[str, list[VectorUtterance]]) -> dict[str, list[VectorUtterance]]:
-    """The same with the speakers as classes where none are given.
+    """The same utterances, with the speakers as classes if there are none.
 
     Raises:
-        ValueError: some utterances have a class and others none, a class has no legal name, or two speakers would be one.
+        ValueError: only some utterances have a class, a class has no legal name, or two speakers would be one class.
     """
     everything = [(name, utterance) for name, of_set in sets.items() for utterance in of_set]
     lacking = [(name, utterance) for name, utterance in everything if not utterance.name]
@@ -230,7 +230,7 @@ def class_of_speaker(speakers: Iterable[str]) -> dict[str, str]:
 
 
 def write_set(utterances: Sequence[VectorUtterance], directory: Path) -> None:
-    """Write the data directory of a set, with ``vector.scp``; vectors that are in no archive go to one beside it."""
+    """Write the data directory of a set, with ``vector.scp``; vectors that are not in an archive are written to one beside it."""
     directory.mkdir(parents=True, exist_ok=True)
     ordered = sorted(utterances, key=lambda utterance: utterance.id)
     if isinstance(ordered[0].vector, str):

@@ -1,7 +1,7 @@
-"""What is still to come of a run: ``4 of 9 stages, about 01:40 left``.
+"""Progress and remaining time of a run: ``4 of 9 stages, about 01:40 left``.
 
-Seconds of a stage are those that its done-marker has of an earlier run or, without one, that of another experiment beside it.
-The seconds of the other stages follow from these by the shares that stages have of a run of ``egs/mini``.
+The seconds of a stage come from its done-marker of an earlier run or, without one, from that of another experiment beside it.
+The seconds of other stages are estimated from these by the shares of the stages in a run of ``egs/mini``.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ SHARES = {
     "decide": 7.0,
     "report": 3.0,
 }
-ROUND = 10  # seconds; more exact it is not
+ROUND = 10  # seconds; the estimate is not more exact
 
 
 def recorded(name: str, layout: Layout) -> float | None:
-    """Seconds that a stage took, of this experiment or of the one beside it that was made last; None: never made."""
+    """Seconds of a stage, in this experiment or in the latest one beside it; None: it has never run."""
     markers = [layout.marker(name)]
     if STAGES[name].place == "exp":
         beside = [path.parent for path in layout.exp.parent.glob(f"*/{CONFIG_YAML}")]
         others = [done_marker(exp, name) for exp in beside if exp.name not in NOT_EXPERIMENTS and exp != layout.exp]
         markers += sorted((path for path in others if path.is_file()), key=lambda path: -path.stat().st_mtime)
     for marker in markers:
-        with contextlib.suppress(ValueError):  # a damaged one is told by the stage that needs it
+        with contextlib.suppress(ValueError):  # the stage that needs a damaged marker reports it
             if (made := read_marker(marker)) is not None:
                 return float(made["seconds"])
     return None
 
 
 def seconds_left(name: str, layout: Layout, last: int) -> float | None:
-    """Seconds from the beginning of stage ``name`` to the end of stage ``last``; None where no stage was ever made."""
+    """Seconds from the beginning of stage ``name`` to the end of stage ``last``; None if no stage has ever run."""
     known = {stage: seconds for stage in STAGES if (seconds := recorded(stage, layout)) is not None}
     if not known:
         return None
@@ -54,7 +54,7 @@ def seconds_left(name: str, layout: Layout, last: int) -> float | None:
 
 
 def coming(name: str, layout: Layout, first: int, last: int) -> str:
-    """The place of a stage among those from ``first`` to ``last``, and the time they will about take from there on."""
+    """The position of a stage among those from ``first`` to ``last``, and the estimated remaining time."""
     names = [stage for stage, of in layout.stages.items() if first <= of.number <= last]
     place = f"{names.index(name) + 1} of {len(names)} stages"
     left = seconds_left(name, layout, last)

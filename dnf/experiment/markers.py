@@ -1,4 +1,4 @@
-"""The done-marker of a stage: with what it was last made."""
+"""The done-marker of a stage: the settings and sources of its last run."""
 
 from __future__ import annotations
 

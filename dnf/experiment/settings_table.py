@@ -48,7 +48,7 @@ def meanings() -> dict[str, str]:
 
 
 def type_words(hint: Any) -> str:
-    """A type as the table shows it."""
+    """A type in the words of the table."""
     arguments = typing.get_args(hint)
     match typing.get_origin(hint):
         case None:

@@ -1,6 +1,6 @@
-"""One vector an utterance: reading, preprocessing fitted on the training sets, and its frame store.
+"""One vector per utterance: reading, preprocessing fitted on the training sets, and the frame store.
 
-The steps come in this order, each where its setting asks for it:
+The steps have this order; each needs its setting:
 
     x' = the dims of x that change in training
     x' = x' - mean                                                        vectors.centre
@@ -8,9 +8,9 @@ The steps come in this order, each where its setting asks for it:
     x' = P (x' - mean'), P an LDA or PCA to N dims                        vectors.project, vectors.project_to
     x' = W (x' - mean''), W P such that the total covariance is I         vectors.whiten
 
-Length normalization comes before the projection, since vectors of one length lie on a sphere, where there is no density
-for a flow to learn (Garcia-Romero and Espy-Wilson, "Analysis of i-vector length normalization in speaker recognition
-systems", Interspeech 2011, have it after whitening, for PLDA). ``preprocessing.npz`` beside the stores keeps what was fitted.
+Length normalization comes before the projection, since vectors of equal length are on a sphere, where a flow has no density
+to learn (Garcia-Romero and Espy-Wilson, "Analysis of i-vector length normalization in speaker recognition
+systems", Interspeech 2011, use it after whitening, for PLDA). ``preprocessing.npz`` beside the stores has the fitted steps.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ from dnf.features.arks import read_array
 
 log = logging.getLogger(__name__)
 
-LEAST_VARIANCE = 1e-6  # of a direction, as a share of the largest: below it, it is rounding
-NAMED = 8  # dims that a message names
-CHUNK = 10_000  # vectors whose statistics are made at a time
+LEAST_VARIANCE = 1e-6  # share of the largest variance; smaller variances of directions are rounding errors
+NAMED = 8  # most dims that a message names
+CHUNK = 10_000  # vectors of a batch for the statistics
 
 
 class Vectors(NamedTuple):
     """The vectors of a set.
 
     Attributes:
-        name: of the set.
+        name: name of the set.
         utts, speakers, classes: U names.
-        scores: U expert scores as text, empty where there is none.
+        scores: U expert scores as text, empty for none.
         x: ``(U, D)`` float32.
     """
 
@@ -74,35 +74,37 @@ class Vectors(NamedTuple):
         """The vectors of a data directory.
 
         Raises:
-            ValueError: one cannot be read, has values that are no numbers, or another length than the first.
+            ValueError: a vector is unreadable, is not finite, or has another length than the first.
         """
         path = directory / VECTOR_SCP
         places, speakers, classes = (read_table(directory / name) for name in (VECTOR_SCP, UTT2SPK, UTT2CLASS))
         scores = read_table(directory / UTT2SCORE) if (directory / UTT2SCORE).is_file() else {}
         utts, rows = list(places), []
         for utt, place in places.items():
-            row = read_array(place, path, utt, "make its vector again, or leave it out")
+            row = read_array(place, path, utt, "extract its vector again, or remove it")
             if row.ndim != 1 or len(row) != len(rows[0] if rows else row):
                 expected = f"a vector of {len(rows[0])} dims, as {utts[0]}" if rows else "a vector"
-                raise ValueError(f"{path}: {utt} has shape {row.shape}, not that of {expected}; make its vector again")
+                raise ValueError(
+                    f"{path}: {utt} has shape {row.shape}, not that of {expected}; extract its vector again"
+                )
             rows.append(row.astype(np.float32))
         x = np.stack(rows)
         if wrong := np.flatnonzero(~np.isfinite(x).all(1)).tolist():
             raise ValueError(
-                f"{path}: {utts[wrong[0]]} and {len(wrong) - 1} more have values that are not numbers; leave them out"
+                f"{path}: {utts[wrong[0]]} and {len(wrong) - 1} more have NaN or infinite values; remove them"
             )
         columns = ([table.get(utt, "") for utt in utts] for table in (speakers, classes, scores))
         return cls(directory.name, utts, *columns, x)
 
 
 class Preprocessing(NamedTuple):
-    """The steps, as fitted.
+    """The fitted steps.
 
     Attributes:
         kept: ``(E,)`` dims of the input that change in training.
         mean: ``(E,)``.
         length_norm: whether vectors are scaled to length sqrt(E).
-        matrix: ``(E, D)``, ``offset`` ``(D,)``: what is last, x' = x matrix + offset.
+        matrix: ``(E, D)``, ``offset`` ``(D,)``: the last step, x' = x matrix + offset.
     """
 
     kept: np.ndarray
@@ -116,7 +118,7 @@ class Preprocessing(NamedTuple):
         """Fit to training vectors ``(U, D)`` and the class of each.
 
         Raises:
-            ValueError: the projection asks for more dims than there are.
+            ValueError: the projection has more dims than possible.
         """
         kept = np.flatnonzero(x.min(0) < x.max(0))
         if not len(kept):
@@ -137,7 +139,7 @@ class Preprocessing(NamedTuple):
         return first._replace(matrix=matrix, offset=offset)
 
     def direction(self, x: np.ndarray) -> np.ndarray:
-        """Centred vectors ``(U, E)``, length-normalized if asked; one without length has no direction and stays 0."""
+        """Centred vectors ``(U, E)``, length-normalized if the setting is on; a zero vector has no direction and stays zero."""
         if not self.length_norm:
             return x
         lengths = np.linalg.norm(x, axis=1, keepdims=True)
@@ -153,7 +155,7 @@ class Preprocessing(NamedTuple):
         if self.length_norm and len(zero := np.flatnonzero(~x.any(1))):
             raise ValueError(
                 f"set {vectors.name}: the vector of {vectors.utts[zero[0]]} is all zero and has no direction "
-                f"(vectors.length_norm); leave out the utterance ({len(zero)} in all), or make its vector again"
+                f"(vectors.length_norm); remove the utterance ({len(zero)} in total), or extract its vector again"
             )
         centred = self.direction(x[:, self.kept] - self.mean)
         return (centred @ self.matrix + self.offset).astype(np.float32)
@@ -182,7 +184,7 @@ def projection(x: np.ndarray, labels: Sequence[str], settings: VectorsSettings) 
 
 
 def whitened(x: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``matrix`` and ``offset``, which made ``x`` ``(U, N)``, followed by a step to mean 0 and covariance I."""
+    """Append to ``matrix`` and ``offset``, whose output is ``x`` ``(U, N)``, a step to mean 0 and covariance I."""
     mean = x.mean(0)
     values, directions = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     good = values > LEAST_VARIANCE * values[-1]
@@ -193,7 +195,7 @@ def whitened(x: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> tuple[np.
 
 
 def write_store(vectors: Vectors, x: np.ndarray, out: Path) -> None:
-    """Write the frame store of a set, whose vectors ``x`` ``(U, D)`` are its frames."""
+    """Write the frame store of a set with vectors ``x`` ``(U, D)`` as its frames."""
     count, dim = x.shape
     temporary = out.with_name(out.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -225,7 +227,9 @@ def build(directories: Sequence[Path], frames: Path, config: Config, classes_txt
     """
     for directory in directories:
         if not (directory / VECTOR_SCP).is_file():
-            raise ValueError(f"{directory / VECTOR_SCP}: not there; {run_again('data')} with features.kind=vectors")
+            raise ValueError(
+                f"{directory / VECTOR_SCP}: does not exist; {run_again('data')} with features.kind=vectors"
+            )
     by_name = {directory.name: directory for directory in directories}
     known = set(choose_classes(read_classes(classes_txt), config.data.classes, classes_txt))
     train = [Vectors.read(by_name[name]) for name in config.data.train if name in by_name]
@@ -233,7 +237,7 @@ def build(directories: Sequence[Path], frames: Path, config: Config, classes_txt
         raise ValueError(f"{classes_txt.parent}: no set {config.data.train[0]} (data.train)")
     lengths = {of_set.name: of_set.x.shape[1] for of_set in train}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{classes_txt.parent}: vectors of several lengths: {lengths}; take one kind of vector")
+        raise ValueError(f"{classes_txt.parent}: vectors of several lengths: {lengths}; use one kind of vector")
     labels = [name for of_set in train for name in of_set.classes]
     mine = np.array([name in known for name in labels])
     fitted = Preprocessing.fit(
@@ -243,7 +247,7 @@ def build(directories: Sequence[Path], frames: Path, config: Config, classes_txt
     )
     dim, wanted = fitted.matrix.shape[1], config.vectors.dim
     if wanted is not None and dim != wanted:
-        raise ValueError(f"vectors.dim is {wanted}, but the vectors have {dim} dims; leave it null")
+        raise ValueError(f"vectors.dim is {wanted}, but the vectors have {dim} dims; set it to null")
     fitted.save(frames / PREPROCESSING_NPZ)
     size = train[0].x.shape[1]
     in_memory = {of_set.name: of_set for of_set in train}

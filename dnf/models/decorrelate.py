@@ -1,4 +1,4 @@
-"""A first layer that takes the correlations of the features away, too."""
+"""A first layer that decorrelates the features."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 class Decorrelate(nn.Module):
     """Fixed first layer z = (x - mean) V, so that densities are densities of the features themselves.
 
-    Of a window it may give a ``frame`` alone, less what the other frames predict of it: V has a column for each of its
-    F dims, and the log-determinant is that of the frame given the others. Without one, F is D.
+    With ``frame``, the output is one frame of a window minus its prediction from the other frames: V has a column for each of
+    its F dims, and the log-determinant is that of the frame given the others. Without it, F is D.
 
-    Directions of little variance are blown up by a lot: it computes in float64 whatever the model does.
+    Directions of small variance are scaled by large factors, so the layer always computes in float64.
     """
 
     def __init__(self, dim: int, frame: slice | None = None):
@@ -23,7 +23,7 @@ class Decorrelate(nn.Module):
         self.register_buffer("logdet", torch.zeros((), dtype=torch.float64))
 
     def set(self, mean: Tensor, matrix: Tensor) -> None:
-        """Take the mean ``(D,)`` and V ``(D, F)``."""
+        """Set the mean ``(D,)`` and V ``(D, F)``."""
         self.mean.copy_(mean)
         self.matrix.copy_(matrix)
         self.logdet.copy_(torch.linalg.slogdet(matrix[self.frame]).logabsdet)

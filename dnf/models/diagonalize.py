@@ -1,4 +1,4 @@
-"""Linear maps that make covariances diagonal: of one matrix exactly, of two exactly, of more as nearly as can be."""
+"""Linear maps that make covariances diagonal: exactly for one or two matrices, approximately for more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import scipy.linalg
 log = logging.getLogger(__name__)
 
 MOST_STEPS = 200
-SMALL_GRADIENT = 1e-4  # correlations: below what sampling leaves of them
+SMALL_GRADIENT = 1e-4  # correlation; smaller than sampling errors
 LEAST_CURVATURE = 1e-4
 
 
@@ -21,13 +21,13 @@ def whiten(covariance: np.ndarray) -> np.ndarray:
 
 
 def diagonalize(covariances: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """V ``(D, D)`` such that every V' C_k V is diagonal or nearly so, and their mean has ones on its diagonal.
+    """V ``(D, D)`` such that every V' C_k V is diagonal or nearly diagonal, and their mean has ones on its diagonal.
 
-    Two matrices have such a V, which their generalized eigenvectors give. For more it minimises the divergence from
+    For two matrices V has their generalized eigenvectors. For more it minimises the divergence from
     diagonal matrices of Pham, "Joint approximate diagonalization of positive definite Hermitian matrices", SIAM J.
     Matrix Anal. Appl. 22 (2001), which for Gaussian classes is the loss of likelihood. The steps are those of Ablin,
-    Cardoso and Gramfort, "Beyond Pham's algorithm for joint diagonalization", arXiv:1811.11433: all pairs of dims at
-    once, with matrix products.
+    Cardoso and Gramfort, "Beyond Pham's algorithm for joint diagonalization", arXiv:1811.11433, which change all pairs of
+    dims at once by matrix products.
 
     Args:
         covariances: C_k ``(K, D, D)``, positive definite.
@@ -47,16 +47,16 @@ def diagonal_of(v: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def in_order(v: np.ndarray) -> np.ndarray:
-    """The columns of V in falling order of the variance in the data that their dims stand for, x = z inverse(V).
+    """The columns of V in descending order of the variance of x = z inverse(V) from each dim of z.
 
-    The largest entry of each is positive, so that rounding cannot turn a column around.
+    The largest entry of each column is positive, so that rounding does not change its sign.
     """
     v = v[:, np.argsort(-np.square(np.linalg.inv(v)).sum(1), kind="stable")]
     return v * np.sign(v[np.abs(v).argmax(0), np.arange(v.shape[1])])
 
 
 def nearly_diagonalize(covariances: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The V of ``diagonalize``, its columns of any length and in any order, for any number of matrices."""
+    """The V of ``diagonalize`` for any number of matrices, with columns of any length and order."""
     v = whiten(np.tensordot(shares, covariances, 1))
     current, changed = mapped(v, covariances, np.empty_like(covariances)), np.empty_like(covariances)
     eye, loss = np.eye(len(v)), loss_of(current, shares)
@@ -87,19 +87,19 @@ def mapped(v: np.ndarray, matrices: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 
 def loss_of(matrices: np.ndarray, shares: np.ndarray) -> float:
-    """The divergence of V' C V from diagonal matrices, but for log|det V| and what depends on the C alone, nats."""
+    """The divergence of V' C V from diagonal matrices, nats, without log|det V| and the terms of C alone."""
     return float(0.5 * shares @ np.log(np.diagonal(matrices, axis1=1, axis2=2)).sum(1))
 
 
 def divergence(matrices: np.ndarray, shares: np.ndarray) -> float:
-    """Mean over the matrices ``(K, D, D)`` of KL(N(0, C) || N(0, diag C)), nats; 0 where all are diagonal."""
+    """Mean over the matrices ``(K, D, D)`` of KL(N(0, C) || N(0, diag C)), nats; 0 if all are diagonal."""
     return loss_of(matrices, shares) - float(0.5 * shares @ np.linalg.slogdet(matrices)[1])
 
 
 def newton_step(matrices: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, float]:
     """E ``(D, D)``, the step C -> (I + E) C (I + E)', and the largest part of the gradient (arXiv:1811.11433, sec. 3).
 
-    Near diagonal matrices the Hessian falls apart into a 2 x 2 block [[a, 1], [1, b]] for each pair of dims.
+    Near diagonal matrices the Hessian is block diagonal, with a 2 x 2 block [[a, 1], [1, b]] for each pair of dims.
     """
     diagonals = np.diagonal(matrices, axis1=1, axis2=2)
     gradient = np.einsum("k,kij,ki->ij", shares, matrices, 1 / diagonals)

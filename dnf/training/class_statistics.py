@@ -1,4 +1,4 @@
-"""Counts, means and covariances of the classes, from one pass over vectors: memory K x D x D, whatever their number."""
+"""Counts, means and covariances of the classes, from one pass over vectors, in memory K x D x D for any number of vectors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dnf.training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
-FEWEST = 3  # vectors of a class that say something of its covariance
-FEW = 10  # vectors for each dim: a covariance of fewer is shrunk
-LEAST_VARIANCE = 1e-6  # of a direction, as a share of the variance of its features: below it there is no inverse
-NAMED = 8  # constant dims that a message names
+FEWEST = 3  # fewest vectors of a class for its own covariance
+FEW = 10  # vectors per dim; with fewer, the covariance is shrunk
+LEAST_VARIANCE = 1e-6  # least variance of a direction, as a share of the variance of its features, for an inverse
+NAMED = 8  # most constant dims that a message names
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class ClassStatistics:
 
     Attributes:
         classes: names of the classes, in id order.
-        counts: vectors of each class ``(K,)``.
+        counts: number of vectors of each class ``(K,)``.
         means: ``(K, D)``.
-        covariances: those of maximum likelihood ``(K, D, D)``.
+        covariances: maximum-likelihood covariances ``(K, D, D)``.
         fourth: mean of ||x - mean||^4 ``(K,)``.
     """
 
@@ -47,10 +47,10 @@ class ClassStatistics:
         return self.counts @ self.means / self.counts.sum()
 
     def shrinkage(self, label: int) -> float:
-        """Share that a multiple of the identity takes in the covariance of a class, after Ledoit and Wolf.
+        """Weight of the multiple of the identity in the covariance of a class, after Ledoit and Wolf.
 
         Source: "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate Anal. 88
-        (2004). Of the vectors it needs only the mean of ||x - mean||^4, so one pass gives what scikit-learn finds.
+        (2004). It needs only the mean of ||x - mean||^4, so one pass gives the result of scikit-learn.
         """
         covariance = self.covariances[label]
         norm = covariance.square().sum()
@@ -59,11 +59,11 @@ class ClassStatistics:
         return (error / distance).clamp(0, 1).item() if distance > 0 else 0.0
 
     def invertible(self) -> Tensor:
-        """The covariances ``(K, D, D)``, changed where they have no good inverse; the log says where.
+        """The covariances ``(K, D, D)``, regularized if they have no good inverse; the log lists the changes.
 
-        A dim that never changes is made independent of the others, with variance 1. A class of few vectors is shrunk;
-        one of two or a single one has the mean covariance of all classes. Directions that then still have no variance
-        to speak of get ``LEAST_VARIANCE``.
+        A constant dim becomes independent of the others, with variance 1. The covariance of a class with few vectors is
+        shrunk; a class with fewer than ``FEWEST`` gets the mean covariance of all classes. Directions that still have too
+        little variance get ``LEAST_VARIANCE``.
         """
         covariances = self.covariances.clone()
         constant = self._constant_dims()
@@ -86,7 +86,7 @@ class ClassStatistics:
         return torch.tensordot(self.counts / self.counts.sum(), self.covariances, 1)
 
     def _constant_dims(self) -> Tensor:
-        """Numbers of the dims that are the same in all vectors."""
+        """Indices of the dims that are constant over all vectors."""
         spread = (self.means - self.mean()).square() + self.covariances.diagonal(dim1=1, dim2=2)
         constant = torch.nonzero(self.counts @ spread / self.counts.sum() < LEAST_VARIANCE)[:, 0]
         if len(constant):
@@ -95,7 +95,7 @@ class ClassStatistics:
         return constant
 
     def _lift(self, covariance: Tensor, name: str) -> None:
-        """Raise variances of directions to ``LEAST_VARIANCE``, in place."""
+        """Raise the variances of directions to ``LEAST_VARIANCE``, in place."""
         least = LEAST_VARIANCE * torch.eye(len(covariance), dtype=torch.float64)
         if torch.linalg.cholesky_ex(covariance - least).info:
             values, directions = torch.linalg.eigh(covariance)
@@ -122,13 +122,13 @@ def class_statistics(
     """Statistics of all vectors of ``windows``, standardized; every vector is gathered once.
 
     Args:
-        windows: vectors of these classes only, each of which has some.
-        classes: their names, in id order; a single one takes all vectors.
-        standardize: the layer that the vectors go through first; it keeps the sums small.
-        ranks: processes that call this together, each for its part of the vectors; all get the same.
+        windows: vectors of these classes only, at least one of each.
+        classes: their names, in id order; a single class takes all vectors.
+        standardize: the layer for standardization, which keeps the sums small.
+        ranks: processes that call this together, each for its part of the vectors; all get the same result.
 
     Raises:
-        ValueError: a vector with a value that is not finite.
+        ValueError: a vector has a value that is not finite.
     """
     k, dim, device = len(classes), windows.dim, windows.device
     counts, norms, squares = (torch.zeros(k, dtype=torch.float64, device=device) for _ in range(3))

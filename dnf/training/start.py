@@ -1,7 +1,8 @@
-"""Where training starts from: a first layer, class means and class variances that follow from the training vectors.
+"""Start of training: first layer, class means and class variances from the training vectors.
 
-A new flow is the identity, so with means and variances of all classes and dims training starts at Gaussian classes: with
-``flow.first: joint`` and two classes at quadratic discriminant analysis, whose covariances the first layer makes diagonal.
+A new flow is the identity, so with means and variances of all classes and dims, training starts at Gaussian classes. With
+``flow.first: joint`` and two classes it starts at quadratic discriminant analysis, since the first layer makes both
+covariances diagonal.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
-    """About ``count`` rows of ``windows``, evenly spaced within each class and as many of each."""
+    """About ``count`` rows of ``windows``, evenly spaced within each class, with the same number from each class."""
     present = [k for k, n in enumerate(counts) if n]
     per_class = -(-count // len(present))
     return torch.cat([windows.rows_of_class(k, evenly_spaced(counts[k], per_class)) for k in present])
@@ -37,11 +38,11 @@ def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor
 def start_model(model: DNF, train: Windows, classes: Sequence[str], config: Config, ranks: Ranks = ALONE) -> None:
     """Set the first layer and the prior of a new model.
 
-    Class means are those of a sample where nothing else has to be known of the classes, else those of all vectors.
+    Class means come from a sample if no other class statistics are needed, else from all vectors.
 
     Args:
         model: on the device of ``train``.
-        train: vectors of the classes, all of which have some.
+        train: vectors of the classes, at least one of each.
         classes: their names, in id order.
         config: the settings.
         ranks: processes that call this together.
@@ -56,7 +57,7 @@ def start_model(model: DNF, train: Windows, classes: Sequence[str], config: Conf
 
 
 def set_scale(model: DNF, mean: Tensor, std: Tensor) -> None:
-    """Set the first layer to mean 0 and standard deviation 1 of each feature, from those of a frame, ``(F,)`` each."""
+    """Set the first layer to standardize each feature, by mean and standard deviation of a frame, ``(F,)`` each."""
     if model.frame is None:
         model.first.set(mean, std)
         return
@@ -66,10 +67,10 @@ def set_scale(model: DNF, mean: Tensor, std: Tensor) -> None:
 
 
 def residual(covariance: Tensor, frame: slice) -> Tensor:
-    """``(D, F)``: takes a window to its current frame less the best linear prediction of it from the other frames.
+    """``(D, F)``: maps a window to its current frame minus the best linear prediction from the other frames.
 
     Args:
-        covariance: of windows ``(D, D)``, with an inverse.
+        covariance: invertible covariance of windows ``(D, D)``.
         frame: columns of the current frame.
     """
     dim = len(covariance)
@@ -80,7 +81,7 @@ def residual(covariance: Tensor, frame: slice) -> Tensor:
 
 
 def start_from_statistics(model: DNF, train: Windows, classes: Sequence[str], config: Config, ranks: Ranks) -> None:
-    """Set the first layer and the prior by means and covariances of the classes, or of all vectors if there are none."""
+    """Set the first layer and the prior from means and covariances of the classes, or of all vectors without classes."""
     standardize = Standardize(config.dim).to(train.device)
     standardize.set(*train.global_normalization())
     known = classes if config.prior.cond_dim else ["all"]
@@ -92,7 +93,7 @@ def start_from_statistics(model: DNF, train: Windows, classes: Sequence[str], co
         kind, centre = config.flow.first, statistics.mean()
         if kind == "joint" and len(known) == 1:
             why = "there is one class" if config.prior.cond_dim else "the flow has no classes"
-            log.warning("flow.first joint: %s, so the first layer is that of whiten", why)
+            log.warning("flow.first joint: %s, so the first layer is whitening, as with whiten", why)
             kind = "whiten"
         average = torch.tensordot(shares, torch.from_numpy(covariances), 1)
         if config.frame:

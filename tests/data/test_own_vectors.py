@@ -133,12 +133,12 @@ WRONG = {
     "shape": ({"vector": np.zeros(8)}, r"vectors of shape \(8,\)"),
     "text": ({"vector": np.full((8, 3), "x")}, "not \\(U, D\\) numbers"),
     "count": ({"spk": np.array(["ann"])}, "8 vectors and 1 values of 'speaker'"),
-    "no speaker": ({"spk": None}, "nothing says the speaker of each vector; add 'speaker'"),
+    "no speaker": ({"spk": None}, "has no speaker of each vector; add 'speaker'"),
     "no utt": ({"utt": None}, "lacks the arrays 'vector' and 'utt'; it has vector, spk, class"),
     "twice": ({"utt": np.array(["ann-0"] * 2 + names("train")[2:])}, "utterance ann-0 has vectors 0 and 1; keep one"),
     "class": ({"class": np.array(["English"] * 8)}, "class 'English' is not a name like en"),
     "some classes": ({"class": np.array(["en", "", *["zh"] * 6])}, "utterance ann-1 has no class, and others have one"),
-    "pickled": ({"utt": np.array(names("train"), object)}, "has pickled objects, which could run anything when read"),
+    "pickled": ({"utt": np.array(names("train"), object)}, "has pickled objects, which can run any code when read"),
 }
 
 

@@ -151,7 +151,7 @@ def damaged(sets, fault):
 @pytest.mark.parametrize(
     "fault, words, message",
     (
-        ("nan", (), r"train/vector.scp: s005 and 0 more have values that are not numbers"),
+        ("nan", (), r"train/vector.scp: s005 and 0 more have NaN or infinite values"),
         ("zero", ("vectors.length_norm=true",), "set test: the vector of s003 is all zero and has no direction"),
         ("lengths", (), r"s007 has shape \(4,\), not that of a vector of 6 dims, as s000"),
         ("other", (), "test/vector.scp: vectors of 4 dims, but those of training have 6"),

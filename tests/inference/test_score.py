@@ -214,7 +214,7 @@ def test_relative_recordings_of_a_recipe_are_found_from_anywhere(made, tmp_path)
 
 
 def test_a_set_with_the_name_of_a_training_set_is_refused(made, tmp_path):
-    with pytest.raises(ValueError, match="set dev is called like a set that the model was trained or chosen on"):
+    with pytest.raises(ValueError, match="set dev has the name of a set that the model was trained or chosen on"):
         read_asked(made, made / "data", tmp_path)
     assert list(read_asked(made, made / "data", tmp_path, "data.test=[test]")) == ["test"]
     with pytest.raises(ValueError, match="there is no set tset; it has dev, other, test, train"):

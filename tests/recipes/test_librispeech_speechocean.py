@@ -325,7 +325,7 @@ def test_download_that_fails_is_one_line(tmp_path, net, module, failure):
 
 @pytest.mark.parametrize("module", [librispeech, speechocean])
 def test_download_to_a_folder_of_another_name_is_refused(tmp_path, net, module):
-    with pytest.raises(ValueError, match="name it so, or leave the option out"):
+    with pytest.raises(ValueError, match="use this name, or omit the option"):
         module.download(tmp_path / "corpus")
     assert net.fetched == []
 

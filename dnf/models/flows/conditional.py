@@ -1,6 +1,7 @@
-"""A flow of a frame given the frames around it: p(x_t | x_t-L .. x_t-1, class) is a likelihood of the utterance itself.
+"""A flow of a frame given the frames before it, p(x_t | x_t-L .. x_t-1, class).
 
-Windows overlap, so a sum of their densities counts every frame many times; by the chain rule a sum of these does not.
+Windows overlap, so the sum of their log densities counts every frame many times. By the chain rule, the sum of these
+conditional log densities is the log-likelihood of the utterance.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dnf.models.flows.transforms import hidden_layer
 
 
 class Conditional(nn.Module):
-    """Affine couplings of the F dims of a frame, steered by a summary of its context as well.
+    """Affine couplings of the F dims of a frame, also conditioned on a summary of its context.
 
     The summary is a layer of ``flow.summary`` units, the same for all couplings (Rasul et al., "Multivariate
     probabilistic time series forecasting via conditioned normalizing flows", arXiv:2002.06103).
@@ -27,7 +28,7 @@ class Conditional(nn.Module):
 
     Args:
         dim: F.
-        context: numbers of the context of a frame.
+        context: dims of the context of a frame.
     """
 
     def __init__(self, dim: int, settings: Flow, context: int):

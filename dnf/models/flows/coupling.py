@@ -1,4 +1,4 @@
-"""Flows of coupling layers, whatever a layer does to the half of the dims that it changes."""
+"""Flows of coupling layers, for any transform of the changed half of the dims."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from dnf.models.flows.linear import make_mixes
 
 
 def steering(kept: Tensor, given: Tensor | None) -> Tensor:
-    """What steers a layer: the dims that it keeps, and what the flow is conditioned on."""
+    """Input of the networks of a layer: the dims that stay, and the condition of the flow."""
     return kept if given is None else torch.cat([kept, given], dim=1)
 
 
 class CouplingFlow(nn.Module):
     """Coupling layers that change the second and the first half of the dims in turn.
 
-    ``mask: evenodd`` makes the halves of the even and the odd dims; latents keep the order of the data either way.
-    One dim cannot be halved, so ``dim`` is at least 2. Of a conditional flow ``given`` numbers ``(N, given)`` of each vector
-    steer all layers, too.
+    With ``mask: evenodd`` the halves are the even and the odd dims; latents always keep the order of the data.
+    ``dim`` is at least 2, since one dim has no halves. The layers of a conditional flow also read its condition
+    ``(N, given)``.
 
-    A family is a subclass with its ``coupling``: a module made of the number of dims that stay and steer, the number of
-    those that change, and the settings. Its ``forward`` and ``inverse`` take both, ``(N, kept)`` and ``(N, changed)``,
-    and return the changed dims and the log|det| of their Jacobian, ``(N,)`` in nats.
+    A family is a subclass with its ``coupling``: a module that is made from the number of dims that its networks read, the
+    number of dims that change, and the settings. Its ``forward`` and ``inverse`` take both, ``(N, kept)`` and
+    ``(N, changed)``, and return the changed dims and the log|det| of their Jacobian, ``(N,)`` in nats.
     """
 
     coupling: Callable[[int, int, Flow], nn.Module]

@@ -9,10 +9,10 @@ from dnf.experiment.settings import Flow
 
 
 class LU(nn.Module):
-    """y = x U' L', the matrix as a product of triangular ones (eq. 10 with P the identity); it starts as the identity.
+    """y = x U' L', a product of triangular matrices (eq. 10 with P the identity); it starts as the identity.
 
-    One parameter ``(D, D)`` holds both: below its diagonal that of L, whose own is ones, above it that of U, and on it
-    log|diag U|. The vectors themselves go through it, so bfloat16 is kept out.
+    One parameter ``(D, D)`` has both: L below its diagonal, with ones on its own diagonal, U above it, and log|diag U| on it.
+    The layer maps the vectors themselves, so it never uses bfloat16.
     """
 
     def __init__(self, dim: int):
@@ -53,7 +53,7 @@ class Permute(nn.Module):
 
 
 class Chain(nn.Sequential):
-    """Flows one after the other."""
+    """A sequence of flows."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         total = x.new_zeros(len(x))
@@ -71,9 +71,9 @@ class Chain(nn.Sequential):
 
 
 def make_mixes(dim: int, settings: Flow) -> nn.ModuleList:
-    """A layer to follow each block of a flow; none with ``mix: none``. As the blocks do, all of them start as the identity.
+    """A layer for after each block of a flow; none with ``mix: none``. The complete sequence starts as the identity.
 
-    Permutations are drawn from torch's generator, and the last undoes the others.
+    Permutations are drawn from torch's generator, and the last one inverts the product of the others.
     """
     if settings.mix == "none":
         return nn.ModuleList()

@@ -13,7 +13,7 @@ from dnf.models.flows.transforms import Affine, make_net
 
 
 class MaskedLinear(nn.Linear):
-    """A linear layer that has only the weights of a mask ``(outputs, inputs)``."""
+    """A linear layer with only the weights of a mask ``(outputs, inputs)``."""
 
     def __init__(self, layer: nn.Linear, mask: Tensor):
         super().__init__(layer.in_features, layer.out_features)
@@ -25,13 +25,14 @@ class MaskedLinear(nn.Linear):
 
 
 def make_masked_net(places: Tensor, each: int, settings: Flow) -> nn.Sequential:
-    """A network ``(N, D)`` to ``(N, each * D)`` whose outputs for a dim depend on the dims before it alone.
+    """A network ``(N, D)`` to ``(N, each * D)`` whose outputs for a dim depend only on the dims before it.
 
-    A hidden unit of place p sees the dims up to p, and is seen by those after p; the places of a layer are spread evenly.
+    A hidden unit of place p reads the dims up to p, and the outputs of later dims read it; the places of a layer are evenly
+    spaced.
 
     Args:
         places: the place of each dim in the order, ``(D,)``.
-        each: outputs for each dim; output ``i * D + k`` is of dim k.
+        each: number of outputs for each dim; output ``i * D + k`` is for dim k.
     """
     dim = len(places)
     hidden = torch.arange(settings.hidden) * (dim - 1) // settings.hidden
@@ -45,7 +46,7 @@ def make_masked_net(places: Tensor, each: int, settings: Flow) -> nn.Sequential:
 
 
 class MADE(Affine):
-    """Each dim is scaled and shifted by functions of those before it.
+    """A layer that scales and shifts each dim by functions of the dims before it.
 
     Args:
         places: the place of each dim in the order, ``(D,)``.
@@ -59,7 +60,7 @@ class MADE(Affine):
         return super().forward(x, x)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """D passes, each of which finds the dim of the next place."""
+        """D passes, each of which computes the dim of the next place."""
         x = torch.zeros_like(y)
         for place in range(y.shape[1]):
             found, logdet = super().inverse(x, y)
@@ -68,9 +69,9 @@ class MADE(Affine):
 
 
 class MAF(Chain):
-    """MADE blocks, the order of the dims reversed from one to the next; latents keep the order of the data.
+    """MADE blocks with alternating order of the dims; latents keep the order of the data.
 
-    Density takes one pass, the inverse one for each dim and block.
+    The density takes one pass, the inverse one pass for each dim and block.
 
     >>> from dnf.experiment.config import resolve
     >>> flow = MAF(6, resolve(["flow.blocks=3", "flow.hidden=8"]).flow)

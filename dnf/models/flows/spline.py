@@ -13,7 +13,7 @@ from dnf.models.flows.transforms import make_net, widened
 
 
 class Bin(NamedTuple):
-    """The bin that each value lies in, ``(N, changed)`` each: its left lower corner, its size, the slopes at its ends."""
+    """The bin of each value, ``(N, changed)`` each: its lower left corner, its size, the slopes at its ends."""
 
     x: Tensor
     y: Tensor
@@ -42,14 +42,14 @@ class Bin(NamedTuple):
 
 
 class SplineCoupling(nn.Module):
-    """Monotonic splines of the dims that change, steered by those that stay; outside of +-``tail_bound`` the identity.
+    """Monotonic splines of the dims that change, with parameters from those that stay; the identity outside +-``tail_bound``.
 
     A spline has ``bins`` bins. Its log-slopes at the knots and the logits of its bins' widths and heights are bounded by
     ``log_scale_bound`` as in an affine transform; the slope at the outer knots is 1. It starts as the identity.
 
     Args:
-        kept: dims that stay and steer.
-        changed: dims that are mapped.
+        kept: number of dims that stay.
+        changed: number of dims that change.
     """
 
     def __init__(self, kept: int, changed: int, settings: Flow):
@@ -66,7 +66,7 @@ class SplineCoupling(nn.Module):
         return self.edges(widths), self.edges(heights), nn.functional.pad(slopes.exp(), (0, 0, 1, 1), value=1.0)
 
     def edges(self, logits: Tensor) -> Tensor:
-        """Edges ``(N, bins + 1, changed)`` of bins of sizes that sum to the whole range."""
+        """Edges ``(N, bins + 1, changed)`` of bins that cover the complete range."""
         inner = self.tail * (2 * logits.softmax(1).cumsum(1) - 1)
         return nn.functional.pad(inner, (0, 0, 1, 0), value=-self.tail)
 

@@ -15,7 +15,7 @@ from dnf.training.class_statistics import class_statistics
 
 
 class QDA(Baseline):
-    """A Gaussian with a full covariance for each class, in float64; the covariance of a class of few frames is shrunk."""
+    """A Gaussian with a full covariance for each class, in float64; the covariance of a class with few frames is shrunk."""
 
     def __init__(self, dim: int, num_classes: int, settings: Baselines):
         super().__init__(dim, num_classes, settings)
@@ -26,12 +26,12 @@ class QDA(Baseline):
         self.register_buffer("constant", constant)
 
     def fit(self, train: Windows, dev: Windows, classes: list[str], config: Config) -> None:
-        """To all frames, in one pass."""
+        """Fit to all frames, in one pass."""
         statistics = class_statistics(train, classes, self.standardize)
         self.set(statistics.means, statistics.invertible())
 
     def set(self, means: Tensor, covariances: Tensor) -> None:
-        """Take the means ``(K, D)`` and covariances ``(K, D, D)`` of the classes."""
+        """Set the means ``(K, D)`` and covariances ``(K, D, D)`` of the classes."""
         self.means.copy_(means)
         eye = torch.eye(means.shape[1], dtype=torch.float64)
         for label, covariance in enumerate(covariances):
