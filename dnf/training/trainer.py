@@ -178,7 +178,7 @@ class Trainer:
         self.step += 1
 
     def _seed_dropout(self) -> None:
-        """Let what is left out follow from seed, step and rank, whatever was drawn before and on whatever device."""
+        """Make dropout depend only on seed, step and rank, not on earlier draws or the device."""
         if self.config.flow.dropout:
             draw = np.random.SeedSequence((self.config.seed, self.step, self.ranks.rank)).generate_state(1)
             torch.manual_seed(int(draw[0]))

@@ -219,7 +219,7 @@ def test_recordings_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = parts.find_recordings(Path("corpus"), 2)
     assert found == [tmp_path / "corpus" / "a/1.flac", tmp_path / "corpus" / "b/2.wav"]
-    with pytest.raises(ValueError, match="--recordings b: no .wav or .flac file"):
+    with pytest.raises(ValueError, match="--recordings b: has no .wav or .flac file"):
         parts.find_recordings(Path("b"), 2)
 
 

@@ -3,7 +3,7 @@
 A family is a module made of the dims D of a vector and the settings ``flow``; it refuses settings that do not fit with a
 ``ValueError``. Its ``forward`` takes data to latents, its ``inverse`` latents to data; both take ``(N, D)`` and return
 ``(N, D)`` and the log|det| of their own Jacobian, ``(N,)`` in nats. Each vector is mapped by itself, and alike in training
-and evaluation, but for dropout. A conditional family is made of the dims F of a frame and those of its context, too; its
+and evaluation, except for dropout. A conditional family is made of the dims F of a frame and those of its context, too; its
 ``forward`` and ``inverse`` take the context ``(N, C)`` as well. To add one: its file, its row in ``FLOWS``, its name and settings in ``dnf.experiment.settings.Flow`` and
 ``conf/default.yaml``; ``tests/models/test_flows.py`` then tests it.
 """

@@ -58,7 +58,7 @@ class Affine(nn.Module):
             self.scale_net, self.shift_net = make(1), make(1)
 
     def scale_and_shift(self, steering: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-scale and shift, ``(N, changed)`` each, float32 or wider whatever the matrix products ran in."""
+        """Log-scale and shift, ``(N, changed)`` each, float32 or wider for any precision of the matrix products."""
         raw, shift = (
             self.net(steering).chunk(2, dim=1)
             if hasattr(self, "net")
