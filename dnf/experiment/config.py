@@ -97,8 +97,8 @@ class Config:
         lacking = [field.name for field in dataclasses.fields(cls) if field.name not in tree]
         if lacking:
             raise ValueError(
-                f"{path}: has no section {lacking[0]}; it is truncated or not from a stage: restore it, or run the "
-                "stage that wrote it again"
+                f"{path}: has no section {lacking[0]}; it is truncated, or an earlier version wrote it: restore "
+                "it, or run the stage that wrote it again"
             )
         full = defaults()
         merge(full, tree, str(path))

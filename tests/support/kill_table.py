@@ -125,7 +125,7 @@ class Run:
         for line in self.process.stderr:
             with self.changed:
                 self.said.append(line)
-                if found := re.match(r"\S+ stage \d \((\w+)\)(: up to date)?$", line):
+                if found := re.match(r"\S+ stage \d \((\w+)\)(?:: (up to date)|: \d of .*)?$", line):
                     if found[2]:
                         self.skipped.append(found[1])
                     else:
