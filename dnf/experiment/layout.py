@@ -10,6 +10,7 @@ from pathlib import Path
 from dnf.experiment.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout
+DEFAULTS = ROOT / "conf" / "default.yaml"
 
 # data/: one folder per set
 CLASSES_TXT = "classes.txt"

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
-from dnf.experiment.config import DEFAULTS, Config, read_yaml, resolve
-from dnf.experiment.layout import STAGES
+from dnf.experiment.config import Config, read_yaml, resolve
+from dnf.experiment.layout import DEFAULTS, STAGES
 
 HEAD = """# Settings
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dnf.experiment.config import DEFAULTS, lacking, read_yaml
-from dnf.experiment.layout import CONFIG_YAML, FLOW, NOT_EXPERIMENTS, RESULTS_TSV, STAGES, run_again
+from dnf.experiment.config import lacking, read_yaml
+from dnf.experiment.layout import CONFIG_YAML, DEFAULTS, FLOW, NOT_EXPERIMENTS, RESULTS_TSV, STAGES, run_again
 from dnf.experiment.tables import aligned
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import CONTROL, METRICS, shown

@@ -9,7 +9,8 @@ import typing
 import pytest
 import yaml
 
-from dnf.experiment.config import DEFAULTS, Config, add_arguments, from_saved, from_tree, read_yaml, resolve
+from dnf.experiment.config import Config, add_arguments, from_saved, from_tree, read_yaml, resolve
+from dnf.experiment.layout import DEFAULTS
 
 
 def with_yaml(tmp_path, text: str, *words: str) -> Config:
