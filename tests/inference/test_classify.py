@@ -19,7 +19,7 @@ from recipe_runs import ROOT, environment
 from dnf.experiment.config import Config
 from dnf.experiment.tables import read_tsv
 from dnf.features.extractor import extract_whole, make_extractor
-from dnf.inference import classify, score_recording, system
+from dnf.inference import classify, move, score_recording, system
 from dnf.inference.recordings import read_items
 from dnf.inference.timeline import MOST, Timeline
 from dnf.inference.timeline_figure import draw
@@ -360,6 +360,29 @@ def test_channels_are_made_from_the_stores_at_first_use(make_exp, write_store, w
 
 
 # ---- as the recipe decides -----------------------------------------------------------------------
+
+
+def test_a_conditional_flow_decides_on_recordings_as_on_their_frames(tmp_path, small_config, write_corpus, capsys):
+    words = ("flow.kind=conditional", "prior.cond_dim=4", "flow.summary=4", "splice.right=0", "report.bootstrap=20")
+    for n, (name, speakers) in enumerate({"train": 8, "dev": 8, "test": 2}.items()):
+        voices = [f"{name}{k}_{('en', 'zh')[k % 2]}" for k in range(speakers)]
+        write_corpus(tmp_path / "data" / name, voices, seconds=0.8 + 0.01 * n)  # no two recordings are the same
+    (tmp_path / "classes.txt").write_text("en\nzh\n")
+    recipe_runs.make_frames(tmp_path, small_config(*WORDS, *words))
+    recipe_runs.run_stages(tmp_path)
+    capsys.readouterr()
+    status, said = run(capsys, tmp_path / "exp", "--data-dir", tmp_path / "data/test", "--frames", tmp_path / "frames")
+    rows = list(csv.DictReader(said.splitlines(), delimiter="\t"))
+    decisions = {row["utt"]: row for row in read_tsv(tmp_path / "exp/decisions/test.txt")}
+    assert status == 0 and len(rows) == len(decisions) > 1
+    for row in rows:
+        wanted = decisions[row["recording"]]
+        assert (row["calibrated"], row["open_set"]) == ("yes", wanted["open_set"])
+        assert float(row["posterior_en"]) == pytest.approx(float(wanted["posterior_en"]), abs=1e-4)
+    assert len({row["posterior_en"] for row in rows}) == len(rows)
+    frames = ("--frames", str(tmp_path / "frames"))
+    assert move.main([str(tmp_path / "exp"), "test", "--from", "en", "--to", "zh", *frames]) == 0
+    assert "reconstruction_max_error" in capsys.readouterr().out
 
 
 @pytest.mark.slow

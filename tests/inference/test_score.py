@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 import yaml
-from recipe_runs import ROOT, environment, run_stages, stage_arguments
+from recipe_runs import ROOT, environment, make_frames, run_stages, stage_arguments
 
 from dnf.data import data_to_score
 from dnf.experiment import stage
@@ -18,7 +18,6 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import Layout
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import read_tsv
-from dnf.features import extract, frames
 from dnf.inference import score_data, taken_model
 from dnf.scoring import baselines
 
@@ -57,11 +56,7 @@ def made(tmp_path_factory, write_corpus, small_config):
         write_corpus(root / "data" / name, speakers, seconds=0.8 + 0.01 * n)  # no two recordings are the same
     (root / "data" / "classes.txt").write_text("en\nja\nzh\n")
     (root / "classes.txt").write_text("en\nja\nzh\n")
-    for folder in ("feats", "frames", "exp"):
-        config.save(root / folder / "config.yaml")
-    for verb in ("compute", "collect"):
-        assert extract.main([verb, str(root / "data"), str(root / "feats")]) == 0
-    assert frames.main(["build", str(root / "data"), str(root / "frames")]) == 0
+    make_frames(root, config)
     with pytest.MonkeyPatch.context() as patch:
         from dnf.scoring import latents
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dnf.experiment.config import Config
+
 SUPPORT = Path(__file__).resolve().parent
 ROOT = SUPPORT.parents[1]
 TINY = (
@@ -39,6 +41,17 @@ def other_takes(voices: dict[str, list], offset: int) -> dict[str, list]:
 def stage_arguments(root: Path, exp: Path | None = None) -> list[str]:
     """What stages 3 and 4 are given: ``root/frames``, the experiment (``root/exp``) and ``root/classes.txt``."""
     return [str(root / "frames"), str(exp or root / "exp"), "--classes", str(root / "classes.txt"), "--device", "cpu"]
+
+
+def make_frames(root: Path, config: Config) -> None:
+    """Stages features and frames of ``root/data``, and the settings where the stages after them read theirs."""
+    from dnf.features import extract, frames
+
+    for folder in ("feats", "frames", "exp"):
+        config.save(root / folder / "config.yaml")
+    for verb in ("compute", "collect"):
+        assert extract.main([verb, str(root / "data"), str(root / "feats")]) == 0
+    assert frames.main(["build", str(root / "data"), str(root / "frames")]) == 0
 
 
 def run_stages(root: Path) -> None:
