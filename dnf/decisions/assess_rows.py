@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -159,12 +159,13 @@ def decile_rows(scored: Scored, fused: np.ndarray, **names: str) -> Iterable[dic
         yield names | {"decile": number} | means | {"utterances": len(part)}
 
 
-def without_repeats(sets: Mapping[str, Scored]) -> dict[str, Scored]:
-    """Sets without repetition: a view of a scored and an unscored set has the same scored utterances as the first."""
+def without_repeats(sets: Mapping[str, Scored], views: Collection[str]) -> dict[str, Scored]:
+    """Sets without views that repeat a set: a view of a scored and an unscored set has the scored utterances of the first."""
     names: dict[tuple[str, ...], str] = {}
-    for name, scored in sets.items():
-        names.setdefault(tuple(sorted(utt["utt"] for utt in scored.utts)), name)
-    return {name: sets[name] for name in names.values()}
+    for name in sorted(sets, key=views.__contains__):
+        names.setdefault(tuple(sorted(utt["utt"] for utt in sets[name].utts)), name)
+    kept = set(names.values())
+    return {name: scored for name, scored in sets.items() if name in kept}
 
 
 def assess_rows(exp: Path, config: Config) -> list[dict]:
@@ -174,7 +175,7 @@ def assess_rows(exp: Path, config: Config) -> list[dict]:
     (exp / DECILES_TSV).unlink(missing_ok=True)
     train, dev = (name_of(config.data, role) for role in ("train", "dev"))
     sets = {directory.name: Scored.read(directory) for directory in whole_sets(exp, config)}
-    sets = without_repeats({name: scored for name, scored in sets.items() if scored.utts})
+    sets = without_repeats({name: scored for name, scored in sets.items() if scored.utts}, config.data.views)
     if not columns.predictors() or train not in sets:
         return []
     given = {name: columns.of(name, scored) for name, scored in sets.items()}

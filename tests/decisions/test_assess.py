@@ -202,9 +202,26 @@ def test_timing_comes_from_the_frame_stores(tmp_path):
 
 
 def test_a_view_with_the_scored_utterances_of_a_set_is_not_repeated(tmp_path):
-    exp, config = experiment(tmp_path, LATENTS)
-    shutil.copytree(exp / "latents" / "test", exp / "latents" / "test+native")
+    """The set is kept, also where the name of the view comes first."""
+    exp, config = experiment(tmp_path, LATENTS, "data.views={test+native: {sets: [test]}, all: {sets: [train]}}")
+    for name, of_set in (("test+native", "test"), ("all", "train")):
+        shutil.copytree(exp / "latents" / of_set, exp / "latents" / name)
     assert {row["set"] for row in assess_rows(exp, config)} == {"train", "dev", "test"}
+
+
+def test_predictions_of_train_and_of_a_view_of_it_leave_the_speaker_out(tmp_path):
+    """The latents know the speaker and nothing else, so they predict only scores of speakers of the fit."""
+    columns, scores, who = made()
+    exp, config = write_experiment(
+        tmp_path, {"train": ({"known": columns["speaker"]}, scores, who)}, LATENTS, "data.views={part: {sets: [train]}}"
+    )
+    shutil.copytree(exp / "latents" / "train", exp / "latents" / "part")
+    path = exp / "latents" / "part" / "utts.tsv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:121]))
+    assess_rows(exp, config)
+    train, part = (read_tsv(exp / "assess" / f"{name}.tsv") for name in ("train", "part"))
+    assert np.corrcoef(*(np.array([row[name] for row in train], float) for name in ("latents", "score")))[0, 1] < 0.2
+    assert [(row["latents"], row["fused"]) for row in part] == [(row["latents"], row["fused"]) for row in train[:120]]
 
 
 def test_scores_of_test_have_no_part_in_the_fit(tmp_path):
