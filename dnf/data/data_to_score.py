@@ -116,9 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("path", type=Path, help="table, data directory, or folder of either")
     parser.add_argument("out", type=Path, help="output folder of the checked sets; its config.yaml has the settings")
-    parser.add_argument(
-        "--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)"
-    )
+    entry.add_pipes(parser)
     args = parser.parse_args(argv)
     config = Config.load(args.out / CONFIG_YAML)
     sets = read_sets(args.path, allow_pipes=args.allow_pipes == "true")

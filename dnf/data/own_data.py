@@ -251,9 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("directory", type=Path, help="folder of the data directories or of the table of recordings")
     parser.add_argument("out", type=Path, help="output folder of the checked sets; its config.yaml has the settings")
-    parser.add_argument(
-        "--allow-pipes", choices=("true", "false"), default="false", help="run commands of wav.scp (%(default)s)"
-    )
+    entry.add_pipes(parser)
     args = parser.parse_args(argv)
     prepare(args.directory, args.out, Config.load(args.out / CONFIG_YAML), allow_pipes=args.allow_pipes == "true")
     return 0

@@ -72,9 +72,7 @@ def speaker_classes(utt2spk: Mapping[str, str], utt2class: Mapping[str, str]) ->
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("data", type=Path, help="folder of the data directories; its config.yaml names train and dev")
-    parser.add_argument(
-        "--allow-pipes", choices=("true", "false"), default="false", help="accept commands in wav.scp (%(default)s)"
-    )
+    entry.add_pipes(parser)
     args = parser.parse_args(argv)
     read_classes(args.data / CLASSES_TXT)
     speakers, directories = {}, sets_below(args.data)

@@ -22,6 +22,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pipes(parser: argparse.ArgumentParser) -> None:
+    """Option ``--allow-pipes`` of modules that read recordings, ``true`` or ``false``."""
+    parser.add_argument(
+        "--allow-pipes",
+        choices=("true", "false"),
+        default="false",
+        help="accept and run commands in place of recordings (%(default)s)",
+    )
+
+
 def command() -> str:
     """The command as the user typed it: ``dnf results`` for a verb of ``python3 -m dnf``, else the script or module."""
     program = Path(sys.argv[0])

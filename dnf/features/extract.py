@@ -275,9 +275,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--job", type=int, default=1, help="number of this task, from 1 (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="tasks of the array (%(default)s)")
     parser.add_argument("--work", default="", help="name of this run; its finished tasks are not repeated")
-    parser.add_argument(
-        "--allow-pipes", choices=("true", "false"), default="false", help="run commands in the manifests (%(default)s)"
-    )
+    entry.add_pipes(parser)
     args = parser.parse_args(argv)
     config = Config.load(args.feats / CONFIG_YAML)
     if config.has_vectors:
