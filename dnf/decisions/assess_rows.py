@@ -21,7 +21,7 @@ from dnf.experiment.layout import ASSESS, DECILES_TSV
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.bootstrap import interval
-from dnf.metrics.correlation import AGREEMENT, by_speaker, one_against_others, pairwise, partial
+from dnf.metrics.correlation import AGREEMENT, one_against_others, pairwise, partial
 from dnf.metrics.figure_rows import row_of, share_row
 from dnf.metrics.figures import EXPERTS, FUSED
 
@@ -136,7 +136,7 @@ def expert_rows(scored: Scored, columns: Columns, draw: tuple[int, int], **names
     most = max(map(len, marks))
     table = np.array([given + [np.nan] * (most - len(given)) for given in marks])[several]
     speakers, rows = scored.speakers[several], []
-    who = by_speaker(speakers)[-1]
+    who = np.unique(speakers)
     means = np.array([mean_marks(table[speakers == speaker]) for speaker in who])
     for level, of_level, names_of_level in (("utt", table, speakers), ("speaker", means, who)):
         for metric, statistic in (("ceiling", one_against_others), ("pairs", pairwise)):
