@@ -137,7 +137,7 @@ def read_scores(path: Path, name: str, legal: Callable[[object], Found | None]) 
         legal: converts a value, and returns None for an invalid one: ``number`` or ``numbers``.
     """
     if not path.is_file():
-        log.info("%s: does not exist; utterances have no scores", path)
+        log.info("%s: does not exist; no score of it is used", path)
         return {}
     try:
         tree = json.loads(read_text(path), object_pairs_hook=unique)
