@@ -156,14 +156,24 @@ show_outlook() {  # show which stages would run, and errors of the sets unless t
   esac
 }
 
+is_up_to_date() { [[ " $up_to_date " == *" $1 "* ]]; }
+
 begin() {  # NUMBER NAME: whether the stage must run; a later run with the same DNF_WORK can continue the work
   [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
-  local status=0 said to_come
-  if [[ " $up_to_date " != *" $2 "* ]]; then
-    said=$(python3 -m dnf.experiment.stage begin "$2" "${stage_options[@]}" --first "$stage" --last "$stop_stage") || status=$?
+  local answer to_come status=0
+  if ! is_up_to_date "$2"; then
+    answer=$(python3 -m dnf.experiment.stage begin "$2" "${stage_options[@]}" --first "$stage" --last "$stop_stage") || status=$?
     case $status in
-      0) read -r DNF_WORK to_come <<<"$said"; export DNF_WORK; log "stage $1 ($2)${to_come:+: $to_come}"; return 0 ;;
-      3) up_to_date=$said; [[ " $said " == *" $2 "* ]] || exit 1 ;;
+      0)  # it must run: the answer is the name of its work, then the forecast
+        read -r DNF_WORK to_come <<<"$answer"
+        export DNF_WORK
+        log "stage $1 ($2)${to_come:+: $to_come}"
+        return 0
+        ;;
+      3)  # the answer names the stages that are up to date, this one first
+        up_to_date=$answer
+        is_up_to_date "$2" || exit 1
+        ;;
       *) exit "$status" ;;
     esac
   fi
