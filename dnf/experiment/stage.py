@@ -2,11 +2,11 @@
 
 ``begin`` tells whether a stage has to run (status 0) or is up to date (status 3). If it has to run, its settings
 are written beside its output, and the name of the work is printed: the same as before, if it continues what a run
-with the same settings and inputs left unfinished; behind it, what is to come of the run. If not, its name is printed, and those of the stages that follow it up
-to the first that has to run. ``finish`` writes its marker. A marker holds a key: the hash of the settings and
-tables the stage reads and of the runs of the stages before it. So a stage is run again when a setting or table changed
-or a stage before it ran again, and starting in the middle with settings that an earlier stage was not run with is an
-error.
+with the same settings and inputs left unfinished. The forecast of the run follows on the same line. If the stage is
+up to date, its name is printed, and those of the stages that follow it up to the first that has to run. ``finish``
+writes its marker. A marker has a key: the hash of the settings and tables the stage reads and of the runs of the
+stages before it. So a stage is run again when a setting or table changed or a stage before it ran again, and starting
+in the middle with settings that an earlier stage was not run with is an error.
 """
 
 from __future__ import annotations
