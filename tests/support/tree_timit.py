@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+import sphere_file
 
 NAMES = {  # as on the disc: (part, region, speaker); Lhotse's lists have faks0 as development, mdab0 as core test
     "f": (("TEST", "DR1", "FAKS0"), ("TRAIN", "DR1", "FCJF0"), ("TRAIN", "DR2", "FAEM0"), ("TRAIN", "DR8", "FCLT0")),
     "m": (("TEST", "DR1", "MDAB0"), ("TEST", "DR1", "MSJS1"), ("TRAIN", "DR1", "MCPM0"), ("TRAIN", "DR2", "MARC0")),
 }
 SENTENCES = ("SA1", "SI1027", "SX37", "SX127", "SX217")
+HEADER = ("database_id -s5 TIMIT", "database_version -s3 1.0", "utterance_id -s8 cjf0_sa1")
 LAYOUTS = ("TIMIT", "data", "lower")
 
 
@@ -37,25 +38,5 @@ def make(root: Path, voices: Mapping[str, list], layout: str = "TIMIT") -> Path:
             for kind, text in texts.items():
                 suffix = f".{kind}" if layout == "lower" else f".{kind.upper()}"
                 file.with_suffix(suffix).write_text(f"0 {len(samples)} {text}\n")
-            file.with_suffix(".wav" if layout == "lower" else ".WAV").write_bytes(sphere(samples))
+            file.with_suffix(".wav" if layout == "lower" else ".WAV").write_bytes(sphere_file.content(samples, *HEADER))
     return root
-
-
-def sphere(samples: np.ndarray) -> bytes:
-    """A SPHERE file of samples ``(T,)`` int16 at 16 kHz, its header as TIMIT's are."""
-    fields = (
-        "database_id -s5 TIMIT",
-        "database_version -s3 1.0",
-        "utterance_id -s8 cjf0_sa1",
-        "channel_count -i 1",
-        f"sample_count -i {len(samples)}",
-        "sample_rate -i 16000",
-        f"sample_min -i {samples.min()}",
-        f"sample_max -i {samples.max()}",
-        "sample_n_bytes -i 2",
-        "sample_byte_format -s2 01",
-        "sample_sig_bits -i 16",
-        "end_head",
-    )
-    head = "\n".join(("NIST_1A", "   1024", *fields, ""))
-    return head.encode().ljust(1024) + samples.astype("<i2").tobytes()

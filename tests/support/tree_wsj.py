@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import sphere_file
 
-RATE = 16000
+RATE = sphere_file.RATE
 SHORTEN = "pcm,embedded-shorten-v1.1"
 WSJ0 = ("011", "01i", "02a", "40n")  # speakers; the next ones are those of WSJ1
 WSJ1 = ("460", "46b", "4a8", "4bz")
@@ -17,16 +18,19 @@ DISCS |= {"460": "13-1.1", "46b": "13-1.1", "4a8": "13-11.1", "4bz": "13-11.1"}
 
 
 def sphere(samples: np.ndarray, name: str, coding: str = "pcm", count: int | None = None) -> bytes:
-    """A SPHERE file as NIST's tools wrote it for WSJ: a header of 1024 bytes, then the samples, low byte first."""
+    """A SPHERE file with the header of WSJ's; ``count`` samples according to the header, if not all."""
     fields = (
-        f"microphone -s16 Sennheiser HMD410\nrecording_site -s3 SRI\ndatabase_id -s4 wsj0\nspeaker_id -s3 {name[:3]}\n"
-        f"utterance_id -s8 {name}\nprompt_id -s20 84_062.870622.870622\nspeaking_mode -s11 read-common\n"
-        f"channel_count -i 1\nsample_count -i {count or len(samples)}\nsample_rate -i {RATE}\n"
-        f"sample_max -i {samples.max()}\nsample_min -i {samples.min()}\nsample_n_bytes -i 2\n"
-        f"sample_byte_format -s2 01\nsample_sig_bits -i 16\nsample_coding -s{len(coding)} {coding}\n"
-        f"sample_checksum -i {int(samples.astype(np.int64).sum()) % 65536}\n"
+        "microphone -s16 Sennheiser HMD410",
+        "recording_site -s3 SRI",
+        "database_id -s4 wsj0",
+        f"speaker_id -s3 {name[:3]}",
+        f"utterance_id -s8 {name}",
+        "prompt_id -s20 84_062.870622.870622",
+        "speaking_mode -s11 read-common",
+        f"sample_coding -s{len(coding)} {coding}",
+        f"sample_checksum -i {int(samples.astype(np.int64).sum()) % 65536}",
     )
-    return f"NIST_1A\n   1024\n{fields}end_head\n".encode().ljust(1024) + samples.astype("<i2").tobytes()
+    return sphere_file.content(samples, *fields, count=count)
 
 
 def write(path: Path, samples: np.ndarray, coding: str) -> Path:
