@@ -14,14 +14,16 @@ run_here() {  # MODULE ARGUMENTS: run directly and not as a job, so that the use
 refuse() { echo "run.sh: $*" >&2; exit 2; }
 
 find_paths() {  # sets words to the arguments, with relative paths from the caller's folder made absolute
-  local word before='' names=" data model config ${RECIPE_OPTIONS[*]} "
+  local word before='' names=" data model out config ${RECIPE_OPTIONS[*]} "
   words=("$@")
   [[ -n ${DNF_CALLER-} && ! $DNF_CALLER -ef . ]] || return 0
   [[ ${DNF_PYTHON-} != */* || ! -x $DNF_CALLER/$DNF_PYTHON ]] || export DNF_PYTHON=$DNF_CALLER/$DNF_PYTHON
   words=()
   for word in "$@"; do
-    [[ $names != *" ${before#--} "* && ! ($before == --exp && $word == *.yaml) || $word == /* || ! -e $DNF_CALLER/$word ]] ||
+    if [[ $names == *" ${before#--} "* || $before == --exp && $word == *.yaml ]] &&
+      [[ $word != /* && (-e $DNF_CALLER/$word || $before == --out) ]]; then
       word=$DNF_CALLER/$word
+    fi
     words+=("$word")
     before=$word
   done

@@ -107,14 +107,16 @@ def test_paths_are_those_of_the_folder_that_a_recipe_was_called_in(tmp_path):
         (tmp_path / name).mkdir()
     for name in ("e.yaml", "c.conf", "python"):
         (tmp_path / name).touch(mode=0o700)
-    words = "--data corpus --exp mini --wsj wsj0 --config c.conf --stage 50 --exp e.yaml --data /abs --data none"
+    words = (
+        "--data corpus --exp mini --wsj wsj0 --config c.conf --stage 50 --exp e.yaml --data /abs --data none --out new"
+    )
     script = f'find_paths {words}; echo "$DNF_PYTHON" "${{words[@]}}"'
     given = {"DNF_CALLER": str(tmp_path), "DNF_PYTHON": "./python"}
     done = in_bash(script, tmp_path / "recipe", env=os.environ | given)
     at = str(tmp_path)
     assert done.stdout == (
         f"{at}/./python --data {at}/corpus --exp mini --wsj {at}/wsj0 --config {at}/c.conf --stage 50 "
-        f"--exp {at}/e.yaml --data /abs --data none\n"
+        f"--exp {at}/e.yaml --data /abs --data none --out {at}/new\n"
     )
     assert in_bash(script, tmp_path, env=os.environ | given).stdout == f"./python {words}\n"
 
