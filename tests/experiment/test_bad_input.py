@@ -212,37 +212,32 @@ def test_a_command_in_a_manifest_runs_only_when_allowed(copy):
     assert done.returncode == 0 and ran.exists(), done.stderr
 
 
-@pytest.mark.parametrize("exp", ("recipe", "path"))
-def test_own_data_have_their_own_classes_in_every_recipe(tmp_path, exp):
+OWN_SETS = ("data.train=[train]", "data.dev=[dev]", "data.test=[]", "data.views={}", "data.controls={}")
+
+
+def prepare_own_data(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    """Stage data of a corpus with classes en and ce, by a recipe that has other classes."""
+    line = [ROOT / "run.sh", "--recipe", "voxceleb_cnceleb", "--data", "corpus", "--nj", "1", "--stop-stage", "0"]
+    return subprocess.run([*line, *options], cwd=folder, capture_output=True, text=True)
+
+
+def test_own_data_have_their_own_classes_in_every_recipe(tmp_path):
     write_kaldi(tmp_path / "corpus")
-    yaml = tmp_path / "own.yaml"
-    yaml.write_text((ROOT / "egs/voxceleb_cnceleb/conf/en_cn.yaml").read_text())
-    settings = {"recipe": [], "path": ["--exp", str(yaml), "--set", "data.train=[train]", "--set", "data.dev=[dev]"]}[
-        exp
-    ]
-    settings += (
-        ["--set", "data.test=[]", "--set", "data.views={}", "--set", "data.controls={}"] if exp == "path" else []
-    )
-    line = [
-        ROOT / "run.sh",
-        "--recipe",
-        "voxceleb_cnceleb",
-        "--data",
-        "corpus",
-        *settings,
-        "--nj",
-        "1",
-        "--stop-stage",
-        "0",
-    ]
-    first = subprocess.run([*line, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
-    assert first.stdout.splitlines()[-1] == "classes and sets are checked when stage 0 has run", first.stderr
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
-    if exp == "path":
-        assert done.returncode == 1 and "'cn' is not a class of" in done.stderr
-    else:
-        assert done.returncode == 0, done.stderr
-        assert "the classes are those of the data: ce en; select classes with --set 'data.classes=[...]'" in done.stderr
+    planned = prepare_own_data(tmp_path, "--dry-run")
+    assert planned.stdout.splitlines()[-1] == "classes and sets are checked when stage 0 has run", planned.stderr
+    done = prepare_own_data(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the classes are those of the data: ce en; select classes with --set 'data.classes=[...]'" in done.stderr
+
+
+def test_own_data_must_have_the_classes_of_a_yaml_that_is_named(tmp_path):
+    write_kaldi(tmp_path / "corpus")
+    shutil.copy(ROOT / "egs/voxceleb_cnceleb/conf/en_cn.yaml", tmp_path / "own.yaml")
+    settings = [word for setting in OWN_SETS for word in ("--set", setting)]
+    planned = prepare_own_data(tmp_path, "--exp", "own.yaml", *settings, "--dry-run")
+    assert planned.stdout.splitlines()[-1] == "classes and sets are checked when stage 0 has run", planned.stderr
+    done = prepare_own_data(tmp_path, "--exp", "own.yaml", *settings)
+    assert done.returncode == 1 and "'cn' is not a class of" in done.stderr
 
 
 def test_a_class_without_data_is_named(copy):
