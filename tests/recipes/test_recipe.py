@@ -34,6 +34,9 @@ def everything(tmp_path_factory) -> Path:
 def test_stages_run_in_this_process_are_those_of_the_driver(everything):
     said = run(everything, "--exp", "all", "--dry-run")
     assert said.count("up to date") == 9 * len(EXPERIMENTS), said
+    logs = (everything / "exp/nf/log").glob("*.log")
+    jobs = {line for name in recipe_runs.STAGES if name != "report" for line in recipe_runs.stage_commands(name, "nf")}
+    assert {log.read_text().splitlines()[0] for log in logs} == {f"# python3 -m {line}" for line in jobs}
 
 
 @pytest.mark.parametrize("exp", EXPERIMENTS)

@@ -104,6 +104,11 @@ STAGES = {  # after the frames: what run.sh starts, with {frames}, {exp} and {da
 }
 
 
+def stage_commands(name: str, exp: str) -> list[str]:
+    """The commands of stage ``name`` of an experiment: module and arguments."""
+    return [line.format(data="data", frames="exp/frames", exp=f"exp/{exp}") for line in STAGES[name]]
+
+
 def recipe_words(recipe: str) -> dict[str, list[str]]:
     """The arrays of a recipe's recipe.conf, and each of its options with its default, as lists of words."""
     source = r"""RECIPE_MEANS=(); . "$0"
@@ -157,19 +162,18 @@ def run_here(
     from dnf.experiment import stage
 
     given = stage_options(recipe, exp, options, *settings)
-    places = {"data": "data", "frames": "exp/frames", "exp": f"exp/{exp}"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
         patch.setattr(TSNE, "fit_transform", lambda tsne, x: x[:, :2])
         patch.setattr(Figure, "savefig", lambda figure, file, **given: file.write(DOT))
         stage.hash_tables.cache_clear()
-        for name, commands in STAGES.items():
+        for name in STAGES:
             with contextlib.redirect_stdout(None):
                 assert stage.main(["begin", name, *given]) == 0
-            for line in commands:
+            for line in stage_commands(name, exp):
                 module, *words = line.split()
-                assert importlib.import_module(module).main([word.format(**places) for word in words]) == 0
+                assert importlib.import_module(module).main(words) == 0
             assert stage.main(["finish", name, *given]) == 0
             if name == last:
                 break
