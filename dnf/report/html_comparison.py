@@ -12,7 +12,6 @@ from markupsafe import Markup, escape
 
 from dnf.experiment.files import replace_file
 from dnf.experiment.layout import COMPARISON_HTML, FLOW, REPORT_HTML
-from dnf.metrics.figures import HIGHER, METRICS
 from dnf.report.folder import Column, System, read_folder
 from dnf.report.html_page import document, fill, table
 
@@ -22,26 +21,22 @@ MOST_COLUMNS = 7  # that are shown at first
 
 
 class Scale:
-    """Where the figures of a column lie: the ends of its bars, and the best of them."""
+    """Where the figures of a column lie: the ends of its bars."""
 
     def __init__(self, column: Column, systems: Sequence[System]):
         rows = [system.cells[column] for system in systems if column in system.cells]
         ends = [float(row.get(end) or row["value"]) for row in rows for end in ("low", "high")]
-        better = METRICS[column.name].better
-        values = sorted((float(row["value"]) for row in rows), reverse=better == HIGHER)
         self.low, self.width = min(ends), max(ends) - min(ends)
-        self.best = values[0] if better and not column.fitted and values[0] != values[-1] else None
 
     def percent(self, text: str) -> float:
         return 100 * (float(text) - self.low) / self.width if self.width else 50.0
 
 
 def cell(column: Column, scale: Scale, row: dict | None) -> Markup:
-    """A figure, the best in bold, above the bar of its interval."""
+    """A figure above the bar of its interval."""
     if row is None:
         return Markup()
     text = escape(column.text(row))
-    text = Markup(f"<b>{text}</b>") if float(row["value"]) == scale.best else text
     if not (row.get("low") and row.get("high")):
         return text
     low, high, value = (round(scale.percent(row[end])) for end in ("low", "high", "value"))
