@@ -42,8 +42,8 @@ KINDS = {
     "scatter": Kind(
         "plots",
         "latent_figures.draw_scatter",
-        "Latents of frames (left) and mean latents of utterances (right), in the plane where the model's classes lie "
-        "furthest apart. A class and its control should lie around the class's mean in training (cross). Utterances "
+        "Latents of frames (left) and mean latents of utterances (right, another scale), in the plane where the model's "
+        "classes lie furthest apart. A class and its control should lie around the class's mean in training (cross). Utterances "
         "that lie elsewhere show overfitting or another channel.",
     ),
     "scatter_r": Kind(

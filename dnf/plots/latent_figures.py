@@ -115,7 +115,7 @@ def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: st
                 latents.z_mean[utterances][:, columns] @ plane.axes,
                 latents.group_of_utterance[utterances],
                 shared[0],
-                f"means of {len(utterances):,} utterances, other scale",
+                f"means of {len(utterances):,} utterances",
                 shared[1],
             ),
         ]

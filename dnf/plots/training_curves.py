@@ -155,4 +155,4 @@ def leave_start_out(axes: Axes, values: torch.Tensor, late: torch.Tensor) -> Non
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
     axes.set_ylim(low - margin, high + margin)
     if outside:
-        axes.set_title(f"{axes.get_title()} ({outside} values outside)")
+        axes.set_title(f"{axes.get_title()} ({outside} outside)")

@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import matplotlib.style
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ from dnf.plots.drawing import read_drawing
 from dnf.plots.drawn_sets import drawn_sets
 from dnf.plots.latent_set import read_latents
 from dnf.plots.projections import separating_plane, spread, tsne_map
-from dnf.plots.style import colours_of, plain_log_ticks
+from dnf.plots.style import STYLE, colours_of, plain_log_ticks
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,27 @@ def test_a_set_and_its_control_are_drawn_together(experiment):
     for said in (texts(histogram), texts(scatter)):
         assert "en, test: 3 utterances" in said and "en, control other: 4 utterances" in said
     assert read_drawing(experiment[0], ["other"]).controls == {}
+
+
+def test_titles_of_scatter_plots_lie_inside_the_picture(experiment):
+    drawing = read_drawing(experiment[0], ["test"])
+    shown = drawing.shown[0]
+    utterances = [utt for utt in shown.utterances for _ in range(160)]
+    z_mean = shown.z_mean[:].repeat_interleave(160, 0)
+    z_mean[7] = 1e3
+    many = shown.of(
+        utterances,
+        **{name: getattr(shown, name) for name in ("name", "model_classes", "cond_dim", "z", "utterance")},
+        z_mean=z_mean,
+        loglik=shown.loglik.repeat_interleave(160, 0),
+    )
+    with matplotlib.style.context(["default", STYLE]):
+        _, figure = next(latent_figures.scatter(many, drawing.fit, drawing.colours, "exp", 4000))
+        figure.draw_without_rendering()
+    assert figure.axes[1].get_title() == "means of 1,440 utterances (1 outside)"
+    for axes in figure.axes:
+        title = axes.title.get_window_extent()
+        assert 0 <= title.x0 and title.x1 <= figure.bbox.width
 
 
 def test_tsne_of_one_class_alone_is_not_drawn(tmp_path):
@@ -205,7 +227,7 @@ def test_curves_mark_spikes_and_restores_and_hide_no_value_in_silence(experiment
     ]
     assert marks == [200.0, 300.0]
     loglik = by_title["LogLL = LogP + LogDet"]
-    assert loglik.get_title().endswith("(1 values outside)") and loglik.get_ylim()[0] > -900
+    assert loglik.get_title().endswith(" (1 outside)") and loglik.get_ylim()[0] > -900
     assert by_title["LogP"].lines[1].get_xdata().tolist() == [100, 200, 300, 400]
     np.testing.assert_allclose(np.delete(loglik.lines[0].get_ydata(), 19), np.delete(np.arange(1, 41) + 1, 19))
     assert "spike (1 in all)" in texts(figure) and "restore (1 in all)" in texts(figure)
