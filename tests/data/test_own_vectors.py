@@ -90,6 +90,25 @@ def test_kaldi_directories_keep_their_archives(own, scp):
     assert own.vectors("test")["eve-1"] == [3.0, 4.0, 5.0]
 
 
+def test_relative_archives_start_from_the_folder_of_the_sets(own):
+    own.kaldi("train")
+    own.kaldi("test")
+    table = own.folder / "test" / "vector.scp"
+    write_table(table, {utt: place.removeprefix(f"{own.folder}/") for utt, place in read_table(table).items()})
+    own.prepare()
+    assert own.vectors("test")["eve-1"] == [3.0, 4.0, 5.0]
+
+
+def test_expert_scores_of_vectors_are_kept(own):
+    own.npz("train", score=np.array(["7.5", "", *["3"] * 6]))
+    own.kaldi("test")
+    write_table(own.folder / "test" / "utt2score", {"eve-1": "2.5"})
+    own.prepare()
+    train, dev = (read_table(own.out / part / "utt2score") for part in ("train", "dev"))
+    assert train | dev == {utt: "7.5" if utt == "ann-0" else "3.0" for utt in names("train") if utt != "ann-1"}
+    assert read_table(own.out / "test" / "utt2score") == {"eve-1": "2.5"}
+
+
 def test_a_vector_a_speaker_makes_the_speaker_an_utterance(own):
     own.kaldi("train", "spk_xvector.scp")
     own.kaldi("test", "spk_xvector.scp")
