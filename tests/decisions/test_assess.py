@@ -85,6 +85,13 @@ def test_predictions_of_fitted_utterances_leave_their_speaker_out(regression):
     assert all(weight >= 0 for weight in assessment.weights.values()) and assessment.weights["known"] > 0.5
 
 
+def test_settings_have_the_smallest_error_on_speakers_left_out():
+    columns, scores, who = made(noise=0.0)
+    columns = {"exact": scores[:, None], "noise": np.random.default_rng(0).standard_normal((len(who), 50))}
+    models = Assessment.fit(columns, scores, who, "ridge").models
+    assert {name: model.regressor_[-1].alpha for name, model in models.items()} == {"exact": 1.0, "noise": 1000.0}
+
+
 def test_intervals_cover_four_of_five_scores_of_new_speakers():
     columns, scores, who = made(speakers=80, noise=1.0)
     part = np.arange(len(who)) < len(who) // 2
@@ -260,9 +267,13 @@ def test_without_scores_of_train_nothing_is_predicted_and_nothing_said(tmp_path,
 
 
 def test_utterances_without_a_score_are_left_out_and_counted(tmp_path, caplog):
-    exp, config = experiment(tmp_path, LATENTS, test=lambda scores: np.where(np.arange(len(scores)) < 5, NAN, scores))
-    assert assess_rows(exp, config)
-    assert "5 utterances have no expert score" in caplog.text and len(read_tsv(exp / "assess" / "test.tsv")) == 115
+    found = []
+    for name, missing in (("all", []), ("some", [NAN] * 5)):
+        exp, config = experiment(tmp_path / name, LATENTS, test=lambda s, m=missing: np.append(m, s[len(m) :]))
+        assert assess_rows(exp, config)
+        found.append([(row["utt"], row["latents"]) for row in read_tsv(exp / "assess" / "test.tsv")])
+    assert "5 utterances have no expert score" in caplog.text
+    assert len(found[1]) == 115 and found[1] == found[0][5:], "the predictions of the others do not change"
 
 
 @pytest.mark.parametrize("text", ("nan", "inf", "good"))
