@@ -22,7 +22,7 @@ from dnf.experiment.layout import PLOTS, run_again
 MOST_ROWS = 200  # of a table
 SORTABLE = 7  # rows beyond which a table can be sorted
 LONG = 24  # letters of a cell beyond which its column is one of words
-LONG_WORD = 14  # letters beyond which a word may be broken
+LONG_WORD = 14  # letters beyond which the words of a column may be broken
 FOLDER = Path(__file__).parent / "templates"
 TEMPLATES = Environment(
     loader=FileSystemLoader(FOLDER),
@@ -63,11 +63,12 @@ def table(
         return Markup()
     more = len(rows) - most
     rows = rows[:most]
-    kinds = ["key" if i < keys else "words" if is_words(rows, i) else None for i in range(len(heads))]
-    values = {"heads": heads, "rows": rows, "keys": keys, "kinds": [{"class": kind} for kind in kinds]}
-    is_sortable, is_long = any(heads) and len(rows) > SORTABLE, has_long_words([heads, *rows])
-    classes = " ".join(["sortable"] * is_sortable + ["long"] * is_long)
-    html = fill("table.html", **values, classes=classes, caption=caption)
+    kinds = ["key" if i < keys else "words" if is_words(rows, i) else "" for i in range(len(heads))]
+    long = ["long" if has_long_words([heads, *rows], i) else "" for i in range(len(heads))]
+    kinds = [{"class": " ".join(filter(None, both)) or None} for both in zip(kinds, long)]
+    is_sortable = any(heads) and len(rows) > SORTABLE
+    values = {"heads": heads, "rows": rows, "keys": keys, "kinds": kinds, "long": long, "caption": caption}
+    html = fill("table.html", **values, is_sortable=is_sortable)
     return html + (paragraph(f"{more} more rows are in the tables (.tsv) of the experiment.") if more > 0 else "")
 
 
@@ -76,9 +77,10 @@ def is_words(rows: Sequence[Sequence[str]], column: int) -> bool:
     return any(len(row[column]) > LONG and not isinstance(row[column], Markup) for row in rows)
 
 
-def has_long_words(rows: Iterable[Sequence[str]]) -> bool:
-    """Whether a word must be broken, so that it does not make the table wider than the page."""
-    texts = (cell for row in rows for cell in row if len(cell) > LONG_WORD and not isinstance(cell, Markup))
+def has_long_words(rows: Iterable[Sequence[str]], column: int) -> bool:
+    """Whether words of a column may be broken, so that they do not make the table wider than the page."""
+    cells = (row[column] for row in rows)
+    texts = (cell for cell in cells if len(cell) > LONG_WORD and not isinstance(cell, Markup))
     return any(len(word) > LONG_WORD for text in texts for word in text.split())
 
 

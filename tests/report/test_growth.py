@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -101,6 +102,15 @@ def test_of_many_sets_and_groups_some_are_drawn():
 def test_a_long_table_says_where_its_rest_is():
     html = html_page.table(["set"], [[f"t{n}"] for n in range(html_page.MOST_ROWS + 3)], keys=1)
     assert html.count("<tr>") == html_page.MOST_ROWS + 1 and "3 more rows" in html
+
+
+def test_words_are_broken_in_columns_with_a_long_word_alone():
+    rows = [["en_other", "a" * 15, "0.5"], ["test", "a", "0.5"]]
+    html = html_page.table(["set", "class", "autocorrelation"], rows, keys=2)
+    assert re.findall(r'<th scope="row"[^>]*>|<td[^>]*?data', html)[:3] == [
+        '<th scope="row">', '<th scope="row" class="long">', '<td class="long" data'
+    ]  # fmt: skip
+    assert html.count("long") == 6
 
 
 def seconds_of_answer(sets: int) -> float:
