@@ -284,6 +284,7 @@ def baseline(name: str, rows_of_system: list[dict], controls: dict[str, str]) ->
         assessment(rows),
         confusions(rows),
         unseen(rows),
+        against_unseen(rows),
         other(rows),
     ]
     return [Section(f"{name}: {part.title}", part.html) for part in parts]

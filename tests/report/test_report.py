@@ -135,6 +135,13 @@ def test_every_figure_is_shown(exp):
     assert "0.1154" in others and "0.5453" in others
 
 
+def test_another_system_has_its_figures_against_unseen_classes_in_their_table(tmp_path):
+    write_results(tmp_path, [row("auc_unseen", system="gmm", set="test", true="je", decided="en", value=0.6574)])
+    text = Reader(html.page(tmp_path)).text
+    assert text.index("gmm: Unseen classes against each known class") < text.index("0.6574")
+    assert "Figures that no other table shows" not in text
+
+
 def test_nothing_is_shown_twice_or_under_the_wrong_title(exp):
     text = Reader(html.page(exp)[html.page(exp).index("<details") :].partition("</main>")[0]).text
     assert text.count("0.5453") == 1 and text.count("0.6035") == 1
