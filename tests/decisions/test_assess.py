@@ -14,7 +14,7 @@ from scipy import stats
 from dnf.decisions.assess import FOLDS, Assessment
 from dnf.decisions.assess_columns import Columns
 from dnf.decisions.assess_rows import assess_rows
-from dnf.decisions.timing import FEATURES, timing
+from dnf.decisions.timing import FEATURES, store_timing, timing
 from dnf.experiment.config import Config, resolve
 from dnf.experiment.tables import read_tsv
 from dnf.metrics.correlation import one_against_others, pairwise, partial, rmse
@@ -197,6 +197,14 @@ def test_an_experiment_has_the_predictors_that_it_can_have(tmp_path):
     assert Columns(exp, config).predictors() == ["llr", "duration", "timing", "latents"]
     vectors = resolve(["features.kind=vectors", "vectors.dim=4", "prior.cond_dim=4"])
     assert Columns(exp, vectors).predictors() == ["llr", "latents"]
+
+
+def test_timing_of_each_utterance_uses_all_its_bins(tmp_path, write_store):
+    rng = np.random.default_rng(0)
+    utts = {f"s-{n}": ("s", "en", rng.normal(8, 3, (50 + n, 4)), rng.random(50 + n) < 0.8) for n in range(3)}
+    for utt, found in store_timing(write_store(tmp_path / "test", utts), 0.01):
+        frames, spoken = utts[utt][2:]
+        assert found == pytest.approx(timing(frames.mean(1), spoken, 0.01)) and found[5] > 0
 
 
 def test_timing_comes_from_the_frame_stores(tmp_path):

@@ -212,6 +212,8 @@ def test_a_set_with_the_name_of_a_training_set_is_refused(made, tmp_path):
     with pytest.raises(ValueError, match="set dev has the name of a set that the model was trained or chosen on"):
         read_asked(made, made / "data", tmp_path)
     assert list(read_asked(made, made / "data", tmp_path, "data.test=[test]")) == ["test"]
+    words = ("data.test=[test]", "data.views={calls: {sets: [other]}}")
+    assert set(read_asked(made, made / "data", tmp_path, *words)) == {"test", "other"}
     with pytest.raises(ValueError, match="there is no set tset; it has dev, other, test, train"):
         read_asked(made, made / "data", tmp_path, "data.test=[tset]")
 
