@@ -46,7 +46,7 @@ from dnf.experiment.layout import (
     systems,
 )
 from dnf.experiment.progress import progress
-from dnf.experiment.sets import name_of
+from dnf.experiment.sets import fitted_sets, name_of
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
@@ -317,7 +317,7 @@ def system_difference_rows(trials: Mapping[str, Mapping[str, Trials]], config: C
         config: settings.
         ending: end of the names of the metrics.
     """
-    draw, fitted = (config.report.bootstrap, config.seed), {name_of(config.data, role) for role in ("train", "dev")}
+    draw, fitted = (config.report.bootstrap, config.seed), fitted_sets(config.data)
     for system in (name for name in trials if name != FLOW):
         for name in sorted(trials[system].keys() & trials[FLOW].keys()):
             sides = trials[FLOW][name], trials[system][name]

@@ -15,7 +15,7 @@ from dnf.decisions.utterance_summary import Summary, read
 from dnf.experiment.classes import UNLABELLED
 from dnf.experiment.config import Config
 from dnf.experiment.layout import DECISIONS, LATENTS, OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV, is_taken, run_again
-from dnf.experiment.sets import name_of
+from dnf.experiment.sets import fitted_sets, name_of
 from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import each_row, write_tsv
 from dnf.metrics import detection
@@ -132,7 +132,7 @@ def known_pools(sets: dict[str, Trials], data: DataSettings) -> dict[str, dict[s
 
     The pools are all test sets and the set itself, except train and dev, which the score was fitted on.
     """
-    fitted = {name_of(data, role) for role in ("train", "dev")}
+    fitted = fitted_sets(data)
     known = {name: trials.only(trials.known) for name, trials in sets.items() if trials.known.any()}
     tested = [trials for name, trials in known.items() if name not in fitted | set(data.views)]
     everyone = {KNOWN: joined(tested)} if tested else {}

@@ -317,3 +317,12 @@ def test_the_section_takes_its_rows(experiment):
     taken = Rows(rows)
     html = html_breakdowns.open_set(taken).html
     assert not taken.left and html.count("<tr>") == len(rows) + 1 and "all test sets" in html
+
+
+def test_known_utterances_of_training_are_in_no_pool():
+    data = resolve(["data.train=[a, b]", "data.dev=[c]", "data.test=[a, t]"]).data
+    sets = {name: Trials([name], [name], ["en"], {}, ["en", "ce"]) for name in ("train", "c", "a", "t")}
+    pools = open_set_rows.known_pools(sets, data)
+    found = {name: {pool: known.utts.tolist() for pool, known in of_set.items()} for name, of_set in pools.items()}
+    everyone = {open_set_rows.KNOWN: ["t"]}
+    assert found == {"train": everyone, "c": everyone, "a": everyone, "t": everyone | {"t": ["t"]}}
