@@ -34,7 +34,7 @@ from dnf.plots.kinds import FIRST, KINDS, kind_of
 from dnf.report import html_answer, html_breakdowns
 from dnf.report.answer import answer
 from dnf.report.cells import Rows, shortened
-from dnf.report.detection_lines import warning_lines
+from dnf.report.detection_lines import calibration_lines, calibrations, warning_lines
 from dnf.report.html_page import Section, document, fill, paragraph, picture, section, table
 from dnf.report.html_tables import (
     accuracy,
@@ -94,8 +94,10 @@ class Sheet:
         others: rows of each other system.
         config_text: config.yaml; empty where it is missing.
         facts: of the run, by name.
+        calibrations: what that of each system is; none where no system has one.
         controls: the control of each set that has one.
         pictures: of the experiment by kind, those of a kind in the order of the sets.
+        order: of the sets.
         resamples: of the intervals.
         missing: what the experiment lacks, with the remedy.
 
@@ -109,8 +111,11 @@ class Sheet:
         config = self.read_config()
         rows = shown_rows([dict.fromkeys(COLUMNS, "") | row for row in rows], exp)
         self.answer = answer(exp, rows, config)
+        self.calibrations = self.read_calibrations(config)
         self.controls, self.resamples = config.data.controls, config.report.bootstrap
-        order = SetOrder([line.set for line in (*self.answer.accuracy, *self.answer.density)], fitted_sets(config.data))
+        self.order = order = SetOrder(
+            [line.set for line in (*self.answer.accuracy, *self.answer.density)], fitted_sets(config.data)
+        )
         self.read = sorted(rows, key=lambda row: order.place(row["set"]))
         self.pictures = pictures_of(exp, order) if config.plots.enabled else {}
         if config.plots.enabled and not any(self.pictures.values()):
@@ -131,6 +136,14 @@ class Sheet:
             self.missing.append(str(error))
         self.missing += [f"{CONFIG_YAML} has no {shortened(lacking)}"] if lacking else []
         return config
+
+    def read_calibrations(self, config: Config) -> list[str]:
+        """Lines on the calibrations; none where one is of an earlier version."""
+        try:
+            return calibration_lines(self.exp, config) if any(calibrations(self.exp).values()) else []
+        except ValueError as error:
+            self.missing.append(str(error))
+            return []
 
 
 class SetOrder:
@@ -202,8 +215,9 @@ def more_pictures(sheet: Sheet) -> list[Section]:
 def detection_parts(sheet: Sheet) -> list[Section]:
     warnings = warning_lines(sheet.read, sheet.controls)
     parts = detection(sheet.detection, sheet.controls, sheet.resamples)
+    fits = fill("list.html", lines=sheet.calibrations) if sheet.calibrations else Markup()
     words = Markup().join(map(paragraph, left_out_line(sheet.exp)))
-    return [Section("", warned(warnings), len(warnings)), *parts, Section("", words)]
+    return [Section("", warned(warnings), len(warnings)), Section("Calibration", fits), *parts, Section("", words)]
 
 
 def warned(lines: Sequence[str]) -> Markup:
@@ -233,7 +247,7 @@ SECTIONS: list[tuple[str, Callable[[Sheet], list[Section]]]] = [
     ("unseen", lambda sheet: [unseen(sheet.rows), against_unseen(sheet.rows)]),
     ("open_set", lambda sheet: [html_breakdowns.open_set(sheet.rows)]),
     ("seconds", lambda sheet: [html_breakdowns.durations(sheet.rows)]),
-    ("speakers", lambda sheet: html_breakdowns.groups(sheet.exp)),
+    ("speakers", lambda sheet: html_breakdowns.groups(sheet.exp, sheet.order.place)),
     ("near_ties", lambda sheet: [certainty(sheet.rows)]),
     ("correlation", lambda sheet: [correlations(sheet.rows)]),
     ("assess", lambda sheet: [assessment(sheet.rows)]),

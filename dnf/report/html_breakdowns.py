@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dnf.experiment.layout import BY_SCORE_TSV, SPEAKERS_TSV
@@ -11,9 +12,10 @@ from dnf.report.cells import Rows, html_share
 from dnf.report.html_page import Section, paragraph, table
 
 
-def groups(exp: Path) -> list[Section]:
-    """Figures of each speaker and of each expert score, from tables beside results.tsv."""
-    return [table_section(exp / SPEAKERS_TSV, "By speaker"), table_section(exp / BY_SCORE_TSV, "By expert score")]
+def groups(exp: Path, place: Callable[[str], int]) -> list[Section]:
+    """Figures of each speaker and of each expert score, from tables beside results.tsv, the sets in order of ``place``."""
+    tables = (SPEAKERS_TSV, "By speaker"), (BY_SCORE_TSV, "By expert score")
+    return [table_section(exp / name, title, place) for name, title in tables]
 
 
 def durations(rows: Rows) -> Section:
@@ -53,9 +55,9 @@ def fisher(rows: Rows) -> Section:
     return Section("Which dimensions carry class", shown_table and words + shown_table)
 
 
-def table_section(path: Path, title: str) -> Section:
-    """A table of stage decide as it is, decimals cut to four; nothing where the file is missing."""
-    rows = read_tsv(path) if path.is_file() else []
+def table_section(path: Path, title: str, place: Callable[[str], int]) -> Section:
+    """A table of stage decide by set, decimals cut to four; nothing where the file is missing."""
+    rows = sorted(read_tsv(path), key=lambda row: place(row["set"])) if path.is_file() else []
     body = [[short(text) for text in row.values()] for row in rows]
     return Section(title, table([head.replace("_", " ") for head in rows[0]] if rows else [], body, keys=3))
 

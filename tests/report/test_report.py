@@ -17,6 +17,7 @@ import pytest
 from markupsafe import Markup
 from result_rows import WORDS, two_class_rows
 
+from dnf.decisions.calibration import Calibration
 from dnf.experiment import entry
 from dnf.experiment.config import resolve
 from dnf.experiment.tables import write_tsv
@@ -140,6 +141,24 @@ def test_another_system_has_its_figures_against_unseen_classes_in_their_table(tm
     text = Reader(html.page(tmp_path)).text
     assert text.index("gmm: Unseen classes against each known class") < text.index("0.6574")
     assert "Figures that no other table shows" not in text
+
+
+def test_the_page_says_with_results_txt_what_each_calibration_is(exp):
+    assert "Calibration" not in html.page(exp)
+    counts = {"ce": 4, "en": 5}
+    made = Calibration(["ce", "en"], 0.0, [0.0, 0.0], [0.0, 0.0], None, [], counts, counts)
+    made.save(exp / "calibration.json")
+    assert "calibration dnf carries no information: its scores do not separate the classes of dev" in html.page(exp)
+    (exp / "calibration.json").write_text('{"slope": 1}')
+    assert "Missing: " in html.page(exp) and "calibration.json: not a calibration; run stage decide again" in html.page(
+        exp
+    )
+
+
+def test_speakers_stand_in_the_order_of_the_sets(exp):
+    rows = [{"set": name, "class": "en", "speaker": f"s_{name}", "accuracy": 1} for name in ("dev", "test", "train")]
+    write_tsv(exp / "speakers.tsv", rows)
+    assert re.findall(r"s_(\w+)</th>", html.page(exp)) == ["test", "dev", "train"]
 
 
 def test_nothing_is_shown_twice_or_under_the_wrong_title(exp):
