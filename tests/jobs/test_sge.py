@@ -7,7 +7,7 @@ import time
 import pytest
 
 pytest.register_assert_rewrite("queue_behaviour")
-from queue_behaviour import UNTIL_GO, QueueBehaviour, Site, alive  # noqa: E402
+from queue_behaviour import QueueBehaviour, SchedulerStops, Site, alive  # noqa: E402
 from queues import ANSWER, FOR_EVER, LOST, SOON, GridEngineCell, missing, wait_for  # noqa: E402
 
 from utils.jobs import grid_engine  # noqa: E402
@@ -99,9 +99,7 @@ class TestGridEngine(QueueBehaviour):
 
 @needs_cell
 @pytest.mark.slow
-class TestGridEngineDies:
-    """A cell of its own for each test, since it is not whole afterwards."""
-
+class TestGridEngineDies(SchedulerStops):
     @pytest.fixture
     def site(self, tmp_path):
         with GridEngineCell() as cell:
@@ -125,26 +123,6 @@ class TestGridEngineDies:
         wait_for((site.folder / "up").exists)
         site.cluster.end("sge_execd")
         assert site.end(runner, seconds=LOST) == "" and site.output("a.log") == "end\n"
-
-    def test_scheduler_stopped_while_waiting(self, site):
-        runner = site.start("JOB=1:2", "a.JOB.log", "echo", "x", ">>ran.JOB;", *UNTIL_GO, ";", "echo", "end")
-        site.wait_for("ran.1"), site.wait_for("ran.2")
-        site.cluster.end("sge_qmaster")
-        site.end_tasks("a.JOB", 2)
-        site.wait_until_silent(runner)
-        assert runner.poll() is None
-        site.cluster.start_master()
-        said = site.end(runner, seconds=LOST)
-        assert "Grid Engine does not answer" in said and "Grid Engine answers again" in said
-        assert [(site.folder / f"ran.{n}").read_text() for n in (1, 2)] == ["x\n"] * 2
-
-    def test_scheduler_away_at_submission(self, site):
-        site.cluster.end("sge_qmaster")
-        runner = site.start("a.log", "echo", "x", ">>ran")
-        site.wait_until_silent(runner)
-        site.cluster.start_master()
-        said = site.end(runner, seconds=LOST)
-        assert "Grid Engine does not answer" in said and (site.folder / "ran").read_text() == "x\n"
 
 
 def test_indices_of_qstat():

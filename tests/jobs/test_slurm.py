@@ -7,7 +7,7 @@ import time
 import pytest
 
 pytest.register_assert_rewrite("queue_behaviour")
-from queue_behaviour import UNTIL_GO, QueueBehaviour, Site, alive  # noqa: E402
+from queue_behaviour import QueueBehaviour, SchedulerStops, Site, alive  # noqa: E402
 from queues import ANSWER, FOR_EVER, LOST, READY, SOON, SlurmCluster, missing, wait_for  # noqa: E402
 
 from utils.jobs import log as job_log  # noqa: E402
@@ -140,9 +140,7 @@ def test_success_that_slurm_contradicts(tmp_path):
 
 @needs_slurm
 @pytest.mark.slow
-class TestSlurmDies:
-    """A cluster of its own for each test, since it is not whole afterwards."""
-
+class TestSlurmDies(SchedulerStops):
     @pytest.fixture
     def site(self, tmp_path):
         with SlurmCluster() as cluster:
@@ -163,28 +161,6 @@ class TestSlurmDies:
         assert site.output("a.log") == "end\n" and (site.folder / "pids").read_text().count("\n") == 2
         wait_for(lambda: not alive(first), SOON, "end of the first copy")
 
-    def test_scheduler_stopped_while_waiting(self, site):
-        runner = site.start("JOB=1:2", "a.JOB.log", "echo", "x", ">>ran.JOB;", *UNTIL_GO, ";", "echo", "end")
-        site.wait_for("ran.1"), site.wait_for("ran.2")
-        begun, state = time.time(), site.cluster.root / "state/job_state"
-        wait_for(lambda: state.exists() and state.stat().st_mtime > begun, what="the controller's state on the disk")
-        site.cluster.end("slurmctld")
-        site.end_tasks("a.JOB", 2)
-        site.wait_until_silent(runner)
-        assert runner.poll() is None
-        site.cluster.start_controller()
-        said = site.end(runner)
-        assert "Slurm does not answer" in said and "Slurm answers again" in said
-        assert [(site.folder / f"ran.{n}").read_text() for n in (1, 2)] == ["x\n"] * 2
-
-    def test_scheduler_away_at_submission(self, site):
-        site.cluster.end("slurmctld")
-        runner = site.start("a.log", "echo", "x", ">>ran")
-        site.wait_until_silent(runner)
-        site.cluster.start_controller()
-        said = site.end(runner)
-        assert "refused" not in said and (site.folder / "ran").read_text() == "x\n"
-
     def test_scheduler_that_forgot_the_job(self, site):
         # Killed before it saved its state, the controller gives the id to the next job: that one is not ours.
         runner = site.start("a.log", "echo", "$$", ">pid;", "sleep", FOR_EVER)
@@ -193,7 +169,7 @@ class TestSlurmDies:
         for file in (site.cluster.root / "state").glob("job_state*"):
             file.unlink()
         (site.cluster.root / "state/last_config_lite").unlink(missing_ok=True)
-        site.cluster.start_controller()
+        site.cluster.start_scheduler()
         wait_for(lambda: site.cluster.call("sinfo", "-h", status=None), what="controller")
         said = site.end(runner, 1, seconds=LOST)
         assert "the scheduler does not know it any more" in said

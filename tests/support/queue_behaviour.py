@@ -27,7 +27,7 @@ class Site:
     """A folder in which jobs are run by the runner ``utils/<backend>.py`` on one cluster."""
 
     def __init__(self, cluster: Cluster, backend: str, scheduler: type[Scheduler], conf: str, folder: Path):
-        self.cluster, self.folder, self.backend = cluster, folder, backend
+        self.cluster, self.folder, self.backend, self.scheduler = cluster, folder, backend, scheduler.name
         self.runner = str(ROOT / "utils" / f"{backend}.py")
         self.conf = folder / "conf" / scheduler.conf_name
         self.conf.parent.mkdir()
@@ -97,6 +97,32 @@ def alive(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+class SchedulerStops:
+    """Tests with a fixture ``site`` that has a cluster of its own for each test, since it is not whole afterwards."""
+
+    def test_scheduler_stopped_while_waiting(self, site):
+        runner = site.start("JOB=1:2", "a.JOB.log", "echo", "x", ">>ran.JOB;", *UNTIL_GO, ";", "echo", "end")
+        site.wait_for("ran.1"), site.wait_for("ran.2")
+        site.cluster.wait_until_saved()
+        site.cluster.end(site.cluster.scheduler)
+        site.end_tasks("a.JOB", 2)
+        site.wait_until_silent(runner)
+        assert runner.poll() is None
+        site.cluster.start_scheduler()
+        said = site.end(runner)
+        assert f"{site.scheduler} does not answer" in said and f"{site.scheduler} answers again" in said
+        assert [(site.folder / f"ran.{n}").read_text() for n in (1, 2)] == ["x\n"] * 2
+
+    def test_scheduler_away_at_submission(self, site):
+        site.cluster.end(site.cluster.scheduler)
+        runner = site.start("a.log", "echo", "x", ">>ran")
+        site.wait_until_silent(runner)
+        site.cluster.start_scheduler()
+        said = site.end(runner)
+        assert f"{site.scheduler} does not answer" in said and "refused it" not in said
+        assert (site.folder / "ran").read_text() == "x\n"
 
 
 class QueueBehaviour:

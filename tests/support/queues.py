@@ -60,6 +60,7 @@ class Cluster:
     """
 
     mark = ""  # variable of the environment by whose value the cluster's processes are known
+    scheduler = ""  # name of its daemon that schedules
     last_signal = signal.SIGTERM
 
     def __init__(self):
@@ -126,6 +127,12 @@ class Cluster:
     def up(self) -> None:
         raise NotImplementedError
 
+    def start_scheduler(self) -> None:
+        raise NotImplementedError
+
+    def wait_until_saved(self) -> None:
+        """Until the scheduler, if it is killed, would know the jobs that run now."""
+
     def cancel_all(self, seconds: float = SOON) -> None:
         raise NotImplementedError
 
@@ -147,6 +154,7 @@ class SlurmCluster(Cluster):
     """
 
     mark = "SLURM_CONF"
+    scheduler = "slurmctld"
     needs = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol")
 
     def __init__(self, nodes: int = 2, cgroups: bool = False):
@@ -217,13 +225,17 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe
                    f"--pid-file={root}/private/pid", f"--log-file={root}/private/log",
                    f"--seed-file={root}/private/seed")  # fmt: skip
         wait_for((root / "munge/sock").exists, what="munged")
-        self.start_controller()
+        self.start_scheduler()
         for node in self.nodes:
             self.start_node(node)
         self.wait_until_ready()
 
-    def start_controller(self) -> None:
-        self.start("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
+    def start_scheduler(self) -> None:
+        self.start(self.scheduler, "slurmctld", "-D", "-f", str(self.conf))
+
+    def wait_until_saved(self) -> None:
+        begun, state = time.time(), self.root / "state/job_state"
+        wait_for(lambda: state.exists() and state.stat().st_mtime > begun, what="the controller's state on the disk")
 
     def start_node(self, node: str) -> None:
         self.start(node, "slurmd", "-D", "-N", node, "-f", str(self.conf))
@@ -243,7 +255,7 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe
         return self.call("squeue", "-h", "-r", status=None).strip()
 
     def cancel_all(self, seconds: float = SOON) -> None:
-        if "slurmctld" not in self.daemons:
+        if self.scheduler not in self.daemons:
             return
         user = self.call("id", "-un").strip()
         self.call("scancel", "-u", user, status=None)
@@ -309,6 +321,7 @@ class GridEngineCell(Cluster):
     """sge_qmaster and one sge_execd with 8 slots and a consumable of 2 GPUs."""
 
     mark = "SGE_ROOT"
+    scheduler = "sge_qmaster"
     needs = ("sge_qmaster", "sge_execd", "qsub", "qstat", "qdel", "qconf", "qacct")
     last_signal = signal.SIGKILL  # it takes 8 seconds over SIGTERM, and its folder is thrown away
     package, tools = Path("/var/lib/gridengine"), Path("/usr/lib/gridengine")
@@ -356,7 +369,7 @@ class GridEngineCell(Cluster):
                            ("usersets", f"{resources}/usersets"),
                            ("managers", self.call("id", "-un").strip())):  # fmt: skip
             self.call(f"{self.tools}/spooldefaults", kind, what, status=None)
-        self.start_master()
+        self.start_scheduler()
         self.call("qconf", "-as", HOST, status=None)
         fast = {
             "schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finish_sec": "1",
@@ -381,8 +394,8 @@ class GridEngineCell(Cluster):
         file.write_text(text)
         self.call("qconf", option, str(file))
 
-    def start_master(self) -> None:
-        self.start("sge_qmaster", "sge_qmaster", SGE_ND="1")
+    def start_scheduler(self) -> None:
+        self.start(self.scheduler, "sge_qmaster", SGE_ND="1")
         wait_for(
             lambda: subprocess.run(["qconf", "-sh"], env=self.environment, capture_output=True).returncode == 0,
             READY,
@@ -400,7 +413,7 @@ class GridEngineCell(Cluster):
         return self.call("qstat", "-u", "*", status=None).strip()
 
     def cancel_all(self, seconds: float = SOON) -> None:
-        if "sge_qmaster" not in self.daemons:
+        if self.scheduler not in self.daemons:
             return
         self.call("qdel", "-u", "*", status=None)
         with contextlib.suppress(AssertionError):
