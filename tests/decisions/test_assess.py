@@ -183,7 +183,11 @@ def test_rows_and_files_of_an_experiment(tmp_path):
     assert value["assess_utt_ceiling", "test", "experts"] == pytest.approx(1, abs=1e-3)
     assert {row["set"] for row in rows} == {"train", "dev", "test"}
     deciles = read_tsv(exp / "deciles.tsv")
-    assert sum(int(row["utterances"]) for row in deciles if row["set"] == "test") == len(written)
+    of_test = [row for row in deciles if row["set"] == "test"]
+    assert sum(int(row["utterances"]) for row in of_test) == len(written)
+    tenths = np.sort(fused).reshape(10, -1).mean(1)
+    np.testing.assert_allclose([float(row["predicted"]) for row in of_test], tenths, atol=1e-3)
+    assert np.mean([float(row["score"]) for row in of_test]) == pytest.approx(expert.mean(), abs=1e-3)
     lines = assess_lines([{k: str(v) for k, v in row.items()} for row in rows], deciles)
     assert any(line.startswith("assess utt test ce fused pearson 0.") for line in lines)
     assert sum(line.startswith("deciles ") for line in lines) == 3
@@ -212,7 +216,11 @@ def test_timing_comes_from_the_frame_stores(tmp_path):
     rows = assess_rows(exp, config)
     assert {row["decided"] for row in rows if row["set"] == "test"} == {"duration", "timing", "latents", "fused"}
     assert {row["set"] for row in rows if row["metric"] == "assess_partial"} == {"train", "dev", "test"}
-    seconds = [float(row["seconds"]) for row in read_tsv(exp / "assess" / "test.tsv")]
+    written = read_tsv(exp / "assess" / "test.tsv")
+    columns = (np.array([float(row[name]) for row in written]) for name in ("latents", "score", "timing"))
+    (row,) = [row for row in rows if (row["metric"], row["set"]) == ("assess_partial", "test")]
+    assert float(row["value"]) == pytest.approx(partial(np.ones((1, len(written))), *columns)[0], abs=1e-3)
+    seconds = [float(row["seconds"]) for row in written]
     np.testing.assert_allclose(seconds, 0.01 * (50 + np.arange(len(seconds))), atol=1e-3)
 
 
