@@ -79,7 +79,7 @@ def test_autocorrelation_stands_beside_gaussianity(exp, capsys):
     )  # fmt: skip
     rows = [row for row in two_class_rows() if row["metric"] == "kurt_c"]
     page = gaussianity(Rows([*rows, row("", total="") | found])).html
-    assert '<td data-head="autocorrelation">0.0123</td>' in page and "mardia" not in page
+    assert '<td class="long" data-head="autocorrelation">0.0123</td>' in page and "mardia" not in page
     (exp / "results.txt").write_text(text(exp, full_rows(), resolve(WORDS)))
     assert main([str(exp), "--details", "gaussianity"]) == 0
     line = "autocorrelation test ce+en c100 lag 1 0.0123 lag 5 -0.0040 [ 990 pairs at lag 1 ]"
