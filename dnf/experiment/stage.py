@@ -171,14 +171,16 @@ def up_to_date_from(name: str, config: Config, layout: Layout, source: str, sour
     return [name, *current]
 
 
-def with_dim(config: Config, layout: Layout) -> Config:
-    """The settings, with the dims of vectors where stage frames has found them.
+def with_dim(config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> Config:
+    """The settings, with the dims of vectors if stage frames is up to date and so has found them.
 
     Raises:
         ValueError: they do not go with other settings.
     """
+    if not config.has_vectors or not up_to_date("frames", config, layout, source, source_tables):
+        return config
     store = layout.frames / config.data.train[0] / META_JSON
-    if not config.has_vectors or not layout.marker("frames").is_file() or not store.is_file():
+    if not store.is_file():  # a taken model has no frames of training
         return config
     tree = dataclasses.asdict(config)
     tree["vectors"]["dim"] = json.loads(store.read_text(encoding="utf-8"))["dim"]
@@ -190,7 +192,7 @@ def begin(
 ) -> str | None:
     """Name of the work, if the stage has to run; its marker is then removed and ``config.yaml`` is written to its folder."""
     check_before(name, config, layout, source, source_tables)
-    known = with_dim(config, layout)
+    known = with_dim(config, layout, source, source_tables)
     if not force and up_to_date(name, config, layout, source, source_tables):
         return None
     layout.marker(name).unlink(missing_ok=True)
@@ -230,8 +232,7 @@ def outlook(
     at_first = next(name for name, stage in STAGES.items() if stage.number == first)
     check_before(at_first, config, layout, source, source_tables)
     lines, rerun = [], set()
-    if up_to_date("frames", config, layout, source, source_tables):
-        with_dim(config, layout)
+    with_dim(config, layout, source, source_tables)  # raises what begin would raise
     for name, stage in layout.stages.items():
         stale = bool(rerun & {*stage.after, *stage.shows}) or not up_to_date(
             name, config, layout, source, source_tables

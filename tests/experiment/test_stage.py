@@ -210,6 +210,23 @@ def test_every_setting_belongs_to_a_stage():
     }
 
 
+def test_settings_are_checked_against_the_dims_of_vectors_only_while_these_are_up_to_date(run, capsys):
+    few, many = (
+        ("features.kind=vectors", "vectors.project=lda", f"vectors.project_to={dim}", f"prior.cond_dim={dim}")
+        for dim in (10, 20)
+    )
+    run.write("exp/frames/train/meta.json", '{"dim": 10}')
+    run.go(*few, last=3)
+    with pytest.raises(ValueError, match="prior.cond_dim 11 is more than the 10 dims"):
+        run.begin("train", *few[:-1], "prior.cond_dim=11")
+    assert outlook(run, capsys, *many) == "uurrrrrrr"
+    assert run.begin("frames", *many)
+    run.write("exp/frames/train/meta.json", '{"dim": 20}')
+    assert run.main("finish", "frames", *run.options(many)) == 0
+    assert run.go(*many, first=3, last=3) == "3"
+    assert Config.load(run.folder / "exp/one/config.yaml").vectors.dim == 20
+
+
 @pytest.mark.parametrize("word", [f"{name}=2" for name in stage.WHERE])
 def test_what_was_made_in_another_place_is_up_to_date(done, word):
     assert done.go(word) == "" and done.go() == ""

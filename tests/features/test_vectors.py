@@ -187,17 +187,17 @@ def test_all_dims_may_be_class_dependent():
         resolve([*WORDS, "vectors.dim=30", "prior.cond_dim=31"])
 
 
-def test_the_dims_that_stage_frames_found_are_those_of_the_model(data):
+def test_the_dims_that_stage_frames_found_are_those_of_the_model(data, monkeypatch):
     layout = Layout(data.folder, data.frames, data.frames, data.folder / "exp")
     config = resolve(WORDS)
-    assert stage.with_dim(config, layout) == config
+    assert stage.with_dim(config, layout, "", []) == config
     data.build()
-    layout.marker("frames").write_text("{}")
-    known = stage.with_dim(config, layout)
+    monkeypatch.setattr(stage, "up_to_date", lambda name, *_: name == "frames")
+    known = stage.with_dim(config, layout, "", [])
     assert known.dim == known.prior.cond_dim == 4
     assert stage.settings_of("train", known)["prior.cond_dim"] == 4 and config.prior.cond_dim is None
     with pytest.raises(ValueError, match=r"prior.cond_dim 5 is more than the 4 dims of a vector"):
-        stage.with_dim(resolve([*WORDS, "prior.cond_dim=5"]), layout)
+        stage.with_dim(resolve([*WORDS, "prior.cond_dim=5"]), layout, "", [])
 
 
 def test_what_is_made_of_vectors_lies_in_the_experiment(tmp_path):
