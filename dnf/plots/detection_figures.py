@@ -70,9 +70,9 @@ def det_axes(axes: Axes, pairs: list[Trials], eers: list[float]) -> None:
 
 
 def reliability_bins(pair: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean posterior, share that is of the first class, and deviation of that share, ``(B,)``, of bins of like counts.
+    """Mean posterior, share that is of the first class, and deviation of that share, ``(B,)``, of bins of equal counts.
 
-    Classes weigh alike, as in the posterior under equal priors. Equal posteriors are in one bin.
+    Classes have equal weights, as in the posterior under equal priors. Equal posteriors are in one bin.
     """
     posterior = special.expit(pair.ranked_by("cllr"))
     order = np.argsort(posterior, kind="stable")
@@ -88,7 +88,7 @@ def reliability_bins(pair: Trials) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def reliability(axes: Axes, pair: Trials, colour: str, marker: str) -> None:
-    """What posteriors say against what is so; bars: a binomial deviation, as if utterances were independent."""
+    """Posteriors against the share that is of the first class; bars: a binomial deviation, as if utterances were independent."""
     stated, seen, deviation = reliability_bins(pair)
     ends = np.array([np.minimum(deviation, seen), np.minimum(deviation, 1 - seen)])
     axes.errorbar(stated, seen, ends, color=colour, marker=marker, ls="", ms=4, alpha=0.8, elinewidth=0.8, capsize=2)
@@ -195,7 +195,7 @@ def make_plots(exp: Path, judged: Systems, beside: Systems, config: Config) -> l
 
     Args:
         exp: folder of the experiment.
-        trials: utterances by system and set.
+        judged: utterances by system and set.
         beside: those with the set's control, by system and set.
         config: settings.
     """

@@ -1,4 +1,4 @@
-"""All kinds of pictures: who draws them, at which stage, and what to look for; no picture is drawn by importing this.
+"""All kinds of pictures: who draws them, at which stage, and what to look for. Importing it draws nothing.
 
 A file is named after its kind, ``<kind>.png``, or ``<kind>_<set>.png`` where each set has one. A new kind is a module
 that yields names and figures, and its row here: the stage draws it, and report.html shows it in this order.
@@ -99,8 +99,8 @@ KINDS = {
         "assess_figures.draw",
         "Expert scores against predicted ones (left), and the error against the duration (right). Left, utterances "
         "are joined to the mean of their speaker, and means of tenths (squares) should lie on the line. Right, a "
-        "slope says that duration is not used as it should be; small errors say nothing of sounds, since timing alone "
-        "predicts most of the scores.",
+        "slope says that duration is not used as it should be; small errors say nothing of sounds, since timing alone may "
+        "predict most of the scores.",
     ),
     "sweep": Kind("sweep", "sweep_figure.draw", "Figures against the setting that a sweep varies."),
 }

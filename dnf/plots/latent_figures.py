@@ -27,8 +27,8 @@ FIT_FRAMES = 20000  # training frames that the separating plane is computed from
 FEW_POINTS = 1000  # up to which the points of a panel have the marker of their group
 LAYERS = 8  # scatter plots draw the classes in turns, so that the last does not cover the others
 MOST_BINS = 60
-FEWEST_OUTLINED = 30  # points of a group that has one
-GRID = 64  # bins of each axis for it
+FEWEST_OUTLINED = 30  # points of a group that has an outline
+GRID = 64  # bins of each axis that an outline is computed from
 HALO = [patheffects.withStroke(linewidth=2, foreground="white")]
 
 
@@ -166,7 +166,7 @@ def scatter_figure(latents: LatentSet, colours: dict[str, str], title: str, pane
         text = f"{latents.group_title(group)}: {int(mine.sum()):,} utterances, {latents.frames(mine):,} frames"
         handles.append(Line2D([], [], label=text, mfc="none", **(look if crowded else look | {"ls": ""})))
     if crowded:
-        handles.append(Line2D([], [], color=REFERENCE, label="line around the half of its frames that lies densest"))
+        handles.append(Line2D([], [], color=REFERENCE, label="line around the densest half of its frames"))
     if panels[0].marks:
         handles.append(
             Line2D([], [], ls="", marker="X", ms=7, mfc="white", mec=BLACK, label="mean in the training set")
@@ -210,7 +210,7 @@ def outline(axes: Axes, points: np.ndarray, colour: Sequence[float], line: str) 
 
 
 def grown(values: np.ndarray) -> tuple[float, float]:
-    """Ends of almost all values ``(m,)``, and a third of their distance on both sides."""
+    """The range of almost all values ``(m,)``, made wider by a third on both sides."""
     low, high = np.quantile(values, (0.005, 0.995))
     room = (high - low) / 3 or 1.0
     return low - room, high + room
@@ -267,7 +267,7 @@ def histograms(latents: LatentSet, colours: dict[str, str], exp: str) -> NamedFi
 
 
 def ratios(latents: LatentSet) -> list[Ratio]:
-    """Log-likelihood ratios of pairs of classes; of many pairs of those that the set tells apart least."""
+    """Log-likelihood ratios of pairs of classes; of many pairs those that the set separates least."""
     known, labels = latents.model_classes, [utt["class"] for utt in latents.utterances]
     rows = {name: torch.tensor([label == name for label in labels]) for name in known}
     means = {name: latents.loglik[rows[name]].nanmean(0) for name in known if rows[name].any()}

@@ -1,4 +1,4 @@
-"""What stage latents left of a set, as pictures need it."""
+"""The output of stage latents for a set, as pictures need it."""
 
 from __future__ import annotations
 

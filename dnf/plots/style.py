@@ -17,11 +17,11 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from dnf.experiment.files import replace_file
 
-# Okabe and Ito's palette, which the colour-blind can tell apart, and a grey.
+# Okabe and Ito's palette, distinct also for the colour-blind, and a grey.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 BLUE, ORANGE, _, PINK, *_, BLACK, _ = OKABE_ITO
 INPUT_GREY = "#666666"  # the input, beside parts of the latents
-REFERENCE = "gray"  # lines that values are held against
+REFERENCE = "gray"  # lines that values are compared with
 
 NamedFigures = Iterator[tuple[str, Figure]]  # name of the file, without .png
 
@@ -92,7 +92,7 @@ def plain_log_ticks(axis: Axis) -> None:
 def save(figure: Figure, path: Path, dpi: int) -> Path:
     """Write as PNG, whole or not at all.
 
-    The layout is found once; ``savefig`` would draw the whole figure once more to find it.
+    The layout is computed once; ``savefig`` would draw the figure a second time for it.
     """
     figure.dpi = dpi
     figure.get_layout_engine().execute(figure)

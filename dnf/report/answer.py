@@ -1,7 +1,6 @@
-"""What an experiment figures, in short: what was trained on what, small tables of the test sets, and a few sentences.
+"""The answer of an experiment: what was trained on what, small tables of the test sets, and a few sentences.
 
-The first lines of results.txt and of report.html show it. All of it is of test sets; train and dev have no part in it but
-that the best other system is chosen on dev.
+results.txt and report.html begin with it. Its figures are of test sets; dev only chooses the best other system.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an experiment figures, in short.
+    """The answer of an experiment.
 
-    The lines of each table stand in order of weight: a reader who has no room for all leaves out the last.
+    The lines of each table are in order of importance: where there is no room for all, the last are left out.
 
     Attributes:
         name: of the experiment.
@@ -67,7 +66,7 @@ class Answer:
             utterances of the classes that it has, and those of its set for the others.
         density: of the known classes of each test set together, then of each class; metrics ``DENSITIES`` of the flow.
         gaussianity: of each test set and part of the latents; metrics ``SHAPES`` of the flow.
-        agreement: row of the difference between training and evaluation; None where nobody measured it.
+        agreement: row of the difference between training and evaluation; None if it was not measured.
         sentences: what the figures allow to say, the headline first.
     """
 

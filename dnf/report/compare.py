@@ -1,7 +1,7 @@
 """Two systems against each other, utterance by utterance.
 
-``python3 -m dnf compare exp/a exp/b`` holds two systems, experiments or their ``baselines/<name>``, against each other
-on the sets that both decided: differences of accuracy, AUC and Cllr with paired intervals by bootstrap over speakers.
+``python3 -m dnf compare exp/a exp/b`` compares two systems, experiments or their ``baselines/<name>``, on the sets
+that both decided: differences of accuracy, AUC and Cllr with paired intervals by bootstrap over speakers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def paired_rows(
 ) -> Iterator[tuple[str, float, float, tuple, int]]:
     """Metric, figure of a, of b, their difference with interval and p, and number of speakers.
 
-    The ratio has a Cllr where the model knows but two classes.
+    Cllr is there only if the model has two classes.
 
     Args:
         a, b: of the same utterances, as ``read_decided`` gives them.

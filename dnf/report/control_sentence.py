@@ -28,13 +28,13 @@ def control(figures: FigureIndex) -> Iterator[Sentence]:
         )
         return
     is_at_ceiling = bool(shares) and all(float(row["value"]) == 1 for gap in shares for row in compared(figures, *gap))
-    told = [worst(figures, gaps) for gaps in ([] if is_at_ceiling else shares, ratios) if gaps]
+    shown = [worst(figures, gaps) for gaps in ([] if is_at_ceiling else shares, ratios) if gaps]
     clauses = [ceiling(figures, *shares[-1])] if is_at_ceiling else []
-    clauses += [gap_clause(figures, *gap) for gap in told]
+    clauses += [gap_clause(figures, *gap) for gap in shown]
     is_lost = any(loss(*gap)[0] > 0 and leaves_out_0(gap[1]) for gap in (*shares, *ratios))
     clauses += ["The channel may explain it"] if is_lost else []
     state = " shows no loss beyond chance" if not is_at_ceiling else ""
-    if any(is_weak(figures, *gap) or not gap[1]["low"] for gap in told):
+    if any(is_weak(figures, *gap) or not gap[1]["low"] for gap in shown):
         state = " cannot be judged"
     state = " does not hold" if is_lost else state
     yield Sentence("Control", f"{place}{state}: {'. '.join(clauses + others_lost(figures, name))}.")
@@ -61,7 +61,7 @@ def loss(metric: str, row: dict) -> tuple[float, float]:
 
 
 def worst(figures: FigureIndex, gaps: Sequence[tuple[str, dict]]) -> tuple[str, dict]:
-    """A loss beyond chance, else an AUC that may be chance, else Cllr, and of several the one that may be largest."""
+    """The gap to show: a loss beyond chance, else an AUC that may be chance, else Cllr; of several the largest possible."""
 
     def rank(gap: tuple[str, dict]) -> tuple:
         now, most = loss(*gap)

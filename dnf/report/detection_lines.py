@@ -73,7 +73,7 @@ def detection_lines(exp: Path, rows: list[dict], config: Config) -> list[str]:
 
 
 def measure_lines(rows: list[dict], measures: list[str], controls: dict[str, str]) -> list[str]:
-    """A line for each measure, set and pair of classes; behind it the same with the control, and the difference."""
+    """A line for each measure, set and pair of classes; after it the same with the control, and the difference."""
     by_place = {(row["metric"], row["set"], row["class"]): row for row in rows if row["system"] == FLOW}
     places = dict.fromkeys(
         (row["set"], row["class"]) for row in rows if row["metric"].removesuffix(CONTROL) in measures
@@ -90,7 +90,7 @@ def measure_lines(rows: list[dict], measures: list[str], controls: dict[str, str
 
 
 def calibrated_accuracy_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
-    """Accuracy of calibrated decisions; behind it that of the control, and the difference."""
+    """Accuracy of calibrated decisions; after it that of the control, and the difference."""
     metric = "utt_accuracy_calibrated"
     by_place = {(row["metric"], row["set"], row["class"]): row for row in rows if row["system"] == FLOW}
     lines = []
@@ -105,7 +105,7 @@ def calibrated_accuracy_lines(rows: list[dict], controls: dict[str, str]) -> lis
 
 
 def difference_lines(rows: list[dict], config: Config) -> list[str]:
-    """The flow minus each other system on the same utterances; without a p-value on dev, which is fitted on."""
+    """The flow minus each other system on the same utterances; without a p-value on dev, which models are fitted on."""
     train, dev = (name_of(config.data, role) for role in ("train", "dev"))
     lines = []
     for row in rows:
@@ -117,7 +117,7 @@ def difference_lines(rows: list[dict], config: Config) -> list[str]:
 
 
 def warning_lines(rows: list[dict], controls: dict[str, str]) -> list[str]:
-    """Where the interval of the difference between a figure of a set and that of its control leaves 0 out."""
+    """A warning for each difference between a set and its control whose interval leaves 0 out."""
     by_place = {(r["metric"], r["set"], r["class"], r.get("system", "")): r for r in rows}
     lines = []
     for (metric, name, classes, system), row in by_place.items():

@@ -99,7 +99,7 @@ class FigureIndex:
         return [(metric, row) for metric, row in found if row]
 
     def known(self, metric: str, name: str) -> list[str]:
-        """Classes of a set that the model was trained on, or all of its classes if nobody knows those."""
+        """Classes of a set that the model was trained on, or all its classes if the model has none."""
         present = self.labels(metric, name)
         known = self.classes or self.config.data.classes
         return [label for label in present if not known or label in known]

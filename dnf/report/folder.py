@@ -129,9 +129,9 @@ def read_sets(exp: Path, known: Mapping) -> tuple[str, str, list[str]]:
 
 
 def columns_of(rows: Sequence[dict], dev: str) -> Iterable[tuple[Column, dict]]:
-    """Each row that stands for a whole set, with its column; figures of classes where a set has them of no more than these.
+    """Rows of all classes of a set with their columns; rows of each class where the set has none of all classes.
 
-    Densities compare models on the same frames: of dev.
+    Densities are compared on the same frames, those of dev.
     """
     labels: dict[tuple[str, str], set[str]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Stage report: report.html, one page: what came out, the pictures that show it, and everything else in sections that open.
+"""Stage report: report.html, one page: the answer, the pictures that show it, and all other figures in sections that open.
 
 The page needs no network and no other file. It is made from results.tsv, and from config.yaml, env.json and
 plots/*.png where they are there. A metric it does not know is listed, never dropped.
@@ -65,7 +65,7 @@ READING = (
     "speakers: utterances of a speaker are not independent. Those of shares are by Korn & Graubard, the others by bootstrap, "
     "which is too narrow below ten speakers of a class and left out below five.",
     "A high accuracy on the test set of the training corpora may come from microphones that differ between the corpora. "
-    "The control says so: it is the same class from another corpus.",
+    "The control tests this: it is the same class from another corpus.",
     "LogP is the mean log prior density of the latents, LogDet the mean log|det| of the Jacobian, LogLL = LogP + "
     "LogDet the mean log-likelihood, and NLL = -LogLL the loss, all in nats per frame. Compare them between sets, "
     "not between models of other features.",
@@ -87,10 +87,10 @@ class Sheet:
 
     Attributes:
         exp: folder of the experiment.
-        answer: what it found, in short.
+        answer: of the experiment.
         read: rows of results.tsv in the order of the answer's sets, then the others, train and dev last.
         rows: those of the flow, without those of ``detection``.
-        detection: rows that hold all systems against each other.
+        detection: rows that compare all systems.
         others: rows of each other system.
         config_text: config.yaml; empty where it is missing.
         facts: of the run, by name.
@@ -239,8 +239,7 @@ def run_part(sheet: Sheet) -> list[Section]:
     return [Section("", table(["", ""], lines, keys=1))]
 
 
-# In the order of the page, by the names of results.txt where that has them, too; what no table before it has shown is
-# left for ``other``.
+# In the order of the page; results.txt has the same names. ``other`` shows what no table before it has shown.
 SECTIONS: list[tuple[str, Callable[[Sheet], list[Section]]]] = [
     ("accuracy", lambda sheet: [accuracy(sheet.rows, sheet.controls)]),
     ("detection", detection_parts),

@@ -217,7 +217,7 @@ def training(rows: Rows) -> Section:
 
 
 def is_detection(metric: str) -> bool:
-    """Whether a metric is of the tables that hold all systems together."""
+    """Whether a metric is of the tables that compare all systems."""
     return metric.removesuffix(CONTROL) in shown("tells apart") or metric.endswith(GAP) or is_paired(metric)
 
 

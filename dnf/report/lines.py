@@ -225,7 +225,7 @@ def assess_lines(rows: list[dict], deciles: list[dict]) -> list[str]:
 
 
 def training_line(rows: list[dict], name: str) -> list[str]:
-    """The densities of a sample of training frames when training took them, the model in training mode."""
+    """Densities of a sample of training frames, with the model in training mode."""
     m = {r["metric"]: r for r in rows if r["metric"] in ("training_nll", "training_logp", "training_logdet")}
     values = {key: float(row["value"]) for key, row in m.items()}
     return [

@@ -222,14 +222,14 @@ def taken_line(exp: Path) -> list[str]:
 
 
 class Section(NamedTuple):
-    """A section of the details: what it is called, what it holds, which may name settings, and its lines."""
+    """A section of the details: its name, its title, which may have settings in it, and its lines."""
 
     name: str
     title: str
     lines: Callable[[Figures], list[str]]
 
 
-# One without lines is left out.
+# A section without lines is left out.
 SECTIONS = [
     Section(
         "accuracy",

@@ -1,4 +1,4 @@
-"""What the figures of the test sets allow to say, in sentences: each has its figures, with intervals where they have some."""
+"""Sentences on the figures of the test sets; each has its figures, with intervals where they have some."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from dnf.report.ranking_sentence import best
 from dnf.report.wording import Sentence, not_beyond_chance, number
 
 MOST = 5
-SPARE = ("Ratio", "Unseen")  # sentences that are left out first: they stand in the details
+SPARE = ("Ratio", "Unseen")  # sentences that are left out first: the details have their figures
 MOST_NAMED = 3  # unseen classes, or sets of flagged utterances, that are named
 EARLY = 0.5  # share of the steps before which the best one is early
 COUNTS = ("spikes", "restores", "best_step", "steps")
-SMALL = 0.001  # nats per frame: a difference between training and evaluation below is rounding
+SMALL = 0.001  # nats per frame: a smaller difference between training and evaluation is rounding
 
 
 def sentences(figures: FigureIndex) -> list[Sentence]:
-    """At most one of each part and ``MOST`` of all, the headline first."""
+    """At most one sentence of each part and ``MOST`` in all, the headline first."""
     parts = (knows_nothing, accuracy, best, control, unseen, detected, assessment, odd)
     said = [sentence for part in parts for sentence in part(figures)]
     spare = iter(SPARE)
@@ -58,7 +58,7 @@ def accuracy(figures: FigureIndex) -> Iterator[Sentence]:
 
 
 def unseen(figures: FigureIndex) -> Iterator[Sentence]:
-    """What the classes that the flow does not know were taken for, each on the first test set that has it."""
+    """Which class the flow takes each unseen class for, on the first test set that has it."""
     taken: dict[str, dict] = {}
     shares, known = {}, set(figures.classes)
     for row in (row for row in figures.shares if row["class"] not in known):
@@ -150,7 +150,7 @@ def assessment(figures: FigureIndex) -> Iterator[Sentence]:
 
 
 def odd(figures: FigureIndex) -> Iterator[Sentence]:
-    """Known utterances that are flagged, and what was odd in training; that nothing was, where all of it is known."""
+    """Known utterances that are flagged, and what was odd in training; or that nothing was, if all counts are there."""
     counts = {name: int(row["value"]) for name in COUNTS if (row := figures.row(name))}
     found = [*flagged_known(figures), *odd_in_training(figures, counts)]
     if found or len(counts) == len(COUNTS):
@@ -158,7 +158,7 @@ def odd(figures: FigureIndex) -> Iterator[Sentence]:
 
 
 def flagged_known(figures: FigureIndex) -> list[str]:
-    """Known classes of test sets of which more is flagged as unseen, beyond chance, than the threshold is set for."""
+    """Known classes of test sets with more utterances flagged than the threshold is set for, beyond chance."""
     expected = figures.config.open_set.false_alarm
     rows = [
         row

@@ -8,7 +8,7 @@ from dnf.metrics.figures import CONTROL, DIFFERENCE, HIGHER, METRICS
 from dnf.report.cells import with_ends
 from dnf.report.figure_index import ACCURACY, FigureIndex
 
-LEVEL = 0.05  # a difference is beyond chance where its p-value is below, and its 95 % interval leaves 0 out
+LEVEL = 0.05  # a difference is beyond chance if its p-value is below this and its 95 % interval leaves 0 out
 
 
 class Sentence(NamedTuple):
@@ -43,9 +43,9 @@ def title(metric: str) -> str:
 
 
 def verdict(row: dict | None) -> int | None:
-    """Of the flow minus another system: 1 where the flow is better beyond chance, -1 where it is worse, 0 where neither.
+    """Whether the flow is better than another system beyond chance (1), worse beyond chance (-1), or neither (0).
 
-    None where there is no interval.
+    None where there is no interval. ``row`` is of the difference, the flow minus the other system.
     """
     if not row or not row["low"]:
         return None
@@ -56,7 +56,7 @@ def verdict(row: dict | None) -> int | None:
 
 
 def not_beyond_chance(figures: FigureIndex) -> str:
-    """That the flow may not separate the classes of the main test set, in a sentence; empty where it does."""
+    """A sentence that the flow may not separate the classes of the main test set; empty where it does."""
     if len(figures.pairs) == 1:
         row, chance = figures.row("auc", figures.main, figures.pairs[0]), 0.5
     else:
