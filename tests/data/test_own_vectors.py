@@ -170,6 +170,34 @@ def test_what_is_wrong_with_an_npz_is_said(both, fault):
     assert not (both.out / "classes.txt").exists()
 
 
+def test_tables_beside_an_npz_have_its_utterances(both):
+    write_table(both.folder / "train" / "utt2class", dict.fromkeys(names("train"), "fr"))
+    assert {u.name for u in own_vectors.read_sets(both.folder)["train"]} == {"fr"}
+    write_table(both.folder / "train" / "utt2class", dict.fromkeys(names("train")[1:], "fr"))
+    with pytest.raises(ValueError, match=r"vectors.npz: its utterances differ from .*utt2class: has 1 more \(ann-0\)"):
+        own_vectors.read_sets(both.folder)
+
+
+@pytest.mark.parametrize(
+    "sets, message",
+    (
+        (None, "vectors.npz: has no sets; add 'set', or make a folder of each set"),
+        (["train"] * 7 + ["../test"], "set '../test' cannot be the name of a folder"),
+    ),
+)
+def test_one_file_names_a_folder_of_each_vector(own, sets, message):
+    own.folder.mkdir()
+    np.savez(own.folder / "vectors.npz", **arrays("train", set=None if sets is None else np.array(sets)))
+    with pytest.raises(ValueError, match=message):
+        own_vectors.read_sets(own.folder)
+
+
+def test_vectors_in_two_places_are_ambiguous(both):
+    np.savez(both.folder / "vectors.npz", **arrays("train"))
+    with pytest.raises(ValueError, match="has vectors.npz and t.*/vectors.npz, but only one is read; remove the other"):
+        own_vectors.read_sets(both.folder)
+
+
 def test_an_npz_that_is_none_is_named(both):
     (both.folder / "train" / "vectors.npz").write_bytes(b"PK\3\4 cut off")
     with pytest.raises(ValueError, match=r"train/vectors.npz: cannot be read"):
