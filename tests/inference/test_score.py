@@ -218,6 +218,22 @@ def test_a_set_with_the_name_of_a_training_set_is_refused(made, tmp_path):
         read_asked(made, made / "data", tmp_path, "data.test=[tset]")
 
 
+def test_a_set_is_named_after_its_table_and_two_sources_are_ambiguous(tmp_path):
+    table = tmp_path / "my calls (1).tsv"
+    table.write_text("recording\tspeaker\na.wav\tann\n")
+    assert list(data_to_score.read_sets(table, allow_pipes=False)) == ["my_calls__1_"]
+    folder = tmp_path / "both"
+    (folder / "calls").mkdir(parents=True)
+    (folder / "calls/utt2spk").write_text("a a\n")
+    shutil.copy(table, folder / "recordings.tsv")
+    with pytest.raises(ValueError, match="has .*recordings.tsv and .*calls, which is ambiguous; name one of them"):
+        data_to_score.read_sets(folder, allow_pipes=False)
+    assert list(data_to_score.read_sets(folder / "recordings.tsv", allow_pipes=False)) == ["both"]
+    (folder / "recordings.tsv").rename(folder / "utt2spk")
+    with pytest.raises(ValueError, match="has .*both and .*calls, which is ambiguous"):
+        data_to_score.read_sets(folder, allow_pipes=False)
+
+
 def test_vectors_are_no_recordings(made, tmp_path):
     (tmp_path / "vectors.npz").write_bytes(b"")
     with pytest.raises(ValueError, match="has vectors .*, and the model scores frames of recordings"):
