@@ -47,23 +47,16 @@ def start_model(model: DNF, train: Windows, classes: Sequence[str], config: Conf
         config: the settings.
         ranks: processes that call this together.
     """
+    standardize = model.scale_context or Standardize(config.dim).to(train.device)
+    standardize.set(*train.global_normalization())
     if config.flow.first == "standardize":
-        set_scale(model, *train.global_normalization())
+        mean, std = standardize.mean, standardize.std
+        model.first.set(mean, torch.diag(1 / std)[:, model.frame] if model.frame else std)
     if config.flow.first == "standardize" and config.prior.variances == "fixed":
         rows = of_each_class(train, list(train.class_counts(classes).values()), AGREEMENT_FRAMES)
         model.init_means(train.gather(rows), train.labels(rows))
     else:
-        start_from_statistics(model, train, classes, config, ranks)
-
-
-def set_scale(model: DNF, mean: Tensor, std: Tensor) -> None:
-    """Set the first layer to standardize each feature, by mean and standard deviation of a frame, ``(F,)`` each."""
-    if model.frame is None:
-        model.first.set(mean, std)
-        return
-    model.scale_context.set(mean, std)
-    scale = model.scale_context
-    model.first.set(scale.mean, torch.diag(1 / scale.std)[:, model.frame])
+        start_from_statistics(model, train, classes, config, standardize, ranks)
 
 
 def residual(covariance: Tensor, frame: slice) -> Tensor:
@@ -80,10 +73,10 @@ def residual(covariance: Tensor, frame: slice) -> Tensor:
     return taken
 
 
-def start_from_statistics(model: DNF, train: Windows, classes: Sequence[str], config: Config, ranks: Ranks) -> None:
-    """Set the first layer and the prior from means and covariances of the classes, or of all vectors without classes."""
-    standardize = Standardize(config.dim).to(train.device)
-    standardize.set(*train.global_normalization())
+def start_from_statistics(
+    model: DNF, train: Windows, classes: Sequence[str], config: Config, standardize: Standardize, ranks: Ranks
+) -> None:
+    """Set the prior, and a first layer that decorrelates, from means and covariances of the classes, or of all vectors."""
     known = classes if config.prior.cond_dim else ["all"]
     statistics = class_statistics(train, known, standardize, ranks)
     covariances, means = statistics.invertible().numpy(), statistics.means
@@ -95,15 +88,12 @@ def start_from_statistics(model: DNF, train: Windows, classes: Sequence[str], co
             why = "there is one class" if config.prior.cond_dim else "the flow has no classes"
             log.warning("flow.first joint: %s, so the first layer is whitening, as with whiten", why)
             kind = "whiten"
-        average = torch.tensordot(shares, torch.from_numpy(covariances), 1)
         if config.frame:
-            matrix = residual(average, config.frame)
+            matrix = residual(torch.tensordot(shares, torch.from_numpy(covariances), 1), config.frame)
         inner = matrix.T.numpy() @ covariances @ matrix.numpy()
         found = diagonalize(inner, shares.numpy()) if kind == "joint" else whiten(np.tensordot(shares, inner, 1))
         matrix, means = matrix @ torch.from_numpy(found), means - centre
         mean, std = standardize.mean.cpu().double(), standardize.std.cpu().double()
         model.first.set(mean + std * centre, matrix / std[:, None])
-        if config.frame:
-            model.scale_context.set(*train.global_normalization())
     variances = torch.stack([torch.from_numpy(diagonal_of(matrix.numpy(), c)) for c in covariances])
     model.prior.start(means @ matrix, variances, shares)
