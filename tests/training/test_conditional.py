@@ -20,18 +20,36 @@ def model(small_config):
     return randomized(DNF.from_config(small_config(*KIND, "splice.left=2", "flow.first=joint"), 2), scale=0.4)
 
 
-def test_step_0_is_the_gaussian_of_what_the_frames_before_do_not_predict(new_trainer):
-    """Each class has its mean and covariance of the residual: scipy's densities of it."""
-    trainer = new_trainer(*KIND, "splice.left=2", "flow.first=joint")
+@pytest.mark.parametrize("first", ("joint", "whiten", "standardize"))
+def test_step_0_is_the_gaussian_of_what_the_frames_before_do_not_predict(new_trainer, first):
+    """Scipy's densities of the residual, with the covariance of each class (joint) or of both (whiten); standardize
+    predicts nothing, and has the variances of each class.
+    """
+    variances = "tied" if first == "whiten" else "free"
+    trainer = new_trainer(*KIND, "splice.left=2", f"flow.first={first}", f"prior.variances={variances}")
     x, labels = trainer.train.gather(rows := torch.arange(len(trainer.train))).double(), trainer.train.labels(rows)
     covariances = [np.cov(x[labels == k].numpy().T, bias=True) for k in (0, 1)]
-    taken = residual(torch.from_numpy(sum(covariances) / 2), slice(8, 12)).numpy()
+    average, frame = sum(covariances) / 2, slice(8, 12)
+    taken = np.eye(12)[:, frame] if first == "standardize" else residual(torch.from_numpy(average), frame).numpy()
     with torch.no_grad():
         ours = trainer.model.double().log_prob(x).numpy()
     for k in (0, 1):
-        of_class = x[labels == k].numpy() @ taken
-        theirs = multivariate_normal(of_class.mean(0), np.cov(of_class.T, bias=True)).logpdf(x.numpy() @ taken)
-        np.testing.assert_allclose(ours[:, k], theirs, atol=1e-4)
+        covariance = taken.T @ (average if first == "whiten" else covariances[k]) @ taken
+        if first == "standardize":
+            covariance = np.diag(np.diag(covariance))
+        mean = x[labels == k].numpy().mean(0) @ taken
+        np.testing.assert_allclose(
+            ours[:, k], multivariate_normal(mean, covariance).logpdf(x.numpy() @ taken), atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("first", ("joint", "standardize"))
+def test_a_conditional_flow_is_given_standardized_frames(new_trainer, first):
+    trainer = new_trainer(*KIND, "splice.left=2", f"flow.first={first}", "prior.variances=fixed")
+    x = trainer.train.gather(torch.arange(len(trainer.train)))
+    (context,) = trainer.model._context(x)
+    np.testing.assert_allclose(context.mean(0), np.zeros(8), atol=0.2)
+    np.testing.assert_allclose(context.std(0), np.ones(8), atol=0.2)
 
 
 def test_a_residual_is_what_the_other_frames_do_not_predict():
