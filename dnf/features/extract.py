@@ -126,8 +126,8 @@ def compute(
 ) -> None:
     """One task: arks and scp files of its share of every set below ``feats/new/<set>``.
 
-    Commands in the manifests run only where ``allow_pipes`` says so. A task that has succeeded in the same work does nothing. A task that had to reject
-    utterances runs again, since the user may have corrected them.
+    Commands in the manifests run only with ``allow_pipes``. A task that has succeeded in the same work does nothing. A task
+    that had to reject utterances runs again, since the user may have corrected them.
     """
     done, this = feats / f"new/done.{job}", f"{work} task {job} of {jobs}"
     if work and done.is_file() and done.read_text(encoding="utf-8") == this:

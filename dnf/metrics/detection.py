@@ -5,8 +5,8 @@ several times (``dnf.metrics.bootstrap``) and give R figures at once; without th
 
 Cllr: Brummer & du Preez, "Application-independent evaluation of speaker detection", Computer Speech and Language 20,
 2006; several classes: Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006. Both are
-the cost in bits of not knowing the class, with equal weights of the classes: log2 K (1 bit for two classes) for scores without
-nothing.
+the cost in bits of not knowing the class, with equal weights of the classes: log2 K (1 bit for two classes) for
+scores without information.
 """
 
 from __future__ import annotations

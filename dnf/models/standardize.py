@@ -1,4 +1,4 @@
-"""The first layer of every model: frames of mean 0 and standard deviation 1."""
+"""A first layer that gives each feature mean 0 and standard deviation 1."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A flow of a frame given the frames before it, p(x_t | x_t-L .. x_t-1, class).
+"""A flow of a frame given the other frames of its window, p(x_t | x_t-L .. x_t-1, x_t+1 .. x_t+R, class).
 
-Windows overlap, so the sum of their log densities counts every frame many times. By the chain rule, the sum of these
-conditional log densities is the log-likelihood of the utterance.
+Windows overlap, so the sum of their log densities counts every frame many times. With R = 0, by the chain rule, the sum of
+these conditional log densities is the log-likelihood of the utterance.
 """
 
 from __future__ import annotations
