@@ -12,15 +12,13 @@ from pathlib import Path
 
 from dnf.experiment import entry
 from dnf.experiment.classes import choose_classes, read_classes
-from dnf.experiment.config import Config, from_saved
+from dnf.experiment.config import Config
 from dnf.experiment.environment import choose_device, describe_environment
 from dnf.experiment.files import write_json
 from dnf.experiment.layout import CONFIG_YAML, ENV_JSON, LAST_PT, TRAINING_JSON
 from dnf.experiment.progress import progress
-from dnf.experiment.stage import settings_of
 from dnf.features.frame_store import FrameStore, check_speakers
 from dnf.features.windows import Windows
-from dnf.models import checkpoint
 from dnf.training.history import History, NoHistory
 from dnf.training.ranks import Ranks, join_ranks, leave, recorded
 from dnf.training.trainer import Trainer
@@ -72,8 +70,10 @@ def run(trainer: Trainer) -> float:
     return seconds
 
 
-def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], ranks: Ranks) -> Trainer:
-    """Open train and dev and check that every class of the model has frames in both."""
+def make_trainer(
+    frames: Path, out: Path, config: Config, classes: list[str], ranks: Ranks, last: Path | None = None
+) -> Trainer:
+    """Open train and dev and check that every class of the model has frames in both; other arguments as of ``Trainer``."""
     stores = {name: FrameStore(frames / name) for name in dict.fromkeys((*config.data.train, *config.data.dev))}
     check_speakers(stores, config.data)
     opened = {}
@@ -90,7 +90,7 @@ def make_trainer(frames: Path, out: Path, config: Config, classes: list[str], ra
                 )
             log.info("%s: class %s has %d frames", "+".join(names), label, count)
         opened[role] = windows
-    return Trainer(opened["train"], opened["dev"], config, classes, out, ranks)
+    return Trainer(opened["train"], opened["dev"], config, classes, out, ranks, last)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -99,17 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config, ranks = Config.load(args.exp / CONFIG_YAML), join_ranks(choose_device(args.device))
     classes = choose_classes(read_classes(args.classes), config.data.classes, args.classes)
-    trainer = make_trainer(args.frames, args.exp, config, classes, ranks)
-    last = args.exp / LAST_PT
-    if last.is_file() and not args.restart:
-        state = checkpoint.load(last, ranks.device)
-        settings = settings_of("train", from_saved(state["config"]))
-        if (state["classes"], state.get("frames"), settings) == (classes, trainer.frames, settings_of("train", config)):
-            trainer.load_state({k: v for k, v in state.items() if k != "format"})
-            log.info("%s: continuing from step %d of %d", last, trainer.step, trainer.total_steps)
-        else:
-            log.info("%s: was trained with other settings or frames; training from scratch", last)
-    ranks.check_same(trainer.step, f"{last}: last checkpoint")
+    trainer = make_trainer(args.frames, args.exp, config, classes, ranks, None if args.restart else args.exp / LAST_PT)
     environment = describe_environment(ranks.device) | {"precision": trainer.precision, "compiled": trainer.compiled}
     if ranks.size > 1:
         environment["device_name"] = f"{ranks.size} x {environment['device_name']}"

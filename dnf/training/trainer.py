@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnf.experiment.config import Config
+from dnf.experiment.config import Config, from_saved
 from dnf.experiment.layout import BEST_PT, LAST_PT
 from dnf.experiment.settings import Train
+from dnf.experiment.stage import settings_of
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows, at_step
 from dnf.models import checkpoint
@@ -58,10 +59,18 @@ class Trainer:
         classes: names of the classes, in id order.
         out: ``exp/<exp>``.
         ranks: this process among those that train the model.
+        last: checkpoint to continue from, if there is one of the same settings, classes and frames.
     """
 
     def __init__(
-        self, train: Windows, dev: Windows, config: Config, classes: list[str], out: Path, ranks: Ranks = ALONE
+        self,
+        train: Windows,
+        dev: Windows,
+        config: Config,
+        classes: list[str],
+        out: Path,
+        ranks: Ranks = ALONE,
+        last: Path | None = None,
     ):
         self.train, self.dev, self.config, self.classes, self.out = train, dev, config, classes, out
         self.device, self.ranks, settings = train.device, ranks, config.train
@@ -71,7 +80,9 @@ class Trainer:
         self.eval_steps = settings.eval_steps or self.sampler.steps_per_epoch
         at_once = CPU_MICRO_BATCH if self.device.type == "cpu" else settings.batch_size
         self.micro_batch = settings.micro_batch or at_once
-        self.model = self._make_model()
+        self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
+        state = self._read(last) if last else None
+        self.model = self._make_model(new=state is None)
         self.sample = evenly_spaced(len(train), AGREEMENT_FRAMES)
         self.objective = Objective(config, counts, ranks)
         self.precision = acceleration.choose(settings.precision, self.device)
@@ -79,14 +90,16 @@ class Trainer:
         self.compiled = self._compile()
         self.parallel = ranks.wrap(self.loss)
         self.optimizer = self._make_optimizer()
-        self.frames = [[store.fingerprint() for store in windows.stores] for windows in (train, dev)]
         self.monitor = SpikeMonitor(settings.spike_factor)
         self.step, self.restores, self.lr_scale = 0, 0, 1.0
         self.pending: list[
             tuple[float, dict[str, Tensor]]
         ] = []  # learning rate and figures of steps that are not fetched yet
         self.best, self.best_step = math.inf, 0
-        self.last_good = self.state()
+        if state:
+            self.load_state(state)
+        else:
+            self.last_good = self.state()
 
     def _make_sampler(self, counts: list[int]) -> Sampler:
         """Batches of training vectors, of which the classes have ``counts``."""
@@ -108,11 +121,26 @@ class Trainer:
             )
         return sampler
 
-    def _make_model(self) -> DNF:
-        """A new model, its first layer and prior those of training vectors."""
+    def _read(self, last: Path) -> dict | None:
+        """The state of this run in ``last``; None if there is none, or it is of another run."""
+        state = checkpoint.load(last, self.device) if last.is_file() else None
+        if state:
+            settings, wanted = (settings_of("train", of) for of in (from_saved(state["config"]), self.config))
+            if (state["classes"], state.get("frames"), settings) == (self.classes, self.frames, wanted):
+                log.info("%s: continuing from step %d of %d", last, state["step"], self.total_steps)
+                del state["format"]
+            else:
+                log.info("%s: was trained with other settings or frames; training from scratch", last)
+                state = None
+        self.ranks.check_same(state["step"] if state else 0, f"{last}: last checkpoint")
+        return state
+
+    def _make_model(self, *, new: bool) -> DNF:
+        """A model; if it is new, its first layer and prior are those of training vectors."""
         torch.manual_seed(self.config.seed)
         model = DNF.from_config(self.config, len(self.classes)).to(self.device)
-        start_model(model, self.train, self.classes, self.config, self.ranks)
+        if new:
+            start_model(model, self.train, self.classes, self.config, self.ranks)
         return model
 
     def _compile(self) -> bool:

@@ -26,7 +26,7 @@ from dnf.training.launch import ABORTED, ENDED, KILLED, LOST, OWN, Cause, cause_
 from dnf.training.loss import backward
 from dnf.training.ranks import ALONE, Ranks, dist, is_lost, join_ranks, leave, own_gpu
 from dnf.training.sampler import Sampler
-from dnf.training.train import make_trainer
+from dnf.training.train import make_trainer, run
 
 # What differs from one process to several is the order of float32 sums: so far apart may the figures and weights be.
 SAME = {"rel": 1e-4, "abs": 2e-3}
@@ -230,6 +230,20 @@ def test_evaluation_adds_up_over_ranks(frames, small_config, tmp_path, monkeypat
 def test_more_processes_than_frames_in_a_batch_are_refused(frames, small_config, tmp_path):
     with pytest.raises(ValueError, match="a batch of 3 frames is too small for 4 processes; lower train.num"):
         make_trainer(frames, tmp_path, small_config("train.batch_size=3"), ["en", "zh"], Ranks(0, 4))
+
+
+def test_ranks_that_find_different_last_checkpoints_are_refused(frames, small_config, tmp_path, monkeypatch):
+    """One rank has a checkpoint and the other none: before either computes statistics of frames, which takes both."""
+    trainer = make_trainer(frames, tmp_path, small_config("train.steps=2"), ["en", "zh"], ALONE)
+    run(trainer)
+
+    class WithAnother(Ranks):
+        def mean(self, values):
+            return [value / 2 for value in values]
+
+    monkeypatch.setattr("dnf.training.trainer.start_model", None)
+    with pytest.raises(ValueError, match=r"last.pt: last checkpoint differs between the nodes: 2 on rank 0"):
+        make_trainer(frames, tmp_path, trainer.config, ["en", "zh"], WithAnother(0, 2), tmp_path / "last.pt")
 
 
 def test_a_process_that_was_not_launched_has_no_process_group(monkeypatch):
