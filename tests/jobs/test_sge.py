@@ -100,6 +100,8 @@ class TestGridEngine(QueueBehaviour):
 @needs_cell
 @pytest.mark.slow
 class TestGridEngineDies(SchedulerStops):
+    refusal = "refused it"  # Grid Engine itself says of its master that the connection is refused
+
     @pytest.fixture
     def site(self, tmp_path):
         with GridEngineCell() as cell:
