@@ -22,6 +22,7 @@ from typing import NamedTuple
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from dnf.experiment import entry
@@ -170,6 +171,10 @@ def launch(command: list[str], gpus: int, meeting: Meeting | None, watch: Watch 
         return [cause_of(rank, nodes * gpus, failure) for rank, failure in error.failures.items()]
     except SignalException as error:
         return [(watch and watch.trouble) or Cause(KILLED, sys.maxsize, f"ended by {error.sigval.name}")]
+    except RendezvousConnectionError:  # torchrun may see before the watch that node 1, which has the store, is gone
+        if not watch:
+            raise
+        return [watch.trouble or Cause(KILLED, sys.maxsize, HOST_GONE)]
     return []
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import rank_program
@@ -17,6 +18,7 @@ import recipe_runs
 import torch
 from recipe_runs import SUPPORT, environment
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError
 
 from dnf.experiment.tables import read_tsv
 from dnf.models import checkpoint
@@ -364,6 +366,23 @@ def test_a_node_that_goes_without_a_word_ends_the_other(frames, new_exp, victim)
     assert status == 1 and line == f"launch.py: node {victim} {reason}; see its log"
     assert gone(exp)
     launchers[victim].wait()
+
+
+def test_node_1_is_missed_whoever_sees_it_first(monkeypatch):
+    """torchrun's own error about the store is the same cause as the watch's; without a watch it stays an error."""
+
+    def lost(settings, program):
+        raise RendezvousConnectionError("the store is gone")
+
+    monkeypatch.setattr(launch, "elastic_launch", lost)
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # which launch adds to
+    meeting = SimpleNamespace(nodes=2, address="127.0.0.1", run="r", host="127.0.0.1", port=1)
+    (cause,) = launch.launch(["nothing"], 1, meeting, SimpleNamespace(trouble=None))
+    assert cause.text == "node 1 does not answer; see its log"
+    earlier = Cause(KILLED, 1, "node 2 has not answered for 20 s")
+    assert launch.launch(["nothing"], 1, meeting, SimpleNamespace(trouble=earlier)) == [earlier]
+    with pytest.raises(RendezvousConnectionError):
+        launch.launch(["nothing"], 1, None, None)
 
 
 def test_a_node_does_not_wait_for_ever(new_exp):
