@@ -56,7 +56,7 @@ class Metric(NamedTuple):
         return f"{self.title}, {self.unit}" if self.unit and not self.unit.startswith("share") else self.title
 
 
-COMPARED = ("systems", "detection", "tells apart")
+COMPARED = ("systems", "detection", "page")
 METRICS = {
     "utt_accuracy": Metric(
         "utterance accuracy",
@@ -78,9 +78,7 @@ METRICS = {
     "auc": Metric(
         "AUC", "", HIGHER, "area under the ROC curve of the mean log-likelihood ratio per frame", (*COMPARED, "folder")
     ),
-    "auc_duration": Metric(
-        "AUC of duration alone", "", "", "the same of the number of frames", ("detection", "tells apart")
-    ),
+    "auc_duration": Metric("AUC of duration alone", "", "", "the same of the number of frames", ("detection", "page")),
     "cllr": Metric(
         "Cllr",
         "bits",

@@ -218,7 +218,7 @@ def training(rows: Rows) -> Section:
 
 def is_detection(metric: str) -> bool:
     """Whether a metric is of the tables that compare all systems."""
-    return metric.removesuffix(CONTROL) in shown("tells apart") or metric.endswith(GAP) or is_paired(metric)
+    return metric.removesuffix(CONTROL) in shown("page") or metric.endswith(GAP) or is_paired(metric)
 
 
 def is_paired(metric: str) -> bool:
@@ -234,7 +234,7 @@ def detection(rows: Rows, controls: dict[str, str], resamples: int) -> list[Sect
 
 def measures(rows: Rows, controls: dict[str, str]) -> Section:
     """Figures of each system, set and pair of classes, those with the control below."""
-    metrics = costs_last(shown("tells apart"))
+    metrics = costs_last(shown("page"))
     of_measures = (row for row in rows.left if row["metric"].removesuffix(CONTROL) in metrics)
     body = []
     for (name, classes, system), cells in rows.pivot(of_measures, ("set", "class", "system")).items():

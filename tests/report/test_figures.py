@@ -16,7 +16,7 @@ from dnf.report.side_by_side import system_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 PLACES = {
-    *("systems", "detection", "training", "tells apart", "open set", "likelihood", "gaussianity", "folder", "sweep"),
+    *("systems", "detection", "training", "page", "open set", "likelihood", "gaussianity", "folder", "sweep"),
 }
 
 
@@ -52,7 +52,7 @@ def test_heads_of_columns_have_the_unit_unless_it_is_a_share(name, head):
 
 
 def test_a_row_of_the_table_is_all_that_shows_a_new_figure(monkeypatch):
-    places = ("systems", "detection", "tells apart", "folder", "sweep")
+    places = ("systems", "detection", "page", "folder", "sweep")
     monkeypatch.setitem(METRICS, "dprime", Metric("d prime", "deviations", figures.HIGHER, "how far apart", places))
     rows = [
         dict.fromkeys(COLUMNS, "")
