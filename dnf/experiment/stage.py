@@ -60,7 +60,7 @@ TABLES = (
     *(RECORDINGS_TSV, RECORDINGS_CSV, VECTOR_SCP),
 )
 # Of a corpus that stage data reads
-LISTS = ("spk2*", "*vector.scp", VECTORS_NPZ, VECTORS_NPY, "*.csv", "*.tsv", "*.lst", "*.json")
+LISTINGS = ("spk2*", "*vector.scp", VECTORS_NPZ, VECTORS_NPY, "*.csv", "*.tsv", "*.lst", "*.json")
 
 
 # Settings that change where a stage runs but not its output: they are not hashed. Training with any number of processes
@@ -97,7 +97,7 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
     parts = [__version__, name, settings_of(name, config)]
     parts += [(read_marker(layout.marker(before)) or {"run": None})["run"] for before in (*stage.after, *stage.shows)]
     if name == "data":
-        parts += [source, *(hash_tables(path, (*TABLES, *LISTS)) for path in source_tables)]
+        parts += [source, *(hash_tables(path, (*TABLES, *LISTINGS)) for path in source_tables)]
     if name == "data" and is_taken(layout.exp):  # only the sets that are asked for are read
         parts += [config.data.classes, config.data.test, {name: view.sets for name, view in config.data.views.items()}]
     if name == "features":
