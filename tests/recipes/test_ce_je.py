@@ -1,9 +1,9 @@
 """Recipe ce_je: readers of accented English and TIMIT, and every experiment on miniature trees of all its corpora."""
 
 import csv
+import dataclasses
 import logging
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -338,6 +338,11 @@ def test_no_corpus_and_a_path_that_is_not_there(tmp_path):
         prepare_data.main([str(tmp_path / "data"), "--ce", str(tmp_path / "nowhere")])
 
 
+def config_of(exp):
+    """All settings of an experiment of the recipe."""
+    return resolve([*recipe_runs.recipe_words("ce_je")["RECIPE_SETTINGS"], CONF / f"{exp}.yaml"])
+
+
 @pytest.mark.parametrize(
     "exp, dim, cond_dim, var_r, classes",
     [
@@ -352,9 +357,7 @@ def test_no_corpus_and_a_path_that_is_not_there(tmp_path):
     ],
 )
 def test_experiments_are_those_of_the_notes(exp, dim, cond_dim, var_r, classes):
-    source = f'. "{CONF.parent}/recipe.conf"; printf "%s\\0" "${{RECIPE_SETTINGS[@]}}"'
-    words = subprocess.run(["bash", "-c", source], capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
-    config = resolve([*words, CONF / f"{exp}.yaml"])
+    config = config_of(exp)
     assert (config.dim, config.prior.cond_dim, config.prior.var_c, config.prior.var_r) == (dim, cond_dim, 1.0, var_r)
     assert (config.flow.blocks, config.flow.hidden, config.train.batch_size, config.train.steps) == (
         10,
@@ -372,6 +375,14 @@ def test_experiments_are_those_of_the_notes(exp, dim, cond_dim, var_r, classes):
         assert name in plotted_only or not seen & set(view.sets), name
     assert {"wsj+ce", "wsj+ce+je", "english", "je", "je_12"} <= config.data.views.keys()
     assert {"wsj_test", "ce_test", "timit", "voxceleb"} <= set(config.data.test)
+
+
+@pytest.mark.parametrize("exp", ["exp1", "exp2", "exp3"])
+def test_second_files_differ_only_in_first_layer_and_variances(exp):
+    notes, joint = config_of(exp), config_of(f"{exp}_joint")
+    flow = dataclasses.replace(notes.flow, first="joint")
+    prior = dataclasses.replace(notes.prior, variances="free")
+    assert joint == dataclasses.replace(notes, flow=flow, prior=prior)
 
 
 @pytest.fixture(scope="module")
@@ -449,6 +460,12 @@ def test_var_r_changes_nothing_where_r_is_empty(everything):
         with torch.no_grad():
             assert torch.equal(one.log_prob(x), two.log_prob(x))
     assert results(everything, "exp2") != results(everything, "exp2_vr1000")
+
+
+@pytest.mark.parametrize("exp", ["exp1_joint", "exp2_joint", "exp3_joint"])
+def test_second_files_have_a_variance_for_each_class(everything, exp):
+    en, ce = load_model(everything / "exp" / exp / "best.pt").model.prior.class_log_variances()
+    assert (en - ce).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize("exp", ["exp3", "two_class"])

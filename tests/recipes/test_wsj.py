@@ -1,5 +1,6 @@
 """The wsj recipe: its reader on miniature trees of every layout, its sets, and one whole run."""
 
+import dataclasses
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from recipe_runs import ROOT, results, run_here, run_recipe
 
 from dnf.data import recipe
 from dnf.data.recipe import Manifests
+from dnf.experiment.config import resolve
 from egs.corpora import wsj
 from egs.wsj.local import prepare_data
 
@@ -345,6 +347,17 @@ def test_the_view_has_the_frames_of_scores_1_and_2(whole):
 @pytest.mark.slow
 def test_scatter_of_native_and_accented_frames(whole):
     check_picture(whole[0] / "exp" / "nf" / "plots" / "scatter_wsj_test+ce+je_12.png", 40)
+
+
+@pytest.mark.slow
+def test_second_file_starts_at_white_vectors(whole, corpora):
+    """nf_whiten is nf with another first layer: without training the latents of the training vectors are white."""
+    given = [word for option in corpora.items() for word in option]
+    run_here(whole[0], "wsj", "nf_whiten", given, "train.steps=1", "train.lr=1.0e-12", last="latents")
+    z = np.load(whole[0] / "exp/nf_whiten/latents/wsj_train/z.npy").astype(np.float64)
+    assert np.abs(np.cov(z.T) - np.eye(z.shape[1])).max() < 0.2
+    configs = [resolve([ROOT / f"egs/wsj/conf/{name}.yaml"]) for name in ("nf", "nf_whiten")]
+    assert configs[1] == dataclasses.replace(configs[0], flow=dataclasses.replace(configs[0].flow, first="whiten"))
 
 
 @pytest.mark.slow
