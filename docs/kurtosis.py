@@ -186,7 +186,9 @@ def theory() -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python3 docs/kurtosis.py", description=__doc__.split("\n\n")[0])
-    parser.add_argument("frames", type=Path, help="exp/frames of a recipe, with the sets train and dev")
+    parser.add_argument("frames", type=Path, help="exp/frames of a recipe")
+    parser.add_argument("--train", nargs="+", default=["train"], metavar="SET", help="training sets (%(default)s)")
+    parser.add_argument("--dev", nargs="+", default=["dev"], metavar="SET", help="sets for comparison (%(default)s)")
     parser.add_argument("--classes", nargs=2, default=["en", "ce"], help="(%(default)s)")
     parser.add_argument("--steps", type=int, default=600, help="(%(default)s)")
     parser.add_argument(
@@ -208,14 +210,14 @@ def main(argv: list[str] | None = None) -> None:
     config = resolve([*shape, *size, *options.set])
     opened = [
         Windows(
-            [FrameStore(options.frames / name)],
+            [FrameStore(options.frames / name) for name in names],
             config.splice,
             config.cmvn,
             options.classes,
             keep_unseen=False,
             device=torch.device("cpu"),
         )
-        for name in ("train", "dev")
+        for names in (options.train, options.dev)
     ]
     standardize = Standardize(config.dim)
     standardize.set(*opened[0].global_normalization())
