@@ -17,6 +17,10 @@ VERBS = {
     "status": ("dnf.experiment.status", "show which stages of the experiments are done, running or interrupted"),
     "classify": ("dnf.inference.classify", "classify recordings with a trained model"),
     "score": ("dnf.inference.score_data", "score other data with a trained model, as an experiment of its own"),
+    "verify": (
+        "dnf.verification.verify",
+        "verify speakers: trials scored by cosine and PLDA on vectors and latents of an experiment",
+    ),
     "move": ("dnf.inference.move", "move utterances from one class to another, and test the result"),
     "datadir": ("dnf.data.datadir", "check and repair Kaldi data directories"),
 }

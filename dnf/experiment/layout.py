@@ -30,6 +30,7 @@ SEGMENTS = "segments"
 UTT2SPK = "utt2spk"
 SPK2UTT = "spk2utt"
 SPK2GENDER = "spk2gender"
+UTT2SESS = "utt2sess"
 UTT2CLASS = "utt2class"
 UTT2SCORE = "utt2score"
 UTT2SCORES = "utt2scores"
@@ -119,6 +120,10 @@ LOGDET_NPY = "logdet.npy"
 DENSITIES_TSV = "densities.tsv"
 UTT_SCORES_TXT = "utt_scores.txt"
 
+# exp/<experiment>/verify/<trials>/
+SCORES_TSV = "scores.tsv"
+DET = "det"
+
 # exp/<experiment>/baselines/<system>/
 MODEL_PT = "model.pt"
 
@@ -134,6 +139,7 @@ LOG = "log"
 TENSORBOARD = "tb"
 SPLICED = "spliced"
 NORMALIZED = "normalized"
+VERIFY = "verify"
 
 
 @dataclass(frozen=True)

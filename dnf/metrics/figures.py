@@ -103,6 +103,21 @@ METRICS = {
     "min_cllr": Metric("minCllr", "bits", LOWER, "Cllr with the best monotone map of the scores", (*COMPARED, "sweep")),
     "eer": Metric("EER", "", LOWER, "error rate at the threshold where both error rates are equal", COMPARED),
     "min_dcf": Metric("minDCF", "", LOWER, "least detection cost over all thresholds (calibrate.dcf_*)", COMPARED),
+    **{
+        f"min_dcf_{name}": Metric(
+            f"minDCF({prior})",
+            "",
+            LOWER,
+            f"of `dnf verify`: the same for trials with prior {prior} of a target, costs 1",
+        )
+        for name, prior in (("01", 0.01), ("05", 0.05))
+    },
+    "identification": Metric(
+        "identification",
+        "share of utterances",
+        HIGHER,
+        "of `dnf verify`: test utterances whose highest score is that of a trial of their speaker",
+    ),
     "near_ties": Metric(
         "near-ties",
         "share of utterances",

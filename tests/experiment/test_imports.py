@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "dnf.scoring.score": "numpy",
     "dnf.training.launch": "numpy torch",
     "dnf.training.train": "numpy scipy torch tensorboard",
+    "dnf.verification.verify": f"numpy torch matplotlib {SKLEARN}",
 }
 FORKS = f"""
 import importlib, os, sys

@@ -1,0 +1,1 @@
+"""Verification: whether two utterances are of one speaker, by back-ends on vectors and latents."""
