@@ -70,14 +70,16 @@ while IFS= read -r experiment <&3; do
   fi
   can_run || continue
   if begin 1 features; then
-    $train_cmd "JOB=1:$nj" "$feats_dir/log/fbank.JOB.log" \
+    [[ $front_end != ubm ]] || $cuda_cmd "$feats_dir/log/fit.log" \
+      python3 -m dnf.features.extract fit "$data_dir" "$feats_dir" --allow-pipes "$allow_pipes" --device "$device"
+    $train_cmd "JOB=1:$nj" "$feats_dir/log/features.JOB.log" \
       python3 -m dnf.features.extract compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK" \
       --allow-pipes "$allow_pipes"
     run_here dnf.features.extract collect "$data_dir" "$feats_dir" --jobs "$nj"
     finish features
   fi
   if begin 2 frames; then
-    $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.features.frames build "$data_dir" "$frames_dir"
+    $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.features.frames build "$data_dir" "$frames_dir" --feats "$feats_dir"
     finish frames
   fi
   if $write_spliced && begin 2 spliced; then

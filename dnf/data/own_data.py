@@ -176,7 +176,7 @@ def check_order(name: str, utterances: Sequence[Either]) -> None:
 
 def prepare(directory: Path, out: Path, config: Config, *, allow_pipes: bool) -> None:
     """Check everything, and then write a data directory of each set below ``out``, and ``classes.txt``."""
-    sets = own_vectors.read_sets(directory) if config.has_vectors else read_sets(directory, allow_pipes=allow_pipes)
+    sets = own_vectors.read_sets(directory) if config.reads_vectors else read_sets(directory, allow_pipes=allow_pipes)
     if "dev" not in sets:
         sets["train"], sets["dev"] = split_dev(sets["train"], config.seed, shared=config.data.shared_speakers)
         log.info("no dev set: %d utterances of train set apart", len(sets["dev"]))
@@ -196,7 +196,7 @@ def write_sets(
     }
     check_splits(speakers, config.data)
     found = {u.name for of_set in sets.values() for u in of_set}
-    if config.has_vectors:
+    if config.reads_vectors:
         write_vectors(sets, out)
     else:
         write_recordings(sets, source, out, config.features.max_rejected)

@@ -107,6 +107,11 @@ class Config:
         return self.features.kind == "vectors"
 
     @property
+    def reads_vectors(self) -> bool:
+        """Whether the data come as vectors, and not as recordings."""
+        return self.has_vectors and self.vectors.front_end == "files"
+
+    @property
     def dim(self) -> int | None:
         """Dimension D of a spliced vector; None for ``features.kind`` vectors until stage frames has seen them."""
         if self.has_vectors:
@@ -215,6 +220,11 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
             "flow.dropout: train.objective gaussianality maps each batch twice, and alike; set one of them to its default"
         )
     check_channel(config)
+    if config.vectors.ubm_ceps > config.features.num_filters:
+        raise ValueError(
+            f"vectors.ubm_ceps {config.vectors.ubm_ceps} is more than features.num_filters "
+            f"{config.features.num_filters}; lower it"
+        )
     if config.latent_dim is not None and config.prior.cond_dim > config.latent_dim:
         made_of = f"{config.splice.left} + 1 + {config.splice.right} frames of "
         made_of = "null: all of them" if config.has_vectors else f"{made_of}{config.features.dim}"

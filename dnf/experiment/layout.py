@@ -60,6 +60,8 @@ SPOKEN_NPY = "spoken.npy"
 OFFSETS_NPY = "offsets.npy"
 ALI_SCP = "ali.scp"
 PREPROCESSING_NPZ = "preprocessing.npz"
+UBM_NPZ = "ubm.npz"
+SUFFSTATS = "suffstats"  # .scp: zeroth- and first-order statistics
 
 # Folders that are of no experiment: exp/feats/, exp/frames/ and exp/sweeps/; own/<corpus>/ below data/, exp/feats/ and
 # exp/frames/ is for a user's own recordings
@@ -167,7 +169,20 @@ class Stage:
 
 STAGES = {
     "data": Stage(0, "corpus to manifests and data directories", ("seed",), (), "data", of_vectors=("features.kind",)),
-    "features": Stage(1, "fbank, energy VAD, CMVN statistics", ("features", "vad"), ("data",), "feats"),
+    "features": Stage(
+        1,
+        "fbank, energy VAD, CMVN statistics, or vectors",
+        ("features", "vad"),
+        ("data",),
+        "feats",
+        of_vectors=(
+            "seed",
+            "data.train",
+            "data.classes",
+            *(f"vectors.{name}" for name in ("front_end", "ubm_components", "ubm_ceps", "ubm_lifter", "ubm_warp")),
+            *(f"vectors.{name}" for name in ("ubm_seconds", "ubm_iterations")),
+        ),
+    ),
     "frames": Stage(
         2,
         "frame stores",

@@ -87,6 +87,7 @@ def assignments(name: str, layers: Iterable[Path | str], config: Config, layout:
     places = {place: str(getattr(layout, place)) for place in ("data", "feats", "frames", "exp", "spliced")}
     words = {"name": name, **{f"{place}_dir": folder for place, folder in places.items()}}
     words |= {"data_seed": config.seed, "num_gpus": config.train.num_gpus, "num_nodes": config.train.num_nodes}
+    words["front_end"] = config.vectors.front_end if config.has_vectors else ""
     options = [word for layer in layers for word in ("--config" if isinstance(layer, Path) else "--set", str(layer))]
     folders = [word for place in ("data", "feats", "frames", "exp") for word in (f"--{place}", places[place])]
     lists = {"config": options, "folders": folders}

@@ -76,6 +76,14 @@ class Features:
 
 @dataclass(frozen=True)
 class VectorsSettings:
+    front_end: Literal["files", "ubm"]
+    ubm_components: int
+    ubm_ceps: int
+    ubm_lifter: int
+    ubm_warp: float
+    ubm_seconds: float
+    ubm_iterations: int
+    ubm_relevance: float
     centre: bool
     length_norm: bool
     project: Literal["none", "lda", "pca"]
@@ -84,7 +92,8 @@ class VectorsSettings:
     dim: int | None
 
     def __post_init__(self):
-        positive(self, "project_to")
+        positive(self, "project_to", "ubm_components", "ubm_ceps", "ubm_seconds", "ubm_iterations", "ubm_relevance")
+        not_negative(self, "ubm_lifter", "ubm_warp")
         if self.dim is not None:
             positive(self, "dim")
 

@@ -72,7 +72,8 @@ WHERE = ("train.num_gpus", "train.num_nodes")
 def settings_of(name: str, config: Config) -> dict:
     """The settings that determine a stage's output, by dotted name; for training the order of the classes does not count."""
     stage = STEPS[name]
-    names = (*stage.settings, *(stage.of_vectors if config.has_vectors else ()))
+    other = config.reads_vectors if name == "data" else config.has_vectors  # front-ends make vectors of the same data
+    names = (*stage.settings, *(stage.of_vectors if other else ()))
     sections = {dotted.partition(".")[0] for dotted in names}
     parts = {section: getattr(config, section) for section in sections}
     tree = {
@@ -102,7 +103,7 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
         parts += [config.data.classes, config.data.test, {name: view.sets for name, view in config.data.views.items()}]
     if name == "features":
         parts.append(hash_tables(layout.data))
-    if name == "train" and is_taken(layout.exp):
+    if (name == "train" or name in ("features", "frames") and config.has_vectors) and is_taken(layout.exp):
         parts.append(hash_tables(layout.exp / MODEL_JSON))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,8 +1,10 @@
-"""Stage features: frames of ``features.kind``, energy VAD and CMVN statistics, as Kaldi arks.
+"""Stage features: frames of ``features.kind``, energy VAD and CMVN statistics, or vectors of a front-end, as Kaldi arks.
 
 ``python3 -m dnf.features.extract compute`` is one task of a job array: it processes its share of every set's utterances and writes
 arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts the output, moves the arks into place and writes
-``feats.scp``, ``vad.scp``, ``cmvn.scp``, ``utt2num_frames`` and ``rejected.txt`` into the data directories.
+``feats.scp``, ``vad.scp``, ``cmvn.scp``, ``utt2num_frames`` and ``rejected.txt`` into the data directories. What front-ends
+make is the experiment's own: its table is beside its arks. ``python3 -m dnf.features.extract fit`` comes before, for the
+front-ends that are fitted to the training sets.
 """
 
 from __future__ import annotations
@@ -30,18 +32,22 @@ from dnf.data.data_dir import sets_below
 from dnf.data.kaldi_files import read_table, read_text, write_table
 from dnf.data.rates import say_low_rates
 from dnf.experiment import entry
+from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config
+from dnf.experiment.environment import choose_device
 from dnf.experiment.layout import (
+    CLASSES_TXT,
     CMVN_ARK,
     CMVN_SCP,
     CONFIG_YAML,
-    FEATS_SCP,
     RECORDINGS_JSONL,
     REJECTED_TXT,
     SEGMENTS,
     SUPERVISIONS_JSONL,
+    UTT2CLASS,
     UTT2NUM_FRAMES,
     UTT2SPK,
+    is_taken,
     run_again,
 )
 from dnf.experiment.progress import progress
@@ -49,21 +55,29 @@ from dnf.experiment.settings import Features
 from dnf.features.arks import read_all
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.extractor import extract_whole
-from dnf.features.vad import energy_vad
+from dnf.features.front_ends import FrontEnd, make_front_end
+from dnf.features.vad import speech_marks
 
 log = logging.getLogger(__name__)
 
 
-def extract(recording: Recording, utterance: SupervisionSegment, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Frames ``(N, F)`` and speech marks ``(N,)`` of one utterance; raises ``Rejected``."""
+def extract(
+    recording: Recording, utterance: SupervisionSegment, config: Config, front_end: FrontEnd | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of one utterance by kind: frames ``(N, F)``, speech marks ``(N,)`` and CMVN statistics, or what a front-end measures.
+
+    Raises:
+        Rejected: the recording is unusable.
+    """
     samples = load_samples(recording, utterance, config.features)
-    frames, log_energy = extract_whole(samples, config.features)
-    speech = energy_vad(log_energy, config.vad)
-    if not speech.any():
-        raise Rejected(
-            f"{recording.sources[0].source}: the energy VAD finds no speech; leave it out, or lower vad.energy_threshold"
-        )
-    return frames, speech
+    try:
+        if front_end:
+            return {front_end.kind: front_end.measure(samples)}
+        frames, log_energy = extract_whole(samples, config.features)
+        speech = speech_marks(log_energy, config.vad)
+    except ValueError as error:
+        raise Rejected(f"{recording.sources[0].source}: {error}") from None
+    return {"feats": frames, "vad": speech, "stats": cmvn_stats(frames[speech > 0])}
 
 
 def task_utterances(directory: Path, job: int, jobs: int) -> tuple[int, Iterator[tuple[Recording, SupervisionSegment]]]:
@@ -137,29 +151,31 @@ def compute(
     clean = True
     torch.set_num_threads(1)
     sphere.install()
+    front_end = make_front_end(config, feats)
     for directory in sets_below(data):
         out = feats / "new" / directory.name
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed + job)
+        compression = {"feats": {"compression_method": 2}} if config.features.compress else {}
         writers = {
-            "vad": kaldiio.WriteHelper(f"ark,scp:{out}/vad.{job}.ark,{out}/vad.{job}.scp"),
-            "stats": kaldiio.WriteHelper(f"ark:{out}/stats.{job}.ark"),
+            kind: kaldiio.WriteHelper(
+                f"ark,scp:{out}/{kind}.{job}.ark,{out}/{kind}.{job}.scp", **compression.get(kind, {})
+            )
+            for kind in kinds(front_end)
         }
-        compression = {"compression_method": 2} if config.features.compress else {}
-        writers["feats"] = kaldiio.WriteHelper(f"ark,scp:{out}/feats.{job}.ark,{out}/feats.{job}.scp", **compression)
         rejected, lengths = {}, (out / f"num_frames.{job}").open("w", encoding="utf-8")
         count, pairs = task_utterances(directory, job, jobs)
         for recording, utterance in progress(pairs, what=f"features {directory.name}", unit="utterances", total=count):
             check_pair(directory, recording, utterance, allow_pipes=allow_pipes)
             try:
-                frames, speech = extract(recording, utterance, config)
+                arrays = extract(recording, utterance, config, front_end)
             except Rejected as reason:
                 rejected[utterance.id] = str(reason)
                 continue
-            writers["feats"](utterance.id, frames)
-            writers["vad"](utterance.id, speech)
-            writers["stats"](utterance.id, cmvn_stats(frames[speech > 0]))
-            lengths.write(f"{utterance.id} {len(frames)}\n")
+            for kind, array in arrays.items():
+                writers[kind](utterance.id, array)
+            if not front_end:
+                lengths.write(f"{utterance.id} {len(arrays['feats'])}\n")
         for writer in (*writers.values(), lengths):
             writer.close()
         (out / f"rejected.{job}.txt").write_text("".join(f"{k} {v}\n" for k, v in rejected.items()), encoding="utf-8")
@@ -193,13 +209,20 @@ def speaker_stats(out: Path, jobs: int, utt2spk: dict[str, str]) -> dict[str, np
     return dict(sorted(sums.items()))
 
 
-def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> dict[str, dict[str, str]]:
+def kinds(front_end: FrontEnd | None) -> tuple[str, ...]:
+    """Kinds of arrays of each utterance, the first of which names the utterances that have them."""
+    return (front_end.kind,) if front_end else ("feats", "vad", "stats")
+
+
+def collect_set(
+    directory: Path, feats: Path, settings: Features, front_end: FrontEnd | None, jobs: int
+) -> dict[str, dict[str, str]]:
     """Check the output of the tasks for one set; its tables, with the final paths of the arks."""
     new, out = feats / "new" / directory.name, feats / directory.name
-    utt2spk = read_table(directory / UTT2SPK)
-    scps = {kind: gather_lines(new, f"{kind}.JOB.scp", jobs) for kind in ("feats", "vad")}
+    utt2spk, main = read_table(directory / UTT2SPK), kinds(front_end)[0]
+    scps = {kind: gather_lines(new, f"{kind}.JOB.scp", jobs) for kind in kinds(front_end) if kind != "stats"}
     rejected = gather_lines(new, "rejected.JOB.txt", jobs)
-    processed = scps["feats"].keys() | rejected.keys()
+    processed = scps[main].keys() | rejected.keys()
     if lost := sorted(utt2spk.keys() - processed):
         raise ValueError(
             f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; {run_again('features')}"
@@ -209,29 +232,33 @@ def collect_set(directory: Path, feats: Path, settings: Features, jobs: int) -> 
             f"{directory}: utterance {strange[0]} and {len(strange) - 1} more are in the manifests but not in utt2spk; "
             f"{run_again('data')}"
         )
-    if len(rejected) > settings.max_rejected * len(utt2spk) or not scps["feats"]:
-        limit = f"more than --max-rejected {settings.max_rejected:g}" if scps["feats"] else "all there are"
+    if len(rejected) > settings.max_rejected * len(utt2spk) or not scps[main]:
+        limit = f"more than --max-rejected {settings.max_rejected:g}" if scps[main] else "all there are"
         utt = min(rejected)
         raise ValueError(
             f"{directory}: {len(rejected)} of {len(utt2spk)} utterances rejected, {limit}; utterance {utt}: {rejected[utt]}"
         )
     for utt, reason in sorted(rejected.items()):
         log.warning("%s: utterance %s rejected: %s", directory, utt, reason)
-    cmvn_ark = new / CMVN_ARK
-    stats = speaker_stats(new, jobs, utt2spk)
-    with kaldiio.WriteHelper(f"ark,scp:{cmvn_ark},{new}/cmvn.scp") as writer:
-        for speaker, matrix in stats.items():
-            writer(speaker, matrix)
-    scps["cmvn"] = dict(line.rstrip("\n").split(" ", 1) for line in (new / CMVN_SCP).open(encoding="utf-8"))
+    if not front_end:
+        scps["cmvn"] = write_cmvn(new, speaker_stats(new, jobs, utt2spk))
     tables = {
-        f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scps[kind].items()}
-        for kind in ("feats", "vad", "cmvn")
+        f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scp.items()} for kind, scp in scps.items()
     }
-    tables[UTT2NUM_FRAMES] = gather_lines(new, "num_frames.JOB", jobs)
+    if not front_end:
+        tables[UTT2NUM_FRAMES] = gather_lines(new, "num_frames.JOB", jobs)
     before = read_table(directory / REJECTED_TXT) if (directory / REJECTED_TXT).is_file() else {}
     unopened = {utt: reason for utt, reason in before.items() if utt not in utt2spk}
     tables[REJECTED_TXT] = dict(sorted((unopened | rejected).items()))
     return tables
+
+
+def write_cmvn(new: Path, stats: dict[str, np.ndarray]) -> dict[str, str]:
+    """Write the statistics of each speaker; the lines of their table."""
+    with kaldiio.WriteHelper(f"ark,scp:{new / CMVN_ARK},{new / CMVN_SCP}") as writer:
+        for speaker, matrix in stats.items():
+            writer(speaker, matrix)
+    return dict(line.rstrip("\n").split(" ", 1) for line in (new / CMVN_SCP).open(encoding="utf-8"))
 
 
 def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
@@ -243,23 +270,23 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
     # wrong or incomplete output is made again
     for done in (feats / "new").glob("done.*"):
         done.unlink()
-    tables = {directory: collect_set(directory, feats, config.features, jobs) for directory in sets_below(data)}
+    front_end = make_front_end(config, feats)
+    main = f"{kinds(front_end)[0]}.scp"
+    tables = {
+        directory: collect_set(directory, feats, config.features, front_end, jobs) for directory in sets_below(data)
+    }
     for directory, of_set in tables.items():
         out = feats / directory.name
         shutil.rmtree(out, ignore_errors=True)
         (feats / "new" / directory.name).replace(out)
         for name, table in of_set.items():
+            path = (out if front_end else directory) / name  # other experiments use what is in the data directory
             if table:
-                write_table(directory / name, table)
+                write_table(path, table)
             else:
-                (directory / name).unlink(missing_ok=True)
-        log.info(
-            "%s: %d utterances, %d frames, %d rejected",
-            directory,
-            len(of_set[FEATS_SCP]),
-            sum(map(int, of_set[UTT2NUM_FRAMES].values())),
-            len(of_set[REJECTED_TXT]),
-        )
+                path.unlink(missing_ok=True)
+        frames = f" {sum(map(int, of_set[UTT2NUM_FRAMES].values()))} frames," if not front_end else ""
+        log.info("%s: %d utterances,%s %d rejected", directory, len(of_set[main]), frames, len(of_set[REJECTED_TXT]))
         say_low_rates(directory, config.features)
     shutil.rmtree(feats / "new")
     (feats / f"{config.features.kind}.conf").write_text(
@@ -267,21 +294,73 @@ def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
     )
 
 
+def training_sound(
+    data: Path, config: Config, seconds: float, *, allow_pipes: bool
+) -> Iterator[tuple[Recording, SupervisionSegment]]:
+    """Utterances of the training sets, evenly spaced: about ``seconds`` in total, equally of each class, or all of a class with less."""
+    classes = choose_classes(read_classes(data / CLASSES_TXT), config.data.classes, data / CLASSES_TXT)
+    directories = [directory for directory in sets_below(data) if directory.name in config.data.train]
+    totals = dict.fromkeys(classes, 0.0)
+    for directory in directories:
+        names = read_table(directory / UTT2CLASS)
+        for utterance in items(directory / SUPERVISIONS_JSONL):
+            if names[utterance.id] in totals:
+                totals[names[utterance.id]] += utterance.duration
+    share = {name: min(1.0, seconds / len(totals) / total) if total else 0.0 for name, total in totals.items()}
+    due = dict.fromkeys(classes, 0.0)
+    for directory in directories:
+        names = read_table(directory / UTT2CLASS)
+        for recording, utterance in task_utterances(directory, 1, 1)[1]:
+            check_pair(directory, recording, utterance, allow_pipes=allow_pipes)
+            if (name := names[utterance.id]) in due:
+                due[name] += share[name]
+                if due[name] >= 1 - 1e-9:
+                    due[name] -= 1
+                    yield recording, utterance
+
+
+def fit(data: Path, feats: Path, config: Config, device: torch.device, *, allow_pipes: bool = False) -> None:
+    """Fit the front-end to sound of the training sets, equally of each class.
+
+    A model that was trained elsewhere has brought what was fitted.
+
+    Raises:
+        ValueError: no utterance is usable.
+    """
+    front_end = make_front_end(config, feats)
+    if is_taken(feats.parent) or not front_end.fitted:
+        return
+    sphere.install()
+    feats.mkdir(parents=True, exist_ok=True)
+
+    def sound() -> Iterator[np.ndarray]:
+        chosen = training_sound(data, config, config.vectors.ubm_seconds, allow_pipes=allow_pipes)
+        for recording, utterance in chosen:
+            try:
+                yield load_samples(recording, utterance, config.features)
+            except Rejected as reason:
+                log.warning("%s: %s", utterance.id, reason)
+
+    front_end.fit(sound(), device)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
-    parser.add_argument("verb", choices=("compute", "collect"))
+    parser.add_argument("verb", choices=("fit", "compute", "collect"))
     parser.add_argument("data", type=Path, help="folder of the data directories")
     parser.add_argument("feats", type=Path, help="output folder of the arks; its config.yaml has the settings")
     parser.add_argument("--job", type=int, default=1, help="number of this task, from 1 (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="tasks of the array (%(default)s)")
     parser.add_argument("--work", default="", help="name of this run; its finished tasks are not repeated")
     entry.add_pipes(parser)
+    entry.add_device(parser)
     args = parser.parse_args(argv)
-    config = Config.load(args.feats / CONFIG_YAML)
-    if config.has_vectors:
+    config, pipes = Config.load(args.feats / CONFIG_YAML), args.allow_pipes == "true"
+    if config.reads_vectors:
         log.info("%s: its vectors are made already", args.data)
+    elif args.verb == "fit":
+        fit(args.data, args.feats, config, choose_device(args.device), allow_pipes=pipes)
     elif args.verb == "compute":
-        pipes = args.allow_pipes == "true"
         compute(args.data, args.feats, config, args.job, args.jobs, args.work, allow_pipes=pipes)
     else:
         collect(args.data, args.feats, config, args.jobs)

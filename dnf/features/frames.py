@@ -166,6 +166,7 @@ def main(argv: list[str] | None = None) -> int:
     building = verbs.add_parser("build", help="build frame stores of all data directories")
     building.add_argument("data", type=Path, help="folder of the data directories")
     building.add_argument("frames", type=Path, help="output folder of the stores; its config.yaml has the settings")
+    building.add_argument("--feats", type=Path, help="folder of stage features, where a front-end makes vectors")
     splicing = verbs.add_parser("splice", help="write arks of spliced vectors for Kaldi")
     splicing.add_argument("frames", type=Path, help="folder of the stores")
     splicing.add_argument("out", type=Path, help="folder for <set>/spliced.{ark,scp}")
@@ -182,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
         if path.parent.name not in wanted:
             shutil.rmtree(path.parent)  # a set of an earlier run, or stage latents would score it
     if config.has_vectors:
-        vectors.build(directories, args.frames, config, args.data / CLASSES_TXT)
+        vectors.build(directories, args.frames, config, args.data / CLASSES_TXT, args.feats)
         return 0
     for directory in directories:
         out = args.frames / directory.name

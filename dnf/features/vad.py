@@ -7,6 +7,14 @@ import numpy as np
 from dnf.experiment.settings import Vad
 
 
+def speech_marks(log_energy: np.ndarray, settings: Vad) -> np.ndarray:
+    """The marks of ``energy_vad`` for a complete recording; raises ``ValueError`` if it has no speech."""
+    speech = energy_vad(log_energy, settings)
+    if not speech.any():
+        raise ValueError("the energy VAD finds no speech; leave it out, or lower vad.energy_threshold")
+    return speech
+
+
 def energy_vad(log_energy: np.ndarray, settings: Vad, mean: float | None = None) -> np.ndarray:
     """Speech (1) or not (0) for each frame ``(N,)``: Kaldi's energy rule with a vote of the neighbouring frames.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,10 +40,12 @@ from dnf.experiment.layout import (
     UTT2SPK,
     UTTS_TSV,
     VECTOR_SCP,
+    is_taken,
     run_again,
 )
 from dnf.experiment.settings import VectorsSettings
 from dnf.features.arks import read_array
+from dnf.features.front_ends import FrontEnd, make_front_end
 
 log = logging.getLogger(__name__)
 
@@ -70,18 +72,22 @@ class Vectors(NamedTuple):
     x: np.ndarray
 
     @classmethod
-    def read(cls, directory: Path) -> Vectors:
-        """The vectors of a data directory.
+    def read(cls, directory: Path, front_end: FrontEnd | None = None) -> Vectors:
+        """The vectors of a data directory, which come with it or are made by a front-end.
 
         Raises:
             ValueError: a vector is unreadable, is not finite, or has another length than the first.
         """
-        path = directory / VECTOR_SCP
-        places, speakers, classes = (read_table(directory / name) for name in (VECTOR_SCP, UTT2SPK, UTT2CLASS))
+        path = table_of(directory, front_end)
+        if not path.is_file():
+            remedy = run_again("features") if front_end else f"{run_again('data')} with features.kind=vectors"
+            raise ValueError(f"{path}: does not exist; {remedy}")
+        places, speakers, classes = map(read_table, (path, directory / UTT2SPK, directory / UTT2CLASS))
         scores = read_table(directory / UTT2SCORE) if (directory / UTT2SCORE).is_file() else {}
         utts, rows = list(places), []
         for utt, place in places.items():
             row = read_array(place, path, utt, "extract its vector again, or remove it")
+            row = front_end.vector(row) if front_end else row
             if row.ndim != 1 or len(row) != len(rows[0] if rows else row):
                 expected = f"a vector of {len(rows[0])} dims, as {utts[0]}" if rows else "a vector"
                 raise ValueError(
@@ -97,16 +103,23 @@ class Vectors(NamedTuple):
         return cls(directory.name, utts, *columns, x)
 
 
+def table_of(directory: Path, front_end: FrontEnd | None) -> Path:
+    """The table of the vectors of a data directory, or of what a front-end has measured."""
+    return front_end.folder / directory.name / f"{front_end.kind}.scp" if front_end else directory / VECTOR_SCP
+
+
 class Preprocessing(NamedTuple):
     """The fitted steps.
 
     Attributes:
-        kept: ``(E,)`` dims of the input that change in training.
+        size: dims of the input.
+        kept: ``(E,)`` those of them that change in training.
         mean: ``(E,)``.
         length_norm: whether vectors are scaled to length sqrt(E).
         matrix: ``(E, D)``, ``offset`` ``(D,)``: the last step, x' = x matrix + offset.
     """
 
+    size: int
     kept: np.ndarray
     mean: np.ndarray
     length_norm: bool
@@ -127,10 +140,10 @@ class Preprocessing(NamedTuple):
             constant = np.setdiff1d(np.arange(x.shape[1]), kept)
             names = " ".join(map(str, constant[:NAMED])) + " ..." * (len(constant) > NAMED)
             log.warning("%d of %d dims never change in training and are left out: %s", len(constant), x.shape[1], names)
-        x = x[:, kept].astype(np.float64)
+        size, x = x.shape[1], x[:, kept].astype(np.float64)
         mean = x.mean(0) if settings.centre else np.zeros(len(kept))
         matrix, offset = np.eye(len(kept)), np.zeros(len(kept))
-        first = cls(kept, mean, settings.length_norm, matrix, offset)
+        first = cls(size, kept, mean, settings.length_norm, matrix, offset)
         x = first.direction(x - mean)
         if settings.project != "none":
             matrix, offset = projection(x, labels, settings)
@@ -163,6 +176,15 @@ class Preprocessing(NamedTuple):
     def save(self, path: Path) -> None:
         np.savez(path, **self._asdict())
 
+    @classmethod
+    def load(cls, path: Path) -> Preprocessing:
+        """Raises ``ValueError`` if the file is missing or damaged."""
+        try:
+            with np.load(path) as arrays:
+                return cls(**{name: arrays[name] for name in cls._fields})
+        except (OSError, ValueError, KeyError):
+            raise ValueError(f"{path}: no readable steps of vectors; {run_again('frames')}") from None
+
 
 def projection(x: np.ndarray, labels: Sequence[str], settings: VectorsSettings) -> tuple[np.ndarray, np.ndarray]:
     """Matrix ``(E, N)`` and offset ``(N,)`` of an LDA or PCA of ``x`` ``(U, E)``."""
@@ -175,7 +197,7 @@ def projection(x: np.ndarray, labels: Sequence[str], settings: VectorsSettings) 
         why = f"{x.shape[0]} vectors of {x.shape[1]} dims" + f" and {classes} classes" * (settings.project == "lda")
         raise ValueError(f"vectors.project_to {dims}: {settings.project} of {why} has at most {most} dims")
     if settings.project == "pca":
-        fitted = PCA(dims, svd_solver="covariance_eigh").fit(x)
+        fitted = PCA(dims, svd_solver="covariance_eigh" if len(x) > x.shape[1] else "full").fit(x)
         matrix, centre = fitted.components_.T, fitted.mean_
     else:
         fitted = LinearDiscriminantAnalysis(n_components=dims).fit(x, labels)
@@ -219,43 +241,50 @@ def write_store(vectors: Vectors, x: np.ndarray, out: Path) -> None:
     temporary.replace(out)
 
 
-def build(directories: Sequence[Path], frames: Path, config: Config, classes_txt: Path) -> None:
-    """Fit the preprocessing to the training sets and write the store of each set below ``frames``.
+def fit_training(train: Sequence[Vectors], known: Collection[str], settings: VectorsSettings) -> Preprocessing:
+    """The steps, fitted to the vectors of the ``known`` classes in the training sets.
 
     Raises:
-        ValueError: vectors are damaged, differ in length, or do not go with the settings.
+        ValueError: the sets have vectors of several lengths, or the steps leave other than ``vectors.dim`` dims.
     """
-    for directory in directories:
-        if not (directory / VECTOR_SCP).is_file():
-            raise ValueError(
-                f"{directory / VECTOR_SCP}: does not exist; {run_again('data')} with features.kind=vectors"
-            )
-    by_name = {directory.name: directory for directory in directories}
-    known = set(choose_classes(read_classes(classes_txt), config.data.classes, classes_txt))
-    train = [Vectors.read(by_name[name]) for name in config.data.train if name in by_name]
-    if not train:
-        raise ValueError(f"{classes_txt.parent}: no set {config.data.train[0]} (data.train)")
     lengths = {of_set.name: of_set.x.shape[1] for of_set in train}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{classes_txt.parent}: vectors of several lengths: {lengths}; use one kind of vector")
+        raise ValueError(f"training sets have vectors of several lengths: {lengths}; use one kind of vector")
     labels = [name for of_set in train for name in of_set.classes]
     mine = np.array([name in known for name in labels])
     fitted = Preprocessing.fit(
-        np.concatenate([of_set.x for of_set in train])[mine],
-        [name for name in labels if name in known],
-        config.vectors,
+        np.concatenate([of_set.x for of_set in train])[mine], [name for name in labels if name in known], settings
     )
-    dim, wanted = fitted.matrix.shape[1], config.vectors.dim
+    dim, wanted = fitted.matrix.shape[1], settings.dim
     if wanted is not None and dim != wanted:
         raise ValueError(f"vectors.dim is {wanted}, but the vectors have {dim} dims; set it to null")
-    fitted.save(frames / PREPROCESSING_NPZ)
-    size = train[0].x.shape[1]
-    in_memory = {of_set.name: of_set for of_set in train}
+    return fitted
+
+
+def build(directories: Sequence[Path], frames: Path, config: Config, classes_txt: Path, feats: Path) -> None:
+    """Fit the preprocessing to the training sets and write the store of each set below ``frames``.
+
+    A model that was trained elsewhere has brought its preprocessing, and ``feats`` has what a front-end has measured.
+
+    Raises:
+        ValueError: vectors are missing or damaged, differ in length, or do not go with the settings.
+    """
+    front_end, by_name = make_front_end(config, feats), {directory.name: directory for directory in directories}
+    train: dict[str, Vectors] = {}
+    if is_taken(frames.parent):
+        fitted = Preprocessing.load(frames / PREPROCESSING_NPZ)
+    else:
+        train = {name: Vectors.read(by_name[name], front_end) for name in config.data.train if name in by_name}
+        if not train:
+            raise ValueError(f"{classes_txt.parent}: no set {config.data.train[0]} (data.train)")
+        known = choose_classes(read_classes(classes_txt), config.data.classes, classes_txt)
+        fitted = fit_training(list(train.values()), set(known), config.vectors)
+        fitted.save(frames / PREPROCESSING_NPZ)
     for name, directory in by_name.items():
-        vectors = in_memory.pop(name, None) or Vectors.read(directory)
-        if vectors.x.shape[1] != size:
-            raise ValueError(
-                f"{directory / VECTOR_SCP}: vectors of {vectors.x.shape[1]} dims, but those of training have {size}"
-            )
+        vectors = train.pop(name, None) or Vectors.read(directory, front_end)
+        size = vectors.x.shape[1]
+        if size != fitted.size:
+            path = table_of(directory, front_end)
+            raise ValueError(f"{path}: vectors of {size} dims, but those of training have {fitted.size}")
         write_store(vectors, fitted.apply(vectors), frames / name)
-        log.info("%s: %d vectors of %d dims, from %d", frames / name, len(vectors.utts), dim, size)
+        log.info("%s: %d vectors of %d dims, from %d", frames / name, len(vectors.utts), fitted.matrix.shape[1], size)

@@ -43,8 +43,10 @@ from dnf.experiment.layout import (
     OPEN_SET_JSON,
     OPEN_SET_NPZ,
     PAIRS_TSV,
+    PREPROCESSING_NPZ,
     SCORED,
     TRAINING_JSON,
+    UBM_NPZ,
     Layout,
     done_marker,
     is_taken,
@@ -60,6 +62,7 @@ from dnf.metrics.figure_rows import COLUMNS
 NEEDED = {BEST_PT: "train", CONFIG_YAML: "train", ENV_JSON: "train", TRAINING_JSON: "train"}
 NEEDED |= {AGREEMENT_JSON: "latents", ACCURACY_TSV: "decide"}
 OPTIONAL = (CHANNEL_JSON, CORRECTION_NPZ, CALIBRATION_JSON, OPEN_SET_JSON, OPEN_SET_NPZ, PAIRS_TSV)
+OF_VECTORS = (f"{FEATS}/{UBM_NPZ}", f"{FRAMES}/{PREPROCESSING_NPZ}")  # what stages before train apply
 OF_BASELINE = (MODEL_PT, CALIBRATION_JSON)
 OF_DATA = ("features.resample", "features.channel", "features.min_duration", "features.max_rejected")
 
@@ -74,7 +77,7 @@ class Model(NamedTuple):
     def files(self) -> list[str]:
         """The files to copy, as paths below the experiment."""
         of_baselines = (f"{BASELINES}/{name}/{file}" for name in self.baselines for file in OF_BASELINE)
-        return [name for name in (*NEEDED, *OPTIONAL, *of_baselines) if (self.exp / name).is_file()]
+        return [name for name in (*NEEDED, *OPTIONAL, *OF_VECTORS, *of_baselines) if (self.exp / name).is_file()]
 
 
 def find_model(folder: Path) -> Model:
@@ -106,8 +109,8 @@ def layers_of(model: Model, words: Sequence[Path | str]) -> list[Path | str]:
     path = model.exp / BEST_PT
     content = load(path)
     made, classes = from_saved(content["config"]), content["classes"]
-    if made.has_vectors:
-        raise ValueError(f"{path}: the model takes one vector for each utterance, and score reads recordings")
+    if made.reads_vectors:
+        raise ValueError(f"{path}: the model takes vectors that come with the data, and score reads recordings")
     order = reference_first(classes, resolve([model.exp / CONFIG_YAML]).data.classes)
     sets = [f"data.classes=[{', '.join(order)}]", "data.test=[]", "data.views={}", "data.controls={}"]
     layers = [model.exp / CONFIG_YAML, *sets, *words]
@@ -126,6 +129,12 @@ def layers_of(model: Model, words: Sequence[Path | str]) -> list[Path | str]:
 def hashes(folder: Path, files: Iterable[str]) -> dict[str, str]:
     """Hash of each file."""
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+
+
+def copy_files(files: Iterable[str], exp: Path, out: Path) -> None:
+    for name in files:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(exp / name, out / name)
 
 
 def check_out(out: Path) -> None:
@@ -158,11 +167,12 @@ def plan(args: argparse.Namespace) -> None:
 
 
 def note(args: argparse.Namespace) -> None:
-    """Write ``model.json``."""
+    """Write ``model.json``, and copy what the stages before train apply."""
     model = find_model(args.model)
     marker = read_marker(done_marker(model.exp, "train"))
     facts = {"model": str(args.model.absolute()), "trained_on": marker["source"] if marker else "unknown"}
     args.out.mkdir(parents=True, exist_ok=True)
+    copy_files([name for name in OF_VECTORS if name in model.files], model.exp, args.out)
     write_json(args.out / MODEL_JSON, facts | {"files": hashes(model.exp, model.files)})
 
 
@@ -177,9 +187,7 @@ def take(args: argparse.Namespace) -> None:
     for name in OPTIONAL:
         (args.out / name).unlink(missing_ok=True)
     files = [name for name in model.files if name not in (CONFIG_YAML, ACCURACY_TSV)]
-    for name in files:
-        (args.out / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model.exp / name, args.out / name)
+    copy_files(files, model.exp, args.out)
     fitted, systems = fitted_sets(resolve([model.exp / CONFIG_YAML]).data), (FLOW, *model.baselines)
     rows = [row for row in read_tsv(model.exp / ACCURACY_TSV) if row["set"] in fitted and row["system"] in systems]
     write_tsv(args.out / FITTED_TSV, rows, COLUMNS)

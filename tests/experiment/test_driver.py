@@ -234,7 +234,7 @@ def test_one_job_takes_no_more_processes_than_there_are_processors(tmp_path):
     )
     done = in_bash(f"{script}; train_cmd=echo; make_data", tmp_path)
     assert done.stdout.rstrip().endswith("prepare_data.py d --seed 1 --nj 2"), done.stderr
-    (features,) = [line for line in (ROOT / "run.sh").read_text().splitlines() if "fbank.JOB.log" in line]
+    (features,) = [line for line in (ROOT / "run.sh").read_text().splitlines() if "features.JOB.log" in line]
     assert features.split()[:2] == ["$train_cmd", '"JOB=1:$nj"']
 
 

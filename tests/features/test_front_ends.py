@@ -1,0 +1,204 @@
+"""Front-ends: what each measures against its definition, and vectors from recordings through stages 1 and 2."""
+
+import logging
+
+import kaldiio
+import numpy as np
+import pytest
+import torch
+from lhotse import Mfcc, MfccConfig
+from scipy.stats import norm, rankdata
+
+from dnf.data.kaldi_files import read_table
+from dnf.experiment.config import resolve
+from dnf.features import extract, frames, ubm
+from dnf.features.frame_store import FrameStore
+from dnf.features.front_ends import FRONT_ENDS, make_front_end
+from dnf.features.mfcc import mfcc
+from dnf.features.warping import warp, with_deltas
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*snip_edges", "ignore:.*__array_wrap__")
+WORDS = ("features.kind=vectors", "prior.cond_dim=null", "data.train=[train]", "data.dev=[dev]")
+SMALL = ("vectors.ubm_components=4", "vectors.ubm_ceps=5", "vectors.project=pca", "vectors.project_to=3")
+SETS = {"train": [f"t{n}_{('en', 'zh')[n % 2]}" for n in range(6)], "dev": ["d0_en", "d1_zh"]}
+
+
+def settings(*words: str):
+    return resolve([*WORDS, *SMALL, *words])
+
+
+def test_each_value_is_warped_to_the_quantile_of_its_rank_in_the_window():
+    x = np.random.default_rng(1).normal(size=(40, 3))
+    warped = warp(x, 10)
+    for t in (0, 2, 17, 39):
+        window = x[max(0, t - 5) : t + 6]
+        ranks = rankdata(window, axis=0)[min(t, 5)]
+        np.testing.assert_allclose(warped[t], norm.ppf((ranks - 0.5) / len(window)), atol=1e-6)
+
+
+def test_warped_frames_do_not_change_with_gain_and_slow_drift():
+    x = np.random.default_rng(2).normal(size=(500, 2))
+    np.testing.assert_array_equal(warp(x, 300), warp(3 * x + 7, 300))
+    assert abs(warp(x, 300).std() - 1) < 0.05
+    assert warp(x[:1], 300).tolist() == [[0, 0]]
+
+
+def test_differences_are_slopes():
+    line = 2.0 * np.arange(9)[:, None] + 1
+    assert with_deltas(line)[4].tolist() == [9, 2, 0]
+    square = np.arange(9.0)[:, None] ** 2
+    np.testing.assert_allclose(with_deltas(square)[4], [16, 8, 2])
+
+
+def test_coefficients_are_those_of_lhotse(speech_like):
+    config, samples = settings(), speech_like(1.0, 1)
+    expected = Mfcc(
+        MfccConfig(energy_floor=1.0, num_filters=40, num_ceps=5, cepstral_lifter=22, high_freq=-400.0)
+    ).extract(samples * 32768, 16000)
+    np.testing.assert_allclose(mfcc(samples, config)[0], expected, rtol=1e-4, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    """A mixture of three Gaussians in two dims, and 6000 frames of it."""
+    truth = ubm.Ubm(
+        torch.tensor([0.5, 0.3, 0.2]),
+        torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 8.0]]),
+        torch.tensor([[1.0, 0.5], [0.5, 2.0], [1.0, 1.0]]),
+    )
+    generator = torch.Generator().manual_seed(1)
+    chosen = torch.multinomial(truth.weights, 6000, True, generator=generator)
+    noise = torch.randn(6000, 2, generator=generator)
+    return truth, truth.means[chosen] + noise * truth.variances[chosen].sqrt()
+
+
+def test_em_finds_the_mixture_that_frames_were_drawn_from(mixture):
+    truth, x = mixture
+    found = ubm.fit(x, 3, 40, seed=3)
+    order = [int((found.means - mean).square().sum(1).argmin()) for mean in truth.means]
+    assert sorted(order) == [0, 1, 2]
+    torch.testing.assert_close(found.weights[order], truth.weights, atol=0.03, rtol=0)
+    torch.testing.assert_close(found.means[order], truth.means, atol=0.15, rtol=0)
+    torch.testing.assert_close(found.variances[order], truth.variances, atol=0.15, rtol=0)
+
+
+def test_each_step_of_em_raises_the_likelihood(mixture):
+    model = ubm.fit(mixture[1], 5, 0, seed=1)
+    likelihoods = []
+    for _ in range(6):
+        model, likelihood = ubm.em_step(model, mixture[1], torch.tensor([1e-6, 1e-6]))
+        likelihoods.append(likelihood)
+    assert likelihoods == sorted(likelihoods) and likelihoods[-1] > likelihoods[0] + 0.5
+
+
+def test_joint_densities_are_those_of_gaussians(mixture):
+    truth, x = mixture
+    normal = torch.distributions.Normal(truth.means, truth.variances.sqrt())
+    expected = truth.weights.log() + normal.log_prob(x[:9, None]).sum(2)
+    torch.testing.assert_close(truth.joint(x[:9]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_map_means_are_between_those_of_the_model_and_of_the_frames(mixture):
+    truth, x = mixture
+    frames = x[:200] + torch.tensor([0.5, 0.0])
+    statistics = truth.statistics(frames)
+    posteriors = truth.joint(frames).softmax(1)
+    torch.testing.assert_close(statistics[:, 0], posteriors.sum(0))
+    alpha = statistics[:, :1] / (statistics[:, :1] + 16)
+    adapted = alpha * statistics[:, 1:] / statistics[:, :1] + (1 - alpha) * truth.means
+    expected = truth.weights[:, None].sqrt() * (adapted - truth.means) / truth.variances.sqrt()
+    torch.testing.assert_close(truth.supervector(statistics, 16.0), expected.flatten(), atol=1e-5, rtol=1e-4)
+    assert truth.supervector(torch.zeros(3, 3), 16.0).abs().sum() == 0
+
+
+def test_too_few_frames_for_the_model_are_an_error():
+    with pytest.raises(
+        ValueError, match="3 speech frames of training for 4 Gaussians; set vectors.ubm_components lower"
+    ):
+        ubm.fit(torch.zeros(3, 2), 4, 1, 1)
+
+
+def test_more_coefficients_than_filters_are_refused():
+    with pytest.raises(ValueError, match="vectors.ubm_ceps 41 is more than features.num_filters 40"):
+        settings("vectors.ubm_ceps=41")
+
+
+def make(root, config) -> None:
+    """Stages 1 and 2 of ``root/data``."""
+    for folder in ("feats", "frames"):
+        config.save(root / folder / "config.yaml")
+    for verb in ("fit", "compute", "collect"):
+        assert extract.main([verb, str(root / "data"), str(root / "feats"), "--device", "cpu"]) == 0
+    build(root)
+
+
+def build(root) -> None:
+    words = ["build", str(root / "data"), str(root / "frames"), "--feats", str(root / "feats")]
+    assert frames.main(words) == 0
+
+
+@pytest.fixture
+def corpus(tmp_path, write_corpus):
+    for n, (name, speakers) in enumerate(SETS.items()):
+        write_corpus(tmp_path / "data" / name, speakers, seconds=1.0 + 0.01 * n)
+    (tmp_path / "data" / "classes.txt").write_text("en\nzh\n")
+    return tmp_path
+
+
+every_front_end = pytest.mark.parametrize("name", FRONT_ENDS)
+
+
+@every_front_end
+def test_stages_make_the_vector_that_the_front_end_makes_of_the_samples(corpus, name, speech_like):
+    config = settings(f"vectors.front_end={name}", "vectors.project=none")
+    make(corpus, config)
+    store, front_end = FrameStore(corpus / "frames" / "dev"), make_front_end(config, corpus / "feats")
+    assert store.utterances == list(read_table(corpus / "data/dev/utt2spk"))
+    kept = kaldiio.load_scp(str(corpus / f"feats/dev/{front_end.kind}.scp"))
+    samples = extract.load_samples(*next(extract.task_utterances(corpus / "data/dev", 1, 1)[1]), config.features)
+    measured = front_end.measure(samples)
+    np.testing.assert_allclose(kept[store.utterances[0]], measured, rtol=1e-5, atol=1e-5)
+    assert front_end.vector(measured).dtype == np.float32 and front_end.vector(measured).ndim == 1
+    assert not (corpus / "data/dev/feats.scp").exists() and not (corpus / "data/dev/vector.scp").exists()
+
+
+@every_front_end
+def test_an_utterance_without_a_vector_is_rejected_and_left_out(corpus, name, caplog):
+    config = settings(f"vectors.front_end={name}", "features.max_rejected=0.2")
+    path = corpus / "data/wav/train/t0_en-0.wav"
+    path.write_bytes(path.read_bytes()[:50])
+    with caplog.at_level(logging.WARNING):
+        make(corpus, config)
+    assert "utterance t0_en-0 rejected" in caplog.text
+    assert "t0_en-0" not in FrameStore(corpus / "frames/train").utterances
+    assert list(read_table(corpus / "feats/train/rejected.txt")) == ["t0_en-0"]
+
+
+def test_another_relevance_factor_needs_no_recordings(corpus):
+    make(corpus, settings("vectors.front_end=ubm"))
+    before = FrameStore(corpus / "frames/dev").frames.clone()
+    for path in corpus.rglob("*.wav"):
+        path.unlink()
+    settings("vectors.front_end=ubm", "vectors.ubm_relevance=1").save(corpus / "frames/config.yaml")
+    build(corpus)
+    assert not torch.allclose(FrameStore(corpus / "frames/dev").frames, before)
+
+
+def test_statistics_of_another_model_are_an_error(corpus):
+    config = settings("vectors.front_end=ubm")
+    make(corpus, config)
+    front_end = make_front_end(config, corpus / "feats")
+    with pytest.raises(ValueError, match=r"statistics of shape \(3, 16\) are not of .*ubm.npz"):
+        front_end.vector(np.zeros((3, 16), np.float32))
+    (corpus / "feats/ubm.npz").write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"ubm.npz: no readable background model; run stage features again"):
+        build(corpus)
+
+
+def test_training_sound_is_equal_for_each_class(corpus):
+    config = settings("vectors.front_end=ubm")
+    chosen = list(extract.training_sound(corpus / "data", config, 6.0, allow_pipes=False))
+    names = [utterance.custom["class"] for _, utterance in chosen]
+    assert names.count("en") == names.count("zh") == 2
+    everything = list(extract.training_sound(corpus / "data", config, 1e6, allow_pipes=False))
+    assert len(everything) == 12
