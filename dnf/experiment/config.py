@@ -220,7 +220,7 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
             "flow.dropout: train.objective gaussianality maps each batch twice, and alike; set one of them to its default"
         )
     check_channel(config)
-    if config.vectors.ubm_ceps > config.features.num_filters:
+    if config.vectors.front_end == "ubm" and config.vectors.ubm_ceps > config.features.num_filters:
         raise ValueError(
             f"vectors.ubm_ceps {config.vectors.ubm_ceps} is more than features.num_filters "
             f"{config.features.num_filters}; lower it"

@@ -328,7 +328,7 @@ def fit(data: Path, feats: Path, config: Config, device: torch.device, *, allow_
         ValueError: no utterance is usable.
     """
     front_end = make_front_end(config, feats)
-    if is_taken(feats.parent) or not front_end.fitted:
+    if front_end is None or not front_end.fitted or is_taken(feats.parent):
         return
     sphere.install()
     feats.mkdir(parents=True, exist_ok=True)

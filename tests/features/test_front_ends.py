@@ -120,7 +120,7 @@ def test_too_few_frames_for_the_model_are_an_error():
 
 def test_more_coefficients_than_filters_are_refused():
     with pytest.raises(ValueError, match="vectors.ubm_ceps 41 is more than features.num_filters 40"):
-        settings("vectors.ubm_ceps=41")
+        settings("vectors.front_end=ubm", "vectors.ubm_ceps=41")
 
 
 def make(root, config) -> None:

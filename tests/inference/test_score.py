@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import soundfile
 import yaml
@@ -35,8 +36,8 @@ WORDS = (
 )
 STAGES = {  # what run.sh starts
     "data": ("dnf.data.data_to_score {source} {data}", "dnf.data.splits {data}"),
-    "features": ("dnf.features.extract compute {data} {feats}", "dnf.features.extract collect {data} {feats}"),
-    "frames": ("dnf.features.frames build {data} {frames}",),
+    "features": tuple(f"dnf.features.extract {verb} {{data}} {{feats}}" for verb in ("fit", "compute", "collect")),
+    "frames": ("dnf.features.frames build {data} {frames} --feats {feats}",),
     "train": ("dnf.inference.taken_model take {model} {exp}",),
     "latents": (
         "dnf.scoring.latents {frames} {exp} --classes {data}/classes.txt --device cpu",
@@ -316,3 +317,67 @@ def test_the_verb_starts_run_sh(monkeypatch):
         ["--model", "exp/a", "--data", "my data", "--nj", "2"]
         + ["--set", "seed=1", "--set", "plots.dpi=40", "--dry-run", "true"]
     ]
+
+
+@pytest.fixture(scope="module")
+def made_of_vectors(tmp_path_factory, write_corpus, small_config):
+    """An experiment on supervectors, made from recordings."""
+    from dnf.decisions import decide
+    from dnf.features import extract, frames
+    from dnf.scoring import latents
+    from dnf.scoring import score as scoring
+    from dnf.training import train
+
+    words = ("features.kind=vectors", "vectors.front_end=ubm", "vectors.ubm_components=4", "vectors.ubm_ceps=4")
+    words += (
+        "vectors.project=pca",
+        "vectors.project_to=3",
+        "vectors.dim=3",
+        "prior.cond_dim=null",
+        "train.batch_size=8",
+    )
+    root, config = tmp_path_factory.mktemp("vectors"), small_config(*WORDS, *words)
+    for n, (name, speakers) in enumerate(SETS.items()):
+        write_corpus(root / "data" / name, speakers, seconds=0.8 + 0.01 * n)
+    (root / "data" / "classes.txt").write_text("en\nja\nzh\n")
+    layout = Layout.make(root / "exp", "ubm", has_vectors=True)
+    data, feats, stores, exp = map(str, (layout.data, layout.feats, layout.frames, layout.exp))
+    for folder in (feats, stores, exp):
+        config.save(Path(folder) / "config.yaml")
+    layout.save()
+    of_frames = [stores, exp, "--classes", f"{data}/classes.txt", "--device", "cpu"]
+    for verb in ("fit", "compute", "collect"):
+        assert extract.main([verb, data, feats]) == 0
+    assert frames.main(["build", data, stores, "--feats", feats]) == 0
+    for main in (train.main, latents.main, baselines.main):
+        assert main(of_frames) == 0
+    for main in (scoring.main, decide.main):
+        assert main([exp]) == 0
+    return layout
+
+
+def test_a_model_of_vectors_makes_the_vectors_of_other_recordings(made_of_vectors, tmp_path):
+    exp, out = made_of_vectors.exp, tmp_path / "out"
+    before = state_of(exp)
+    assert score(exp, made_of_vectors.data, out, *ASKED) == list(STAGES)
+    assert state_of(exp) == before
+    for folder in (".", "baselines/gmm"):
+        mine, theirs = (read_tsv(path / folder / "decisions/test.txt") for path in (out, exp))
+        assert len(mine) == 20
+        for one, other in zip(mine, theirs):
+            assert one.keys() == other.keys() and one["decision"] == other["decision"]
+            assert float(one["llr_calibrated"]) == pytest.approx(float(other["llr_calibrated"]), abs=1e-4)
+    assert score(exp, made_of_vectors.data, out, *ASKED) == []
+
+
+def test_a_changed_background_model_makes_vectors_anew(made_of_vectors, tmp_path):
+    exp, out = tmp_path / "ubm", tmp_path / "out"
+    shutil.copytree(made_of_vectors.exp, exp)
+    score(exp, made_of_vectors.data, out, *ASKED)
+    with np.load(exp / "feats/ubm.npz") as arrays:
+        np.savez(exp / "feats/ubm.npz", **{name: arrays[name] * np.float32(1.1) for name in arrays.files})
+    assert score(exp, made_of_vectors.data, out, *ASKED)[0] == "features"
+    (exp / "feats/ubm.npz").unlink()
+    (out / "feats/ubm.npz").unlink()
+    with pytest.raises(ValueError, match="ubm.npz: no readable background model"):
+        score(exp, made_of_vectors.data, out, *ASKED)
