@@ -1,7 +1,7 @@
 """Predict expert scores by regression, with each predictor alone and with all together.
 
-A predictor is one or several columns: the log-likelihood ratio, the duration, the timing, the mean latents,
-or an external score. Cheng et al., "ASR-free pronunciation assessment", Interspeech 2020, arXiv:2005.11902, predict scores
+A predictor is one or several columns: the log-likelihood ratio, the duration, the timing, the tempo, the mean latents,
+vectors, or an external score. Cheng et al., "ASR-free pronunciation assessment", Interspeech 2020, arXiv:2005.11902, predict scores
 from mean latents by support vector regression; the fusion is stacking with non-negative weights (Breiman,
 "Stacked regressions", Machine Learning 24, 1996).
 
@@ -12,26 +12,43 @@ predictions.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
+from dnf.experiment.layout import run_again
 from dnf.metrics.figures import FUSED
 
-FOLDS = 5
+FOLDS = 10
 LEAST_SPEAKERS = 10  # fewest speakers of a fit
 COVERAGE = 0.8  # share of scores within the prediction intervals
 NEAR = 0.25  # share of the fitted utterances, those with the nearest predictions, that determine an interval
 GRIDS = {
-    "svr": {"C": (0.1, 1.0, 10.0), "gamma": (0.01, 0.1, 1.0)},  # gamma is divided by the number of columns
-    "ridge": {"alpha": (1.0, 10.0, 100.0, 1000.0)},
+    "svr": {"C": (0.1, 0.3, 1.0, 3.0), "gamma": (0.03, 0.1, 0.3, 1.0)},  # gamma is divided by the number of columns
+    "ridge": {"alpha": (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)},
 }
+PARTS = {  # what predictors measure; those that are in none are external
+    "timing": ("duration", "timing", "tempo"),
+    "sound": ("llr", "latents", "vectors"),
+}
+NOTABLE = 0.05  # share of the scale: a part that lowers the score by less is not named
 
 
 def regressions(kind: str, columns: int) -> list:
-    """Regressions of standardized scores on standardized columns, one for each point of the grid."""
+    """Regressions of standardized scores on standardized columns, one for each point of the grid.
+
+    Args:
+        kind: a key of ``GRIDS``, or ``best`` for all of them.
+        columns: number of columns.
+    """
+    if kind == "best":
+        return [model for grid in GRIDS for model in regressions(grid, columns)]
     from sklearn.compose import TransformedTargetRegressor  # slow to import, and only a fit needs it
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import ParameterGrid
@@ -68,20 +85,68 @@ def best_fit(models: list, x: np.ndarray, scores: np.ndarray, speakers: np.ndarr
 
 
 @dataclass(frozen=True, eq=False)
+class Regression:
+    """A fitted regression as arrays: linear, or the sum of Gaussian kernels of a support vector regression.
+
+    Attributes:
+        mean, scale: ``(F,)`` of the columns, which standardize them.
+        support: ``(S, F)`` support vectors; none for a linear regression.
+        weights: ``(S,)`` of the support vectors, or ``(F,)`` of the columns.
+        numbers: intercept, gamma of the kernel, and mean and standard deviation of the scores.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    support: np.ndarray
+    weights: np.ndarray
+    numbers: np.ndarray
+
+    @classmethod
+    def of(cls, fitted) -> Regression:
+        """The arrays of a fitted regression of ``regressions``."""
+        columns, model = fitted.regressor_
+        of_scores = float(fitted.transformer_.mean_[0]), float(fitted.transformer_.scale_[0])
+        if hasattr(model, "support_vectors_"):
+            support, weights, gamma = model.support_vectors_, model.dual_coef_[0], model.gamma
+        else:
+            support, weights, gamma = np.zeros((0, len(columns.mean_))), np.ravel(model.coef_), 0.0
+        numbers = np.array([np.ravel(model.intercept_)[0], gamma, *of_scores])
+        return cls(columns.mean_, columns.scale_, support, weights, numbers)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Scores ``(U,)`` from columns ``(U, F)``."""
+        intercept, gamma, mean, deviation = self.numbers
+        x = (x - self.mean) / self.scale
+        values = np.exp(-gamma * cdist(x, self.support, "sqeuclidean")) if len(self.support) else x
+        return mean + deviation * (values @ self.weights + intercept)
+
+    def slope(self, x: np.ndarray) -> np.ndarray:
+        """Change of the score by the unit of each column ``(F,)``, at columns ``(F,)``."""
+        _, gamma, _, deviation = self.numbers
+        if not len(self.support):
+            return deviation * self.weights / self.scale
+        x = (x - self.mean) / self.scale
+        kernel = self.weights * np.exp(-gamma * np.square(self.support - x).sum(1))
+        return deviation * 2 * gamma * (kernel @ (self.support - x)) / self.scale
+
+
+@dataclass(frozen=True, eq=False)
 class Assessment:
     """Fitted regressions of expert scores.
 
     Attributes:
         models: regression of each predictor, by its name.
-        fusion: regression on their predictions.
+        weights: weight of each predictor in the fusion.
+        intercept: of the fusion.
         left_out: predictions ``(U,)`` for the fitted utterances by each predictor and ``FUSED``, with the speaker left out.
         errors: ``(U,)`` absolute errors of the fused predictions.
         speakers: ``(U,)``.
         scale: lowest and highest score of the fitted utterances; predictions are clipped to it.
     """
 
-    models: Mapping[str, object]
-    fusion: object
+    models: Mapping[str, Regression]
+    weights: Mapping[str, float]
+    intercept: float
     left_out: Mapping[str, np.ndarray]
     errors: np.ndarray
     speakers: np.ndarray
@@ -97,7 +162,7 @@ class Assessment:
             columns: ``(U, F)`` of each predictor.
             scores: ``(U,)``, not all equal.
             speakers: ``(U,)``, ``LEAST_SPEAKERS`` or more of them.
-            regression: a key of ``GRIDS``.
+            regression: a key of ``GRIDS``, or ``best``: for each predictor the one with the smaller error.
         """
         from sklearn.linear_model import LinearRegression
 
@@ -106,20 +171,68 @@ class Assessment:
         left_out = {name: np.clip(predicted, *scale) for name, (_, predicted) in fits.items()}
         stacked = np.stack(list(left_out.values()), 1)
         fusion, fused = best_fit([LinearRegression(positive=True)], stacked, scores, speakers)
+        weights = dict(zip(columns, map(float, fusion.coef_)))
         left_out[FUSED] = np.clip(fused, *scale)
         errors = np.abs(left_out[FUSED] - scores)
-        return cls({name: model for name, (model, _) in fits.items()}, fusion, left_out, errors, speakers, scale)
+        models = {name: Regression.of(model) for name, (model, _) in fits.items()}
+        return cls(models, weights, float(fusion.intercept_), left_out, errors, speakers, scale)
 
-    @property
-    def weights(self) -> dict[str, float]:
-        """Weight of each predictor in the fusion."""
-        return dict(zip(self.models, map(float, self.fusion.coef_)))
+    def save(self, path: Path) -> None:
+        """Write everything as plain arrays to an .npz file."""
+        arrays = {"speakers": self.speakers.astype(str), "errors": self.errors, "scale": np.array(self.scale)}
+        arrays |= {"predictors": np.array(list(self.models)), "intercept": np.array(self.intercept)}
+        arrays |= {"weights": np.array([self.weights[name] for name in self.models])}
+        arrays |= {f"left_out {name}": values for name, values in self.left_out.items()}
+        for name, model in self.models.items():
+            arrays |= {f"{field} {name}": values for field, values in vars(model).items()}
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Assessment:
+        """Read the file of ``save``.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                names = arrays["predictors"].tolist()
+                fields = [field.name for field in dataclasses.fields(Regression)]
+                models = {name: Regression(*(arrays[f"{field} {name}"] for field in fields)) for name in names}
+                left_out = {name: arrays[f"left_out {name}"] for name in (*names, FUSED)}
+                weights = dict(zip(names, arrays["weights"].tolist(), strict=True))
+                scale = float(arrays["scale"][0]), float(arrays["scale"][1])
+                speakers = arrays["speakers"].astype(object)
+                return cls(models, weights, float(arrays["intercept"]), left_out, arrays["errors"], speakers, scale)
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: is damaged ({error}); {run_again('decide')}") from None
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Predicted scores ``(U,)`` by each predictor and ``FUSED``, from columns ``(U, F)`` of each predictor."""
         found = {name: np.clip(model.predict(columns[name]), *self.scale) for name, model in self.models.items()}
-        fused = self.fusion.predict(np.stack(list(found.values()), 1))
+        fused = self.intercept + sum(self.weights[name] * values for name, values in found.items())
         return found | {FUSED: np.clip(fused, *self.scale)}
+
+    def parts(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """How much timing, sound and external scores raise each fused prediction above the mean of the fitted utterances.
+
+        With this mean the parts add up to the fused prediction before it is clipped, since the fusion is a sum.
+
+        Args:
+            found: predictions ``(U,)`` by predictor.
+        """
+        kinds = {name: part for part, names in PARTS.items() for name in names}
+        sums: dict[str, np.ndarray] = {}
+        for name, weight in self.weights.items():
+            part = kinds.get(name, "external")
+            sums[part] = sums.get(part, 0.0) + weight * (found[name] - self.left_out[name].mean())
+        return sums
+
+    def lowered_by(self, parts: Mapping[str, float]) -> str:
+        """The parts that lower the prediction of an utterance notably, the strongest first; ``neither`` if none does."""
+        least = NOTABLE * (self.scale[1] - self.scale[0])
+        return " and ".join(sorted((name for name in parts if parts[name] < -least), key=parts.get)) or "neither"
 
     def ends(self, fused: np.ndarray, speakers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Low and high ends ``(U,)`` of prediction intervals with coverage ``COVERAGE``.

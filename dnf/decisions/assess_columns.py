@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dnf.data.kaldi_files import not_a_file, number_of, read_loose, read_table
+from dnf.decisions.timing import COLUMNS, store_measures
 from dnf.experiment.config import Config
-from dnf.experiment.layout import DECISIONS, LATENTS, UTT2SCORES, Z_MEAN_NPY, Layout
+from dnf.experiment.layout import (
+    DECISIONS,
+    LATENTS,
+    UTT2SCORES,
+    Z_MEAN_NPY,
+    Z_SQUASHED_NPY,
+    Layout,
+    run_again,
+)
 from dnf.experiment.tables import each_row
 from dnf.scoring.latent_store import Latents
 
+if TYPE_CHECKING:
+    from dnf.features.frame_store import FrameStore
+
 log = logging.getLogger(__name__)
 
-TIME = ("duration", "timing")  # predictors that need frames, which a model of vectors does not have
+TIME = ("duration", "timing", "tempo")  # predictors that need frames, which a model of vectors does not have
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The U utterances of a set that have an expert score.
+    """The U utterances of a set that have an expert score, or all of them.
 
     Attributes:
         utts: their rows of ``utts.tsv``.
         places: ``(U,)`` indices of these rows among all rows of the set.
-        scores: ``(U,)``.
+        scores: ``(U,)``; NaN without a score.
         speakers: ``(U,)``.
     """
 
@@ -37,24 +51,28 @@ class Scored:
     speakers: np.ndarray
 
     @classmethod
-    def read(cls, directory: Path) -> Scored:
+    def read(cls, directory: Path, everything: bool = False) -> Scored:
         """Read them from ``latents/<set>``; warns if only some utterances of a class have scores.
+
+        Args:
+            directory: the folder.
+            everything: also read utterances without scores.
 
         Raises:
             ValueError: a score is not a finite number.
         """
         utts = Latents.open(directory).utts
-        chosen = [(place, utt) for place, utt in enumerate(utts) if utt["score"]]
+        chosen = [(place, utt) for place, utt in enumerate(utts) if everything or utt["score"]]
         classes = {utt["class"] for _, utt in chosen}
         missing = [utt["utt"] for utt in utts if utt["class"] in classes and not utt["score"]]
-        if missing:
+        if missing and not everything:
             log.warning(
                 "%s: %d utterances have no expert score and are left out, the first is %s",
                 directory, len(missing), missing[0],
             )  # fmt: skip
         scores = np.array([number_of(utt["score"]) for _, utt in chosen])
         for (_, utt), score in zip(chosen, scores):
-            if np.isnan(score):
+            if utt["score"] and np.isnan(score):
                 raise ValueError(
                     f"{directory}: {utt['utt']}: score {utt['score']!r} is not a number; correct utt2score"
                 )
@@ -64,6 +82,12 @@ class Scored:
             scores,
             np.array([utt["speaker"] for _, utt in chosen], dtype=object),
         )
+
+    def with_scores(self, values: Mapping[str, np.ndarray]) -> tuple[Scored, dict[str, np.ndarray]]:
+        """Those with a score, and their ``values`` ``(U,)``."""
+        has = np.flatnonzero(~np.isnan(self.scores))
+        part = Scored([self.utts[u] for u in has], self.places[has], self.scores[has], self.speakers[has])
+        return part, {name: of_all[has] for name, of_all in values.items()}
 
     @property
     def name(self) -> str:
@@ -76,37 +100,42 @@ class Columns:
 
     def __init__(self, exp: Path, config: Config):
         self._exp, self._config, self._layout = exp, config, Layout.read(exp)
-        self.timing = functools.cache(self._timing)
+        self._timing = functools.cache(self._read_timing)
+        self._vectors = functools.cache(self._read_vectors)
         self.marks = functools.cache(self._marks)
         self._external = functools.cache(self._read_external)
 
     def predictors(self) -> list[str]:
-        """Predictors of the settings that the experiment has: vectors have no timing, a flow without decisions has no ratio."""
+        """Predictors of the settings that the experiment has: vectors have no timing, a flow without decisions has no ratio.
+
+        Frames are not vectors of an utterance.
+        """
         lacking = set() if any((self._exp / DECISIONS).glob("*.txt")) else {"llr"}
-        lacking |= set(TIME) if self._config.has_vectors else set()
+        lacking |= set(TIME) if self._config.has_vectors else {"vectors"}
         return [name for name in self._config.assess.predictors if name not in lacking]
 
-    def of(self, name: str, scored: Scored) -> dict[str, np.ndarray]:
-        """Columns ``(U, F)`` of each predictor for the scored utterances of set ``name``."""
+    def of(self, name: str, scored: Scored, predictors: Sequence[str]) -> dict[str, np.ndarray]:
+        """Columns ``(U, F)`` of each predictor for the utterances ``scored`` of set ``name``."""
         columns = {}
-        for predictor in self.predictors():
+        for predictor in predictors:
             if predictor == "latents":
-                columns[predictor] = np.load(self._exp / LATENTS / name / Z_MEAN_NPY, mmap_mode="r")[scored.places]
+                columns[predictor] = np.hstack(self._means(name, scored))
+            elif predictor == "vectors":
+                columns[predictor] = np.array([self._vectors(utt["set"])[utt["utt"]] for utt in scored.utts])
             elif predictor == "llr":
                 ratios = {row["utt"]: float(row["llr"]) for row in each_row(self._exp / DECISIONS / f"{name}.txt")}
                 columns[predictor] = np.array([[ratios[utt["utt"]]] for utt in scored.utts])
             elif predictor == "external":
                 columns[predictor] = self.external(scored)
             else:
-                times = np.array([self.timing(utt["set"])[utt["utt"]] for utt in scored.utts])
-                columns[predictor] = times[:, :1] if predictor == "duration" else times
+                columns[predictor] = self._times(scored)[:, COLUMNS[predictor]]
         return columns
 
     def seconds(self, scored: Scored) -> list[float]:
         """Durations of the utterances; empty for vectors."""
         if self._config.has_vectors:
             return []
-        return [float(np.exp(self.timing(utt["set"])[utt["utt"]][0])) for utt in scored.utts]
+        return np.exp(self._times(scored)[:, 0]).tolist()
 
     def external(self, scored: Scored) -> np.ndarray:
         """Scores ``(U, 1)`` of ``assess.external``.
@@ -133,12 +162,30 @@ class Columns:
             raise ValueError(f"assess.external: {path}: {reason}; name a file of lines 'utterance score'")
         return read_loose(path)
 
-    def _timing(self, name: str) -> dict[str, list[float]]:
-        """Timing of the scored utterances of a set of the data directory."""
-        from dnf.decisions.timing import store_timing  # imports torch, which is slow and needed only with scores
-        from dnf.features.frame_store import FrameStore
+    def _means(self, name: str, scored: Scored) -> list[np.ndarray]:
+        """Mean latents and mean squashed latents of the utterances, ``(U, D)`` each."""
+        paths = [self._exp / LATENTS / name / file for file in (Z_MEAN_NPY, Z_SQUASHED_NPY)]
+        for path in paths:
+            if not path.is_file():
+                raise ValueError(f"{path}: does not exist; {run_again('latents')}")
+        return [np.load(path, mmap_mode="r")[scored.places] for path in paths]
 
-        return dict(store_timing(FrameStore(self._layout.frames / name), self._config.features.frame_shift))
+    def _times(self, scored: Scored) -> np.ndarray:
+        return np.array([self._timing(utt["set"])[utt["utt"]] for utt in scored.utts])
+
+    def _read_timing(self, name: str) -> dict[str, list[float]]:
+        """Measures of timing of the utterances of a set of the data directory."""
+        return dict(store_measures(self._store(name), self._config.features.frame_shift))
+
+    def _read_vectors(self, name: str) -> dict[str, np.ndarray]:
+        """The vectors of the utterances of a set of the data directory."""
+        store = self._store(name)
+        return dict(zip(store.utterances, store.frames.float().numpy()))
+
+    def _store(self, name: str) -> FrameStore:
+        from dnf.features.frame_store import FrameStore  # imports torch, which is slow and needed only with scores
+
+        return FrameStore(self._layout.frames / name)
 
     def _marks(self, name: str) -> dict[str, list[float]]:
         """Marks of each expert for the utterances of a set of the data directory; empty without ``utt2scores``."""

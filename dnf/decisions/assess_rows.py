@@ -1,6 +1,7 @@
 """Stage decide: predict the expert scores of every set that has some; rows of ``accuracy.tsv`` on their agreement.
 
-Predictions are written to ``assess/<set>.tsv``. For utterances of train and dev, in any set, the speaker is left out of the fit.
+Predictions are written to ``assess/<set>.tsv``, and the fit to ``assess.npz``. For utterances of train and dev, in any set, the
+speaker is left out of the fit. A copied model applies the fit that came with it to all utterances.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dnf.decisions.assess import LEAST_SPEAKERS, Assessment
 from dnf.decisions.assess_columns import Columns, Scored
 from dnf.decisions.breakdowns import whole_sets
 from dnf.experiment.config import Config
-from dnf.experiment.layout import ASSESS, DECILES_TSV
+from dnf.experiment.layout import ASSESS, ASSESS_NPZ, DECILES_TSV, is_taken
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.bootstrap import interval
@@ -79,10 +80,16 @@ def predictions(
     return found
 
 
-def write_predictions(path: Path, scored: Scored, found: Mapping, ends: Sequence, seconds: Sequence[float]) -> None:
-    """Write ``assess/<set>.tsv``; ``low`` and ``high`` are the ends of the prediction interval."""
+def write_predictions(
+    path: Path, scored: Scored, found: Mapping, assessment: Assessment, seconds: Sequence[float]
+) -> None:
+    """Write ``assess/<set>.tsv``: predictions, ends of the intervals, parts of the score, and which part lowers it."""
     columns = {name: [f"{value:.4f}" for value in values] for name, values in found.items()}
+    ends = assessment.ends(found[FUSED], scored.speakers)
     columns |= {end: [f"{value:.4f}" for value in values] for end, values in zip(("low", "high"), ends)}
+    parts = assessment.parts(found)
+    columns |= {f"part_{name}": [f"{value:.4f}" for value in values] for name, values in parts.items()}
+    columns["lowered_by"] = [assessment.lowered_by(dict(zip(parts, values))) for values in zip(*parts.values())]
     columns["seconds"] = [f"{value:.3f}" for value in seconds] or [""] * len(scored.utts)
     write_tsv(
         path,
@@ -108,9 +115,10 @@ def prediction_rows(scored: Scored, found: Mapping, ends: Sequence, draw: tuple[
         rows += agreement_rows(
             predicted, scored.scores, speakers, AGREEMENT, *draw, prefix="assess_", decided=name, **names
         )
-    if {"latents", "timing"} <= found.keys():
-        arrays = found["latents"], scored.scores, found["timing"]
-        rows += statistic_row("assess_partial", partial, speakers, arrays, draw, decided="latents", **names)
+    for metric, given in (("assess_partial", "timing"), ("assess_partial_tempo", "tempo")):
+        if {"latents", given} <= found.keys():
+            arrays = found["latents"], scored.scores, found[given]
+            rows += statistic_row(metric, partial, speakers, arrays, draw, decided="latents", **names)
     hits = (ends[0] <= scored.scores) & (scored.scores <= ends[1])
     shares = [(speaker, int(hit), 1) for speaker, hit in zip(speakers, hits)]
     return [*rows, share_row("assess_coverage", shares, *draw, decided=FUSED, **names)]
@@ -168,31 +176,52 @@ def without_repeats(sets: Mapping[str, Scored], views: Collection[str]) -> dict[
     return {name: scored for name, scored in sets.items() if name in kept}
 
 
+def fitted_assessment(exp: Path, sets: Mapping[str, Scored], columns: Columns, config: Config) -> Assessment | None:
+    """Fit on train and dev and write ``assess.npz``; None, and no file, if train has no scores or a fit is impossible."""
+    path = exp / ASSESS_NPZ
+    path.unlink(missing_ok=True)
+    train, dev = (name_of(config.data, role) for role in ("train", "dev"))
+    names, predictors = [name for name in dict.fromkeys((train, dev)) if name in sets], columns.predictors()
+    if not predictors or train not in sets:
+        return None
+    parts = {name: sets[name] for name in names}
+    assessment = fit(parts, {name: columns.of(name, part, predictors) for name, part in parts.items()}, config)
+    if assessment is not None:
+        log.info("weights of the predictors of expert scores: %s", assessment.weights)
+        assessment.save(path)
+    return assessment
+
+
 def assess_rows(exp: Path, config: Config) -> list[dict]:
-    """Predict the expert scores of every set that has some; rows of ``accuracy.tsv``, none if train has no scores."""
-    folder, columns = exp / ASSESS, Columns(exp, config)
+    """Predict the expert scores of every set that has some; rows of ``accuracy.tsv``, none if train has no scores.
+
+    For a copied model all sets are predicted, with the copied fit.
+    """
+    folder, columns, taken = exp / ASSESS, Columns(exp, config), is_taken(exp)
     shutil.rmtree(folder, ignore_errors=True)
     (exp / DECILES_TSV).unlink(missing_ok=True)
-    train, dev = (name_of(config.data, role) for role in ("train", "dev"))
-    sets = {directory.name: Scored.read(directory) for directory in whole_sets(exp, config)}
-    sets = without_repeats({name: scored for name, scored in sets.items() if scored.utts}, config.data.views)
-    if not columns.predictors() or train not in sets:
+    if taken and not (exp / ASSESS_NPZ).is_file():
         return []
-    given = {name: columns.of(name, scored) for name, scored in sets.items()}
-    parts = {name: sets[name] for name in dict.fromkeys((train, dev)) if name in sets}
-    assessment = fit(parts, given, config)
+    sets = {directory.name: Scored.read(directory, everything=taken) for directory in whole_sets(exp, config)}
+    sets = without_repeats({name: scored for name, scored in sets.items() if scored.utts}, config.data.views)
+    assessment = Assessment.load(exp / ASSESS_NPZ) if taken else fitted_assessment(exp, sets, columns, config)
     if assessment is None:
         return []
-    log.info("weights of the predictors of expert scores: %s", assessment.weights)
-    fitted = {utt["utt"]: place for place, utt in enumerate(utt for part in parts.values() for utt in part.utts)}
+    fitted = {}
+    if not taken:
+        roles = dict.fromkeys(name_of(config.data, role) for role in ("train", "dev"))
+        utts = (utt for name in roles if name in sets for utt in sets[name].utts)
+        fitted = {utt["utt"]: place for place, utt in enumerate(utts)}
     folder.mkdir()
     draw, rows, deciles = (config.report.bootstrap, config.seed), [], []
     for name, scored in sets.items():
-        found = predictions(scored, given[name], assessment, fitted)
-        ends = assessment.ends(found[FUSED], scored.speakers)
-        write_predictions(folder / f"{name}.tsv", scored, found, ends, columns.seconds(scored))
-        names = {"set": name, "class": scored.name}
-        rows += prediction_rows(scored, found, ends, draw, **names) + expert_rows(scored, columns, draw, **names)
-        deciles += decile_rows(scored, found[FUSED], **names)
+        found = predictions(scored, columns.of(name, scored, list(assessment.models)), assessment, fitted)
+        write_predictions(folder / f"{name}.tsv", scored, found, assessment, columns.seconds(scored))
+        scored, found = scored.with_scores(found)
+        if scored.utts:
+            ends = assessment.ends(found[FUSED], scored.speakers)
+            names = {"set": name, "class": scored.name}
+            rows += prediction_rows(scored, found, ends, draw, **names) + expert_rows(scored, columns, draw, **names)
+            deciles += decile_rows(scored, found[FUSED], **names)
     write_tsv(exp / DECILES_TSV, deciles)
     return rows

@@ -387,8 +387,8 @@ class OpenSetSettings:
 
 @dataclass(frozen=True)
 class Assess:
-    predictors: list[Literal["llr", "duration", "timing", "latents", "external"]]
-    regression: Literal["svr", "ridge"]
+    predictors: list[Literal["llr", "duration", "timing", "tempo", "latents", "vectors", "external"]]
+    regression: Literal["best", "svr", "ridge"]
     external: str | None
 
     def __post_init__(self):

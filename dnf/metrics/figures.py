@@ -175,6 +175,7 @@ METRICS = {
         HIGHER,
         "of scores predicted from latents with expert scores, given those from timing",
     ),
+    "assess_partial_tempo": Metric("partial correlation given tempo", "", HIGHER, "the same, given those from tempo"),
     "assess_coverage": Metric(
         "coverage", "share of utterances", "", "with the expert score inside the 80 % interval of the predicted one"
     ),

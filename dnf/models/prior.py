@@ -109,6 +109,10 @@ class ClassPrior(nn.Module):
         )
         return (z - means) * (-0.5 * log_var).exp()
 
+    def squashed(self, z: Tensor) -> Tensor:
+        """tanh of latents ``(N, D)`` in standard deviations about the mean of the class means: few frames cannot dominate means."""
+        return ((z - self.class_means().mean(0)) * (-0.5 * self.class_log_variances().mean(0)).exp()).tanh()
+
     def sample(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Latents ``(N, D)``, one for each class id of ``labels`` ``(N,)``."""
         z = torch.randn(len(labels), self.dim, generator=generator, device=self.means.device, dtype=self.means.dtype)

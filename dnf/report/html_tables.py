@@ -94,9 +94,10 @@ def assessment(rows: Rows) -> Section:
         "speakers",
     ]
     html = table(heads, body, keys=3)
-    more = ("assess_partial", "assess_coverage")
+    more = ("assess_partial", "assess_partial_tempo", "assess_coverage")
     by_place = rows.pivot((r for r in rows.left if r["metric"] in more), ("set", "class"))
-    heads = ["set", "class", "partial correlation of latents given timing", "coverage of 80 % intervals", "speakers"]
+    heads = ["set", "class", "partial correlation of latents given timing", "given tempo", "coverage of 80 % intervals"]
+    heads.append("speakers")
     body = [[*key, *(html_share(cells.get(name)) for name in more), speakers(cells)] for key, cells in by_place.items()]
     return Section("Predicted expert scores", html + table(heads, body, keys=2))
 

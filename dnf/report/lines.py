@@ -205,6 +205,7 @@ def assess_lines(rows: list[dict], deciles: list[dict]) -> list[str]:
     groups: dict[tuple[str, ...], list[dict]] = {}
     for row in (row for row in rows if row["metric"].startswith("assess_")):
         level, _, metric = row["metric"].removeprefix("assess_").partition("_")
+        level, metric = (f"{level}_{metric}", "") if level == "partial" and metric else (level, metric)
         place = (
             (level, row["set"], row["class"], row["decided"])
             if metric

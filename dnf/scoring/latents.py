@@ -37,6 +37,7 @@ from dnf.experiment.layout import (
     Z_MEAN_NPY,
     Z_NPY,
     Z_ROWS_NPY,
+    Z_SQUASHED_NPY,
     is_taken,
     run_again,
 )
@@ -130,7 +131,7 @@ def write_latents(
     meta = {"classes": trained.classes, "cond_dim": trained.config.prior.cond_dim}
     with written_whole(out) as folder:
         z_kept = open_memmap(folder / Z_NPY, "w+", np.float32, (len(kept), dim))
-        means = SegmentMeans(folder / Z_MEAN_NPY, frames, dim)
+        means, squashed = (SegmentMeans(folder / name, frames, dim) for name in (Z_MEAN_NPY, Z_SQUASHED_NPY))
 
         def density(rows: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             z, change = model(x)
@@ -139,6 +140,7 @@ def write_latents(
             moments.update(z, true[segments])
             of_input.update(x, true[segments])
             means.update(z, segments)
+            squashed.update(model.prior.squashed(z), segments)
             known = (labels := windows.labels(rows)) >= 0
             autocorrelation.update(model.prior.standardized(z[known], labels[known]), segments[known.cpu()])
             first, last = torch.searchsorted(kept, torch.stack([rows[0], rows[-1] + 1])).tolist()
@@ -148,6 +150,7 @@ def write_latents(
         write_scored(folder, windows, meta, density, f"latents {out}")
         z_kept.flush()
         means.file.flush()
+        squashed.file.flush()
         np.save(folder / Z_ROWS_NPY, kept.numpy())
     return *(Moments(classes, of.dim).merge(of) for of in (moments, of_input)), autocorrelation
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dnf.decisions.assess import FOLDS, Assessment
+from dnf.decisions.assess import FOLDS, Assessment, Regression, best_fit, regressions
 from dnf.decisions.assess_columns import Columns
 from dnf.decisions.assess_rows import assess_rows
-from dnf.decisions.timing import FEATURES, store_timing, timing
+from dnf.decisions.timing import FEATURES, LAGS, autocorrelation, cepstra_of, measures, store_measures, timing
 from dnf.experiment.config import Config, resolve
 from dnf.experiment.tables import read_tsv
 from dnf.metrics.correlation import one_against_others, pairwise, partial, rmse
@@ -59,8 +59,18 @@ def test_timing_of_an_utterance_by_hand():
     assert np.exp(found["log duration, s"]) == pytest.approx(2.9) and found["share of speech"] == pytest.approx(2 / 2.9)
     assert (found["pauses"], found["mean length of pauses, s"]) == (1, pytest.approx(0.5))
     assert found["peaks a second"] == pytest.approx(8 / 2.9) and found["peaks a second of speech"] == pytest.approx(4)
-    silent = timing(np.zeros(5), np.zeros(5, dtype=bool), 0.01)
+    silent = measures(np.zeros(5), np.zeros((5, 12)), np.zeros(5, dtype=bool), 0.01)
     assert np.isfinite(silent).all()
+
+
+def test_a_slow_spectrum_has_a_high_autocorrelation():
+    """Sinusoids of the cepstra between the first and the last speech frame: the autocorrelation is a cosine."""
+    period, n = 64, 64 * 40
+    cepstra = np.sin(2 * np.pi * np.arange(n) / period)[:, None] * np.ones(12)
+    padded = np.vstack([np.full((30, 12), 9.0), cepstra, np.full((30, 12), -9.0)])
+    spoken = np.repeat([False, True, False], [30, n, 30])
+    wanted = np.cos(2 * np.pi * np.round(np.array(LAGS) / 0.01) / period)
+    assert autocorrelation(padded, spoken, 0.01) == pytest.approx(wanted, abs=0.01)
 
 
 def made(speakers: int = 20, each: int = 12, noise: float = 0.5) -> tuple[dict, np.ndarray, np.ndarray]:
@@ -88,8 +98,57 @@ def test_predictions_of_fitted_utterances_leave_their_speaker_out(regression):
 def test_settings_have_the_smallest_error_on_speakers_left_out():
     columns, scores, who = made(noise=0.0)
     columns = {"exact": scores[:, None], "noise": np.random.default_rng(0).standard_normal((len(who), 50))}
-    models = Assessment.fit(columns, scores, who, "ridge").models
-    assert {name: model.regressor_[-1].alpha for name, model in models.items()} == {"exact": 1.0, "noise": 1000.0}
+    chosen = {
+        name: best_fit(regressions("ridge", x.shape[1]), x, scores, who)[0].regressor_[-1].alpha
+        for name, x in columns.items()
+    }
+    assert chosen == {"exact": 1.0, "noise": 1000.0}
+
+
+@pytest.mark.parametrize("regression", ("svr", "ridge", "best"))
+def test_arrays_predict_as_the_regression_that_they_come_from(regression):
+    x, (_, scores, who) = np.random.default_rng(5).standard_normal((60, 3)) * (1, 5, 20), made(each=3)
+    fitted, _ = best_fit(regressions(regression, 3), x, scores + np.sin(x[:, 0]), who)
+    model = Regression.of(fitted)
+    np.testing.assert_allclose(model.predict(x), fitted.predict(x), rtol=1e-9)
+    step = np.array([0.0, 1e-5, 0.0])
+    change = (model.predict((x[7] + step)[None]) - model.predict((x[7] - step)[None]))[0] / 2e-5
+    assert model.slope(x[7])[1] == pytest.approx(change, rel=1e-4, abs=1e-9)
+
+
+def test_the_best_regression_is_the_one_with_the_smaller_error():
+    _, scores, who = made(speakers=20, each=4, noise=0.0)
+    curved = {"curve": scores[:, None]}
+    assert len(Assessment.fit(curved, np.abs(scores - 5), who, "best").models["curve"].support), "only kernels bend"
+    assert not len(Assessment.fit(curved, scores, who, "best").models["curve"].support)
+
+
+def test_a_saved_fit_predicts_the_same(tmp_path):
+    columns, scores, who = made(speakers=12, each=4)
+    fit = Assessment.fit(columns, scores, who, "best")
+    fit.save(tmp_path / "assess.npz")
+    again = Assessment.load(tmp_path / "assess.npz")
+    one, other = fit.predict(columns), again.predict(columns)
+    assert list(one) == list(other) == ["known", "speaker", "fused"]
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+    np.testing.assert_array_equal(fit.ends(one["fused"], who), again.ends(other["fused"], who))
+    (tmp_path / "assess.npz").write_bytes((tmp_path / "assess.npz").read_bytes()[:900])
+    with pytest.raises(ValueError, match="assess.npz: is damaged .*; run stage decide again"):
+        Assessment.load(tmp_path / "assess.npz")
+
+
+def test_parts_of_a_score_add_up_to_it():
+    columns, scores, who = made()
+    fit = Assessment.fit({"tempo": columns["known"], "latents": columns["speaker"]}, scores, who, "ridge")
+    found = fit.predict({"tempo": columns["known"], "latents": columns["speaker"]})
+    parts = fit.parts(found)
+    mean = fit.intercept + sum(fit.weights[name] * fit.left_out[name].mean() for name in fit.weights)
+    fused = np.clip(mean + parts["timing"] + parts["sound"], *fit.scale)
+    np.testing.assert_allclose(found["fused"], fused, atol=1e-9)
+    step = 0.06 * (fit.scale[1] - fit.scale[0])
+    assert fit.lowered_by({"timing": -step, "sound": -2 * step}) == "sound and timing"
+    assert fit.lowered_by({"timing": -step / 2, "sound": step}) == "neither"
 
 
 def test_intervals_cover_four_of_five_scores_of_new_speakers():
@@ -103,8 +162,8 @@ def test_intervals_cover_four_of_five_scores_of_new_speakers():
 
 
 def test_an_interval_does_not_use_errors_of_the_same_speaker():
-    columns, scores, who = made()
-    scores = np.where(who == "s00", scores + 50 * (np.arange(len(who)) % 2), scores)
+    columns, scores, who = made(speakers=10)
+    scores = np.where(who == "s00", scores + 50 * (-1.0) ** np.arange(len(who)), scores)
     assessment = Assessment.fit({"known": columns["known"]}, scores, who, "ridge")
     fused = np.full(2, np.median(assessment.left_out["fused"]))
     widths = np.subtract(*reversed(assessment.ends(fused, np.array(["s00", "new"], dtype=object))))
@@ -128,6 +187,7 @@ def write_experiment(
         (folder / "utts.tsv").write_text("\n".join(lines) + "\n")
         (folder / "meta.json").write_text(json.dumps({"classes": ["ce", "en"], "cond_dim": 1, "frames": len(who)}))
         np.save(folder / "z_mean.npy", columns["known"].astype(np.float32))
+        np.save(folder / "z_squashed.npy", np.tanh(columns["known"]).astype(np.float32))
         np.save(folder / "logp.npy", np.zeros((len(who), 2), dtype=np.float32))
         np.save(folder / "logdet.npy", np.zeros(len(who), dtype=np.float32))
         write_frames(root / "exp" / "frames" / name, [line.split("\t") for line in lines[1:]])
@@ -195,26 +255,29 @@ def test_rows_and_files_of_an_experiment(tmp_path):
 
 def test_an_experiment_has_the_predictors_that_it_can_have(tmp_path):
     exp, config = experiment(tmp_path)
-    assert Columns(exp, config).predictors() == ["duration", "timing", "latents"], "nothing was decided"
+    assert Columns(exp, config).predictors() == ["duration", "timing", "tempo", "latents"], "nothing was decided"
     (exp / "decisions").mkdir()
     (exp / "decisions" / "train.txt").touch()
-    assert Columns(exp, config).predictors() == ["llr", "duration", "timing", "latents"]
+    assert Columns(exp, config).predictors() == ["llr", "duration", "timing", "tempo", "latents"]
     vectors = resolve(["features.kind=vectors", "vectors.dim=4", "prior.cond_dim=4"])
-    assert Columns(exp, vectors).predictors() == ["llr", "latents"]
+    assert Columns(exp, vectors).predictors() == ["llr", "latents", "vectors"]
 
 
 def test_timing_of_each_utterance_uses_all_its_bins(tmp_path, write_store):
     rng = np.random.default_rng(0)
     utts = {f"s-{n}": ("s", "en", rng.normal(8, 3, (50 + n, 4)), rng.random(50 + n) < 0.8) for n in range(3)}
-    for utt, found in store_timing(write_store(tmp_path / "test", utts), 0.01):
+    for utt, found in store_measures(write_store(tmp_path / "test", utts), 0.01):
         frames, spoken = utts[utt][2:]
-        assert found == pytest.approx(timing(frames.mean(1), spoken, 0.01)) and found[5] > 0
+        wanted = measures(frames.mean(1), cepstra_of(frames), spoken, 0.01)
+        assert found == pytest.approx(wanted, rel=1e-3, abs=1e-3) and found[5] > 0
 
 
 def test_timing_comes_from_the_frame_stores(tmp_path):
-    exp, config = experiment(tmp_path, "assess.predictors=[duration, timing, latents]")
+    exp, config = experiment(tmp_path, "assess.predictors=[duration, timing, tempo, latents]")
     rows = assess_rows(exp, config)
-    assert {row["decided"] for row in rows if row["set"] == "test"} == {"duration", "timing", "latents", "fused"}
+    of_test = {row["decided"] for row in rows if row["set"] == "test"}
+    assert of_test == {"duration", "timing", "tempo", "latents", "fused"}
+    assert any(row["metric"] == "assess_partial_tempo" for row in rows)
     assert {row["set"] for row in rows if row["metric"] == "assess_partial"} == {"train", "dev", "test"}
     written = read_tsv(exp / "assess" / "test.tsv")
     columns = (np.array([float(row[name]) for row in written]) for name in ("latents", "score", "timing"))
@@ -222,6 +285,33 @@ def test_timing_comes_from_the_frame_stores(tmp_path):
     assert float(row["value"]) == pytest.approx(partial(np.ones((1, len(written))), *columns)[0], abs=1e-3)
     seconds = [float(row["seconds"]) for row in written]
     np.testing.assert_allclose(seconds, 0.01 * (50 + np.arange(len(seconds))), atol=1e-3)
+
+
+def test_a_copied_model_predicts_with_the_fit_that_came_with_it(tmp_path):
+    """Also utterances without a score, which have no part in the figures."""
+    exp, config = experiment(tmp_path, "assess.predictors=[duration, latents]")
+    before = assess_rows(exp, config)
+    wanted = read_tsv(exp / "assess" / "test.tsv")
+    (exp / "model.json").write_text("{}")
+    path = exp / "latents" / "test" / "utts.tsv"
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    lines[1][4] = ""
+    path.write_text("".join("\t".join(cells) + "\n" for cells in lines))
+    shutil.rmtree(exp / "latents" / "train")
+    after = assess_rows(exp, config)
+    found = read_tsv(exp / "assess" / "test.tsv")
+    assert [row | {"score": ""} for row in found] == [row | {"score": ""} for row in wanted]
+    counts = {row["total"] for row in after if (row["set"], row["metric"]) == ("test", "assess_utt_pearson")}
+    assert counts == {119} and len(found) == 120 and len(before) > 0
+    (exp / "assess.npz").unlink()
+    assert assess_rows(exp, config) == [] and not (exp / "assess").exists()
+
+
+def test_latents_of_an_older_stage_are_refused(tmp_path):
+    exp, config = experiment(tmp_path, LATENTS)
+    (exp / "latents" / "dev" / "z_squashed.npy").unlink()
+    with pytest.raises(ValueError, match=r"dev/z_squashed.npy: does not exist; run stage latents again \(--stage 4\)$"):
+        assess_rows(exp, config)
 
 
 def test_a_view_with_the_scored_utterances_of_a_set_is_not_repeated(tmp_path):

@@ -44,6 +44,8 @@ def test_a_density_is_scipys_gaussian_of_the_means_and_variances(cond_dim, cond_
         torch.testing.assert_close(prior.of_class(z, labels).detach(), all_classes[:, k], rtol=1e-9, atol=1e-9)
         u = prior.standardized(z, labels).detach()
         torch.testing.assert_close(u, (z - means[k]) / var[k].sqrt(), rtol=1e-12, atol=1e-12)
+    squashed = ((z - means.mean(0)) / var.log().mean(0).exp().sqrt()).tanh()
+    torch.testing.assert_close(prior.squashed(z).detach(), squashed, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("cond_r", "variances"), KINDS)
