@@ -61,6 +61,7 @@ OFFSETS_NPY = "offsets.npy"
 ALI_SCP = "ali.scp"
 PREPROCESSING_NPZ = "preprocessing.npz"
 UBM_NPZ = "ubm.npz"
+VECTOR = "vector"  # .scp: vectors of a front-end
 SUFFSTATS = "suffstats"  # .scp: zeroth- and first-order statistics
 
 # Folders that are of no experiment: exp/feats/, exp/frames/ and exp/sweeps/; own/<corpus>/ below data/, exp/feats/ and
@@ -182,7 +183,7 @@ STAGES = {
             "data.train",
             "data.classes",
             *(f"vectors.{name}" for name in ("front_end", "ubm_components", "ubm_ceps", "ubm_lifter", "ubm_warp")),
-            *(f"vectors.{name}" for name in ("ubm_seconds", "ubm_iterations")),
+            *(f"vectors.{name}" for name in ("ubm_seconds", "ubm_iterations", "encoder", "encoder_hop")),
         ),
     ),
     "frames": Stage(

@@ -76,7 +76,7 @@ class Features:
 
 @dataclass(frozen=True)
 class VectorsSettings:
-    front_end: Literal["files", "ubm"]
+    front_end: Literal["files", "ubm", "encoder"]
     ubm_components: int
     ubm_ceps: int
     ubm_lifter: int
@@ -84,6 +84,8 @@ class VectorsSettings:
     ubm_seconds: float
     ubm_iterations: int
     ubm_relevance: float
+    encoder: Literal["resemblyzer"]
+    encoder_hop: float
     centre: bool
     length_norm: bool
     project: Literal["none", "lda", "pca"]
@@ -92,7 +94,16 @@ class VectorsSettings:
     dim: int | None
 
     def __post_init__(self):
-        positive(self, "project_to", "ubm_components", "ubm_ceps", "ubm_seconds", "ubm_iterations", "ubm_relevance")
+        positive(
+            self,
+            "project_to",
+            "encoder_hop",
+            "ubm_components",
+            "ubm_ceps",
+            "ubm_seconds",
+            "ubm_iterations",
+            "ubm_relevance",
+        )
         not_negative(self, "ubm_lifter", "ubm_warp")
         if self.dim is not None:
             positive(self, "dim")

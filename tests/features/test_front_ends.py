@@ -1,5 +1,6 @@
 """Front-ends: what each measures against its definition, and vectors from recordings through stages 1 and 2."""
 
+import hashlib
 import logging
 
 import kaldiio
@@ -13,7 +14,7 @@ from dnf.data.kaldi_files import read_table
 from dnf.experiment.config import resolve
 from dnf.features import extract, frames, ubm
 from dnf.features.frame_store import FrameStore
-from dnf.features.front_ends import FRONT_ENDS, make_front_end
+from dnf.features.front_ends import FRONT_ENDS, encoder, make_front_end
 from dnf.features.mfcc import mfcc
 from dnf.features.warping import warp, with_deltas
 
@@ -145,6 +146,26 @@ def corpus(tmp_path, write_corpus):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def weights(tmp_path, monkeypatch):
+    """A package resemblyzer with random weights, whose checksum is the expected one; the path of the weights."""
+    path = tmp_path / "packages/resemblyzer/pretrained.pt"
+    path.parent.mkdir(parents=True)
+    (path.parent / "__init__.py").write_text("raise ImportError('this package must not be imported')\n")
+    torch.manual_seed(1)
+    lstm, linear = torch.nn.LSTM(40, 256, 3), torch.nn.Linear(256, 256)
+    state = {
+        f"{name}.{key}": value
+        for name, net in (("lstm", lstm), ("linear", linear))
+        for key, value in net.state_dict().items()
+    }
+    torch.save({"model_state": {**state, "similarity_weight": torch.ones(1)}, "step": 7}, path)
+    monkeypatch.syspath_prepend(path.parents[1])
+    monkeypatch.setattr(encoder.Resemblyzer, "sha256", hashlib.sha256(path.read_bytes()).hexdigest())
+    encoder.make_encoder.cache_clear()
+    return path
+
+
 every_front_end = pytest.mark.parametrize("name", FRONT_ENDS)
 
 
@@ -202,3 +223,54 @@ def test_training_sound_is_equal_for_each_class(corpus):
     assert names.count("en") == names.count("zh") == 2
     everything = list(extract.training_sound(corpus / "data", config, 1e6, allow_pipes=False))
     assert len(everything) == 12
+
+
+def test_weights_of_the_encoder_are_checked(corpus, weights, monkeypatch):
+    config = settings("vectors.front_end=encoder")
+    weights.write_bytes(weights.read_bytes() + b"x")
+    command = "python3 -m pip install --no-deps resemblyzer==0.1.4"
+    with pytest.raises(
+        ValueError, match=rf"pretrained.pt: is not the file of resemblyzer 0.1.4 .*: {command} --force-rein"
+    ):
+        make(corpus, config)
+    monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"the package resemblyzer is not installed: {command}$"):
+        make(corpus, config)
+    with pytest.raises(ValueError, match="resemblyzer needs features.sampling_rate 16000, not 8000"):
+        make(corpus, settings("vectors.front_end=encoder", "features.sampling_rate=8000", "features.high_freq=-200"))
+
+
+def test_mel_filters_have_the_area_and_the_places_of_their_scale():
+    filters = encoder.slaney_filters(40, 4000, 16000).double()
+    np.testing.assert_allclose(filters.sum(1) * 4, 1, rtol=2e-3)  # bins of 4 Hz
+    peaks = filters.argmax(1) * 4
+    below = peaks[peaks < 990]
+    assert len(below) > 5 and np.ptp(np.diff(below)) <= 4  # linear below 1000 Hz
+    above = peaks[peaks > 1100].double()
+    np.testing.assert_allclose(above[1:] / above[:-1], float(above[-1] / above[-2]), rtol=6e-3)  # and then logarithmic
+
+
+def test_an_embedding_is_that_of_a_spectrogram_by_definition(speech_like):
+    model, samples = encoder.make_encoder("resemblyzer"), speech_like(1.6, 3)
+    padded = np.concatenate([np.zeros(200), samples, np.zeros(200)])
+    taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    frames = np.stack([np.abs(np.fft.rfft(taper * padded[160 * t : 160 * t + 400])) ** 2 for t in range(160)])
+    mel = torch.from_numpy(frames).float() @ model.filters.T
+    expected = model.linear(model.lstm(mel[None])[0][:, -1]).relu()
+    made = model.embed(torch.from_numpy(samples)[None])
+    torch.testing.assert_close(made, expected / expected.norm(), atol=1e-4, rtol=1e-3)
+
+
+def test_silence_around_an_utterance_changes_its_embedding_little(speech_like):
+    config = settings("vectors.front_end=encoder")
+    front_end, samples = make_front_end(config, None), speech_like(4.0, 5)
+    silence = 1e-4 * np.random.default_rng(1).standard_normal(5 * 16000).astype(np.float32)
+    alone, padded = (front_end.measure(x) for x in (samples, np.concatenate([samples, silence])))
+    assert alone @ padded / np.linalg.norm(alone) / np.linalg.norm(padded) > 0.99
+
+
+def test_dims_that_are_always_zero_are_left_out_with_a_message(corpus, caplog):
+    with caplog.at_level(logging.WARNING):
+        make(corpus, settings("vectors.front_end=encoder"))
+    assert "of 256 dims never change in training and are left out" in caplog.text
+    assert torch.isfinite(FrameStore(corpus / "frames/dev").frames).all()

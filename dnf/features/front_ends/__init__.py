@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 
 from dnf.experiment.config import Config
+from dnf.features.front_ends.encoder import EncoderFrontEnd
 from dnf.features.front_ends.ubm import UbmFrontEnd
 
 
@@ -34,7 +35,7 @@ class FrontEnd(Protocol):
     def vector(self, kept: np.ndarray) -> np.ndarray: ...
 
 
-FRONT_ENDS: dict[str, type[FrontEnd]] = {"ubm": UbmFrontEnd}
+FRONT_ENDS: dict[str, type[FrontEnd]] = {"ubm": UbmFrontEnd, "encoder": EncoderFrontEnd}
 
 
 def make_front_end(config: Config, folder: Path) -> FrontEnd | None:
