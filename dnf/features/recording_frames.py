@@ -109,22 +109,25 @@ class RecordingFrames:
             last = min(first + BLOCK_FRAMES, self.count)
             yield first, self.frames(first, last), self.marks(first, last)
 
+    def inputs(
+        self, norm: tuple[Tensor, Tensor] | None, hop: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Centres ``(B,)`` and spliced vectors ``(B, D)`` on ``device`` of every ``hop``-th speech frame, ends repeated."""
+        left, right = self.splice.left, self.splice.right
+        window, spoken = torch.arange(-left, right + 1), 0
+        for first in range(0, self.count, BLOCK_FRAMES):
+            last = min(first + BLOCK_FRAMES, self.count)
+            centres = first + np.flatnonzero(self.marks(first, last))
+            chosen, spoken = centres[(-spoken) % hop :: hop], spoken + len(centres)
+            if not len(chosen):
+                continue
+            before, after = max(0, first - left), min(self.count, last + right)
+            held = torch.from_numpy(self.frames(before, after)).to(device).float()
+            if norm is not None:
+                held = (held - norm[0].to(device)) * norm[1].to(device)
+            index = (torch.from_numpy(chosen)[:, None] + window).clamp(0, self.count - 1) - before
+            yield torch.from_numpy(chosen), held[index.to(device)].flatten(1)
 
-def spliced(
-    frames: RecordingFrames, norm: tuple[Tensor, Tensor] | None, hop: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Centres ``(B,)`` and spliced vectors ``(B, D)`` on ``device`` of every ``hop``-th speech frame, ends repeated."""
-    left, right = frames.splice.left, frames.splice.right
-    window, spoken = torch.arange(-left, right + 1), 0
-    for first in range(0, frames.count, BLOCK_FRAMES):
-        last = min(first + BLOCK_FRAMES, frames.count)
-        centres = first + np.flatnonzero(frames.marks(first, last))
-        chosen, spoken = centres[(-spoken) % hop :: hop], spoken + len(centres)
-        if not len(chosen):
-            continue
-        before, after = max(0, first - left), min(frames.count, last + right)
-        held = torch.from_numpy(frames.frames(before, after)).to(device).float()
-        if norm is not None:
-            held = (held - norm[0].to(device)) * norm[1].to(device)
-        index = (torch.from_numpy(chosen)[:, None] + window).clamp(0, frames.count - 1) - before
-        yield torch.from_numpy(chosen), held[index.to(device)].flatten(1)
+    def rows(self, hop: int) -> int:
+        """How many vectors ``inputs`` gives."""
+        return -(-self.speech // hop)

@@ -32,6 +32,7 @@ from dnf.experiment.classes import reference_first
 from dnf.experiment.environment import choose_device
 from dnf.features.extractor import make_extractor
 from dnf.features.recording_frames import RecordingFrames
+from dnf.inference.recording_vector import RecordingVector
 from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import score
 from dnf.inference.system import Means, Model, judge, load_system
@@ -61,7 +62,7 @@ def classify(
             for n, item in enumerate(group):
                 try:
                     place = Path(folder) / str(n)
-                    read.append((item, RecordingFrames(item.source, model.trained.config, place, device=model.device)))
+                    read.append((item, read_recording(item, model, place)))
                 except ValueError as error:
                     log.error("%s", error)
                     read.append((item, error))
@@ -85,6 +86,13 @@ def classify(
                 yield record
 
 
+def read_recording(item: Item, model: Model, folder: Path) -> RecordingFrames:
+    """The recording as the model takes it; raises ``ValueError`` if it cannot be used."""
+    if model.vectors:
+        return RecordingVector(item.source, model.trained.config, folder, model.vectors)
+    return RecordingFrames(item.source, model.trained.config, folder, device=model.device)
+
+
 def classify_one(
     item: Item, frames: RecordingFrames, stats: np.ndarray, model: Model, *, plot: bool, every: int
 ) -> tuple[dict[str, Any], Timeline | None]:
@@ -100,8 +108,7 @@ def classify_one(
         if picture:
             picture.add_scores(block.centres.numpy(), (logp + logdet[:, None]).numpy())
     logp, mixture, logdet, z = (total / scored for total in sums)
-    rows = -(-frames.speech // model.trained.config.splice.hop)
-    means = Means(logp, float(mixture), float(logdet), z, rows)
+    means = Means(logp, float(mixture), float(logdet), z, frames.rows(model.trained.config.splice.hop))
     judged = judge(model, means)
     best = int(judged.posteriors.argmax())
     record = {
@@ -132,7 +139,8 @@ def channel_and_warnings(item: Item, frames: RecordingFrames, model: Model, pict
             yield part, speech
 
     settings, warnings, record = model.trained.config.features, [], {}
-    vector = statistics(blocks(), make_extractor(settings).frequencies)
+    if model.channel is not None or picture:
+        vector = statistics(blocks(), make_extractor(settings).frequencies)
     if model.channel is not None:
         mismatch = model.channel.compare(vector)
         record["channel"] = {
@@ -224,6 +232,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     model = load_system(args.model, args.frames, choose_device(args.device))
+    if model.vectors and args.plot:
+        raise ValueError(
+            f"--plot: {args.model} takes one vector of a recording, which has no timeline; leave --plot out"
+        )
     features = model.trained.config.features
     items = read_items(args.recordings, args.data_dir, features.channel if args.channel is None else args.channel)
     if model.trained.config.cmvn.scope == "speaker" and args.recordings:

@@ -46,7 +46,6 @@ from dnf.inference.moving import (
     utterances_of_store,
     vectors_of,
 )
-from dnf.inference.recordings import check_takes_recordings
 from dnf.inference.timeline_figure import draw_spectrum
 from dnf.models.checkpoint import Trained, load_model
 from dnf.plots.style import STYLE, new_figure
@@ -105,7 +104,8 @@ def load_flow(exp: Path, source: str, target: str) -> Trained:
         ValueError: it has no class means, or the names are not two of its classes.
     """
     trained = load_model(exp / BEST_PT)
-    check_takes_recordings(exp, trained.config)
+    if trained.config.has_vectors:
+        raise ValueError(f"{exp}: has one vector an utterance, and only frames can be moved; use a flow of frames")
     if trained.config.prior.cond_dim == 0:
         raise ValueError(f"{exp}: a plain flow has no class means; use a flow with classes")
     if unknown := [label for label in (source, target) if label not in trained.classes]:

@@ -15,8 +15,8 @@ from dnf.experiment.layout import SEGMENTS, UTT2SPK, WAV_SCP
 
 
 def check_takes_recordings(exp: Path, config: Config) -> None:
-    """Raise ``ValueError`` for a model of vectors, which cannot classify recordings."""
-    if config.has_vectors:
+    """Raise ``ValueError`` for a model of vectors that came with the data, which cannot classify recordings."""
+    if config.reads_vectors:
         raise ValueError(
             f"{exp}: was trained on vectors and cannot read recordings; extract vectors with their front-end, and add them "
             "as a test set of the experiment"

@@ -17,6 +17,7 @@ from dnf.decisions.utterance_summary import Summary
 from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON, Layout
+from dnf.inference.recording_vector import VectorMaker
 from dnf.inference.recordings import check_takes_recordings
 from dnf.metrics.effective_frames import observed
 from dnf.models.checkpoint import Trained, load_model
@@ -38,6 +39,7 @@ class Model(NamedTuple):
         correction: correction of the channel, or None.
         device: device of the model.
         covariance: autocovariance of the frames' log-likelihood ratio on dev, if there is no calibration; may be empty.
+        vectors: makes the vector of a recording, where the model takes one; or None.
     """
 
     trained: Trained
@@ -48,6 +50,7 @@ class Model(NamedTuple):
     correction: Correction | None
     device: torch.device
     covariance: np.ndarray = np.zeros(0)
+    vectors: VectorMaker | None = None
 
 
 class Means(NamedTuple):
@@ -124,8 +127,9 @@ def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
         covariance = dev_covariance(exp, config.data)
     if (exp / OPEN_SET_JSON).is_file():
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
-    channel, correction = load_channel(exp, frames, trained), load_correction(exp)
-    return Model(trained, config, calibration, open_set, channel, correction, device, covariance)
+    vectors = VectorMaker.load(exp, trained.config) if trained.config.has_vectors else None
+    channel, correction = None if vectors else load_channel(exp, frames, trained), load_correction(exp)
+    return Model(trained, config, calibration, open_set, channel, correction, device, covariance, vectors)
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:

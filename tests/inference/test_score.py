@@ -19,7 +19,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import Layout
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import read_tsv
-from dnf.inference import score_data, taken_model
+from dnf.inference import classify, move, score_data, taken_model
 from dnf.scoring import baselines
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
@@ -381,3 +381,19 @@ def test_a_changed_background_model_makes_vectors_anew(made_of_vectors, tmp_path
     (out / "feats/ubm.npz").unlink()
     with pytest.raises(ValueError, match="ubm.npz: no readable background model"):
         score(exp, made_of_vectors.data, out, *ASKED)
+
+
+def test_classify_decides_recordings_by_their_vectors_as_the_experiment_does(made_of_vectors, capsys, tmp_path):
+    wavs = [str(path) for path in sorted((made_of_vectors.data / "wav/test").glob("*.wav"))[:3]]
+    assert classify.main([str(made_of_vectors.exp), "--json", "--device", "cpu", *wavs]) == 0
+    said = {Path(record["recording"]).stem: record for record in map(json.loads, capsys.readouterr().out.splitlines())}
+    decided = [row for row in read_tsv(made_of_vectors.exp / "decisions/test.txt") if row["utt"] in said]
+    assert len(decided) == 3
+    for row in decided:
+        record = said[row["utt"]]
+        assert (record["vectors"], record["warning"][:4]) == (1, "only") and "channel" not in record
+        assert record["posteriors"]["en"] == pytest.approx(float(row["posterior_en"]), abs=1e-4)
+    with pytest.raises(ValueError, match="takes one vector of a recording, which has no timeline"):
+        classify.main([str(made_of_vectors.exp), "--plot", str(tmp_path), wavs[0]])
+    with pytest.raises(ValueError, match="has one vector an utterance, and only frames can be moved"):
+        move.load_flow(made_of_vectors.exp, "en", "zh")
