@@ -33,7 +33,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,7 @@ from dnf.experiment.settings import Calibrate
 from dnf.metrics.effective_frames import effective_frames
 
 HALF = (1e-2, 1e5)  # lowest and highest h, effective frames
+LEAST = 1e-6  # least deviation of log-likelihoods that counts, nats
 DOUBT = 0.5  # standard deviation of the prior of log h
 FOLDS, FEW_FOLDS = 100, 10  # most folds when speakers are left out, and the fewest for a large dev set
 CELLS = 10_000_000  # most log-likelihoods in all these fits; beyond it there are fewer folds
@@ -99,12 +100,11 @@ class Calibration:
         start = usual_half(mean, columns, frames, covariance) if settings.duration else None
         weights = speaker_weights(columns, speakers, len(evidence.classes))
         middle = weights @ mean / weights.sum()
-        slope, offsets, half = regress(
-            mean - middle, columns, weights, min(counts.values()), frames, start, settings.pseudo_speakers
-        )
+        targets = targets_of(columns, min(counts.values()), len(evidence.classes), settings.pseudo_speakers)
+        (slope,), offsets, half = regress((mean - middle)[None], targets, weights, frames, start)
         return cls(
             list(evidence.classes),
-            slope,
+            float(slope),
             middle.tolist(),
             offsets.tolist(),
             half,
@@ -115,23 +115,10 @@ class Calibration:
 
     @classmethod
     def left_out(cls, evidence: Evidence, settings: Calibrate) -> np.ndarray | None:
-        """Log-likelihoods ``(U, K)`` of dev itself, nats, each from a fit without the speaker.
-
-        Above ``FOLDS`` speakers, a fold has several, of different classes if possible. Utterances of unknown classes are
-        scored by the fit on all speakers. The autocovariance of frames is that of the complete dev set. None if all speakers of
-        a class are in one fold, so that a fit without them is impossible.
-        """
-        loglik = cls.fit(evidence, settings).loglik(evidence)
-        known = known_utterances(evidence)
-        folds = int(np.clip(CELLS // max(1, evidence.mean.size), FEW_FOLDS, FOLDS))
-        of_known = speaker_folds([(evidence.utts[u]["class"], evidence.utts[u]["speaker"]) for u in known], folds)
-        for number in np.unique(of_known):
-            kept = evidence.only(known[of_known != number])
-            if absent_classes(kept):
-                return None
-            out = known[of_known == number]
-            loglik[out] = cls.fit(kept, settings).loglik(evidence.only(out))
-        return loglik
+        """Log-likelihoods of dev itself by ``scored_left_out``; the autocovariance of frames is that of the complete dev set."""
+        return scored_left_out(
+            evidence, lambda kept, out: cls.fit(evidence.only(kept), settings).loglik(evidence.only(out))
+        )
 
     def loglik(self, evidence: Evidence) -> np.ndarray:
         """Calibrated log-likelihoods ``(U, K)``, nats, up to a constant of the utterance.
@@ -172,6 +159,30 @@ class Calibration:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, ValueError):
             raise ValueError(f"{path}: not a calibration; {run_again('decide')}") from None
+
+
+def scored_left_out(evidence: Evidence, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray | None:
+    """Log-likelihoods ``(U, K)`` of all utterances, nats, each by a fit without the speaker.
+
+    Above ``FOLDS`` speakers, a fold has several, of different classes if possible. Utterances of unknown classes are scored by
+    the fit on all speakers. None if all speakers of a class are in one fold, so that a fit without them is impossible.
+
+    Args:
+        evidence: of the utterances.
+        score: fits on the utterances of its first argument, indices ``(A,)``, and scores those of the second ``(B,)``.
+    """
+    known, loglik = known_utterances(evidence), np.empty_like(evidence.mean)
+    unknown = np.setdiff1d(np.arange(len(loglik)), known)
+    if len(unknown):
+        loglik[unknown] = score(known, unknown)
+    folds = int(np.clip(CELLS // max(1, evidence.mean.size), FEW_FOLDS, FOLDS))
+    of_known = speaker_folds([(evidence.utts[u]["class"], evidence.utts[u]["speaker"]) for u in known], folds)
+    for number in np.unique(of_known):
+        kept, out = known[of_known != number], known[of_known == number]
+        if absent_classes(evidence.only(kept)):
+            return None
+        loglik[out] = score(kept, out)
+    return loglik
 
 
 def absent_classes(evidence: Evidence) -> list[str]:
@@ -255,53 +266,45 @@ def targets_of(columns: np.ndarray, speakers: int, classes: int, pseudo: float) 
 
 
 def regress(
-    mean: np.ndarray,
-    columns: np.ndarray,
-    weights: np.ndarray,
-    speakers: int,
-    frames: np.ndarray,
-    half: float | None,
-    pseudo: float,
-) -> tuple[float, np.ndarray, float | None]:
-    """Slope, offsets ``(K,)`` and h of greatest posterior density.
+    x: np.ndarray, targets: np.ndarray, weights: np.ndarray, frames: np.ndarray, half: float | None
+) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """Slopes ``(M,)`` of M systems, offsets ``(K,)`` and h of greatest posterior density.
 
     Args:
-        mean: ``(U, K)`` mean log-likelihoods, centred over the classes and around their middle, nats.
-        columns: ``(U,)`` columns of their classes.
+        x: ``(M, U, K)`` log-likelihoods, centred over the classes and around their middle, nats.
+        targets: ``(U, K)`` of the posteriors.
         weights: ``(U,)``.
-        speakers: number of speakers of the smallest class.
         frames: ``(U,)`` effective frames.
         half: median of the prior of h; None: no h.
-        pseudo: pseudo-speakers added to each class, which smooth the targets.
     """
     from scipy import optimize  # slow to import, and only a fit needs it
 
-    classes = mean.shape[1]
-    targets = targets_of(columns, speakers, classes, pseudo)
+    systems, _, classes = x.shape
     weighted_targets = weights[:, None] * targets
-    scale = np.sqrt((mean**2).mean()) or 1.0
-    x = mean / scale
+    scale = np.sqrt((x**2).mean((1, 2)))
+    scale[scale < LEAST] = 1.0  # no information
+    x = x / scale[:, None, None]
 
     def cost(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        score = theta[0] * x
-        weight = np.ones(len(x)) if half is None else frames / (frames + np.exp(theta[-1]))
-        logits = weight[:, None] * score + theta[1 : 1 + classes]
+        score = np.tensordot(theta[:systems], x, 1)
+        weight = np.ones(len(score)) if half is None else frames / (frames + np.exp(theta[-1]))
+        logits = weight[:, None] * score + theta[systems : systems + classes]
         logits -= logits.max(1, keepdims=True)
         odds = np.exp(logits)
         total = odds.sum(1, keepdims=True)
         gap = weights[:, None] * (odds / total - targets)
         value = -(weighted_targets * (logits - np.log(total))).sum()
-        gradient = [(gap * weight[:, None] * x).sum(), *gap.sum(0)]
+        gradient = [*np.tensordot(x, gap * weight[:, None], 2), *gap.sum(0)]
         if half is not None:
             far = theta[-1] - np.log(half)
             value += 0.5 * (far / DOUBT) ** 2
             gradient.append(-((gap * score).sum(1) * weight * (1 - weight)).sum() + far / DOUBT**2)
         return value, np.array(gradient)
 
-    start = np.array([1.0, *np.zeros(classes)] + ([] if half is None else [np.log(half)]))
-    bounds = [(0, None)] + [(None, None)] * classes + ([] if half is None else [tuple(np.log(HALF))])
+    start = np.array([1 / systems] * systems + [0.0] * classes + ([] if half is None else [np.log(half)]))
+    bounds = [(0, None)] * systems + [(None, None)] * classes + ([] if half is None else [tuple(np.log(HALF))])
     best = optimize.minimize(
         cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8, "ftol": 1e-13}
     )
-    offsets = best.x[1 : 1 + classes]
-    return float(best.x[0] / scale), offsets - offsets.mean(), None if half is None else float(np.exp(best.x[-1]))
+    offsets = best.x[systems : systems + classes]
+    return best.x[:systems] / scale, offsets - offsets.mean(), None if half is None else float(np.exp(best.x[-1]))
