@@ -13,6 +13,7 @@ VERBS = {
         "write results.txt of an experiment or print a section of it; compare all of a folder",
     ),
     "compare": ("dnf.report.compare", "compare two systems on the same utterances"),
+    "fuse": ("dnf.report.fuse", "fuse systems by logistic regression of their scores on dev"),
     "sweep": ("dnf.report.sweep", "table and picture of a sweep: figures against the setting"),
     "status": ("dnf.experiment.status", "show which stages of the experiments are done, running or interrupted"),
     "classify": ("dnf.inference.classify", "classify recordings with a trained model"),

@@ -116,15 +116,19 @@ def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[di
         if shares:
             rows.append(share_row(metric, shares, resamples, seed, set=name, **{"class": label}, **names))
 
+    has_frames = any(counts["frames"] > counts["utterances"] for counts in tally.counts.values())
     for label in (known + ["all"]) if known else []:
-        add("frame_accuracy", label, "right_frames", "frames")
+        if has_frames:
+            add("frame_accuracy", label, "right_frames", "frames")
         add(ACCURACY, label, "right")
-        add("near_ties", label, "near_ties")
-        add("utt_accuracy_clear", label, "clear_right", "clear")
+        if has_frames:  # whose deviations tell a near-tie
+            add("near_ties", label, "near_ties")
+            add("utt_accuracy_clear", label, "clear_right", "clear")
     for label in labels:
         sums = sum((counts for _, counts in by_class[label]), Counter())
         for decided in decided_most(label, sums, tally.classes):
-            add("frame_share", label, ("frames", decided), "frames", decided=decided)
+            if has_frames:
+                add("frame_share", label, ("frames", decided), "frames", decided=decided)
             add("utt_share", label, ("decided", decided), decided=decided)
     return rows
 

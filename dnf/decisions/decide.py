@@ -42,6 +42,7 @@ from dnf.experiment.layout import (
     FITTED_TSV,
     FLOW,
     PAIRS_TSV,
+    is_fused,
     is_taken,
     systems,
 )
@@ -185,8 +186,8 @@ class System(NamedTuple):
 
     @property
     def tells_duration(self) -> bool:
-        """Whether its rows have the AUC of duration: only those of the flow, and not for vectors, which have no duration."""
-        return self.is_flow and not self.config.has_vectors
+        """Whether its rows have the AUC of duration: only those of the flow, and not for vectors and fused systems, which have no frames."""
+        return self.is_flow and not self.config.has_vectors and not is_fused(self.folder)
 
 
 def remove_decisions(folder: Path) -> None:
@@ -350,8 +351,8 @@ def main(argv: list[str] | None = None) -> int:
         rows += [{"system": system} | row for row in system_rows]
     of_both = {system: with_controls(sets, config.data.controls) for system, sets in trials.items()}
     rows += [*system_difference_rows(trials, config, ""), *system_difference_rows(of_both, config, CONTROL)]
-    of_flow = (part(args.exp, config) for part in (open_set_rows, breakdown_rows, assess_rows))
-    rows += [{"system": FLOW} | row for part in of_flow for row in part]
+    parts = (breakdown_rows,) if is_fused(args.exp) else (open_set_rows, breakdown_rows, assess_rows)
+    rows += [{"system": FLOW} | row for part in parts for row in part(args.exp, config)]
     write_tsv(args.exp / ACCURACY_TSV, rows + (read_tsv(args.exp / FITTED_TSV) if taken else []), COLUMNS)
     write_pairs(args.exp / PAIRS_TSV, dev_auc)
     detection_figures.make_plots(args.exp, trials, of_both, config)

@@ -76,6 +76,8 @@ NOT_EXPERIMENTS = (FEATS, FRAMES, SWEEPS)
 # exp/<experiment>/
 LAYOUT_JSON = "layout.json"
 MODEL_JSON = "model.json"
+MEMBERS_JSON = "members.json"
+FUSION_JSON = "fusion.json"
 CONFIG_YAML = "config.yaml"
 ENV_JSON = "env.json"
 HISTORY_TSV = "history.tsv"
@@ -268,6 +270,15 @@ def is_taken(exp: Path) -> bool:
     return (exp / MODEL_JSON).is_file()
 
 
+def is_fused(exp: Path) -> bool:
+    """Whether folder ``exp`` has the scores of several systems fused (``dnf fuse``), and no model of its own."""
+    return (exp / MEMBERS_JSON).is_file()
+
+
+# The stages of a fused system: latents are the fused log-likelihoods
+OF_FUSED = ("latents", "score", "decide", "report")
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one experiment, by the place a stage writes to."""
@@ -329,6 +340,8 @@ class Layout:
     @property
     def stages(self) -> dict[str, Stage]:
         """The stages that run here; the pictures of stage plots need latents of training, which a taken model lacks."""
+        if is_fused(self.exp):
+            return {name: STAGES[name] for name in OF_FUSED}
         return {name: stage for name, stage in STAGES.items() if name != "plots" or not is_taken(self.exp)}
 
     def folder(self, name: str) -> Path:
@@ -342,6 +355,11 @@ class Layout:
 
 
 FLOW = "dnf"
+
+
+def experiment_of(system: Path) -> Path:
+    """The experiment that a system belongs to."""
+    return system.parent.parent if system.parent.name == BASELINES else system
 
 
 def systems(exp: Path) -> dict[str, Path]:

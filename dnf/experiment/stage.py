@@ -31,6 +31,7 @@ from dnf.experiment.files import write_json
 from dnf.experiment.forecast import coming
 from dnf.experiment.layout import (
     CONFIG_YAML,
+    MEMBERS_JSON,
     META_JSON,
     MODEL_JSON,
     RECORDINGS_CSV,
@@ -49,6 +50,7 @@ from dnf.experiment.layout import (
     VECTORS_NPZ,
     WAV_SCP,
     Layout,
+    is_fused,
     is_taken,
 )
 from dnf.experiment.markers import read_marker
@@ -105,6 +107,8 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
         parts.append(hash_tables(layout.data))
     if (name == "train" or name in ("features", "frames") and config.has_vectors) and is_taken(layout.exp):
         parts.append(hash_tables(layout.exp / MODEL_JSON))
+    if name == "latents" and is_fused(layout.exp):
+        parts.append(hash_tables(layout.exp / MEMBERS_JSON))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -129,7 +133,7 @@ def is_begun(layout: Layout, name: str) -> bool:
 def check_before(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> None:
     """Raise ``ValueError`` if a stage that this one reads is missing or was made with other settings or inputs."""
     shown = [before for before in STEPS[name].shows if config.plots.enabled and is_begun(layout, before)]
-    for before in (*STEPS[name].after, *shown):
+    for before in filter(layout.stages.__contains__, (*STEPS[name].after, *shown)):
         check_before(before, config, layout, source, source_tables)
         marker, stage = read_marker(layout.marker(before)), STAGES[before]
         if marker is None:

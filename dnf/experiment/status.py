@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CONFIG_YAML, HISTORY_TSV, NOT_EXPERIMENTS, OWN, STAGES, Layout
+from dnf.experiment.layout import CONFIG_YAML, HISTORY_TSV, NOT_EXPERIMENTS, OWN, STAGES, Layout, is_fused
 from dnf.experiment.lock import Holder, holder_of
 from dnf.experiment.markers import read_marker
 from dnf.experiment.settings import Train
@@ -177,7 +177,7 @@ def with_old(states: dict[str, str], before: dict[str, str]) -> dict[str, str]:
     """The states; a done stage after one that is not done is old. ``before`` has those of earlier stages."""
     known = dict(before)
     for stage, state in states.items():
-        rests = all(known.get(earlier) == "done" for earlier in STAGES[stage].after)
+        rests = all(known[earlier] == "done" for earlier in STAGES[stage].after if earlier in known)
         rests = rests and all(known.get(earlier, "-") in ("done", "-") for earlier in STAGES[stage].shows)
         known[stage] = "old" if state == "done" and not rests else state
     return {stage: known[stage] for stage in states}
@@ -324,7 +324,10 @@ def show(exp: Path) -> str:
             rows.append(row)
         below += lines
         for layout in experiments:
-            _, row, lines = status_of(layout.exp.name, layout, ALONE, before, holder, processes)
+            names = [name for name in ALONE if name in layout.stages]
+            _, row, lines = status_of(
+                layout.exp.name, layout, names, {} if is_fused(layout.exp) else before, holder, processes
+            )
             rows.append(row)
             below += lines
     at_work = f"{exp}: {holder}" if holder else f"{exp}: no run.sh is at work"

@@ -228,6 +228,12 @@ METRICS = {
         "times that training went back to the last good checkpoint because a loss or gradient was not finite",
         ("training",),
     ),
+    "fusion_weight": Metric(
+        "weight in the fusion",
+        "",
+        "",
+        "nats of fused log-likelihood per nat of the calibrated log-likelihood of a system",
+    ),
     "steps": Metric("steps", "", "", "updates of the weights", ("training",)),
     "best_step": Metric("best step", "", "", "the step whose weights were kept, chosen on dev", ("training",)),
     "parameters": Metric("parameters", "", "", "trainable numbers of the model", ("training", "folder")),

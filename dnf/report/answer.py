@@ -58,6 +58,7 @@ class Answer:
 
     Attributes:
         name: of the experiment.
+        subject: what its figures are of, flow or fused system.
         trained: what was trained on what, and what it was tested on; two lines.
         glossary: what the names mean, in a line.
         systems: the flow and the best other system on dev, if there is one.
@@ -71,6 +72,7 @@ class Answer:
     """
 
     name: str
+    subject: str
     trained: list[str]
     glossary: str
     systems: list[str]
@@ -93,6 +95,7 @@ def answer(exp: Path, rows: Sequence[dict], config: Config) -> Answer:
     figures = FigureIndex(rows, config)
     return Answer(
         exp.resolve().name,
+        figures.subject,
         [with_short_words(line) for line in trained_lines(figures, left_out(exp))],
         with_short_words(glossary(figures)),
         figures.systems,
@@ -199,7 +202,10 @@ def trained_lines(figures: FigureIndex, left_out: Sequence[str]) -> list[str]:
     counts += [f"{int(frames['value']):,} frames"] if frames else []
     knows = f"of {shortened(figures.classes)}" if figures.classes else "without classes"
     counted = f" ({', '.join(counts)})" if counts else ""
-    trained = f"{config.flow.kind} {knows}, {dims}; {hybrid(config)}trained on {shortened(config.data.train)}{counted}"
+    made = f"{config.flow.kind} {knows}, {dims}; {hybrid(config)}trained on"
+    if figures.members:
+        made = f"fusion of {shortened(figures.members)}; {knows}; trained on"
+    trained = f"{made} {shortened(config.data.train)}{counted}"
     tested = [f"{name}, control of {of}" if of else name for name, of in figures.with_controls()]
     missing = f"; left out: {shortened(left_out)}" if left_out else ""
     return [trained, f"tested on {shortened(tested, '; ') or 'nothing'}{missing}"]
@@ -212,7 +218,7 @@ def hybrid(config: Config) -> str:
 
 def glossary(figures: FigureIndex) -> str:
     """What the names of systems, classes and figures mean."""
-    words = [f"{FLOW} is the flow"]
+    words = [f"{FLOW} is the {figures.subject}"]
     if figures.others:
         words.append(f"{', '.join(figures.others)}: other systems on the same frames, {figures.other} the best on dev")
     known = f"{shortened(figures.classes)}: classes of the model" if figures.classes else ""

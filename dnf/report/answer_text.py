@@ -24,7 +24,7 @@ def text(answer: Answer) -> list[str]:
 
     Of the tables each line is shown that there is room for beside the sentences; the last table is left out first.
     """
-    head = wrapped([f"{answer.name}: {'; '.join([*answer.trained, f'{FLOW} is the flow'])}"], "# ")
+    head = wrapped([f"{answer.name}: {'; '.join([*answer.trained, f'{FLOW} is the {answer.subject}'])}"], "# ")
     sentences = wrapped([f"{lead}: {words}" for lead, words in answer.sentences], "- ")
     compared_by = (answer.accuracy, ACCURACIES), (answer.detection, DETECTION)
     tables = [*((2, compared(answer, *lines)) for lines in compared_by), (1, densities(answer))]

@@ -16,16 +16,11 @@ from dnf.decisions.detection_rows import ACCURACY, weighted
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
-from dnf.experiment.layout import BASELINES, CONFIG_YAML, DECISIONS, run_stage
+from dnf.experiment.layout import CONFIG_YAML, DECISIONS, experiment_of, run_stage
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv
 from dnf.metrics import bootstrap, detection, figure_rows
 from dnf.metrics.trials import Trials, with_control
-
-
-def experiment_of(folder: Path) -> Path:
-    """The experiment that a system belongs to."""
-    return folder.parent.parent if folder.parent.name == BASELINES else folder
 
 
 def read_decided(path: Path) -> Trials:

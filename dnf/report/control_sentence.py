@@ -24,7 +24,8 @@ def control(figures: FigureIndex) -> Iterator[Sentence]:
     place = figures.controls[name]
     if name == figures.main and not_beyond_chance(figures):
         yield Sentence(
-            "Control", f"{place} says nothing: the flow is not shown to be better than chance on {name} itself."
+            "Control",
+            f"{place} says nothing: the {figures.subject} is not shown to be better than chance on {name} itself.",
         )
         return
     is_at_ceiling = bool(shares) and all(float(row["value"]) == 1 for gap in shares for row in compared(figures, *gap))

@@ -30,6 +30,7 @@ class FigureIndex:
         controls: the control of each test set that has one.
         others: the other systems.
         other: the best of them on dev; empty where the flow is alone.
+        members: the systems of a fusion; empty for a flow.
     """
 
     def __init__(self, rows: Sequence[dict], config: Config):
@@ -58,6 +59,12 @@ class FigureIndex:
         self.tests = sorted(tests, key=lambda name: name != main)
         self.others = sorted({key[3] for key in self._rows} - {FLOW})
         self.other = self._best_other()
+        self.members = [row["decided"] for row in rows if row["metric"] == "fusion_weight"]
+
+    @property
+    def subject(self) -> str:
+        """What the figures are of, in words."""
+        return "fused system" if self.members else "flow"
 
     def _rank(self, name: str) -> tuple:
         """Order of the test sets: those of most classes, with a control, and of whole utterances come first."""

@@ -217,6 +217,13 @@ def training(rows: Rows) -> Section:
     return Section("", table(["figure", "value", "meaning"], body, keys=1))
 
 
+def fusion(rows: Rows) -> Section:
+    """Weight of each system of a fusion."""
+    weights = rows.pivot((row for row in rows.left if row["metric"] == "fusion_weight"), ("decided",))
+    body = [[name, number(row["fusion_weight"]["value"])] for (name,), row in weights.items()]
+    return Section("", table(["system", METRICS["fusion_weight"].title], body, keys=1))
+
+
 def is_detection(metric: str) -> bool:
     """Whether a metric is of the tables that compare all systems."""
     return metric.removesuffix(CONTROL) in shown("page") or metric.endswith(GAP) or is_paired(metric)

@@ -226,8 +226,10 @@ def assess_lines(rows: list[dict], deciles: list[dict]) -> list[str]:
 
 
 def training_line(rows: list[dict], name: str) -> list[str]:
-    """Densities of a sample of training frames, with the model in training mode."""
+    """Densities of a sample of training frames, with the model in training mode; none of a fused system."""
     m = {r["metric"]: r for r in rows if r["metric"] in ("training_nll", "training_logp", "training_logdet")}
+    if not m:
+        return []
     values = {key: float(row["value"]) for key, row in m.items()}
     return [
         f"density {name} (in training mode) LogLL {-values['training_nll']:.3f} LogP {values['training_logp']:.3f} "
@@ -299,9 +301,16 @@ def autocorrelation_lines(rows: list[dict]) -> list[str]:
 
 
 def training_lines(rows: list[dict]) -> list[str]:
-    """How far training and evaluation agree, then what training did, as training.json has it."""
+    """How far training and evaluation agree, then what training did, as training.json has it; none of a fused system."""
     of_run = {row["metric"]: row for row in rows if row["metric"] in shown("training") and not row["set"]}
+    if not of_run:
+        return []
     agreement = of_run.pop("train_eval_difference")
     counts = [f"{name} {row['value']}" for name, row in of_run.items() if not name.startswith("training_")]
     difference = f"{float(agreement['value']):.6f} nats per frame"
     return [f"train_eval_difference {difference} [ {agreement['total']} frames ]", *counts]
+
+
+def fusion_lines(rows: list[dict]) -> list[str]:
+    """Weight of each system of a fusion."""
+    return [f"fusion_weight {row['decided']} {row['value']}" for row in rows if row["metric"] == "fusion_weight"]

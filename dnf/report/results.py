@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +28,10 @@ from dnf.experiment.layout import (
     DENSITIES_TSV,
     ENV_JSON,
     FLOW,
+    FUSION_JSON,
     GAUSSIANITY_TSV,
     LEFT_OUT_TSV,
+    MEMBERS_JSON,
     MODEL_JSON,
     RESULTS_TSV,
     RESULTS_TXT,
@@ -36,6 +39,7 @@ from dnf.experiment.layout import (
     SPEAKERS_TSV,
     TRAINING_JSON,
     done_marker,
+    is_fused,
     is_taken,
     run_again,
     run_stage,
@@ -111,6 +115,17 @@ def training_rows(exp: Path) -> list[dict]:
     return [{"metric": name, "value": value} for name, value in counts.items()]
 
 
+def fusion_rows(exp: Path) -> list[dict]:
+    """Weight of each system of a fusion, named relative to the folder of experiments."""
+    noted = json.loads((exp / MEMBERS_JSON).read_text(encoding="utf-8"))
+    members = [os.path.relpath(exp / name, exp / "..") for name in noted]
+    weights = json.loads((exp / FUSION_JSON).read_text(encoding="utf-8"))["weights"]
+    return [
+        {"metric": "fusion_weight", "decided": name, "value": f"{weight:.6f}"}
+        for name, weight in zip(members, weights, strict=True)
+    ]
+
+
 SOURCES = (
     accuracy_rows,
     density_rows,
@@ -120,6 +135,7 @@ SOURCES = (
     agreement_rows,
     training_rows,
 )
+OF_FUSED = (accuracy_rows, fusion_rows)
 
 
 def collect(exp: Path) -> list[dict]:
@@ -129,9 +145,9 @@ def collect(exp: Path) -> list[dict]:
         ValueError: a stage that some figures are from has not run.
     """
     for name, stage in WRITTEN_BY.items():
-        if not (exp / name).is_file():
+        if not (exp / name).is_file() and (stage == "decide" or not is_fused(exp)):
             raise ValueError(f"{exp / name}: does not exist; {run_stage(stage)}")
-    rows = [row for rows_of in SOURCES for row in rows_of(exp)]
+    rows = [row for rows_of in (OF_FUSED if is_fused(exp) else SOURCES) for row in rows_of(exp)]
     return [{column: str(row.get(column, "")) for column in COLUMNS} for row in rows]
 
 
@@ -199,11 +215,14 @@ def run_section(figures: Figures) -> list[str]:
     """What was run, on what, and how long it took; the only section that differs between two equal runs."""
     exp, config = figures.exp, figures.config
     environment = json.loads((exp / ENV_JSON).read_text(encoding="utf-8"))
-    train = read_marker(done_marker(exp, "train")) or {"source": "unknown", "key": "unknown"}
+    made = read_marker(done_marker(exp, "latents" if is_fused(exp) else "train")) or {
+        "source": "unknown",
+        "key": "unknown",
+    }
     facts = [environment["device_name"], f"{environment['threads']} threads", environment.get("precision", "float32")]
     facts += ["compiled"] if environment.get("compiled") else []
     return [
-        f"# {train['source']}  experiment {exp}  seed {config.seed}  settings {train['key']}",
+        f"# {made['source']}  experiment {exp}  seed {config.seed}  settings {made['key']}",
         *taken_line(exp),
         f"# git {environment['git']}  torch {environment['torch']}  lhotse {environment['lhotse']}",
         f"# device {environment['device']} ({', '.join(facts)})  seconds: {lines.stage_seconds(exp)}",
@@ -289,6 +308,11 @@ SECTIONS = [
         "expert scores predicted by each predictor and by all (fused), of train and dev by fits without the speaker; 95% interval by "
         "bootstrap over speakers; then mean predicted and mean expert score of tenths by prediction",
         lambda figures: lines.assess_lines(figures.rows, figures.table(DECILES_TSV)),
+    ),
+    Section(
+        "fusion",
+        "weight of each system: nats of fused log-likelihood per nat of its calibrated log-likelihood, fitted on dev",
+        lambda figures: lines.fusion_lines(figures.rows),
     ),
     Section("confusion", "true class -> decided", confusion_section),
     Section(

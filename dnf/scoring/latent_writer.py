@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dnf.experiment.layout import LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV
 from dnf.experiment.progress import progress
+from dnf.experiment.tables import write_tsv
 from dnf.features.rows import batch_for
 from dnf.features.windows import Windows
 
@@ -92,3 +93,20 @@ def write_scored(
         for utt, speaker, name, of_set, score, first, rows in windows.segments():
             file.write(f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\n")
     (folder / META_JSON).write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
+
+
+def write_utterances(out: Path, classes: Sequence[str], utts: Sequence[dict], loglik: np.ndarray) -> None:
+    """Write ``latents/<set>`` with one row for each utterance.
+
+    Args:
+        out: the folder, replaced completely.
+        classes: K names.
+        utts: U rows of utts.tsv.
+        loglik: ``(U, K)`` log-likelihoods of the utterances, nats.
+    """
+    with written_whole(out) as folder:
+        np.save(folder / LOGP_NPY, loglik.astype(np.float32))
+        np.save(folder / LOGDET_NPY, np.zeros(len(loglik), np.float32))
+        write_tsv(folder / UTTS_TSV, (utt | {"first": u, "rows": 1} for u, utt in enumerate(utts)))
+        meta = {"classes": list(classes), "cond_dim": len(classes), "frames": len(loglik)}
+        (folder / META_JSON).write_text(json.dumps(meta) + "\n", encoding="utf-8")

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "dnf.inference.move": f"numpy torch lhotse matplotlib {SKLEARN}",
     "dnf.plots.draw": "numpy torch matplotlib",
     "dnf.report.compare": f"numpy {SKLEARN}",
+    "dnf.report.fuse": f"numpy torch matplotlib jinja2 {SKLEARN}",
     "dnf.report.html": "numpy scipy jinja2",
     "dnf.report.results": "numpy scipy",
     "dnf.report.sweep": "numpy matplotlib",
