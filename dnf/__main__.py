@@ -22,6 +22,7 @@ VERBS = {
         "dnf.verification.verify",
         "verify speakers: trials scored by cosine and PLDA on vectors and latents of an experiment",
     ),
+    "export": ("dnf.inference.export", "write a trained model as a folder to pass on, or as one ONNX file"),
     "move": ("dnf.inference.move", "move utterances from one class to another, and test the result"),
     "datadir": ("dnf.data.datadir", "check and repair Kaldi data directories"),
 }

@@ -110,6 +110,10 @@ RESULTS_TXT = "results.txt"
 REPORT_HTML = "report.html"
 CORRECTION_NPZ = "correction.npz"
 
+# A model that python3 -m dnf export wrote: a folder with some files of an experiment, and
+CARD_MD = "card.md"
+MODEL_ONNX = "model.onnx"
+
 # The folder of scores on other data, where nobody names one
 SCORED = "score"
 

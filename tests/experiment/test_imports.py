@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "dnf.features.extract": "numpy torch lhotse",
     "dnf.features.frames": "numpy torch",
     "dnf.inference.classify": "numpy torch lhotse scipy",
+    "dnf.inference.export": "",
     "dnf.inference.score_data": "",
     "dnf.inference.taken_model": "numpy",
     "dnf.inference.move": f"numpy torch lhotse matplotlib {SKLEARN}",

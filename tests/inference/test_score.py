@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import Layout
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import read_tsv
-from dnf.inference import classify, move, score_data, taken_model
+from dnf.inference import classify, export, move, score_data, taken_model
 from dnf.scoring import baselines
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
@@ -120,6 +121,19 @@ def test_a_set_scored_anew_has_the_figures_and_decisions_of_the_experiment(made,
         for name in ("test", "other"):
             mine, theirs = (path / folder / "decisions" / f"{name}.txt" for path in (scored, made / "exp"))
             assert mine.read_bytes() == theirs.read_bytes()
+
+
+def test_an_exported_folder_is_scored_with_as_its_experiment(made, scored, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # the file of it takes long
+    assert export.main([str(made / "exp"), "--out", str(tmp_path / "model")]) == 0
+    assert score(tmp_path / "model", made / "data", tmp_path / "out", *ASKED) == list(STAGES)
+    for name in ("test", "other"):
+        mine, theirs = (path / "decisions" / f"{name}.txt" for path in (tmp_path / "out", scored))
+        assert mine.read_bytes() == theirs.read_bytes()
+    mine, theirs = (read_tsv(path / "accuracy.tsv") for path in (tmp_path / "out", scored))
+    assert {row["system"] for row in mine} == {"dnf"}
+    of_flow = [row for row in theirs if row["system"] == "dnf" and "difference" not in row["metric"]]
+    assert sorted(map(str, mine)) == sorted(map(str, of_flow))
 
 
 def test_results_and_page_are_those_of_an_experiment_and_say_which_model(made, scored):
@@ -397,3 +411,7 @@ def test_classify_decides_recordings_by_their_vectors_as_the_experiment_does(mad
         classify.main([str(made_of_vectors.exp), "--plot", str(tmp_path), wavs[0]])
     with pytest.raises(ValueError, match="has one vector an utterance, and only frames can be moved"):
         move.load_flow(made_of_vectors.exp, "en", "zh")
+    out = tmp_path / "model"
+    assert export.main([str(made_of_vectors.exp), "--out", str(out)]) == 0 and not (out / "model.onnx").exists()
+    assert classify.main([str(out), "--json", "--device", "cpu", *wavs]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == list(said.values())

@@ -8,6 +8,7 @@ import pytest
 from dnf.models.flows import FLOWS
 
 MODULES = ("dnf.models.checkpoint", "dnf.models.flows", *(family.__module__ for family in FLOWS.values()))
+MODULES += ("dnf.inference.classifier",)
 
 
 @pytest.mark.parametrize("name", MODULES)
