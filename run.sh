@@ -93,7 +93,7 @@ while IFS= read -r experiment <&3; do
   if begin 4 latents; then
     $cuda_cmd "$exp_dir/log/latents.log" \
       python3 -m dnf.scoring.latents "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
-    $cuda_cmd "$exp_dir/log/baselines.log" \
+    [[ $baselines == false && -z $model ]] || $cuda_cmd "$exp_dir/log/baselines.log" \
       python3 -m dnf.scoring.baselines "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device"
     finish latents
   fi

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dnf.experiment import entry
-from dnf.experiment.layout import PLOTS
+from dnf.experiment.config import Config
+from dnf.experiment.layout import CONFIG_YAML, PLOTS, run_stage
 from dnf.experiment.progress import progress
-from dnf.plots.drawing import read_drawing, sets_of
 from dnf.plots.kinds import KINDS, drawers
-from dnf.plots.style import write_figures
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ LATER = tuple(f"{name}_" for name, kind in KINDS.items() if kind.stage == "decid
 
 
 def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
-    """Write all figures of an experiment, or those of some sets.
+    """Write all figures of an experiment, or those of some sets; none with ``plots.enabled: false``.
 
     Args:
         exp: experiment folder, stages train and latents done.
@@ -33,21 +32,35 @@ def make_plots(exp: Path, sets: Sequence[str] | None = None) -> list[Path]:
     Returns:
         The files written.
     """
-    drawing, folder = read_drawing(exp, sets), exp / PLOTS
-    for latents in drawing.shown:
-        counts = latents.name, len(latents.z), len(latents.loglik)
-        logger.info("set %s: latents of %d frames, scores of %d utterances", *counts)
-    if sets is None and len(drawing.shown) < len(all_sets := sets_of(exp)):
-        logger.info("drew %d of %d sets; plots.sets chooses others", len(drawing.shown), len(all_sets))
-    drawn = drawers("plots") if drawing.config.plots.enabled else []
-    figures = (named for draw in progress(drawn, what="plots", unit="kinds") for named in draw(drawing))
-    written = write_figures(figures, folder, drawing.config.plots.dpi)
+    written, folder = draw_kinds(exp, sets) if read_config(exp / CONFIG_YAML).plots.enabled else [], exp / PLOTS
     if sets is None:
         for path in sorted(set(folder.glob("*.png")) - set(written)):
             if not path.name.startswith(LATER):
                 path.unlink()
     logger.info("%d figures in %s", len(written), folder)
     return written
+
+
+def draw_kinds(exp: Path, sets: Sequence[str] | None) -> list[Path]:
+    """Draw every kind of this stage, and return the files."""
+    from dnf.plots.drawing import read_drawing, sets_of  # slow to import, and needless without plots
+    from dnf.plots.style import write_figures
+
+    drawing = read_drawing(exp, sets)
+    for latents in drawing.shown:
+        counts = latents.name, len(latents.z), len(latents.loglik)
+        logger.info("set %s: latents of %d frames, scores of %d utterances", *counts)
+    if sets is None and len(drawing.shown) < len(all_sets := sets_of(exp)):
+        logger.info("drew %d of %d sets; plots.sets chooses others", len(drawing.shown), len(all_sets))
+    drawn = progress(drawers("plots"), what="plots", unit="kinds")
+    return write_figures((named for draw in drawn for named in draw(drawing)), exp / PLOTS, drawing.config.plots.dpi)
+
+
+def read_config(path: Path) -> Config:
+    """The resolved settings of the experiment."""
+    if not path.is_file():
+        raise ValueError(f"{path}: does not exist; {run_stage('train')}")
+    return Config.load(path)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -54,7 +54,7 @@ def read_drawing(exp: Path, sets: Sequence[str] | None) -> Drawing:
     Raises:
         ValueError: a stage has not run, or a file is not what it should be.
     """
-    config = read_config(exp / CONFIG_YAML)
+    config = Config.load(exp / CONFIG_YAML)
     present = sets_of(exp)
     names = list(sets) if sets is not None else drawn_sets(present, config)
     missing = [name for name in config.plots.sets if sets is None and name not in names]
@@ -73,13 +73,6 @@ def classes_of(exp: Path) -> list[str]:
     """All classes of the experiment's corpus, so that colours do not depend on the sets drawn; none without its list."""
     path = Layout.read(exp).data / CLASSES_TXT
     return read_classes(path) if path.is_file() else []
-
-
-def read_config(path: Path) -> Config:
-    """The resolved settings of the experiment."""
-    if not path.is_file():
-        raise ValueError(f"{path}: does not exist; {run_stage('train')}")
-    return Config.load(path)
 
 
 def sets_of(exp: Path) -> list[str]:

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "dnf.inference.score_data": "",
     "dnf.inference.taken_model": "numpy",
     "dnf.inference.move": f"numpy torch lhotse matplotlib {SKLEARN}",
-    "dnf.plots.draw": "numpy torch matplotlib",
+    "dnf.plots.draw": "",
     "dnf.report.compare": f"numpy {SKLEARN}",
     "dnf.report.fuse": f"numpy torch matplotlib jinja2 {SKLEARN}",
     "dnf.report.html": "numpy scipy jinja2",

@@ -56,6 +56,17 @@ def test_the_shell_gets_folders_and_settings(folder, capsys):
     assert in_bash(line, '"${folders[@]}"')[:4] == ["--data", "data", "--feats", "exp/feats"]
 
 
+def test_a_job_of_baselines_is_for_those_to_make_or_to_remove(folder, capsys):
+    def asked(*words: str) -> list[str]:
+        (line,) = shown(capsys, *(option for word in words for option in ("--set", word)), "y.yaml")
+        return in_bash(line, '"$baselines"')
+
+    assert asked() == ["true"]
+    assert asked("baselines.enabled=false") == asked("baselines.systems=[]") == ["false"]
+    Path("exp/y/baselines").mkdir(parents=True)
+    assert asked("baselines.enabled=false") == ["true"]
+
+
 def test_any_text_reaches_the_shell_as_it_is(small_config):
     layers = ["plots.colours={en: 'tab:blue',\n  ce: \"$HOME `x` \\\\\"}", "data.test=[a b]\n"]
     line = assignments("a'b\nc", layers, small_config(), Layout.make(Path("exp"), "y"))
