@@ -286,6 +286,7 @@ class Train:
     max_restores: int
     num_gpus: int
     num_nodes: int
+    from_model: str | None
 
     def __post_init__(self):
         positive(self, "num_gpus", "num_nodes", "epochs", "batch_size", "lr", "grad_clip", "spike_factor")

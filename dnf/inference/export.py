@@ -11,6 +11,7 @@ posteriors and the open-set score. A JSON file beside it describes its input and
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import shutil
 from pathlib import Path
@@ -81,6 +82,9 @@ def write_folder(exp: Path, out: Path, opset: int, words: dict[str, str]) -> Non
         (part / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(exp / name, part / name)
     content = checkpoint.load(exp / BEST_PT)
+    content["config"]["train"]["from_model"] = None  # a path
+    train = dataclasses.replace(system.config.train, from_model=None)
+    dataclasses.replace(system.config, train=train).save(part / CONFIG_YAML)
     checkpoint.save(part / BEST_PT, {name: content[name] for name in KEPT if name in content})
     try:
         from dnf.inference.onnx_file import write_onnx

@@ -77,6 +77,11 @@ def card(exp: Path, folder: Path, system: Model, words: dict[str, str]) -> str:
             f"- Sets: train {' '.join(config.data.train)}; dev {' '.join(config.data.dev)}.",
             f"- {training['frames']} vectors of {config.dim} dims, {training['steps']} steps, {training['parameters']} parameters.",
             f"- Flow {config.flow.kind}, {config.flow.blocks} blocks; train.beta {config.train.beta:g}; seed {config.seed}.",
+            *(
+                [f"- Started from the flow of {Path(start).resolve().name}."]
+                if (start := config.train.from_model)
+                else []
+            ),
             f"- Calibration on dev, speakers: {speakers}.",
             f"- PyTorch {environment['torch']}, program {environment['git']}.",
             "",

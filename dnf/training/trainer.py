@@ -30,6 +30,7 @@ from dnf.models.dnf import DNF
 from dnf.training import acceleration
 from dnf.training.acceleration import compiles
 from dnf.training.evaluate import AGREEMENT_FRAMES, evaluate
+from dnf.training.from_model import start_from_model
 from dnf.training.loss import Loss, backward
 from dnf.training.objective import Objective
 from dnf.training.ranks import ALONE, Ranks
@@ -136,10 +137,12 @@ class Trainer:
         return state
 
     def _make_model(self, *, new: bool) -> DNF:
-        """A model; if it is new, its first layer and prior are those of training vectors."""
+        """A model; if it is new, it starts at training vectors, or at ``train.from_model``."""
         torch.manual_seed(self.config.seed)
         model = DNF.from_config(self.config, len(self.classes)).to(self.device)
-        if new:
+        if new and self.config.train.from_model:
+            start_from_model(model, self.train, self.classes, self.config)
+        elif new:
             start_model(model, self.train, self.classes, self.config, self.ranks)
         return model
 
