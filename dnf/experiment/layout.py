@@ -147,6 +147,7 @@ BASELINES = "baselines"
 ASSESS = "assess"
 MOVE = "move"
 LOG = "log"
+MEMBERS = "members"  # of a fused system, scored on other data
 TENSORBOARD = "tb"
 SPLICED = "spliced"
 NORMALIZED = "normalized"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
-from dnf.experiment.layout import BASELINES, CONFIG_YAML, STAGES, Layout
+from dnf.experiment.layout import BASELINES, BEST_PT, CONFIG_YAML, MEMBERS, STAGES, Layout
 from dnf.experiment.markers import read_marker
 
 
@@ -56,6 +56,24 @@ def check_folders(layout: Layout) -> None:
         for path in (folder, *folder.parents):
             if path.exists() and not path.is_dir():
                 raise ValueError(f"'{path}' is not a folder, but the run needs a folder of this name; move it away")
+
+
+def check_out(out: Path, earlier: str, *, is_own: bool) -> None:
+    """Raise ``ValueError`` if ``out`` has other files, or is inside the folder of a model.
+
+    Args:
+        out: folder that a command writes to.
+        earlier: name of the command's output.
+        is_own: whether the files in the folder are the output of the same command.
+    """
+    has_files = out.is_dir() and any(not path.name.startswith(".") and path.name != MEMBERS for path in out.iterdir())
+    if has_files and not is_own:
+        raise ValueError(
+            f"--out {out}: this folder has other files; name a new folder, or that of an earlier {earlier}"
+        )
+    for folder in out.absolute().parents:
+        if (folder / BEST_PT).is_file():
+            raise ValueError(f"--out {out}: is inside {folder}, which has a model; name a folder outside it")
 
 
 def check_recordings(layout: Layout, own_data: Path, source: str) -> None:

@@ -108,7 +108,7 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
     if (name == "train" or name in ("features", "frames") and config.has_vectors) and is_taken(layout.exp):
         parts.append(hash_tables(layout.exp / MODEL_JSON))
     if name == "latents" and is_fused(layout.exp):
-        parts.append(hash_tables(layout.exp / MEMBERS_JSON))
+        parts += [hash_tables(layout.exp / MEMBERS_JSON), is_taken(layout.exp) and hash_tables(layout.exp / MODEL_JSON)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

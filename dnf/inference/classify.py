@@ -2,7 +2,8 @@
 
     ./utils/classify.sh exp/dnf120 a.wav b.flac                a header, then one line per recording, tab separated
     ./utils/classify.sh exp/dnf120 --json --plot pictures a.wav
-    ./utils/classify.sh exp/dnf120 --data-dir data/test
+    ./utils/classify.sh exp/dnf120/baselines/mlp --data-dir data/test
+    ./utils/classify.sh exp/fused --data-dir data/test         a fused system (dnf fuse), with its members beside it
 
 Recordings can have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With
 calibration.json the posteriors are calibrated. With open_set.json a recording can be of none of the classes. With
@@ -30,8 +31,10 @@ import numpy as np
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.environment import choose_device
+from dnf.experiment.layout import is_fused
 from dnf.features.extractor import make_extractor
 from dnf.features.recording_frames import RecordingFrames
+from dnf.inference.fused_system import FusedSystem
 from dnf.inference.recording_vector import RecordingVector
 from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import score
@@ -84,6 +87,23 @@ def classify(
                     record["picture"] = str(plots / f"{pictures[item]}.png")
                     save_picture(record, picture, model, window)
                 yield record
+
+
+def classify_fused(items: Sequence[Item], system: FusedSystem) -> Iterator[dict[str, Any]]:
+    """One record per item as of ``classify``: that of the first member, with the class and posteriors of the fusion.
+
+    A recording that a member cannot use has its ``error``.
+    """
+    classes = system.calibration.classes
+    for records in zip(*(classify(items, member) for member in system.members), strict=True):
+        failed = next((record for record in records if "error" in record), None)
+        if failed:
+            yield failed
+            continue
+        loglik = [np.array([record["loglik"][name] for name in classes]) for record in records]
+        posteriors = system.posteriors(loglik, [record["vectors"] for record in records])
+        decision = {"class": classes[int(posteriors.argmax())], "posteriors": dict(zip(classes, posteriors.tolist()))}
+        yield records[0] | decision | {"calibrated": True}
 
 
 def read_recording(item: Item, model: Model, folder: Path) -> RecordingFrames:
@@ -197,7 +217,9 @@ def columns(classes: Sequence[str]) -> list[str]:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = entry.parser(__spec__, __doc__, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="folder of an experiment, with config.yaml and best.pt")
+    parser.add_argument(
+        "model", type=Path, help="folder of an experiment, of one of its baselines, or of a fused system"
+    )
     parser.add_argument("recordings", nargs="*", help="files of any format that libsndfile reads, and SPHERE")
     parser.add_argument("--data-dir", type=Path, help="all utterances of this Kaldi data directory")
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of the table")
@@ -231,7 +253,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    model = load_system(args.model, args.frames, choose_device(args.device))
+    device, fused = choose_device(args.device), None
+    if is_fused(args.model):
+        if args.plot or args.every > 1:
+            raise ValueError(
+                f"--plot, --every: {args.model} is a fused system; give these options with one of its members"
+            )
+        fused = FusedSystem.load(args.model, device)
+    model = fused.members[0] if fused else load_system(args.model, args.frames, device)
     if model.vectors and args.plot:
         raise ValueError(
             f"--plot: {args.model} takes one vector of a recording, which has no timeline; leave --plot out"
@@ -244,7 +273,8 @@ def main(argv: list[str] | None = None) -> int:
     writer = csv.DictWriter(sys.stdout, columns(classes), delimiter="\t", lineterminator="\n", restval="")
     if not args.json:
         writer.writeheader()
-    for record in classify(items, model, args.plot, args.window, args.every):
+    records = classify_fused(items, fused) if fused else classify(items, model, args.plot, args.window, args.every)
+    for record in records:
         failed |= "error" in record
         if args.json:
             print(json.dumps(record))

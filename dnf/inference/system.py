@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.special import softmax
+from torch import Tensor, nn
 
 from dnf.decisions.calibration import Calibration
 from dnf.decisions.evidence import Evidence, dev_covariance
@@ -16,7 +17,17 @@ from dnf.decisions.open_set import OpenSet
 from dnf.decisions.utterance_summary import Summary
 from dnf.experiment import entry
 from dnf.experiment.config import Config
-from dnf.experiment.layout import BEST_PT, CALIBRATION_JSON, CHANNEL_JSON, CONFIG_YAML, META_JSON, OPEN_SET_JSON, Layout
+from dnf.experiment.layout import (
+    BEST_PT,
+    CALIBRATION_JSON,
+    CHANNEL_JSON,
+    CONFIG_YAML,
+    META_JSON,
+    MODEL_PT,
+    OPEN_SET_JSON,
+    Layout,
+    experiment_of,
+)
 from dnf.inference.recording_vector import VectorMaker
 from dnf.inference.recordings import check_takes_recordings
 from dnf.metrics.effective_frames import observed
@@ -51,6 +62,33 @@ class Model(NamedTuple):
     device: torch.device
     covariance: np.ndarray = np.zeros(0)
     vectors: VectorMaker | None = None
+
+
+class BaselineModel(nn.Module):
+    """A baseline in place of a flow: its latents are the vectors, and its prior gives their log-likelihoods."""
+
+    def __init__(self, baseline: nn.Module):
+        super().__init__()
+        self.baseline = baseline
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x.new_zeros(len(x))
+
+    @property
+    def prior(self) -> BaselineModel:
+        return self
+
+    def of_all(self, z: Tensor) -> Tensor:
+        """log p(z | k) ``(N, K)``, nats, perhaps without a constant that is common to the classes."""
+        return self.baseline(z)
+
+
+def load_baseline(path: Path, device: torch.device) -> Trained:
+    """The baseline of a ``model.pt``, as a model."""
+    from dnf.scoring import baselines  # its fits are slow to import
+
+    baseline, config, classes = baselines.load_baseline(path, device)
+    return Trained(BaselineModel(baseline), config, classes, {})
 
 
 class Means(NamedTuple):
@@ -103,32 +141,34 @@ def judge(model: Model, means: Means) -> Judgement:
     return Judgement(posteriors, True, none_of_these)
 
 
-def load_system(exp: Path, frames: Path | None, device: torch.device) -> Model:
-    """Load the model of an experiment, with its calibration, open-set score and channels if they exist.
+def load_system(folder: Path, frames: Path | None, device: torch.device) -> Model:
+    """Load the model of an experiment or a baseline, with its calibration, open-set score and channels if they exist.
 
     Args:
-        exp: folder with ``best.pt`` and ``config.yaml``.
+        folder: with ``best.pt`` and ``config.yaml``, or one of its ``baselines/<name>``, which have no open-set score.
         frames: frame stores of training; None: those of the experiment.
         device: device of the model.
 
     Raises:
         ValueError: the model has fewer than two classes.
     """
-    trained = load_model(exp / BEST_PT, device)
+    exp = experiment_of(folder)
+    is_flow = folder == exp
+    trained = load_model(exp / BEST_PT, device) if is_flow else load_baseline(folder / MODEL_PT, device)
     check_takes_recordings(exp, trained.config)
     if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
         raise ValueError(f"{exp}: the model has no classes; use one with prior.cond_dim above 0")
     config = Config.load(exp / CONFIG_YAML)
     calibration, open_set, covariance = None, None, np.zeros(0)
-    if (exp / CALIBRATION_JSON).is_file():
-        calibration = Calibration.load(exp / CALIBRATION_JSON)
+    if (folder / CALIBRATION_JSON).is_file():
+        calibration = Calibration.load(folder / CALIBRATION_JSON)
     else:
-        log.warning("%s: no %s: the posteriors are not calibrated", exp, CALIBRATION_JSON)
-        covariance = dev_covariance(exp, config.data)
-    if (exp / OPEN_SET_JSON).is_file():
+        log.warning("%s: no %s: the posteriors are not calibrated", folder, CALIBRATION_JSON)
+        covariance = dev_covariance(folder, config.data)
+    if is_flow and (exp / OPEN_SET_JSON).is_file():
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
     vectors = VectorMaker.load(exp, trained.config) if trained.config.has_vectors else None
-    channel, correction = None if vectors else load_channel(exp, frames, trained), load_correction(exp)
+    channel, correction = None if vectors else load_channel(exp, frames, trained), load_correction(folder)
     return Model(trained, config, calibration, open_set, channel, correction, device, covariance, vectors)
 
 

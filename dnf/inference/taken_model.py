@@ -50,11 +50,12 @@ from dnf.experiment.layout import (
     UBM_NPZ,
     Layout,
     done_marker,
+    is_fused,
     is_taken,
     run_stage,
 )
 from dnf.experiment.markers import read_marker
-from dnf.experiment.plan import assignments, check_folders, check_recordings
+from dnf.experiment.plan import assignments, check_folders, check_out, check_recordings
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.stage import settings_of
 from dnf.experiment.tables import read_tsv, write_tsv
@@ -138,19 +139,10 @@ def copy_files(files: Iterable[str], exp: Path, out: Path) -> None:
         shutil.copyfile(exp / name, out / name)
 
 
-def check_out(out: Path) -> None:
-    """Raise ``ValueError`` if ``out`` has other files, or is inside the folder of a model."""
-    has_files = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
-    if has_files and not is_taken(out):
-        raise ValueError(f"--out {out}: this folder has other files; name a new folder, or that of an earlier score")
-    for folder in out.absolute().parents:
-        if (folder / BEST_PT).is_file():
-            raise ValueError(f"--out {out}: is inside {folder}, which has a model; name a folder outside it")
-
-
 def out_of(model: Path, data: Path) -> Path:
     """The default folder for the scores: ``score/<experiment>[_<baseline>]_<data>`` below the working folder."""
-    exp, folder, data = find_model(model).exp, Path(os.path.abspath(model)), data.resolve()
+    folder, data = Path(os.path.abspath(model)), data.resolve()
+    exp = folder if is_fused(folder) else find_model(model).exp
     name = exp.name if exp == folder else f"{exp.name}_{folder.name}"
     corpus = data.name if data.is_dir() else data.parent.name if data.stem == "recordings" else data.stem
     return Path(SCORED) / f"{name}_{corpus}"
@@ -161,7 +153,7 @@ def plan(args: argparse.Namespace) -> None:
     out = args.out or out_of(args.model, args.data)
     layers = layers_of(find_model(args.model), args.layers)
     layout = Layout(out / DATA, out / FEATS, out / FRAMES, out)
-    check_out(out)
+    check_out(out, "score", is_own=is_taken(out))
     check_folders(layout)
     check_recordings(layout, args.data, args.source)
     print(assignments(out.name, layers, resolve(layers), layout))

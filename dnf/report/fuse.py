@@ -10,6 +10,8 @@ does only what is out of date.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import hashlib
 import logging
 import os
 import shutil
@@ -27,22 +29,30 @@ from dnf.experiment import entry, stage
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.environment import describe_environment
-from dnf.experiment.files import write_json
+from dnf.experiment.files import replace_file, write_json
 from dnf.experiment.layout import (
-    BEST_PT,
+    ACCURACY_TSV,
+    CALIBRATION_JSON,
     CONFIG_YAML,
     ENV_JSON,
+    FITTED_TSV,
     FUSION_JSON,
     LATENTS,
     MEMBERS_JSON,
+    MODEL_JSON,
+    PAIRS_TSV,
     Layout,
     done_marker,
     experiment_of,
     is_fused,
+    is_taken,
     run_stage,
 )
 from dnf.experiment.markers import read_marker
-from dnf.experiment.sets import name_of
+from dnf.experiment.plan import check_out
+from dnf.experiment.sets import fitted_sets, name_of
+from dnf.experiment.tables import read_tsv, write_tsv
+from dnf.metrics.figure_rows import COLUMNS
 from dnf.report import html, results
 from dnf.scoring import score
 from dnf.scoring.latent_store import Latents, latent_sets
@@ -134,36 +144,54 @@ def open_members(folders: Sequence[Path]) -> list[Member]:
     return members
 
 
-def check_out(out: Path) -> None:
-    """Raise ``ValueError`` if ``out`` has files that are of no fused system."""
-    has_files = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
-    if has_files and not is_fused(out):
-        raise ValueError(f"--out {out}: this folder has other files; name a new folder, or that of an earlier fusion")
-    for folder in out.absolute().parents:
-        if (folder / BEST_PT).is_file():
-            raise ValueError(f"--out {out}: is inside {folder}, which has a model; name a folder outside it")
-
-
 def evidence_of(members: Sequence[Member], name: str, *, fit: bool) -> list[Evidence]:
     """Evidence of each system on a set; with the autocovariance of frames if it is to ``fit`` on."""
     return [evidence(member.sets[name], None if fit else np.zeros(0)) for member in members]
 
 
 def fuse(members: Sequence[Member], config: Config, exp: Path) -> None:
-    """Fit the fusion on dev, and write ``fusion.json`` and the fused log-likelihoods of each set to ``latents/<set>/``."""
-    dev = evidence_of(members, name_of(config.data, "dev"), fit=True)
-    fusion = Fusion.fit(dev, config.calibrate)
-    fusion.save(exp / FUSION_JSON)
-    left_out = Fusion.left_out(dev, config.calibrate)
-    if left_out is None:
-        log.warning("%s: dev has too few speakers to leave some out: its figures are of the fit itself", exp)
-        left_out = fusion.loglik(dev)
+    """Write ``fusion.json``, fitted on dev unless it is copied, and the fused log-likelihoods of each set to ``latents/<set>/``."""
+    of_dev = {}
+    if is_taken(exp):
+        fusion = Fusion.load(exp / FUSION_JSON)
+    else:
+        dev = evidence_of(members, name_of(config.data, "dev"), fit=True)
+        fusion = Fusion.fit(dev, config.calibrate)
+        fusion.save(exp / FUSION_JSON)
+        left_out = Fusion.left_out(dev, config.calibrate)
+        if left_out is None:
+            log.warning("%s: dev has too few speakers to leave some out: its figures are of the fit itself", exp)
+            left_out = fusion.loglik(dev)
+        of_dev = {name_of(config.data, "dev"): left_out}
     shutil.rmtree(exp / LATENTS, ignore_errors=True)
     for name, latents in members[0].sets.items():
-        is_dev = name == name_of(config.data, "dev")
-        loglik = left_out if is_dev else fusion.loglik(evidence_of(members, name, fit=False))
+        loglik = of_dev[name] if name in of_dev else fusion.loglik(evidence_of(members, name, fit=False))
         write_utterances(exp / LATENTS / name, latents.classes, latents.utts, loglik)
     write_json(exp / ENV_JSON, describe_environment(torch.device("cpu")))
+
+
+def take(model: Path, out: Path) -> None:
+    """Copy the fits of a fused system, with its figures of the sets that it was fitted on, and write ``model.json``.
+
+    Raises:
+        ValueError: it is no fused system, or not complete.
+    """
+    if not is_fused(model):
+        raise ValueError(f"--model {model}: no fused system; name a folder of dnf fuse")
+    marker = read_marker(done_marker(model, "decide"))
+    if marker is None:
+        raise ValueError(f"--model {model}: its fusion is not finished; run dnf fuse again")
+    files = {
+        name: (model / name).read_bytes()
+        for name in (FUSION_JSON, CALIBRATION_JSON, PAIRS_TSV)
+        if (model / name).is_file()
+    }
+    for name, content in files.items():
+        replace_file(out / name, content)
+    fitted = fitted_sets(Config.load(model / CONFIG_YAML).data)
+    write_tsv(out / FITTED_TSV, [row for row in read_tsv(model / ACCURACY_TSV) if row["set"] in fitted], COLUMNS)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    write_json(out / MODEL_JSON, {"model": str(model.absolute()), "trained_on": marker["source"], "files": hashes})
 
 
 def run_stages(members: Sequence[Member], config: Config, out: Path, *, force: bool) -> None:
@@ -189,13 +217,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("systems", type=Path, nargs="+", help="folders of experiments, or of their baselines")
     parser.add_argument("--out", type=Path, required=True, help="folder for the fused system, such as exp/fused")
+    text = "apply the weights and the calibration of this fused system to its members' scores on other data; nothing is fitted"
+    parser.add_argument("--model", type=Path, help=text)
     parser.add_argument("--force", action="store_true", help="also run stages that are up to date")
     add_arguments(parser)
     args = parser.parse_args(argv)
-    check_out(args.out)
+    check_out(args.out, "fusion", is_own=is_fused(args.out) and is_taken(args.out) == bool(args.model))
     members = open_members(args.systems)
-    config = resolve([experiment_of(members[0].folder) / CONFIG_YAML, *args.layers])
+    config = resolve([(args.model or experiment_of(members[0].folder)) / CONFIG_YAML, *args.layers])
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.model:
+        take(args.model, args.out)
+        config = dataclasses.replace(config, data=members[0].config.data)
     noted = {os.path.relpath(member.folder, args.out): member.run for member in members}
     write_json(args.out / MEMBERS_JSON, noted)
     run_stages(members, config, args.out, force=args.force)

@@ -1,6 +1,8 @@
 """Other data scored with a trained model: the figures are those of the experiment, and nothing of it changes."""
 
+import csv
 import importlib
+import io
 import json
 import shutil
 import subprocess
@@ -18,9 +20,11 @@ from dnf.data import data_to_score
 from dnf.experiment import stage
 from dnf.experiment.config import Config
 from dnf.experiment.layout import Layout
+from dnf.experiment.plan import check_out
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import read_tsv
 from dnf.inference import classify, export, move, score_data, taken_model
+from dnf.report import fuse
 from dnf.scoring import baselines
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
@@ -294,8 +298,8 @@ def test_an_experiment_from_before_a_setting_was_there_is_scored(made, tmp_path)
 def test_what_is_no_model_and_what_is_no_folder_for_scores_is_said(made, scored, tmp_path):
     with pytest.raises(ValueError, match="no model; name an experiment that has best.pt"):
         taken_model.find_model(tmp_path)
-    taken_model.check_out(scored)
-    taken_model.check_out(tmp_path / "new")
+    check_out(scored, "score", is_own=taken_model.is_taken(scored))
+    check_out(tmp_path / "new", "score", is_own=False)
     (tmp_path / "notes.txt").write_text("mine")
     for out, reason in (
         (tmp_path, "has other files"),
@@ -304,7 +308,7 @@ def test_what_is_no_model_and_what_is_no_folder_for_scores_is_said(made, scored,
         (scored / "new", "is inside"),
     ):
         with pytest.raises(ValueError, match=reason):
-            taken_model.check_out(out)
+            check_out(out, "score", is_own=taken_model.is_taken(out))
 
 
 def test_a_model_that_changes_while_it_is_copied_is_refused(made, tmp_path):
@@ -415,3 +419,85 @@ def test_classify_decides_recordings_by_their_vectors_as_the_experiment_does(mad
     assert export.main([str(made_of_vectors.exp), "--out", str(out)]) == 0 and not (out / "model.onnx").exists()
     assert classify.main([str(out), "--json", "--device", "cpu", *wavs]) == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == list(said.values())
+
+
+# ---- baselines and fused systems -----------------------------------------------------------------
+
+MEMBERS = (".", "baselines/gmm", "baselines/mlp")
+
+
+@pytest.fixture(scope="module")
+def fused(made):
+    """The flow and both baselines, fused."""
+    out, marker = made / "fused", {"key": "", "run": "1", "source": "", "settings": {}, "seconds": 1.0}
+    (made / "exp/.done.latents").write_text(json.dumps(marker))
+    assert fuse.main([*(str(made / "exp" / name) for name in MEMBERS), "--out", str(out)]) == 0
+    return out
+
+
+def classified(capsys, *words) -> dict[str, dict]:
+    """Rows of the table of ``classify`` by recording."""
+    capsys.readouterr()
+    assert classify.main([str(word) for word in words]) == 0
+    return {row["recording"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")}
+
+
+@pytest.fixture(scope="module")
+def plain(made, fused, tmp_path_factory):
+    """The same, with calibrations whose log-likelihood ratio is the mean one: a poor system has no ratio to calibrate."""
+    root = tmp_path_factory.mktemp("plain") / "root"
+    shutil.copytree(made, root)
+    for system in ("fused", "exp/baselines/mlp", "exp/baselines/gmm"):
+        path = root / system / "calibration.json"
+        fit = {"slope": 1.0, "half": None, "middle": [0.0, 0.0], "offsets": [0.0, 0.0]}
+        path.write_text(json.dumps(json.loads(path.read_text()) | fit))
+    return root
+
+
+@pytest.mark.parametrize("system", ["exp/baselines/mlp", "exp/baselines/gmm", "fused"])
+def test_a_recording_has_the_log_likelihood_ratio_of_the_stages(made, plain, system, capsys):
+    wanted = {row["utt"]: float(row["llr"]) for row in read_tsv(made / system / "decisions/test.txt")}
+    if system == "fused":  # of log-likelihoods that its members calibrate
+        shutil.copytree(made / "exp", plain / "exp", dirs_exist_ok=True)
+    found = classified(capsys, plain / system, "--data-dir", made / "data/test")
+    assert found.keys() == wanted.keys() and max(map(abs, wanted.values())) > 1e-3
+    for utt, row in found.items():
+        posterior = float(row["posterior_en"])
+        assert np.log(posterior / (1 - posterior)) == pytest.approx(wanted[utt], abs=2e-5)
+        assert row["class"] == ("en" if wanted[utt] > 0 else "zh") and row["calibrated"] == "yes"
+        assert row["open_set"] in (("yes", "no") if system == "fused" else ("",))
+
+
+def test_other_data_scored_with_a_fused_system_have_its_figures(made, fused, tmp_path, monkeypatch):
+    """``dnf score`` scores each experiment once, with the stages of run.sh, and fuses with the weights that are there."""
+    out, ran = tmp_path / "out", []
+
+    def run(words):
+        if words[0].endswith("run.sh"):
+            options = dict(zip(words[1::2], words[2::2]))
+            score(Path(options["--model"]), made / "data", Path(options["--out"]), *ASKED)
+        else:
+            assert words[1:4] == ["-m", "dnf", "fuse"] and fuse.main(words[4:]) == 0
+        ran.append(words)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(score_data, "subprocess", SimpleNamespace(run=run))
+    asked = [word for setting in ASKED for word in ("--set", setting)]
+    assert score_data.main([str(fused), str(made / "data"), "--out", str(out), *asked]) == 0
+    assert [words[0].endswith("run.sh") for words in ran] == [True, False]
+    for name in ("test", "other"):
+        mine, theirs = (folder / "decisions" / f"{name}.txt" for folder in (out, fused))
+        assert mine.read_bytes() == theirs.read_bytes()
+    mine, theirs = ({tuple(row.values()) for row in read_tsv(folder / "accuracy.tsv")} for folder in (out, fused))
+    assert mine == theirs
+    said = " ".join((out / "results.txt").read_text().replace("\n# ", " ").split())
+    assert f"scored with {fused}, trained on fusion of {made}/exp" in said
+    before = (out / "results.txt").stat().st_mtime_ns
+    fuse.main([*ran[-1][4:]])
+    assert (out / "results.txt").stat().st_mtime_ns == before
+
+
+def test_options_that_a_fused_system_has_not_are_refused(made, fused):
+    for words in (("--plot", "pictures"), ("--every", "2")):
+        with pytest.raises(ValueError, match="is a fused system; give these options with one of its members"):
+            classify.main([str(fused), *words, "--data-dir", str(made / "data/test")])
