@@ -4,6 +4,7 @@
     export DNF_PYTHON=/path/to/python3; . ./path.sh
     benchmarks/scale.py --frames 1e6 1e7                 # stages 2 to 8, on simulated features
     benchmarks/scale.py --frames 1e6 --stage 0 --nj 2    # stages 0 to 8, on simulated sound
+    benchmarks/scale.py --vectors 1e4 1e5 --classes 5000 # stages 2 to 8, on simulated vectors of speakers
 
 Every stage runs by ``run.sh --data`` as for a user. A corpus of N frames of 10 ms (360,000 per hour) has utterances
 of two classes, twenty per speaker, in the sets train (nine tenths), dev and test.
@@ -13,6 +14,9 @@ into one small ark of each class, and the done-markers of stages 0 and 1. So 1e8
 stage 2 reads its arks from the page cache, while a real corpus comes from the disk (160 bytes per frame). The output of
 stage 2 and later ones has the full size, 100 bytes per frame. If stage 0 is the first, utterances are segments of a few wav
 files.
+
+With ``--vectors`` a corpus of N vectors has speakers as classes, in all three sets, so that the growth with the number of
+classes is seen; a frame of the table is then a vector.
 
 The flow is small and trains for the same number of steps at any size, and the baselines are off, so the table shows the
 growth of the stages themselves.
@@ -63,6 +67,17 @@ data: {{classes: [{", ".join(CLASSES)}]}}
 flow: {{blocks: 2, hidden: 64}}
 train: {{steps: {STEPS}, batch_size: {BATCH}, eval_steps: {STEPS // 2}, warmup_steps: 10, sampling: balanced}}
 cmvn: {{scope: none}}
+baselines: {{enabled: false}}
+score: {{frame_scores: false}}
+"""
+
+
+OF_VECTORS = f"""\
+features: {{kind: vectors}}
+data: {{shared_speakers: true}}
+flow: {{blocks: 2, hidden: 64}}
+prior: {{cond_dim: null}}
+train: {{steps: {STEPS}, batch_size: 1000, eval_steps: {STEPS // 2}, warmup_steps: 10}}
 baselines: {{enabled: false}}
 score: {{frame_scores: false}}
 """
@@ -164,6 +179,37 @@ def write_features(folder: Path, frames: int, seconds: int) -> int:
     return made
 
 
+def write_vectors(folder: Path, count: int, classes: int, dim: int) -> int:
+    """Write the output of stages 0 and 1 for vectors, with their markers; returns the number of vectors.
+
+    Speakers are Gaussian, and vectors about them; every speaker has vectors in all sets.
+    """
+    corpus, rng = folder / "corpus", np.random.default_rng(1)
+    corpus.mkdir()
+    layout = Layout.make(folder / "exp", "scale", "corpus", has_vectors=True)
+    names = [f"s{number:06d}" for number in range(classes)]
+    centres = rng.standard_normal((classes, dim)).astype(np.float32)
+    made = 0
+    for part, share in SHARES.items():
+        each = max(2, round(share * count / classes))
+        directory = layout.data / part
+        directory.mkdir(parents=True)
+        with kaldiio.WriteHelper(f"ark,scp:{directory}/vector.ark,{directory}/vector.scp") as writer:
+            for name, centre in zip(names, centres):
+                for n, x in enumerate(centre + 2 * rng.standard_normal((each, dim)).astype(np.float32)):
+                    writer(f"{name}-{part}{n:04d}", x)
+        utts = {f"{name}-{part}{n:04d}": name for name in names for n in range(each)}
+        for table in ("utt2spk", "utt2class"):
+            (directory / table).write_text("".join(f"{utt} {name}\n" for utt, name in utts.items()), encoding="utf-8")
+        made += len(utts)
+    (layout.data / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    config = resolve(["features.kind=vectors", "prior.cond_dim=null"])
+    for name in ("data", "features"):
+        stage.begin(name, config, layout, f"own data {corpus}", [corpus], force=False)
+        stage.finish(name, config, layout, f"own data {corpus}", [corpus])
+    return made
+
+
 class Watch(threading.Thread):
     """Samples the memory of a process and its descendants until ``stop``; peaks are in MiB."""
 
@@ -235,15 +281,21 @@ def processor_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def write_corpus(folder: Path, size: int, args: argparse.Namespace) -> int:
+    """Write a corpus and its experiment; returns the number of frames, or of vectors."""
+    folder.mkdir(parents=True)
+    (folder / "scale.yaml").write_text(OF_VECTORS if args.vectors else EXPERIMENT, encoding="utf-8")
+    if args.vectors:
+        return write_vectors(folder, size, args.classes, args.dim)
+    return 100 * args.seconds * (write_sound if args.stage == 0 else write_features)(folder, size, args.seconds)
+
+
 def measure(sizes: Sequence[int], work: Path, args: argparse.Namespace) -> None:
     """Make a corpus of each size, run the stages on it, and print the rows of the table."""
     before: dict[str, list[tuple[int, float]]] = {}
     for size in sizes:
         folder = work / str(size)
-        folder.mkdir(parents=True)
-        (folder / "scale.yaml").write_text(EXPERIMENT, encoding="utf-8")
-        count = (write_sound if args.stage == 0 else write_features)(folder, size, args.seconds)
-        frames = 100 * args.seconds * count
+        frames = write_corpus(folder, size, args)
         for name, of_stage in STAGES.items():
             if not args.stage <= of_stage.number <= args.stop_stage:
                 continue
@@ -255,7 +307,7 @@ def measure(sizes: Sequence[int], work: Path, args: argparse.Namespace) -> None:
             if len(earlier) > 1 and not training:
                 less, shorter = earlier[-2]
                 more = f"{1e6 * (used - shorter) / (frames - less):.2f}"
-            rate = (STEPS * BATCH if training else frames) / taken
+            rate = (STEPS * (1000 if args.vectors else BATCH) if training else frames) / taken
             columns = f"{taken:8.1f} {used:9.1f} {rate:10.0f} {relative:8.2f} {more:>8}"
             print(f"{frames:12d} {name:8} {columns} {watch.anonymous:9.0f} {watch.mapped:7.0f}", flush=True)
         if args.work is None:
@@ -266,6 +318,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=float, nargs="+", default=[1e6], metavar="N", help="sizes (%(default)s)")
     parser.add_argument("--seconds", type=int, default=8, help="seconds of an utterance, 60 at most (%(default)s)")
+    parser.add_argument("--vectors", type=float, nargs="+", metavar="N", help="sizes in vectors, in place of frames")
+    parser.add_argument("--classes", type=int, default=1000, help="classes of the vectors (%(default)s)")
+    parser.add_argument("--dim", type=int, default=512, help="dims of the vectors (%(default)s)")
     parser.add_argument("--stage", type=int, choices=(0, 2), default=2, help="0: from sound, 2: features (%(default)s)")
     parser.add_argument("--stop-stage", type=int, default=8, help="the last stage (%(default)s)")
     parser.add_argument("--nj", type=int, default=2, help="tasks of the feature stage (%(default)s)")
@@ -276,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     columns = f"{'seconds':>8} {'processor':>9} {'frames/s':>10} {'relative':>8} {'us/frame':>8} {'anonymous':>9} {'mapped':>7}"
     print(f"{'frames':>12} {'stage':8} {columns}", flush=True)
     try:
-        measure([round(size) for size in sorted(args.frames)], work, args)
+        measure([round(size) for size in sorted(args.vectors or args.frames)], work, args)
     finally:
         if args.work is None:
             shutil.rmtree(work, ignore_errors=True)

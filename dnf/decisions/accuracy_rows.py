@@ -12,7 +12,7 @@ from dnf.decisions.detection_rows import ACCURACY, CALIBRATED_ACCURACY
 from dnf.metrics.bootstrap import Statistic, interval
 from dnf.metrics.correlation import COEFFICIENTS, LEAST, by_speaker
 from dnf.metrics.figure_rows import row_of, share_row
-from dnf.metrics.figures import MOST_DECIDED
+from dnf.metrics.figures import MOST_CLASSES, MOST_DECIDED
 from dnf.metrics.trials import Trials
 
 
@@ -101,13 +101,17 @@ class Tally:
 
 
 def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[dict]:
-    """Accuracy and decided shares of a set by true class; ``all`` has the utterances of all known classes."""
+    """Accuracy and decided shares of a set by true class; ``all`` has the utterances of all known classes.
+
+    A model of more than ``MOST_CLASSES`` classes has the rows of ``all`` alone.
+    """
     by_class: dict[str, list[tuple[str, Counter]]] = {}
     for (label, speaker), counts in tally.counts.items():
         by_class.setdefault(label, []).append((speaker, counts))
     labels = sorted(by_class)
-    known = [label for label in labels if label in tally.classes]
-    everyone = [(speaker, counts) for (label, speaker), counts in tally.counts.items() if label in tally.classes]
+    classes = set(tally.classes)
+    known = [label for label in labels if label in classes]
+    everyone = [(speaker, counts) for (label, speaker), counts in tally.counts.items() if label in classes]
     rows = []
 
     def add(metric: str, label: str, count, total="utterances", **names: str) -> None:
@@ -117,14 +121,15 @@ def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[di
             rows.append(share_row(metric, shares, resamples, seed, set=name, **{"class": label}, **names))
 
     has_frames = any(counts["frames"] > counts["utterances"] for counts in tally.counts.values())
-    for label in (known + ["all"]) if known else []:
+    many = len(tally.classes) > MOST_CLASSES
+    for label in ([] if many else known) + ["all"] if known else []:
         if has_frames:
             add("frame_accuracy", label, "right_frames", "frames")
         add(ACCURACY, label, "right")
         if has_frames:  # whose deviations tell a near-tie
             add("near_ties", label, "near_ties")
             add("utt_accuracy_clear", label, "clear_right", "clear")
-    for label in labels:
+    for label in [] if many else labels:
         sums = sum((counts for _, counts in by_class[label]), Counter())
         for decided in decided_most(label, sums, tally.classes):
             if has_frames:
@@ -151,7 +156,8 @@ def decided_most(label: str, counts: Counter, classes: list[str]) -> list[str]:
 def calibrated_rows(name: str, trials: Trials, resamples: int, seed: int) -> list[dict]:
     """Accuracy of a set if the class of highest posterior is decided, by true class and over all."""
     rows, hits = [], trials.scores[CALIBRATED_ACCURACY]
-    groups = {label: trials.labels == label for label in sorted(set(trials.labels))}
+    few = len(trials.classes) <= MOST_CLASSES
+    groups = {label: trials.labels == label for label in sorted(set(trials.labels))} if few else {}
     for label, group in (groups | {"all": np.ones(len(trials), dtype=bool)}).items():
         shares = [(speaker, int(hit), 1) for speaker, hit in zip(trials.speakers[group], hits[group])]
         if shares:

@@ -26,6 +26,9 @@ p was chosen among 0.05, 0.1, 0.2, 0.3, 0.5 and 1 by the Cllr of dev with each s
 speakers (three divisions, each with a hybrid flow, an MLP and a GMM) its mean is 0.408, 0.389, 0.384, 0.390, 0.409 and
 0.460 bits. If S is the number of speakers of each class itself, it is 0.398 instead of 0.384, and offsets favour the class
 with more speakers.
+
+More than ``MOST_CLASSES`` classes share one slope, without offsets: dev has too few utterances of each. S is then the number of
+all speakers, and the p pseudo-speakers are of all classes together.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ from dnf.experiment.files import replace_file
 from dnf.experiment.layout import run_again, run_stage
 from dnf.experiment.settings import Calibrate
 from dnf.metrics.effective_frames import effective_frames
+from dnf.metrics.figures import MOST_CLASSES
 
 HALF = (1e-2, 1e5)  # lowest and highest h, effective frames
 LEAST = 1e-6  # least deviation of log-likelihoods that counts, nats
@@ -86,8 +90,8 @@ class Calibration:
         Raises:
             ValueError: dev has no utterance of one of the classes.
         """
-        missing = absent_classes(evidence)
-        if missing:
+        many, missing = len(evidence.classes) > MOST_CLASSES, absent_classes(evidence)
+        if missing and not many:
             raise ValueError(f"dev has no utterance of class {missing[0]}: log-likelihood ratios cannot be calibrated")
         covariance = evidence.covariance if settings.effective_frames else evidence.covariance[:1]
         known = known_utterances(evidence)
@@ -100,8 +104,11 @@ class Calibration:
         start = usual_half(mean, columns, frames, covariance) if settings.duration else None
         weights = speaker_weights(columns, speakers, len(evidence.classes))
         middle = weights @ mean / weights.sum()
-        targets = targets_of(columns, min(counts.values()), len(evidence.classes), settings.pseudo_speakers)
-        (slope,), offsets, half = regress((mean - middle)[None], targets, weights, frames, start)
+        size, pseudo = min(counts.values()), settings.pseudo_speakers
+        if many:
+            size, pseudo = len(set(speakers)), pseudo / len(evidence.classes)
+        targets = targets_of(columns, size, len(evidence.classes), pseudo)
+        (slope,), offsets, half = regress((mean - middle)[None], targets, weights, frames, start, with_offsets=not many)
         return cls(
             list(evidence.classes),
             float(slope),
@@ -242,6 +249,8 @@ def usual_half(mean: np.ndarray, columns: np.ndarray, frames: np.ndarray, covari
         covariance: autocovariance from lag 0 on; without it, h is the median of ``frames``.
     """
     classes = mean.shape[1]
+    if len(mean) <= classes:
+        return float(np.median(frames))
     rest = mean - np.stack([mean[columns == k].mean(0) for k in range(classes)])[columns]
     total = 2 / (classes - 1) * (rest**2).sum() / max(1, len(mean) - classes)
     if len(covariance) == 0 or covariance[0] <= 0 or total <= 0:
@@ -266,7 +275,13 @@ def targets_of(columns: np.ndarray, speakers: int, classes: int, pseudo: float) 
 
 
 def regress(
-    x: np.ndarray, targets: np.ndarray, weights: np.ndarray, frames: np.ndarray, half: float | None
+    x: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    frames: np.ndarray,
+    half: float | None,
+    *,
+    with_offsets: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, float | None]:
     """Slopes ``(M,)`` of M systems, offsets ``(K,)`` and h of greatest posterior density.
 
@@ -276,6 +291,7 @@ def regress(
         weights: ``(U,)``.
         frames: ``(U,)`` effective frames.
         half: median of the prior of h; None: no h.
+        with_offsets: whether classes have offsets; else these are 0.
     """
     from scipy import optimize  # slow to import, and only a fit needs it
 
@@ -302,7 +318,8 @@ def regress(
         return value, np.array(gradient)
 
     start = np.array([1 / systems] * systems + [0.0] * classes + ([] if half is None else [np.log(half)]))
-    bounds = [(0, None)] * systems + [(None, None)] * classes + ([] if half is None else [tuple(np.log(HALF))])
+    bounds = [(0, None)] * systems + [(None, None) if with_offsets else (0, 0)] * classes
+    bounds += [] if half is None else [tuple(np.log(HALF))]
     best = optimize.minimize(
         cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-8, "ftol": 1e-13}
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from dnf.decisions.detection_rows import (
     difference_rows,
     gap_rows,
     pair_aucs,
+    summarized,
     trials_of,
     utterances_of,
 )
@@ -51,12 +53,14 @@ from dnf.experiment.sets import fitted_sets, name_of
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
-from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT
-from dnf.metrics.trials import Trials, with_control
+from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT, MOST_CLASSES
+from dnf.metrics.trials import Trials, joined, with_control
 from dnf.plots import assess_figures, detection_figures
-from dnf.scoring.latent_store import MOST_COLUMNS, Latents, latent_sets
+from dnf.scoring.latent_store import Latents, latent_sets
 
 log = logging.getLogger(__name__)
+
+CELLS = 4_000_000  # log-likelihoods in memory, of more than MOST_CLASSES classes
 
 
 def decide(
@@ -99,9 +103,9 @@ def decide(
 def class_columns(latents: Latents, rows: slice, shares: np.ndarray) -> dict:
     """Columns of an utterance with frames ``rows``: ``frames_<class>``, from ``shares`` ``(K,)``, and ``logp_<class>``.
 
-    For more than ``MOST_COLUMNS`` classes only ``frames_<class>``, for the classes that frames were decided as.
+    For more than ``MOST_CLASSES`` classes only ``frames_<class>``, for the classes that frames were decided as.
     """
-    if len(latents.classes) > MOST_COLUMNS:
+    if len(latents.classes) > MOST_CLASSES:
         return {f"{FRAMES}{latents.classes[k]}": int(shares[k]) for k in np.flatnonzero(shares)}
     logp = latents.logp[rows].astype(np.float64).mean(0)
     of_frames = {f"{FRAMES}{name}": int(count) for name, count in zip(latents.classes, shares)}
@@ -110,7 +114,7 @@ def class_columns(latents: Latents, rows: slice, shares: np.ndarray) -> dict:
 
 def without_class_columns(row: dict, classes: list[str]) -> dict:
     """The columns of a row that are written: without ``frames_<class>`` if rows differ in these columns."""
-    if len(classes) <= MOST_COLUMNS:
+    if len(classes) <= MOST_CLASSES:
         return row
     return {name: value for name, value in row.items() if not name.startswith(FRAMES)}
 
@@ -124,9 +128,10 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
         config: settings.
     """
     missing = absent_classes(dev)
-    if missing:
+    impossible = missing and len(dev.classes) <= MOST_CLASSES
+    if impossible:
         log.warning("%s: no calibration: dev has no utterance of class %s", folder, ", ".join(missing))
-    if missing or not config.calibrate.enabled:
+    if impossible or not config.calibrate.enabled or len(missing) == len(dev.classes):
         return None
     calibration = Calibration.fit(dev, config.calibrate)
     if calibration.slope == 0:
@@ -140,7 +145,7 @@ def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference:
 
     The ratio is against the mean of the others. All are empty without calibrated log-likelihoods ``(U, K)``.
     """
-    shown = evidence.classes if len(evidence.classes) <= MOST_COLUMNS else []
+    shown = evidence.classes if len(evidence.classes) <= MOST_CLASSES else []
     names = [f"posterior_{name}" for name in shown] + ["decision_calibrated", "llr_calibrated"]
     if loglik is None:
         return (dict.fromkeys(names, "") for _ in evidence.utts)
@@ -164,7 +169,7 @@ class System(NamedTuple):
         config: settings of the experiment.
         is_flow: whether it is the flow; else it is a baseline.
         order: its classes, the reference class first.
-        dev: its evidence of dev; None for a copied model.
+        dev: its evidence of dev, of many classes that of some utterances; None for a copied model.
         covariance: autocovariance of the frames' log-likelihood ratio on dev.
         calibration: fitted on dev; None without a calibration.
         dev_auc: AUC of pairs of classes, from ``pair_aucs`` of the flow, so that all systems have the same pairs.
@@ -226,47 +231,86 @@ def open_system(
         calibration = Calibration.load(path) if path.is_file() else None
         covariance = np.array(calibration.covariance) if calibration else np.zeros(0)
         return System(folder, config, is_flow, order, None, covariance, calibration, dev_auc)
-    dev = evidence(latents[name_of(config.data, "dev")])
+    dev = evidence(for_fit(latents[name_of(config.data, "dev")]))
     if is_flow:
         dev_auc = pair_aucs(trials_of(dev, None, order, {}))
     return System(folder, config, is_flow, order, dev, dev.covariance, calibrate(folder, dev, config), dev_auc)
 
 
-def calibrated(system: System, of_set: Evidence) -> tuple[np.ndarray | None, str]:
+def for_fit(latents: Latents) -> Latents:
+    """The utterances that a calibration is fitted on: all, or of more than ``MOST_CLASSES`` classes as many as ``CELLS`` allows."""
+    count = len(latents.utts)
+    if len(latents.classes) <= MOST_CLASSES or count * len(latents.classes) <= CELLS:
+        return latents
+    rows = np.linspace(0, count - 1, CELLS // len(latents.classes)).round().astype(int)
+    return latents._replace(utts=[latents.utts[row] for row in rows])
+
+
+def blocks(latents: Latents) -> Iterator[Latents]:
+    """The utterances of a set, those of a model of more than ``MOST_CLASSES`` classes in blocks of at most ``CELLS`` log-likelihoods."""
+    if len(latents.classes) <= MOST_CLASSES:
+        yield latents
+        return
+    utts, most = latents.utts, max(1, CELLS // len(latents.classes))
+    for first in range(0, len(utts), most):
+        yield latents._replace(utts=[utts[row] for row in range(first, min(first + most, len(utts)))])
+
+
+def calibrated(system: System, of_set: Evidence, *, is_dev: bool) -> tuple[np.ndarray | None, str]:
     """Calibrated log-likelihoods ``(U, K)`` of a set, None without a calibration, and the name of their Cllr.
 
-    Utterances of dev are calibrated without their speakers if possible.
+    Utterances of dev are calibrated without their speakers if possible. A map of many classes has only one slope; they are
+    calibrated by the fit on all.
     """
-    if system.calibration is None or of_set is not system.dev:
+    if system.calibration is None or not is_dev:
         return (None if system.calibration is None else system.calibration.loglik(of_set)), "cllr"
-    left_out = Calibration.left_out(of_set, system.config.calibrate)
+    few = len(of_set.classes) <= MOST_CLASSES
+    left_out = Calibration.left_out(of_set, system.config.calibrate) if few else None
     if left_out is None:
         return system.calibration.loglik(of_set), f"cllr{IN_SAMPLE}"
     return left_out, f"cllr{LEFT_OUT}"
 
 
+def decide_block(
+    system: System, latents: Latents, tally: Tally, *, is_dev: bool
+) -> tuple[Iterator[dict], Trials, Trials, str]:
+    """Rows of ``decisions/<set>.txt`` of some utterances, those of known classes and all of them, and the name of their Cllr."""
+    config, reference, few = system.config, system.order[0], len(latents.classes) <= MOST_CLASSES
+    window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
+    of_block = system.dev if is_dev and few else evidence(latents, system.covariance)
+    loglik, cllr = calibrated(system, of_block, is_dev=is_dev)
+    decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.covariance))
+    columns = calibrated_columns(of_block, loglik, reference, config.calibrate.priors)
+    rows = (without_class_columns(row, latents.classes) for row in decisions)
+    rows = (row | more | {"open_set": ""} for row, more in zip(rows, columns))
+    trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc)
+    everything = utterances_of(of_block, system.order)
+    if not few:
+        trials = summarized(trials)
+        everything = replace(everything, scores={})
+    return rows, trials, everything, cllr
+
+
 def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict], Trials, Trials]:
     """Write ``decisions/<set>.txt``; rows of ``accuracy.tsv``, and the set's utterances of known and of unseen classes."""
     config, draw, reference = system.config, system.draw, system.order[0]
-    window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
-    is_dev = name == name_of(config.data, "dev")
-    of_set = system.dev if is_dev else evidence(latents, system.covariance)
-    loglik, cllr = calibrated(system, of_set)
-    tally = Tally(latents.classes)
-    decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.covariance))
-    columns = calibrated_columns(of_set, loglik, reference, config.calibrate.priors)
-    path = system.folder / DECISIONS / f"{name}.txt"
-    rows = (without_class_columns(row, latents.classes) for row in decisions)
-    write_tsv(path, (row | more | {"open_set": ""} for row, more in zip(rows, columns)))
-    decided = tally.trials()
-    right = {ACCURACY: decided.scores[ACCURACY]}
-    trials = trials_of(of_set, loglik, system.order, config.calibrate.priors, system.dev_auc, **right)
+    is_dev, tally, parts = name == name_of(config.data, "dev"), Tally(latents.classes), []
+
+    def rows_of_blocks() -> Iterator[dict]:
+        for block in blocks(latents):
+            rows, *part = decide_block(system, block, tally, is_dev=is_dev)
+            parts.append(part)
+            yield from rows
+
+    write_tsv(system.folder / DECISIONS / f"{name}.txt", rows_of_blocks())
+    known, all_parts, (cllr, *_) = zip(*parts)
+    trials, everything, decided = joined(known), joined(all_parts), tally.trials()
+    trials = replace(trials, scores=trials.scores | {ACCURACY: decided.scores[ACCURACY][everything.known]})
     rows = accuracy_rows(name, tally, *draw)
     rows += calibrated_rows(name, trials, *draw) if trials.calibrated else []
     rows += detection_rows(trials, config.calibrate, *draw, duration=system.tells_duration, cllr=cllr, set=name)
     scored = decided.only(~np.isnan(decided.scores["score"]))
     names = {"set": name, "class": "+".join(sorted(set(scored.labels))), "decided": reference}
-    everything = utterances_of(of_set, system.order)
     return rows + correlation_rows(scored, *draw, **names), trials, everything.only(~everything.known)
 
 

@@ -14,7 +14,7 @@ from dnf.experiment.settings import Calibrate
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, weighted_share
 from dnf.metrics.figure_rows import row_of
-from dnf.metrics.figures import DIFFERENCE, GAP
+from dnf.metrics.figures import DIFFERENCE, GAP, MOST_CLASSES
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials
 
 ACCURACY, CALIBRATED_ACCURACY = ACCURACIES = ("utt_accuracy", "utt_accuracy_calibrated")
@@ -60,6 +60,38 @@ def trials_of(
     return replace(trials, scores=trials.scores | {CALIBRATED_ACCURACY: decided == trials.columns})
 
 
+def summarized(trials: Trials) -> Trials:
+    """The same utterances, of known classes, with two numbers each in place of those of many classes.
+
+    ``ranks`` is the share of the other classes whose mean log-likelihood is below that of the true class (a tie counts half),
+    and ``bits``, with a calibration, the cost of the true class's posterior.
+    """
+    mean, columns = trials.scores["mean"], trials.columns
+    true = mean[np.arange(len(mean)), columns][:, None]
+    scores = {name: values for name, values in trials.scores.items() if values.ndim == 1}
+    scores["ranks"] = ((mean < true).sum(1) + ((mean == true).sum(1) - 1) / 2) / (len(trials.classes) - 1)
+    if trials.calibrated:
+        scores["bits"] = detection.surprise(trials.scores["calibrated"], columns)
+    return replace(trials, scores=scores)
+
+
+def summary_rows(
+    trials: Trials, resamples: int, seed: int, *, ending: str = "", cllr: str = "cllr", **names: str
+) -> list[dict]:
+    """Rows of ``rank_auc`` and, if calibrated and all classes are there, Cllr, of many classes; arguments as of ``detection_rows``."""
+    rows, draw, ones = [], {"resamples": resamples, "seed": seed}, np.ones(len(trials))
+    names |= {"class": "all"}
+    if len(trials):
+        arrays = trials.scores["ranks"], ones
+        ends = interval(weighted_share, trials.speakers, *arrays, **draw)
+        rows.append(row_of(float(arrays[0].mean()), ends, trials.speakers, metric=f"rank_auc{ending}", **names))
+    if trials.calibrated and len(set(trials.labels)) == len(trials.classes):
+        columns = trials.columns
+        value = detection.class_mean(trials.scores["bits"], columns)
+        rows.append(row_of(value, None, trials.speakers, columns.tolist(), metric=cllr + ending, **names))
+    return rows
+
+
 def measures(settings: Calibrate) -> dict:
     """The figures of a pair that have intervals, as functions of scores, targets and weights."""
     costs = (settings.dcf_prior, settings.dcf_cost_miss, settings.dcf_cost_false)
@@ -101,7 +133,7 @@ def detection_rows(
 ) -> list[dict]:
     """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if more.
 
-    If there are more than ``MOST_PAIRS`` pairs, those most confused on dev have intervals, and ``MOST_ROWS`` have figures.
+    More than ``MOST_CLASSES`` classes have the rows of ``summary_rows``. If there are more than ``MOST_PAIRS`` pairs, those most confused on dev have intervals, and ``MOST_ROWS`` have figures.
     AUC, EER and minDCF use the mean log-likelihood ratio per frame, minCllr and Cllr the calibrated one.
 
     Args:
@@ -113,6 +145,8 @@ def detection_rows(
         cllr: name of Cllr.
         names: more columns.
     """
+    if len(trials.classes) > MOST_CLASSES:
+        return summary_rows(trials, resamples, seed, ending=ending, cllr=cllr, **names)
     rows = []
 
     def add(metric: str, measure, arrays: tuple, part: Trials, strata: list, *, with_interval: bool = True) -> None:
@@ -177,6 +211,8 @@ def accuracy_gap_rows(of_set: Trials, of_control: Trials, *draw: int, **names: s
         names: more columns.
     """
     rows, shared = [], sorted(set(of_set.labels) & set(of_control.labels))
+    if len(of_set.classes) > MOST_CLASSES:
+        return []
     for metric in (name for name in ACCURACIES if name in of_set.scores):
         for label in shared:
             sides = [trials.only(trials.labels == label) for trials in (of_set, of_control)]

@@ -63,7 +63,8 @@ def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence
     for row, utt in zip(mean, latents.utts):
         row[:] = latents.loglik(utt).mean(0)
     if covariance is None:
-        covariance = autocovariance(latents.loglik(utt) for utt in latents.utts if utt["class"] in latents.classes)
+        known = set(latents.classes)
+        covariance = autocovariance(latents.loglik(utt) for utt in latents.utts if utt["class"] in known)
     return Evidence(latents.classes, latents.utts, mean, frames, covariance)
 
 

@@ -125,7 +125,8 @@ class OpenSet:
             ValueError: a class without training utterances, or too few dev utterances.
         """
         labels = np.asarray(train_labels)
-        absent = [name for name in classes if not (labels == name).any()]
+        present = set(train_labels)
+        absent = [name for name in classes if name not in present]
         if absent:
             raise ValueError(f"no training utterance of class {absent[0]}: it has no mean latent; check data.classes")
         if len(dev.frames) < LEAST:
@@ -133,7 +134,7 @@ class OpenSet:
                 f"{len(dev.frames)} dev utterances of known classes are too few for a threshold; {LEAST} are needed"
             )
         means, precision = gaussian(train.z_mean, labels, classes)
-        likely = {"density": dev.mixture + dev.logdet, "norm": dev.logp.max(1)}
+        likely = {"density": dev.mixture + dev.logdet, "norm": dev.best[:, 0]}
         model = cls(
             classes=list(classes),
             means=means,
@@ -225,7 +226,7 @@ def density(model: OpenSet, summary: Summary) -> np.ndarray:
 def typicality(model: OpenSet, summary: Summary) -> np.ndarray:
     """Distance ``(U,)`` of log p(x), or of the log prior density under the nearest class, from dev's."""
     likely = model.inner["density"](summary.mixture + summary.logdet, summary.frames)
-    norm = model.inner["norm"](summary.logp.max(1), summary.frames)
+    norm = model.inner["norm"](summary.best[:, 0], summary.frames)
     return np.maximum(np.abs(likely), np.abs(norm))
 
 
@@ -239,8 +240,7 @@ def gap(model: OpenSet, summary: Summary) -> np.ndarray | None:
     """Minus the difference ``(U,)`` of the best two classes, nats; None for a model of one class."""
     if len(model.classes) < 2:
         return None
-    second, best = np.sort(summary.logp, axis=1)[:, -2:].T
-    return second - best
+    return summary.best[:, 1] - summary.best[:, 0]
 
 
 # Values of ``open_set.score``: a figure, or a sum of figures. A new one needs a function here and a name in the settings.
@@ -277,8 +277,11 @@ def gaussian(z_mean: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> 
     """Means ``(K, D)`` of mean latents ``(U, D)`` by class, and the inverse covariance ``(D, D)`` within class, shrunk."""
     from sklearn.covariance import LedoitWolf  # slow to import, and only a fit needs it
 
-    means = np.stack([mean_of(z_mean, np.flatnonzero(labels == name)) for name in classes])
-    column = np.array([list(classes).index(label) for label in labels])
+    place = {name: column for column, name in enumerate(classes)}
+    column = np.array([place[label] for label in labels])
+    order = np.argsort(column, kind="stable")
+    groups = np.split(order, np.searchsorted(column[order], np.arange(1, len(classes))))
+    means = np.stack([mean_of(z_mean, rows) for rows in groups])
     chosen = np.linspace(0, len(column) - 1, min(MOST, len(column))).round().astype(int)
     return means, LedoitWolf(assume_centered=True).fit(z_mean[chosen] - means[column[chosen]]).precision_
 
@@ -286,9 +289,12 @@ def gaussian(z_mean: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> 
 def nearest(z_mean: np.ndarray, means: np.ndarray, precision: np.ndarray) -> np.ndarray:
     """Squared Mahalanobis distance ``(U,)`` of mean latents ``(U, D)`` from the nearest of ``means`` ``(K, D)``."""
     factor, squared = np.linalg.cholesky(precision), np.empty(len(z_mean))
+    centre = means.mean(0)  # distances are smaller about it, and so are their rounding errors
+    mapped = (means - centre) @ factor
     for part in chunks(len(z_mean)):
-        squared[part] = np.min([(((z_mean[part] - mean) @ factor) ** 2).sum(1) for mean in means], axis=0)
-    return squared
+        z = (z_mean[part] - centre) @ factor
+        squared[part] = (z**2).sum(1) + ((mapped**2).sum(1) - 2 * z @ mapped.T).min(1)
+    return np.maximum(squared, 0)
 
 
 def mean_of(z_mean: np.ndarray, rows: np.ndarray) -> np.ndarray:

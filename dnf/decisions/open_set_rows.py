@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from dnf.experiment.tables import each_row, write_tsv
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.figure_rows import row_of, share_row
-from dnf.metrics.figures import KNOWN
+from dnf.metrics.figures import KNOWN, MOST_CLASSES, UNSEEN
 from dnf.metrics.trials import Trials, joined
 from dnf.scoring.latent_store import Latents, latent_sets
 
@@ -45,9 +46,16 @@ def auc_row(unseen: Trials, known: Trials, resamples: int, seed: int, **names: s
 
 
 def set_rows(name: str, trials: Trials, pools: dict[str, Trials], config: Config) -> list[dict]:
-    """Rows of ``accuracy.tsv`` for one set; ``pools`` are utterances of known classes by name."""
+    """Rows of ``accuracy.tsv`` for one set; ``pools`` are utterances of known classes by name.
+
+    A model of more than ``MOST_CLASSES`` classes has rows of all known and of all unseen classes together.
+    """
     draw, rows = (config.report.bootstrap, config.seed), []
-    for label in sorted(set(trials.labels)):
+    labels = trials.labels
+    if len(trials.classes) > MOST_CLASSES:
+        labels = np.where(trials.known, KNOWN, np.where(labels == UNLABELLED, UNLABELLED, UNSEEN))
+        trials = replace(trials, labels=labels, classes=[KNOWN])
+    for label in sorted(set(labels)):
         of_class, names = trials.only(trials.labels == label), {"set": name, "class": label}
         shares = [(speaker, int(flag), 1) for speaker, flag in zip(of_class.speakers, of_class.scores["flagged"])]
         is_known = label in trials.classes
@@ -85,7 +93,8 @@ def fit(exp: Path, config: Config) -> OpenSet | None:
 def known_summary(latents: Latents, summary: Summary) -> tuple[Summary, list[tuple[str, str]]]:
     """Utterances of known classes, with the class and speaker of each."""
     names = [(utt["class"], utt["speaker"]) for utt in latents.utts]
-    known = np.array([label in latents.classes for label, _ in names], dtype=bool)
+    classes = set(latents.classes)
+    known = np.array([label in classes for label, _ in names], dtype=bool)
     return summary.rows(known), [pair for pair, wanted in zip(names, known) if wanted]
 
 

@@ -19,6 +19,7 @@ from dnf.experiment.sets import fitted_sets
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.figure_rows import row_of
+from dnf.metrics.figures import MOST_CLASSES
 from dnf.metrics.trials import MOST_PAIRS, Trials, joined
 
 
@@ -59,7 +60,7 @@ def known_pools(sets: Mapping[str, Trials], config: Config) -> dict[str, dict[st
 def unseen_rows(sets: Mapping[str, Trials], unseen: Mapping[str, Trials], config: Config) -> list[dict]:
     """Rows of every test set and unseen class: the AUC of each known class's ratio, known against unseen utterances.
 
-    If there are many known classes, only the nearest have rows.
+    If there are many known classes, only the nearest have rows; if there are more than ``MOST_CLASSES``, none.
 
     Args:
         sets: utterances of known classes, by set, with score ``mean`` ``(U, K)``.
@@ -67,6 +68,8 @@ def unseen_rows(sets: Mapping[str, Trials], unseen: Mapping[str, Trials], config
         config: resamples and seed for the intervals over speakers, drawn separately from known and unseen utterances.
     """
     rows = []
+    if any(len(trials.classes) > MOST_CLASSES for trials in sets.values()):
+        return rows
     for name, pools in known_pools(sets, config).items():
         for label, numbers in unseen[name].rows_by_class.items() if len(pools) > 1 else ():
             of_class = unseen[name].only(numbers)

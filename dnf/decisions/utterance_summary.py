@@ -15,14 +15,15 @@ class Summary(NamedTuple):
     """Means of U utterances, the input of the open-set score.
 
     Attributes:
-        logp: ``(U, K)`` float64, mean over frames of the log prior density of z under each class, nats.
+        best: ``(U, 2)`` float64, the highest and the second of the classes' mean log prior densities of z over frames, nats;
+            ``(U, 1)`` for one class.
         mixture: ``(U,)`` float64, mean over frames of the log of the classes' mean prior density, nats.
         logdet: ``(U,)`` float64, mean over frames, nats.
         z_mean: ``(U, D)`` mean latent; may be mapped from disk.
         frames: ``(U,)`` number of frames.
     """
 
-    logp: np.ndarray
+    best: np.ndarray
     mixture: np.ndarray
     logdet: np.ndarray
     z_mean: np.ndarray
@@ -44,8 +45,15 @@ def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summ
     """
     logp = np.asarray(logp, np.float64)
     mixture = np.logaddexp.reduce(logp, axis=1).mean() - np.log(logp.shape[1])
-    means = logp.mean(0)[None], np.array([mixture]), np.array([np.mean(logdet, dtype=np.float64)])
+    means = best_two(logp.mean(0)[None]), np.array([mixture]), np.array([np.mean(logdet, dtype=np.float64)])
     return Summary(*means, np.asarray(z_mean, np.float64)[None], np.array([len(logp)]))
+
+
+def best_two(values: np.ndarray) -> np.ndarray:
+    """The highest and the second ``(U, 2)`` of ``(U, K)`` values of the classes; ``(U, 1)`` for one class."""
+    return (
+        -np.sort(-values, axis=1)[:, :2] if values.shape[1] < 3 else -np.sort(np.partition(-values, 1, axis=1)[:, :2])
+    )
 
 
 def read(directory: Path) -> tuple[Latents, Summary] | None:
@@ -61,11 +69,11 @@ def read(directory: Path) -> tuple[Latents, Summary] | None:
     if len(z_mean) != len(latents.utts):
         raise ValueError(f"{path}: {len(z_mean)} rows for {len(latents.utts)} utterances; {run_again('latents')}")
     count = len(latents.utts)
-    arrays = np.empty((count, len(latents.classes))), np.empty(count), np.empty(count)
+    arrays = np.empty((count, min(2, len(latents.classes)))), np.empty(count), np.empty(count)
     frames = np.empty(count, np.int64)
     for u, utt in enumerate(latents.utts):
         rows = slice(utt["first"], utt["first"] + utt["rows"])
         one = summary_of(latents.logp[rows], latents.logdet[rows], z_mean[u])
-        for array, (value,) in zip((*arrays, frames), (one.logp, one.mixture, one.logdet, one.frames)):
+        for array, (value,) in zip((*arrays, frames), (one.best, one.mixture, one.logdet, one.frames)):
             array[u] = value
     return latents, Summary(*arrays, z_mean, frames)

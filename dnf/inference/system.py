@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dnf.decisions.calibration import Calibration
 from dnf.decisions.evidence import Evidence, dev_covariance
 from dnf.decisions.open_set import OpenSet
-from dnf.decisions.utterance_summary import Summary
+from dnf.decisions.utterance_summary import Summary, best_two
 from dnf.experiment import entry
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
@@ -127,7 +127,11 @@ def judge(model: Model, means: Means) -> Judgement:
     none_of_these = None
     if model.open_set is not None:
         summary = Summary(
-            means.logp[None], np.array([means.mixture]), np.array([means.logdet]), means.z[None], np.array([means.rows])
+            best_two(means.logp[None]),
+            np.array([means.mixture]),
+            np.array([means.logdet]),
+            means.z[None],
+            np.array([means.rows]),
         )
         none_of_these = bool(model.open_set.is_none_of_these(summary)[0])
     if model.calibration is None:

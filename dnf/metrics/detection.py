@@ -110,7 +110,8 @@ def surprise(loglik: np.ndarray, columns: np.ndarray) -> np.ndarray:
 def class_mean(values: np.ndarray, columns: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:
     """Mean of ``values`` ``(U,)`` over the utterances of each class, and of those over the classes there are."""
     single, weights = weights is None, np.ones((1, len(values))) if weights is None else weights
-    classes = (columns == k for k in np.unique(columns))
+    order = np.argsort(columns, kind="stable")
+    classes = np.split(order, np.flatnonzero(np.diff(columns[order].astype(int))) + 1)
     means = [(weights[:, rows] @ values[rows]) / weights[:, rows].sum(1) for rows in classes]
     mean = np.mean(means, axis=0)
     return float(mean[0]) if single else mean

@@ -7,6 +7,7 @@ prints the list of docs/results.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 # Endings of a metric: with the set's control; the set minus that; the flow minus another system.
@@ -20,9 +21,13 @@ IN_SAMPLE = "_in_sample"
 PARTS = ("c", "r", "x")
 
 KNOWN = "known"  # open set: all utterances of known classes in the test sets, as what a metric is against
+UNSEEN = "unseen"  # the same of unseen classes, where classes are too many for rows of their own
 
 FUSED, EXPERTS = "fused", "experts"  # predicted expert scores: by all predictors together; agreement of the experts
 
+MOST_CLASSES = (
+    100  # most classes of a model that have rows, columns and pairs of their own; of more, figures are of all
+)
 MOST_NAMED = 8  # classes that are named where figures are of several
 MOST_DECIDED = 8  # classes of a row of a confusion matrix, of more those decided most
 
@@ -101,6 +106,14 @@ METRICS = {
         ("systems", "detection"),
     ),
     "min_cllr": Metric("minCllr", "bits", LOWER, "Cllr with the best monotone map of the scores", (*COMPARED, "sweep")),
+    "rank_auc": Metric(
+        "AUC within utterances",
+        "",
+        HIGHER,
+        f"of more than {MOST_CLASSES} classes: share of the other classes whose likelihood is below that of the true one; a tie "
+        "counts half",
+        ("systems", "folder", "sweep"),
+    ),
     "eer": Metric("EER", "", LOWER, "error rate at the threshold where both error rates are equal", COMPARED),
     "min_dcf": Metric("minDCF", "", LOWER, "least detection cost over all thresholds (calibrate.dcf_*)", COMPARED),
     **{
@@ -245,6 +258,12 @@ def class_names(joined: str) -> str:
     """Classes joined by +; of more than ``MOST_NAMED`` the first and the last, and how many there are."""
     names = joined.split("+")
     return joined if len(names) <= MOST_NAMED else f"{names[0]}+...+{names[-1]} ({len(names)} classes)"
+
+
+def joined_names(names: Sequence[str]) -> str:
+    """Classes joined by +, those of more than ``MOST_CLASSES`` as ``class_names`` shows them."""
+    joined = "+".join(names)
+    return joined if len(names) <= MOST_CLASSES else class_names(joined)
 
 
 def shown(place: str) -> list[str]:

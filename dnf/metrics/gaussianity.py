@@ -101,15 +101,18 @@ class Moments:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= self.num_classes:
             raise ValueError(f"class ids from {low} to {high}: expected 0 to {self.num_classes - 1}; check classes.txt")
-        z, labels, batch = z.to(self.device), labels.to(self.device), self._zeros()
+        z, labels = z.to(self.device), labels.to(self.device)
         for k in range(low, high + 1):
             x = z if low == high else z[labels == k]
-            if len(x):
-                for total, of_class in zip(batch, _central(x)):
-                    total[k] = of_class
-        if not torch.isfinite(batch.mean).all():
-            raise ValueError("a latent is NaN or infinite: the flow overflowed on these frames; check the checkpoint")
-        self._sums = _merge(self._sums, batch)
+            if not len(x):
+                continue
+            of_class = _central(x)
+            if not torch.isfinite(of_class.mean).all():
+                raise ValueError(
+                    "a latent is NaN or infinite: the flow overflowed on these frames; check the checkpoint"
+                )
+            for total, merged in zip(self._sums, _merge(Sums(*(total[k] for total in self._sums)), of_class)):
+                total[k] = merged
 
     def merge(self, other: Moments) -> Moments:
         """Add everything ``other`` has seen; returns self."""

@@ -11,6 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
+from dnf.metrics.figures import MOST_CLASSES
+
 MOST_PAIRS = 8  # pairs of classes of a set whose figures have intervals and are shown
 MOST_ROWS = 120  # pairs of classes of a set that have figures
 
@@ -36,6 +38,7 @@ class Trials:
     without a calibration and do not depend on duration, which separates corpora if one has longer
     utterances; ``calibrated``, calibrated log-likelihoods up to a constant of the utterance, nats; ``frames``; and, by
     the name of an accuracy, whether the decision is right. Of a pair of classes both are log-likelihood ratios ``(U,)``.
+    Of more than ``MOST_CLASSES`` classes, in their place are ``ranks`` and ``bits`` ``(U,)``, from ``dnf.decisions.detection_rows.summarized``.
 
     Attributes:
         utts: ``(U,)`` names of the utterances.
@@ -70,7 +73,7 @@ class Trials:
     @property
     def calibrated(self) -> bool:
         """Whether there are calibrated log-likelihoods."""
-        return "calibrated" in self.scores
+        return "calibrated" in self.scores or "bits" in self.scores
 
     @property
     def known(self) -> np.ndarray:
@@ -107,7 +110,12 @@ class Trials:
         return self.rows_by_class.keys() >= set(pair) and (self.control is None or bool(self.control & set(pair)))
 
     def pairs(self, most: int = MOST_PAIRS) -> list[tuple[str, str]]:
-        """Pairs of classes that both have utterances, or ``most_confused`` ones; with a control, those of which it has one."""
+        """Pairs of classes that both have utterances, or ``most_confused`` ones; with a control, those of which it has one.
+
+        More than ``MOST_CLASSES`` classes have no pairs.
+        """
+        if len(self.classes) > MOST_CLASSES:
+            return []
         present = [name for name in self.classes if name in self.rows_by_class]
         pairs = {"+".join(pair): pair for pair in itertools.combinations(present, 2) if self.has(pair)}
         return [pairs[name] for name in most_confused(list(pairs), self.dev_auc, most)]

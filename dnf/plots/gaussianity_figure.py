@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnf.experiment.layout import GAUSSIANITY_DIMS_TSV, run_again
-from dnf.metrics.figures import class_names
+from dnf.metrics.figures import class_names, joined_names
 from dnf.plots.drawing import Drawing, read_table
 from dnf.plots.latent_set import LatentSet
 from dnf.plots.style import BLUE, ORANGE, REFERENCE, NamedFigures, fitting, new_figure, wrapped
@@ -32,8 +32,9 @@ def read_shapes(path: Path, shown: Sequence[LatentSet]) -> list[tuple[str, list[
         of_set = [row for row in rows if row["set"] == latents.name]
         for classes in dict.fromkeys(row["classes"] for row in of_set):
             of_classes = [row for row in of_set if row["classes"] == classes]
-            counts = [latents.counts(name) for name in classes.split("+")]
-            frames, utterances = (sum(column) for column in zip(*counts))
+            known = sorted(set(latents.classes) & set(latents.model_classes))
+            names = known if joined_names(known) == classes else latents.classes
+            frames, utterances = latents.counts(set(names))
             title = f"{latents.name}, {class_names(classes)}: {frames:,} frames, {utterances:,} utterances"
             groups.append((title, sorted(of_classes, key=lambda row: (row["part"], row["dim_index"]))))
     if not groups:

@@ -87,7 +87,8 @@ def scatter(latents: LatentSet, fit: LatentSet, colours: dict[str, str], exp: st
         File name and figure.
     """
     frames, utterances = spread(latents.labels, limit), spread(latents.label_of_utterance, limit)
-    of_plane = [k for k, name in enumerate(fit.classes) if not fit.decides or name in fit.model_classes]
+    model_classes = set(fit.model_classes)
+    of_plane = [k for k, name in enumerate(fit.classes) if not fit.decides or name in model_classes]
     known = torch.nonzero(torch.isin(fit.labels, torch.tensor(of_plane))).flatten()
     rows = known[spread(fit.labels[known], FIT_FRAMES)]
     labels = fit.labels[rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import torch
 from matplotlib import colors
 
 from dnf.experiment.layout import LOGP_NPY, META_JSON, UTTS_TSV, Z_MEAN_NPY, Z_NPY, Z_ROWS_NPY, run_again
+from dnf.metrics.figures import MOST_CLASSES
 from dnf.plots.projections import spread
 from dnf.plots.style import MOST_SETS, REFERENCE, SET_SHADES
 from dnf.scoring import latent_store
@@ -31,7 +32,8 @@ class LatentSet(NamedTuple):
         z: (M, D) float32 latents of some frames; may lie on disk until indexed.
         utterance: (M,) the utterance of each row of z.
         z_mean: (U, D) float32 mean latent of each utterance; may lie on disk until indexed.
-        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats.
+        loglik: (U, K) float64, log p(x | class) of each utterance, mean over its frames, nats; (U, 1) NaN of a model of more than
+            ``MOST_CLASSES`` classes.
         classes: true classes of the set, sorted.
         label_of_utterance: (U,) true class of each utterance, as an index into ``classes``.
         groups: pairs of true class and set that the frames come from, by class; a set made of others has several sets.
@@ -84,9 +86,9 @@ class LatentSet(NamedTuple):
         both = [("", "c", c), ("_r" if self.cond_dim else "", "r", r)]
         return [part for part in both if part[2].start < part[2].stop]
 
-    def counts(self, name: str) -> tuple[int, int]:
-        """Frames and utterances of a true class."""
-        rows = [u["rows"] for u in self.utterances if u["class"] == name]
+    def counts(self, names: Collection[str]) -> tuple[int, int]:
+        """Frames and utterances of true classes."""
+        rows = [u["rows"] for u in self.utterances if u["class"] in names]
         return sum(rows), len(rows)
 
     def of_group(self, group: tuple[str, str]) -> torch.Tensor:
@@ -146,7 +148,10 @@ def read_latents(directory: Path) -> LatentSet:
             f"{directory / Z_MEAN_NPY}: shape {tuple(z_mean.shape)} does not match {len(latents.utts)} utterances of "
             f"{z.shape[1]} dims; {run_again('latents')}"
         )
-    frames = torch.tensor([utt["rows"] for utt in latents.utts])
+    loglik = torch.full((len(latents.utts), 1), torch.nan, dtype=torch.float64)
+    if len(latents.classes) <= MOST_CLASSES:
+        frames = torch.tensor([utt["rows"] for utt in latents.utts])
+        loglik = torch.from_numpy(latent_store.utterance_loglik(latents)) / frames[:, None]
     return LatentSet.of(
         latents.utts,
         name=directory.name,
@@ -155,7 +160,7 @@ def read_latents(directory: Path) -> LatentSet:
         z=z,
         utterance=torch.searchsorted(torch.tensor(ends[:-1]), rows.clone(), right=True) - 1,
         z_mean=z_mean,
-        loglik=torch.from_numpy(latent_store.utterance_loglik(latents)) / frames[:, None],
+        loglik=loglik,
     )
 
 

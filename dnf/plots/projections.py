@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from dnf.metrics.figures import MOST_CLASSES
+
 
 class Plane(NamedTuple):
     """Projection to two dims: (d, 2) axes, and what each axis is."""
@@ -17,6 +19,8 @@ class Plane(NamedTuple):
 def spread(labels: torch.Tensor, limit: int) -> torch.Tensor:
     """Rows of a sample with as many of each class as ``limit`` and the class allow, evenly spaced within each class.
 
+    Of more than ``MOST_CLASSES`` classes, rows are evenly spaced over all.
+
     Args:
         labels: (M,) class of each row.
         limit: rows wanted in all; what a small class leaves goes to the others.
@@ -24,7 +28,10 @@ def spread(labels: torch.Tensor, limit: int) -> torch.Tensor:
     Returns:
         (m,) ascending row numbers, m <= limit (but for at least one row of each class).
     """
-    classes = sorted((torch.nonzero(labels == k).flatten() for k in labels.unique().tolist()), key=len)
+    numbers = labels.unique().tolist()
+    if len(numbers) > MOST_CLASSES:
+        return torch.arange(min(limit, len(labels))) * len(labels) // min(limit, len(labels))
+    classes = sorted((torch.nonzero(labels == k).flatten() for k in numbers), key=len)
     chosen, left = [torch.zeros(0, dtype=torch.long)], limit
     for rank, rows in enumerate(classes):
         take = min(len(rows), max(1, left // (len(classes) - rank)))
@@ -45,13 +52,14 @@ def separating_plane(x: torch.Tensor, labels: torch.Tensor) -> Plane:
         labels: (N,) class of each row.
     """
     x, d = x.double(), x.shape[1]
-    groups = [x[labels == k] for k in labels.unique().tolist()]
-    means = torch.stack([g.mean(0) for g in groups])
-    within = sum((g - m).T @ (g - m) / len(g) for g, m in zip(groups, means)) / len(groups)
+    _, group, counts = labels.unique(return_inverse=True, return_counts=True)
+    means = torch.zeros(len(counts), d, dtype=x.dtype).index_add(0, group, x) / counts[:, None]
+    rest = (x - means[group]) / (counts * len(counts)).sqrt()[group, None]
+    within = rest.T @ rest
     within = within + torch.eye(d, dtype=x.dtype) * (1e-6 * within.trace() / d + 1e-12)
     factor = torch.linalg.cholesky(within)
     between = torch.linalg.solve_triangular(factor, (means - means.mean(0)).T, upper=False)
-    found = min(len(groups) - 1, 2)
+    found = min(len(counts) - 1, 2)
     vectors = torch.linalg.eigh(between @ between.T).eigenvectors.flip(1)[:, :found]
     axes = torch.linalg.solve_triangular(factor.T, vectors, upper=True)
     names = [f"linear discriminant {i + 1}" for i in range(found)]

@@ -11,6 +11,7 @@ import torch
 
 from dnf.features.rows import evenly_spaced
 from dnf.metrics.autocorrelation import LAGS, Autocorrelation
+from dnf.metrics.figures import joined_names
 from dnf.metrics.gaussianity import Moments, Shape, mardia
 from dnf.models.checkpoint import Trained
 
@@ -25,7 +26,8 @@ MARDIA = ("mardia_frames", "mardia_skew", "mardia_skew_p", "mardia_kurt", "mardi
 def groups_of_classes(moments: Moments, all_classes: list[str], model_classes: list[str]) -> Iterator[list[int]]:
     """Groups of class ids for the figures: the model's classes, and then all classes if there are others."""
     present = [k for k in range(len(all_classes)) if moments.count[k] > 0]
-    seen = [k for k in present if all_classes[k] in model_classes]
+    known = set(model_classes)
+    seen = [k for k in present if all_classes[k] in known]
     if seen:
         yield seen
     if seen != present:
@@ -67,7 +69,7 @@ def gaussianity_rows(
     """
     rows, dims = [], []
     for group in groups_of_classes(moments, all_classes, known):
-        names = "+".join(all_classes[k] for k in group)
+        names = joined_names([all_classes[k] for k in group])
         pooled, within = moments.pooled(group), moments.within(group)
         chosen = torch.nonzero(torch.isin(kept.true, torch.tensor(group)))[:, 0]
         chosen = chosen[evenly_spaced(len(chosen), kept.most)]
@@ -106,7 +108,7 @@ def autocorrelation_rows(
 ) -> list[dict]:
     """Rows of ``autocorrelation.tsv`` for one set, of utterances of the model's classes; seconds do not count pauses."""
     config = trained.config
-    names = "+".join(all_classes[k] for k in next(groups_of_classes(moments, all_classes, trained.classes)))
+    names = joined_names([all_classes[k] for k in next(groups_of_classes(moments, all_classes, trained.classes))])
     rows = []
     for part, columns in parts(moments.dim, config.prior.cond_dim).items():
         for lag, pairs, value in zip(LAGS, found.pairs.tolist(), found.means(columns).tolist()):
@@ -122,7 +124,7 @@ def fisher_rows(name: str, moments: Moments, of_input: Moments, all_classes: lis
     for group in groups_of_classes(moments, all_classes, trained.classes):
         if len(group) < 2:
             continue
-        names, of_z = "+".join(all_classes[k] for k in group), moments.fisher(group)
+        names, of_z = joined_names([all_classes[k] for k in group]), moments.fisher(group)
         of_parts = {part: of_z[columns] for part, columns in parts(moments.dim, cond_dim).items()}
         for part, values in (of_parts | {"x": of_input.fisher(group)}).items():
             rows += [

@@ -14,7 +14,6 @@ import numpy as np
 from dnf.experiment.layout import LATENTS, LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV, run_stage
 
 COUNTS = ("first", "rows")  # integer columns of utts.tsv
-MOST_COLUMNS = 100  # most classes with columns of their own in tables of utterances
 
 
 class UtteranceRows(Sequence):

@@ -15,7 +15,8 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import CONFIG_YAML, DENSITIES_TSV, SCORES, UTT_SCORES_TXT
 from dnf.experiment.progress import progress
 from dnf.experiment.tables import write_tsv
-from dnf.scoring.latent_store import MOST_COLUMNS, Latents, latent_sets
+from dnf.metrics.figures import MOST_CLASSES
+from dnf.scoring.latent_store import Latents, latent_sets
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,12 @@ def mean_densities(latents: Latents) -> list[dict]:
 
 
 def score_rows(latents: Latents) -> Iterator[dict]:
-    """Rows of ``utt_scores.txt``; with more than ``MOST_COLUMNS`` classes only the best one, by name."""
+    """Rows of ``utt_scores.txt``; with more than ``MOST_CLASSES`` classes only the best one, by name."""
     for utt in latents.utts:
         sums = latents.loglik(utt).sum(0)
         row = {"utt": utt["utt"], "speaker": utt["speaker"], "class": utt["class"], "frames": utt["rows"]}
         names, values = latents.classes, sums
-        if len(names) > MOST_COLUMNS:
+        if len(names) > MOST_CLASSES:
             row |= {"best": names[sums.argmax()]}
             names, values = ["best"], sums.max(keepdims=True)
         row |= {f"sum_{name}": f"{value:.4f}" for name, value in zip(names, values)}

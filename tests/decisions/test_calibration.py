@@ -304,9 +304,9 @@ def many_classes(count: int) -> Evidence:
 def test_fits_without_speakers_of_many_classes_take_bounded_work(monkeypatch):
     work, fit = [], calibration.regress
 
-    def counted(mean, *rest):
+    def counted(mean, *rest, **more):
         work.append(mean.size)
-        return fit(mean, *rest)
+        return fit(mean, *rest, **more)
 
     monkeypatch.setattr(calibration, "regress", counted)
     monkeypatch.setattr(calibration, "CELLS", 100_000)

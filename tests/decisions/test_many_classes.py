@@ -5,8 +5,9 @@ import pytest
 
 from dnf.decisions.accuracy_rows import Tally
 from dnf.decisions.decide import decide, without_class_columns
+from dnf.metrics.figures import MOST_CLASSES
 from dnf.scoring import score
-from dnf.scoring.latent_store import MOST_COLUMNS, Latents
+from dnf.scoring.latent_store import Latents
 
 
 def latents(classes: int) -> Latents:
@@ -21,12 +22,12 @@ def latents(classes: int) -> Latents:
     return Latents(names, 4, utts, logp, np.zeros(60, np.float32))
 
 
-@pytest.mark.parametrize("classes", (40, MOST_COLUMNS, MOST_COLUMNS + 1, 1000))
+@pytest.mark.parametrize("classes", (40, MOST_CLASSES, MOST_CLASSES + 1, 1000))
 def test_decisions_have_few_columns_and_the_same_counts(classes):
     made, tally = latents(classes), Tally([f"c{k:04}" for k in range(classes)])
     rows = [without_class_columns(tally.add(row), made.classes) for row in decide(made, "c0000", 1.0, 2.0)]
     assert [row["decision"] for row in rows] == [f"c{u + u % 2:04}" for u in range(30)]
-    assert len(rows[0]) == (10 + 2 * classes if classes <= MOST_COLUMNS else 10)
+    assert len(rows[0]) == (10 + 2 * classes if classes <= MOST_CLASSES else 10)
     assert all(row.keys() == rows[0].keys() for row in rows)
     counts = tally.counts["c0003", "s3"]
     assert (counts["frames"], counts["right_frames"], counts["frames", "c0004"]) == (2, 0, 2)
@@ -38,7 +39,7 @@ def test_scores_have_few_columns(classes):
     made = latents(classes)
     rows = list(score.score_rows(made))
     sums = made.logp[6:8].astype(float).sum(0)
-    if classes > MOST_COLUMNS:
+    if classes > MOST_CLASSES:
         assert len(rows[0]) == 7 and rows[3]["best"] == "c0004" and rows[3]["sum_best"] == f"{sums.max():.4f}"
     else:
         assert len(rows[0]) == 4 + 2 * classes and rows[3]["sum_c0004"] == f"{sums[4]:.4f}"

@@ -140,8 +140,8 @@ def test_the_setting_names_the_scores():
 def test_every_score_is_finite_is_kept_and_is_higher_far_away(tmp_path, score):
     """Far away in log density, in the mean latent and between the classes, each of which some score looks at."""
     model, known, (far, _) = fitted(score), summaries(10, 20)[0], summaries(11, 20, scale=3.0, shift=6.0)
-    second, best = np.sort(known.logp, axis=1).T
-    far = far._replace(logp=far.logp.min(1, keepdims=True) + np.array([[0.0, (best - second).min() / 2]]))
+    best, second = known.best.T
+    far = far._replace(best=far.best.min(1, keepdims=True) + np.array([[(best - second).min() / 2, 0.0]]))
     model.save(tmp_path / "open_set.json")
     loaded = OpenSet.load(tmp_path / "open_set.json")
     assert (loaded.threshold, loaded.classes, loaded.score_name) == (model.threshold, model.classes, score)
@@ -164,7 +164,7 @@ def test_a_score_without_one_of_its_files_is_refused(tmp_path, name):
 def test_one_class_has_no_gap():
     train, labels = summaries(1, 50)
     one = np.array(labels) == "en"
-    alone = train.rows(one)._replace(logp=train.logp[one][:, 1:])
+    alone = train.rows(one)._replace(best=train.best[one][:, :1])
     model = OpenSet.fit(alone, ["en"] * 50, alone, ["en"], OpenSetSettings("combined", 0.05))
     assert model.score_names == ["combined", "density", "typicality", "distance"]
     assert all(np.isfinite(model.score(alone, name)).all() for name in model.score_names)
