@@ -217,7 +217,7 @@ def detection_parts(sheet: Sheet) -> list[Section]:
     warnings = warning_lines(sheet.read, sheet.controls)
     parts = detection(sheet.detection, sheet.controls, sheet.resamples)
     fits = fill("list.html", lines=sheet.calibrations) if sheet.calibrations else Markup()
-    words = Markup().join(map(paragraph, left_out_line(sheet.exp)))
+    words = Markup().join(map(paragraph, left_out_line(sheet.read, sheet.exp)))
     return [Section("", warned(warnings), len(warnings)), Section("Calibration", fits), *parts, Section("", words)]
 
 

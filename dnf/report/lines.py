@@ -8,7 +8,7 @@ from pathlib import Path
 from dnf.experiment.layout import STAGES, done_marker
 from dnf.experiment.markers import read_marker
 from dnf.experiment.settings import DataSettings
-from dnf.metrics.figures import GAP, KNOWN, METRICS, class_names, shown
+from dnf.metrics.figures import GAP, KNOWN, METRICS, MOST_CLASSES, class_names, shown
 from dnf.report.cells import cell, ends, few, gap_text, share_cell
 
 
@@ -32,14 +32,17 @@ def seconds_lines(rows: list[dict]) -> list[str]:
 def speaker_lines(of_speakers: list[dict], by_score: list[dict]) -> list[str]:
     """Each set's and class's speakers of lowest, middle and highest accuracy, and figures by expert score.
 
+    More than ``MOST_CLASSES`` classes are taken together.
+
     Args:
         of_speakers: rows of speakers.tsv.
         by_score: rows of by_score.tsv.
     """
     groups: dict[tuple[str, str], list[dict]] = {}
+    many = len({row["class"] for row in of_speakers}) > MOST_CLASSES
     for row in of_speakers:
         if row["accuracy"]:
-            groups.setdefault((row["set"], row["class"]), []).append(row)
+            groups.setdefault((row["set"], "all" if many else row["class"]), []).append(row)
     lines = []
     for (name, true), speakers in groups.items():
         speakers = sorted(speakers, key=lambda row: (float(row["accuracy"]), row["speaker"]))

@@ -193,7 +193,7 @@ def accuracy_section(figures: Figures) -> list[str]:
 
 def detection_section(figures: Figures) -> list[str]:
     measured = detection_lines(figures.exp, figures.all_systems, figures.config)
-    more = left_out_line(figures.exp) if measured else []
+    more = left_out_line(figures.rows, figures.exp)
     return measured + warning_lines(figures.all_systems, figures.controls) + more
 
 

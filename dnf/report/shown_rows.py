@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dnf.experiment.layout import PAIRS_TSV, RESULTS_TSV, run_again, run_stage
 from dnf.experiment.tables import each_row, read_tsv
-from dnf.metrics.figures import CONTROL, class_names, shown
+from dnf.metrics.figures import CONTROL, MOST_CLASSES, class_names, shown
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, most_confused
 
 # Columns that results.tsv must have.
@@ -54,8 +54,13 @@ def shown_rows(rows: Sequence[dict], exp: Path) -> list[dict]:
     ]
 
 
-def left_out_line(exp: Path) -> list[str]:
+def left_out_line(rows: Sequence[dict], exp: Path) -> list[str]:
     """Where the pairs of classes are that are not shown, in a line; nothing where all are."""
+    if any(row["metric"].startswith("rank_auc") for row in rows):
+        return [
+            f"classes: figures of a model of more than {MOST_CLASSES} are of all classes together; the AUC is that of the true class "
+            "against the others within an utterance, and no figures are of pairs"
+        ]
     if not (exp / PAIRS_TSV).is_file():
         return []
     return [

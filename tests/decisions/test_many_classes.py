@@ -1,10 +1,16 @@
 """Tables of utterances have a column a class for few classes, and none for many; what is counted is the same."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from dnf.decisions.accuracy_rows import Tally
-from dnf.decisions.decide import decide, without_class_columns
+from dnf.decisions.calibration import Calibration
+from dnf.decisions.decide import blocks, decide, for_fit, without_class_columns
+from dnf.decisions.evidence import evidence
+from dnf.decisions.utterance_summary import best_two
+from dnf.experiment.config import resolve
 from dnf.metrics.figures import MOST_CLASSES
 from dnf.scoring import score
 from dnf.scoring.latent_store import Latents
@@ -52,3 +58,36 @@ def test_densities_are_those_of_the_true_class_and_of_the_mixture_of_others():
     assert rows["c0002"]["logp"] == f"{made.logp[4:6, 2].astype(float).mean():.6f}"
     mixture = np.logaddexp.reduce(made.logp[10:12].astype(float), axis=1) - np.log(40)
     assert rows["other"]["logp"] == f"{mixture.mean():.6f}" and rows["all"]["frames"] == 60
+
+
+def test_blocks_and_what_a_calibration_is_fitted_on_have_bounded_sizes(monkeypatch):
+    module = sys.modules["dnf.decisions.decide"]
+    monkeypatch.setattr(module, "CELLS", 1500)
+    few, many = latents(40), latents(150)
+    assert list(blocks(few)) == [few] and for_fit(few) is few
+    assert [len(block.utts) for block in blocks(many)] == [10, 10, 10]
+    assert [utt["utt"] for block in blocks(many) for utt in block.utts] == [utt["utt"] for utt in many.utts]
+    chosen = [utt["utt"] for utt in for_fit(many).utts]
+    assert len(chosen) == 10 and chosen[0] == "u00" and chosen[-1] == "u29"
+
+
+def test_many_classes_share_one_slope_which_is_found(monkeypatch):
+    rng, count = np.random.default_rng(2), MOST_CLASSES + 20
+    true = rng.integers(0, count, 3000)
+    loglik = rng.normal(size=(3000, count)) + 1.5 * (np.arange(count) == true[:, None])
+    utts = [
+        {"utt": f"u{u}", "speaker": f"s{u}", "class": f"c{k:04}", "set": "dev", "score": "", "first": u, "rows": 1}
+        for u, k in enumerate(true)
+    ]
+    names = [f"c{k:04}" for k in range(count)]
+    dev = evidence(Latents(names, 4, utts, (loglik * 5).astype(np.float32), np.zeros(3000, np.float32)))
+    fitted = Calibration.fit(dev, resolve(["calibrate.duration=false"]).calibrate)
+    # the log-likelihood ratio of two N(0, 1) scores, one of them about 1.5, is 1.5 times their difference
+    assert fitted.slope == pytest.approx(1.5 / 5, rel=0.05) and fitted.offsets == [0] * count
+
+
+def test_the_best_two_are_the_highest_in_order():
+    values = np.random.default_rng(1).normal(size=(50, 7))
+    np.testing.assert_array_equal(best_two(values), np.sort(values, axis=1)[:, :-3:-1])
+    np.testing.assert_array_equal(best_two(values[:, :2]), np.sort(values[:, :2], axis=1)[:, ::-1])
+    np.testing.assert_array_equal(best_two(values[:, :1]), values[:, :1])

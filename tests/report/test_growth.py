@@ -16,10 +16,11 @@ from sklearn.metrics import roc_auc_score
 
 from dnf.decisions import decide
 from dnf.decisions.accuracy_rows import decided_most
-from dnf.decisions.detection_rows import detection_rows, pair_aucs
+from dnf.decisions.detection_rows import detection_rows, pair_aucs, summarized
 from dnf.experiment.config import resolve
 from dnf.experiment.tables import read_tsv, write_tsv
-from dnf.metrics.figures import MOST_DECIDED, class_names
+from dnf.metrics import detection
+from dnf.metrics.figures import MOST_CLASSES, MOST_DECIDED, class_names
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials, most_confused
 from dnf.plots import draw
 from dnf.plots.drawn_sets import drawn_sets
@@ -65,6 +66,20 @@ def test_rows_of_pairs_stop_at_their_limit_and_only_the_shown_ones_have_interval
     assert len([row for row in rows if row["metric"] == "cllr" and row["class"].count("+") == 19]) == 1
 
 
+def test_more_than_a_hundred_classes_have_rows_of_all_together(tmp_path):
+    classes = [f"c{n:03d}" for n in range(MOST_CLASSES + 1)]
+    trials = trials_of_classes(classes)
+    assert trials.pairs() == [] and pair_aucs(trials) == {}
+    rows = detection_rows(summarized(trials), resolve([]).calibrate, 10, 1, set="a")
+    assert [(row["metric"], row["class"]) for row in rows] == [("rank_auc", "all"), ("cllr", "all")]
+    mean, columns = trials.scores["mean"], trials.columns
+    others = [np.delete(row, column) for row, column in zip(mean, columns)]
+    aucs = [(row[column] > rest).mean() for row, column, rest in zip(mean, columns, others)]
+    assert float(rows[0]["value"]) == pytest.approx(np.mean(aucs), abs=1e-6) and 0.5 < np.mean(aucs) < 1
+    assert float(rows[1]["value"]) == pytest.approx(detection.cllr(mean, columns), abs=1e-6)
+    assert "no figures are of pairs" in left_out_line(rows, tmp_path)[0]
+
+
 def test_a_confusion_row_has_the_true_class_and_those_decided_most():
     counts = Counter({("decided", "c1"): 5, ("decided", "c19"): 2, ("frames", "c7"): 30, ("frames", "c1"): 80})
     assert decided_most("c0", counts, ["c0", "c1", "c2"]) == ["c0", "c1", "c2"]
@@ -85,8 +100,8 @@ def test_rows_of_pairs_beyond_the_most_confused_are_not_shown(tmp_path):
     write_tsv(tmp_path / "pairs.tsv", [{"class": pair, "auc": 0.9 - n / 100} for n, pair in enumerate(pairs)])
     shown = shown_rows(rows, tmp_path)
     assert [row["class"] for row in shown] == [*pairs[2:], "a+b"]
-    assert "lowest AUC of the flow on dev" in left_out_line(tmp_path)[0]
-    assert shown_rows(rows[:8], tmp_path) == rows[:8] and left_out_line(tmp_path / "other") == []
+    assert "lowest AUC of the flow on dev" in left_out_line(rows, tmp_path)[0]
+    assert shown_rows(rows[:8], tmp_path) == rows[:8] and left_out_line(rows, tmp_path / "other") == []
 
 
 def test_of_many_sets_and_groups_some_are_drawn():
