@@ -321,7 +321,7 @@ class LatentsSettings:
 @dataclass(frozen=True)
 class Baselines:
     enabled: bool
-    systems: list[Literal["lda", "qda", "gmm", "mlp"]]
+    systems: list[Literal["lda", "qda", "gmm", "lr", "plda", "mlp"]]
     max_frames: int
     gmm_components: int
     mlp_hidden: int

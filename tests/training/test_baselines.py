@@ -13,7 +13,8 @@ import torch
 from recipe_runs import stage_arguments
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
-from sklearn.metrics import roc_auc_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 from dnf.decisions import decide
@@ -26,11 +27,18 @@ from dnf.training.baselines import SYSTEMS, fit_baseline
 from dnf.training.baselines.baseline import shares_in_batches, vectors_of_class
 from dnf.training.baselines.gmm import GMM
 from dnf.training.baselines.lda import LDA
+from dnf.training.baselines.lr import STRENGTHS
 from dnf.training.baselines.mlp import MLP
 from dnf.training.baselines.qda import QDA
 
 CPU = torch.device("cpu")
-SMALL = ("data.classes=[en, zh]", "baselines.gmm_components=3", "baselines.mlp_hidden=16", "baselines.mlp_epochs=40")
+SMALL = (
+    "data.classes=[en, zh]",
+    f"baselines.systems=[{', '.join(SYSTEMS)}]",
+    "baselines.gmm_components=3",
+    "baselines.mlp_hidden=16",
+    "baselines.mlp_epochs=40",
+)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +138,39 @@ def test_lda_densities_and_priors_give_the_posteriors_of_sklearn(small_config, c
         torch.from_numpy(fitted.means_[1]), torch.from_numpy(fitted.covariance_)
     )
     np.testing.assert_allclose(model(torch.from_numpy(x))[:, 1], wanted.log_prob(torch.from_numpy(x)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("classes", (["en", "zh"], ["en", "ja", "zh"]))
+def test_lr_has_the_posteriors_of_sklearn_with_the_penalty_that_is_best_on_dev(
+    write_store, tmp_path, classes, small_config
+):
+    rng, windows = np.random.default_rng(4), []
+    for name in ("train", "dev"):
+        rows = {
+            f"{c}{n}-u": (f"{c}{n}", c, (rng.standard_normal((30, 4)) + 0.4 * k).astype(np.float32), np.ones(30))
+            for k, c in enumerate(classes)
+            for n in range(3)
+        }
+        write_store(tmp_path / name, rows)
+    config = small_config("data.classes=[]", "train.sampling=balanced")
+    windows = [
+        Windows([FrameStore(tmp_path / name)], config.splice, config.cmvn, classes, keep_unseen=False, device=CPU)
+        for name in ("train", "dev")
+    ]
+    model = fit_baseline("lr", *windows, classes, config)
+    x, y, dev, true = (
+        part
+        for of_set in windows
+        for part in (
+            model.standardize(of_set.gather(torch.arange(len(of_set))).double())[0],
+            of_set.labels(torch.arange(len(of_set))),
+        )
+    )
+    fits = [LogisticRegression(C=strength, max_iter=1000, tol=1e-8).fit(x, y) for strength in STRENGTHS]
+    losses = [log_loss(true, fitted.predict_proba(dev)) for fitted in fits]
+    expected = fits[int(np.argmin(losses))].predict_log_proba(dev)
+    found = model.log_posterior(windows[1].gather(torch.arange(len(windows[1]))))
+    np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 def test_lda_holds_the_vectors_of_one_class_at_a_time(small_config):

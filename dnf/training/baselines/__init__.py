@@ -13,10 +13,12 @@ from dnf.features.windows import Windows
 from dnf.training.baselines.baseline import Baseline
 from dnf.training.baselines.gmm import GMM
 from dnf.training.baselines.lda import LDA
+from dnf.training.baselines.lr import LR
 from dnf.training.baselines.mlp import MLP
+from dnf.training.baselines.plda import PLDA
 from dnf.training.baselines.qda import QDA
 
-SYSTEMS: dict[str, type[Baseline]] = {"lda": LDA, "qda": QDA, "gmm": GMM, "mlp": MLP}
+SYSTEMS: dict[str, type[Baseline]] = {"lda": LDA, "qda": QDA, "gmm": GMM, "lr": LR, "plda": PLDA, "mlp": MLP}
 
 
 def make_baseline(name: str, config: Config, num_classes: int) -> Baseline:

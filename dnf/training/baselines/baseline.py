@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from dnf.experiment.config import Config
@@ -40,6 +43,39 @@ class Baseline(nn.Module):
             config: all settings.
         """
         raise NotImplementedError
+
+
+class PosteriorBaseline(Baseline):
+    """A system that is trained to give class posteriors, ``log_posterior``; it divides them by the shares in training."""
+
+    def __init__(self, dim: int, num_classes: int, settings: Baselines):
+        super().__init__(dim, num_classes, settings)
+        self.register_buffer("log_prior", torch.full((num_classes,), -math.log(num_classes)))
+
+    def log_posterior(self, x: Tensor) -> Tensor:
+        """log p(k | x) ``(N, K)`` of vectors ``(N, D)`` with the shares of the classes in training, ``log_prior``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """log p(x | k) ``(N, K)`` of vectors ``(N, D)``, nats, up to a constant common to the classes."""
+        return self.log_posterior(x) - self.log_prior
+
+    def dev_weights(self, dev: Windows, classes: list[str]) -> Tensor:
+        """Weight ``(K,)`` of a frame of each class of dev, so that dev has the shares of training."""
+        return self.log_prior.exp() / torch.tensor(list(dev.class_counts(classes).values()), device=dev.device)
+
+    @torch.no_grad()
+    def cross_entropy(self, windows: Windows, weights: Tensor) -> float:
+        """Mean cross-entropy in nats, each frame with the weight of its class ``(K,)``."""
+        self.eval()
+        total = weight = 0.0
+        for rows in torch.arange(len(windows)).split(batch_for(windows.device)):
+            labels = windows.labels(rows)
+            frame_weights = weights[labels]
+            true_class = self.log_posterior(windows.gather(rows)).gather(1, labels[:, None])[:, 0]
+            total -= (true_class * frame_weights).double().sum().item()
+            weight += frame_weights.double().sum().item()
+        return total / weight
 
 
 def shares_in_batches(train: Windows, classes: list[str], config: Config) -> Tensor:

@@ -12,22 +12,20 @@ from torch import Tensor, nn
 from dnf.experiment.config import Config
 from dnf.experiment.progress import progress
 from dnf.experiment.settings import Baselines
-from dnf.features.rows import batch_for
 from dnf.features.windows import Windows
 from dnf.training.acceleration import choose, tf32
-from dnf.training.baselines.baseline import Baseline, shares_in_batches
+from dnf.training.baselines.baseline import PosteriorBaseline, shares_in_batches
 from dnf.training.sampler import Sampler
 from dnf.training.trainer import learning_rate
 
 log = logging.getLogger(__name__)
 
 
-class MLP(Baseline):
+class MLP(PosteriorBaseline):
     """Class posteriors of vectors; what it returns is free of the classes' shares in training."""
 
     def __init__(self, dim: int, num_classes: int, settings: Baselines):
         super().__init__(dim, num_classes, settings)
-        self.register_buffer("log_prior", torch.full((num_classes,), -math.log(num_classes)))
         widths, parts = [dim] + [settings.mlp_hidden] * settings.mlp_layers, []
         for width, following in zip(widths, widths[1:]):
             parts += [nn.Linear(width, following), nn.ReLU(inplace=True), nn.Dropout(settings.mlp_dropout)]
@@ -36,10 +34,6 @@ class MLP(Baseline):
     def log_posterior(self, x: Tensor) -> Tensor:
         """log p(k | x) ``(N, K)`` of vectors ``(N, D)`` with the shares of the classes in training."""
         return torch.log_softmax(self.net(self.standardize(x)[0]).float(), dim=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """log p(x | k) ``(N, K)`` of vectors ``(N, D)``, nats, up to a constant common to the classes."""
-        return self.log_posterior(x) - self.log_prior
 
     def fit(self, train: Windows, dev: Windows, classes: list[str], config: Config) -> None:
         """Train by cross-entropy in the flow's batches; the weights are those of the best epoch on dev.
@@ -56,8 +50,7 @@ class MLP(Baseline):
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=settings.mlp_lr, weight_decay=settings.mlp_weight_decay, fused=True
         )
-        dev_counts = torch.tensor(list(dev.class_counts(classes).values()), device=dev.device)
-        weights = self.log_prior.exp() / dev_counts  # dev has the shares of training
+        weights = self.dev_weights(dev, classes)
         steps, precision = settings.mlp_epochs * sampler.steps_per_epoch, choose(config.train.precision, train.device)
         best, best_epoch, state = math.inf, 0, copy.deepcopy(self.state_dict())
         for step in progress(range(steps), what="mlp", unit="steps"):
@@ -81,16 +74,3 @@ class MLP(Baseline):
             raise ValueError("mlp: the cross-entropy on dev was never finite; lower baselines.mlp_lr")
         log.info("mlp: the best of %d epochs on dev is %d: %.4f nats", settings.mlp_epochs, best_epoch, best)
         self.load_state_dict(state)
-
-    @torch.no_grad()
-    def cross_entropy(self, windows: Windows, weights: Tensor) -> float:
-        """Mean cross-entropy in nats, each frame with the weight of its class ``(K,)``."""
-        self.eval()
-        total = weight = 0.0
-        for rows in torch.arange(len(windows)).split(batch_for(windows.device)):
-            labels = windows.labels(rows)
-            frame_weights = weights[labels]
-            true_class = self.log_posterior(windows.gather(rows)).gather(1, labels[:, None])[:, 0]
-            total -= (true_class * frame_weights).double().sum().item()
-            weight += frame_weights.double().sum().item()
-        return total / weight
