@@ -30,6 +30,8 @@ from dnf.decisions.detection_rows import (
     trials_of,
     utterances_of,
 )
+from dnf.decisions.doubt import words
+from dnf.decisions.doubt_sets import SetDoubt, no_doubt, set_doubts
 from dnf.decisions.evidence import Evidence, evidence
 from dnf.decisions.open_set_rows import open_set_rows
 from dnf.decisions.unseen_rows import unseen_rows
@@ -49,7 +51,7 @@ from dnf.experiment.layout import (
     systems,
 )
 from dnf.experiment.progress import progress
-from dnf.experiment.sets import fitted_sets, name_of
+from dnf.experiment.sets import fitted_sets, name_of, views_of
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
@@ -140,13 +142,22 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
     return calibration
 
 
-def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict) -> Iterable[dict]:
+def calibrated_columns(
+    evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict, foreign: np.ndarray
+) -> Iterable[dict]:
     """Posteriors of each utterance, the class of the highest, and the log-likelihood ratio of the reference class, nats.
 
-    The ratio is against the mean of the others. All are empty without calibrated log-likelihoods ``(U, K)``.
+    The ratio is against the mean of the others. Then the doubt in a word. All are empty without calibrated log-likelihoods.
+
+    Args:
+        evidence: U utterances.
+        loglik: ``(U, K)`` calibrated log-likelihoods, or None.
+        reference: class of the log-likelihood ratio.
+        priors: of the classes.
+        foreign: ``(U,)`` whether each is unlike training.
     """
     shown = evidence.classes if len(evidence.classes) <= MOST_CLASSES else []
-    names = [f"posterior_{name}" for name in shown] + ["decision_calibrated", "llr_calibrated"]
+    names = [f"posterior_{name}" for name in shown] + ["decision_calibrated", "llr_calibrated", "doubt"]
     if loglik is None:
         return (dict.fromkeys(names, "") for _ in evidence.utts)
     place = evidence.classes.index(reference)
@@ -155,8 +166,8 @@ def calibrated_columns(evidence: Evidence, loglik: np.ndarray | None, reference:
     of_classes = posteriors(loglik, evidence.classes, priors)
     decided = (evidence.classes[k] for k in of_classes.argmax(1))
     cells = (
-        [*(f"{p:.6f}" for p in row[: len(shown)]), best, f"{ratio:.6f}"]
-        for row, best, ratio in zip(of_classes, decided, ratios)
+        [*(f"{p:.6f}" for p in row[: len(shown)]), best, f"{ratio:.6f}", word]
+        for row, best, ratio, word in zip(of_classes, decided, ratios, words(of_classes, foreign))
     )
     return (dict(zip(names, row)) for row in cells)
 
@@ -173,6 +184,7 @@ class System(NamedTuple):
         covariance: autocovariance of the frames' log-likelihood ratio on dev.
         calibration: fitted on dev; None without a calibration.
         dev_auc: AUC of pairs of classes, from ``pair_aucs`` of the flow, so that all systems have the same pairs.
+        doubts: doubt about each test set, from the flow; empty without channels of training.
     """
 
     folder: Path
@@ -183,6 +195,7 @@ class System(NamedTuple):
     covariance: np.ndarray
     calibration: Calibration | None
     dev_auc: Mapping[str, float]
+    doubts: Mapping[str, SetDoubt]
 
     @property
     def draw(self) -> tuple[int, int]:
@@ -206,6 +219,7 @@ def open_system(
     config: Config,
     latents: Mapping[str, Latents],
     dev_auc: Mapping[str, float],
+    doubts: Mapping[str, SetDoubt],
     *,
     is_flow: bool,
     taken: bool,
@@ -217,6 +231,7 @@ def open_system(
         config: settings of the experiment.
         latents: latents by set.
         dev_auc: AUC of pairs of classes by the flow; computed here if this is the flow.
+        doubts: doubt about each test set by the flow; computed here if this is the flow.
         is_flow: whether it is the flow.
         taken: whether its model and calibration are copied from another experiment.
     """
@@ -230,11 +245,14 @@ def open_system(
         path = folder / CALIBRATION_JSON
         calibration = Calibration.load(path) if path.is_file() else None
         covariance = np.array(calibration.covariance) if calibration else np.zeros(0)
-        return System(folder, config, is_flow, order, None, covariance, calibration, dev_auc)
-    dev = evidence(for_fit(latents[name_of(config.data, "dev")]))
+        dev = None
+    else:
+        dev = evidence(for_fit(latents[name_of(config.data, "dev")]))
+        covariance, calibration = dev.covariance, calibrate(folder, dev, config)
     if is_flow:
-        dev_auc = pair_aucs(trials_of(dev, None, order, {}))
-    return System(folder, config, is_flow, order, dev, dev.covariance, calibrate(folder, dev, config), dev_auc)
+        dev_auc = dev_auc if taken else pair_aucs(trials_of(dev, None, order, {}))
+        doubts = set_doubts(folder, config, calibration, list(latents))
+    return System(folder, config, is_flow, order, dev, covariance, calibration, dev_auc, doubts)
 
 
 def for_fit(latents: Latents) -> Latents:
@@ -256,14 +274,23 @@ def blocks(latents: Latents) -> Iterator[Latents]:
         yield latents._replace(utts=[utts[row] for row in range(first, min(first + most, len(utts)))])
 
 
-def calibrated(system: System, of_set: Evidence, *, is_dev: bool) -> tuple[np.ndarray | None, str]:
+def calibrated(system: System, name: str, of_set: Evidence, factor: np.ndarray) -> tuple[np.ndarray | None, str]:
     """Calibrated log-likelihoods ``(U, K)`` of a set, None without a calibration, and the name of their Cllr.
 
     Utterances of dev are calibrated without their speakers if possible. A map of many classes has only one slope; they are
     calibrated by the fit on all.
+
+    Args:
+        system: the system.
+        name: name of the set.
+        of_set: evidence of U of its utterances.
+        factor: ``(U,)`` factor of doubt of their log-likelihood ratios.
     """
-    if system.calibration is None or not is_dev:
-        return (None if system.calibration is None else system.calibration.loglik(of_set)), "cllr"
+    if system.calibration is None:
+        return None, "cllr"
+    if name != name_of(system.config.data, "dev"):
+        ending = IN_SAMPLE if name in views_of(system.config.data, "dev") else ""
+        return factor[:, None] * system.calibration.loglik(of_set), f"cllr{ending}"
     few = len(of_set.classes) <= MOST_CLASSES
     left_out = Calibration.left_out(of_set, system.config.calibrate) if few else None
     if left_out is None:
@@ -272,15 +299,16 @@ def calibrated(system: System, of_set: Evidence, *, is_dev: bool) -> tuple[np.nd
 
 
 def decide_block(
-    system: System, latents: Latents, tally: Tally, *, is_dev: bool
+    system: System, name: str, latents: Latents, tally: Tally, doubt: SetDoubt
 ) -> tuple[Iterator[dict], Trials, Trials, str]:
     """Rows of ``decisions/<set>.txt`` of some utterances, those of known classes and all of them, and the name of their Cllr."""
     config, reference, few = system.config, system.order[0], len(latents.classes) <= MOST_CLASSES
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
+    is_dev = name == name_of(config.data, "dev")
     of_block = system.dev if is_dev and few else evidence(latents, system.covariance)
-    loglik, cllr = calibrated(system, of_block, is_dev=is_dev)
+    loglik, cllr = calibrated(system, name, of_block, doubt.factor)
     decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.covariance))
-    columns = calibrated_columns(of_block, loglik, reference, config.calibrate.priors)
+    columns = calibrated_columns(of_block, loglik, reference, config.calibrate.priors, doubt.foreign)
     rows = (without_class_columns(row, latents.classes) for row in decisions)
     rows = (row | more | {"open_set": ""} for row, more in zip(rows, columns))
     trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc)
@@ -294,11 +322,14 @@ def decide_block(
 def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict], Trials, Trials]:
     """Write ``decisions/<set>.txt``; rows of ``accuracy.tsv``, and the set's utterances of known and of unseen classes."""
     config, draw, reference = system.config, system.draw, system.order[0]
-    is_dev, tally, parts = name == name_of(config.data, "dev"), Tally(latents.classes), []
+    tally, parts, doubt = Tally(latents.classes), [], system.doubts.get(name, no_doubt(len(latents.utts)))
 
     def rows_of_blocks() -> Iterator[dict]:
+        first = 0
         for block in blocks(latents):
-            rows, *part = decide_block(system, block, tally, is_dev=is_dev)
+            last = first + len(block.utts)
+            rows, *part = decide_block(system, name, block, tally, doubt.only(slice(first, last)))
+            first = last
             parts.append(part)
             yield from rows
 
@@ -330,14 +361,20 @@ def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trial
 
 
 def decide_system(
-    folder: Path, config: Config, dev_auc: Mapping[str, float], *, is_flow: bool, taken: bool
-) -> tuple[list[dict], dict[str, Trials]]:
-    """Write a system's decisions; its rows of ``accuracy.tsv``, and each set's utterances of known classes."""
+    folder: Path,
+    config: Config,
+    dev_auc: Mapping[str, float],
+    doubts: Mapping[str, SetDoubt],
+    *,
+    is_flow: bool,
+    taken: bool,
+) -> tuple[list[dict], dict[str, Trials], Mapping[str, SetDoubt]]:
+    """Write a system's decisions; its rows of ``accuracy.tsv``, each set's utterances of known classes, and the doubts."""
     latents = {directory.name: Latents.open(directory) for directory in latent_sets(folder)}
     remove_decisions(folder)
     if not taken:
         (folder / CALIBRATION_JSON).unlink(missing_ok=True)
-    system = open_system(folder, config, latents, dev_auc, is_flow=is_flow, taken=taken)
+    system = open_system(folder, config, latents, dev_auc, doubts, is_flow=is_flow, taken=taken)
     rows, trials, unseen = [], {}, {}
     for name in progress(latents, what=f"decide {folder.name}", unit="sets") if system else ():
         set_rows, trials[name], unseen[name] = decide_set(system, name, latents[name])
@@ -345,7 +382,7 @@ def decide_system(
     rows += unseen_rows(trials, unseen, config)
     for name, of_both in with_controls(trials, config.data.controls).items():
         rows += control_rows(system, trials[name], trials[config.data.controls[name]], of_both, name)
-    return rows, trials
+    return rows, trials, system.doubts if system else {}
 
 
 def with_controls(trials: Mapping[str, Trials], controls: Mapping[str, str]) -> dict[str, Trials]:
@@ -389,8 +426,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config, taken, rows, trials = Config.load(args.exp / CONFIG_YAML), is_taken(args.exp), [], {}
     dev_auc = read_pairs(args.exp / PAIRS_TSV) if taken else {}
+    doubts: Mapping[str, SetDoubt] = {}
     for system, folder in systems(args.exp).items():
-        system_rows, trials[system] = decide_system(folder, config, dev_auc, is_flow=system == FLOW, taken=taken)
+        system_rows, trials[system], doubts = decide_system(
+            folder, config, dev_auc, doubts, is_flow=system == FLOW, taken=taken
+        )
         dev_auc = next((of_set.dev_auc for of_set in trials[system].values()), dev_auc)
         rows += [{"system": system} | row for row in system_rows]
     of_both = {system: with_controls(sets, config.data.controls) for system, sets in trials.items()}

@@ -25,9 +25,18 @@ def name_of(data: DataSettings, role: str) -> str:
     return sets[0] if len(sets) == 1 else role
 
 
+def views_of(data: DataSettings, role: str) -> set[str]:
+    """Names of the views that have utterances of a role (``train`` or ``dev``)."""
+    return {name for name, view in data.views.items() if set(view.sets) & set(getattr(data, role))}
+
+
 def fitted_sets(data: DataSettings) -> set[str]:
-    """Names of the sets that a model is fitted on or chosen by, as they are scored; the others are test sets."""
-    return {name_of(data, "train"), name_of(data, "dev"), *data.train, *data.dev}
+    """Names of the sets that a model is fitted on or chosen by, as they are scored, and of views with utterances of them.
+
+    The others are test sets.
+    """
+    roles = ("train", "dev")
+    return {name for role in roles for name in (name_of(data, role), *getattr(data, role), *views_of(data, role))}
 
 
 def scored_sets(data: DataSettings, present: Collection[str]) -> tuple[list[Scored], dict[str, str]]:

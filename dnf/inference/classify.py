@@ -20,14 +20,16 @@ import itertools
 import json
 import logging
 import math
+import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dnf.decisions.doubt import FOREIGN, words
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.environment import choose_device
@@ -40,15 +42,53 @@ from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import score
 from dnf.inference.system import Means, Model, judge, load_system
 from dnf.inference.timeline import Timeline
-from dnf.scoring.channel_mismatch import statistics
+from dnf.scoring.channel_model import ChannelModel, Mismatch
+from dnf.scoring.channel_statistics import statistics
 
 log = logging.getLogger(__name__)
 
 LITTLE = 1.0  # a recording with fewer seconds of speech gets a warning
+LEAST_HEARD, MOST_HEARD = 5, 2000  # fewest recordings for a verdict on them as a set, and most that it is from
+
+
+class Classified(NamedTuple):
+    """A recording: its record of plain values, speaker, statistics ``(S,)`` of its channel, and timeline if asked for."""
+
+    record: dict[str, Any]
+    speaker: str
+    statistics: np.ndarray | None
+    picture: Timeline | None
+
+
+class Heard:
+    """The channels of at most ``MOST_HEARD`` recordings, drawn from all, for the verdict on them as a set."""
+
+    def __init__(self):
+        self.count, self.vectors, self.speakers, self._rng = 0, [], [], random.Random(0)
+
+    def add(self, vector: np.ndarray, speaker: str) -> None:
+        """Add the statistics ``(S,)`` of a recording."""
+        self.count += 1
+        if self.count <= MOST_HEARD:
+            self.vectors.append(vector.astype(np.float32))
+            self.speakers.append(speaker)
+        elif (place := self._rng.randrange(self.count)) < MOST_HEARD:
+            self.vectors[place], self.speakers[place] = vector.astype(np.float32), speaker
+
+    def verdict(self, channels: ChannelModel | None) -> str:
+        """The verdict in words; empty for few recordings, or without channels of training."""
+        if channels is None or self.count < LEAST_HEARD:
+            return ""
+        return channels.compare_set(np.stack(self.vectors).astype(np.float64), self.speakers).sentence
 
 
 def classify(
-    items: Sequence[Item], model: Model, plots: Path | None = None, window: float | None = None, every: int = 1
+    items: Sequence[Item],
+    model: Model,
+    plots: Path | None = None,
+    window: float | None = None,
+    every: int = 1,
+    heard: Heard | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One record of plain values per item, in order; an unusable recording has ``error`` instead of a class.
 
@@ -56,6 +96,7 @@ def classify(
         plots: folder for a timeline picture of each recording.
         window: seconds of the moving average in pictures.
         every: score every N-th vector.
+        heard: gets the channel of each recording.
     """
     scope, pictures = model.trained.config.cmvn.scope, picture_names(items) if plots else {}
     together = (lambda item: item.group) if scope == "speaker" else (lambda item: item.name)
@@ -76,34 +117,37 @@ def classify(
                     continue
                 normalized_by = stats if scope == "speaker" else frames.stats
                 try:
-                    record, picture = classify_one(
-                        item, frames, normalized_by, model, plot=plots is not None, every=every
-                    )
+                    done = classify_one(item, frames, normalized_by, model, plot=plots is not None, every=every)
                 except ValueError as error:
                     log.error("%s: %s", item.source.path, error)
                     yield {"recording": item.name, "error": f"{item.source.path}: {error}"}
                     continue
+                if heard is not None and done.statistics is not None:
+                    heard.add(done.statistics, done.speaker)
                 if plots is not None:
-                    record["picture"] = str(plots / f"{pictures[item]}.png")
-                    save_picture(record, picture, model, window)
-                yield record
+                    done.record["picture"] = str(plots / f"{pictures[item]}.png")
+                    save_picture(done.record, done.picture, model, window)
+                yield done.record
 
 
-def classify_fused(items: Sequence[Item], system: FusedSystem) -> Iterator[dict[str, Any]]:
+def classify_fused(items: Sequence[Item], system: FusedSystem, heard: Heard | None = None) -> Iterator[dict[str, Any]]:
     """One record per item as of ``classify``: that of the first member, with the class and posteriors of the fusion.
 
-    A recording that a member cannot use has its ``error``.
+    A recording that a member cannot use has its ``error``. The doubt is that of the first member.
     """
     classes = system.calibration.classes
-    for records in zip(*(classify(items, member) for member in system.members), strict=True):
+    listeners = [heard, *(None for _ in system.members[1:])]
+    of_members = (classify(items, member, heard=listener) for member, listener in zip(system.members, listeners))
+    for records in zip(*of_members, strict=True):
         failed = next((record for record in records if "error" in record), None)
         if failed:
             yield failed
             continue
         loglik = [np.array([record["loglik"][name] for name in classes]) for record in records]
-        posteriors = system.posteriors(loglik, [record["vectors"] for record in records])
+        posteriors = system.posteriors(loglik, [record["vectors"] for record in records], records[0]["factor"])
         decision = {"class": classes[int(posteriors.argmax())], "posteriors": dict(zip(classes, posteriors.tolist()))}
-        yield records[0] | decision | {"calibrated": True}
+        doubt = records[0]["doubt"] and words(posteriors[None], [records[0]["doubt"] == FOREIGN])[0]
+        yield records[0] | decision | {"calibrated": True, "doubt": doubt}
 
 
 def read_recording(item: Item, model: Model, folder: Path) -> RecordingFrames:
@@ -115,8 +159,8 @@ def read_recording(item: Item, model: Model, folder: Path) -> RecordingFrames:
 
 def classify_one(
     item: Item, frames: RecordingFrames, stats: np.ndarray, model: Model, *, plot: bool, every: int
-) -> tuple[dict[str, Any], Timeline | None]:
-    """The record of one recording, and its timeline if asked for."""
+) -> Classified:
+    """Classify one recording."""
     classes, shift = model.trained.classes, model.trained.config.features.frame_shift
     picture = Timeline(frames.count, frames.dim, classes, shift) if plot else None
     sums, scored = [0.0, 0.0, 0.0, 0.0], 0
@@ -129,7 +173,9 @@ def classify_one(
             picture.add_scores(block.centres.numpy(), (logp + logdet[:, None]).numpy())
     logp, mixture, logdet, z = (total / scored for total in sums)
     means = Means(logp, float(mixture), float(logdet), z, frames.rows(model.trained.config.splice.hop))
-    judged = judge(model, means)
+    vector = channel_of(frames, model, picture)
+    mismatch = None if model.channel is None else model.channel.compare(vector)
+    judged = judge(model, means, None if mismatch is None else mismatch.distance)
     best = int(judged.posteriors.argmax())
     record = {
         "recording": item.name,
@@ -137,6 +183,8 @@ def classify_one(
         "posteriors": {name: float(p) for name, p in zip(classes, judged.posteriors)},
         "calibrated": judged.calibrated,
         "open_set": judged.none_of_these,
+        "doubt": judged.doubt,
+        "factor": round(judged.factor, 4),
         "loglik": {name: float(value) for name, value in zip(classes, means.loglik)},
         "seconds": round(frames.seconds, 3),
         "speech_seconds": round(frames.speech * shift, 3),
@@ -146,11 +194,14 @@ def classify_one(
             model.trained.config.cmvn.scope, item.group.split()[0]
         ),
     }
-    return record | channel_and_warnings(item, frames, model, picture), picture
+    record |= channel_and_warnings(frames, model, mismatch)
+    return Classified(record, item.group, vector, picture)
 
 
-def channel_and_warnings(item: Item, frames: RecordingFrames, model: Model, picture: Timeline | None) -> dict[str, Any]:
-    """The warnings of a recording: an unusual channel, a low rate, little speech. Also fills the picture's spectrogram."""
+def channel_of(frames: RecordingFrames, model: Model, picture: Timeline | None) -> np.ndarray | None:
+    """The statistics ``(S,)`` of a recording's channel; None without channels of training. Also fills the picture's spectrogram."""
+    if model.channel is None and picture is None:
+        return None
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first, part, speech in frames.blocks():
@@ -158,11 +209,13 @@ def channel_and_warnings(item: Item, frames: RecordingFrames, model: Model, pict
                 picture.add_frames(first, part)
             yield part, speech
 
+    return statistics(blocks(), make_extractor(model.trained.config.features).frequencies)
+
+
+def channel_and_warnings(frames: RecordingFrames, model: Model, mismatch: Mismatch | None) -> dict[str, Any]:
+    """The channel of a recording and its warnings: an unusual channel, a low rate, little speech."""
     settings, warnings, record = model.trained.config.features, [], {}
-    if model.channel is not None or picture:
-        vector = statistics(blocks(), make_extractor(settings).frequencies)
-    if model.channel is not None:
-        mismatch = model.channel.compare(vector)
+    if mismatch is not None:
         record["channel"] = {
             "distance": round(mismatch.distance, 3),
             "limit": round(mismatch.limit, 3),
@@ -203,6 +256,7 @@ def row_of(record: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
         **{f"posterior_{name}": f"{record['posteriors'][name]:.6f}" for name in classes},
         "calibrated": flag[record["calibrated"]],
         "open_set": flag[record["open_set"]],
+        "doubt": record["doubt"] or "",
         "seconds": f"{record['seconds']:.2f}",
         "speech_seconds": f"{record['speech_seconds']:.2f}",
         "channel_distance": f"{record['channel']['distance']:.2f}" if "channel" in record else "",
@@ -211,7 +265,7 @@ def row_of(record: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    rest = ("calibrated", "open_set", "seconds", "speech_seconds", "channel_distance", "warning")
+    rest = ("calibrated", "open_set", "doubt", "seconds", "speech_seconds", "channel_distance", "warning")
     return ["recording", "class", *(f"posterior_{name}" for name in classes), *rest]
 
 
@@ -269,11 +323,14 @@ def main(argv: list[str] | None = None) -> int:
     items = read_items(args.recordings, args.data_dir, features.channel if args.channel is None else args.channel)
     if model.trained.config.cmvn.scope == "speaker" and args.recordings:
         log.warning("%s: trained with normalization over speakers: each recording counts as a speaker", args.model)
-    classes, failed = model.trained.classes, False
+    classes, failed, heard = model.trained.classes, False, Heard()
     writer = csv.DictWriter(sys.stdout, columns(classes), delimiter="\t", lineterminator="\n", restval="")
     if not args.json:
         writer.writeheader()
-    records = classify_fused(items, fused) if fused else classify(items, model, args.plot, args.window, args.every)
+    if fused:
+        records = classify_fused(items, fused, heard)
+    else:
+        records = classify(items, model, args.plot, args.window, args.every, heard)
     for record in records:
         failed |= "error" in record
         if args.json:
@@ -281,6 +338,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             writer.writerow(row_of(record, classes))
         sys.stdout.flush()
+    if verdict := heard.verdict(model.channel):
+        log.info("these recordings: %s", verdict)
     return int(failed)
 
 

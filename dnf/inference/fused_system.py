@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dnf.decisions.calibration import Calibration
+from dnf.decisions.calibration import Calibration, posteriors
 from dnf.decisions.evidence import Evidence
 from dnf.decisions.fusion import Fusion
 from dnf.experiment.config import Config
@@ -41,14 +41,15 @@ class FusedSystem(NamedTuple):
         fits = Fusion.load(exp / FUSION_JSON), Calibration.load(exp / CALIBRATION_JSON)
         return cls(members, *fits, Config.load(exp / CONFIG_YAML))
 
-    def posteriors(self, loglik: Sequence[np.ndarray], rows: Sequence[int]) -> np.ndarray:
+    def posteriors(self, loglik: Sequence[np.ndarray], rows: Sequence[int], factor: float = 1.0) -> np.ndarray:
         """Posteriors ``(K,)`` of the classes.
 
         Args:
             loglik: of each member, its mean log-likelihoods ``(K,)`` over the vectors of a recording, nats.
             rows: numbers of these vectors.
+            factor: of doubt, of the fused log-likelihood ratios.
         """
         classes, utts = self.calibration.classes, [{"utt": "", "class": ""}]
         evidence = [Evidence(classes, utts, mean[None], np.array([n])) for mean, n in zip(loglik, rows, strict=True)]
         fused = Evidence(classes, utts, self.fusion.loglik(evidence), np.ones(1, dtype=np.int64))
-        return self.calibration.posteriors(fused, self.config.calibrate.priors)[0]
+        return posteriors(factor * self.calibration.loglik(fused), classes, self.config.calibrate.priors)[0]

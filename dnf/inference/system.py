@@ -11,7 +11,8 @@ import torch
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from dnf.decisions.calibration import Calibration
+from dnf.decisions.calibration import Calibration, posteriors
+from dnf.decisions.doubt import Doubt, words
 from dnf.decisions.evidence import Evidence, dev_covariance
 from dnf.decisions.open_set import OpenSet
 from dnf.decisions.utterance_summary import Summary, best_two
@@ -22,6 +23,7 @@ from dnf.experiment.layout import (
     CALIBRATION_JSON,
     CHANNEL_JSON,
     CONFIG_YAML,
+    DOUBT_JSON,
     META_JSON,
     MODEL_PT,
     OPEN_SET_JSON,
@@ -33,7 +35,8 @@ from dnf.inference.recordings import check_takes_recordings
 from dnf.metrics.effective_frames import observed
 from dnf.models.checkpoint import Trained, load_model
 from dnf.scoring.channel_compensation import Correction, load_correction
-from dnf.scoring.channel_mismatch import ChannelModel, fit_experiment
+from dnf.scoring.channel_mismatch import fit_experiment
+from dnf.scoring.channel_model import ChannelModel
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ class Model(NamedTuple):
         device: device of the model.
         covariance: autocovariance of the frames' log-likelihood ratio on dev, if there is no calibration; may be empty.
         vectors: makes the vector of a recording, where the model takes one; or None.
+        doubt: doubt about recordings unlike training, or None.
     """
 
     trained: Trained
@@ -62,6 +66,7 @@ class Model(NamedTuple):
     device: torch.device
     covariance: np.ndarray = np.zeros(0)
     vectors: VectorMaker | None = None
+    doubt: Doubt | None = None
 
 
 class BaselineModel(nn.Module):
@@ -115,15 +120,25 @@ class Means(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """Posterior ``(K,)`` of each class, whether it is calibrated, and whether the recording is of none of them (None: unknown)."""
+    """The decision about one recording.
+
+    Attributes:
+        posteriors: ``(K,)`` of the classes.
+        calibrated: whether they are calibrated.
+        none_of_these: whether it is of none of the classes; None: unknown.
+        doubt: sure, unsure or foreign; None: unknown.
+        factor: of the log-likelihood ratios, at most 1.
+    """
 
     posteriors: np.ndarray
     calibrated: bool
     none_of_these: bool | None
+    doubt: str | None
+    factor: float
 
 
-def judge(model: Model, means: Means) -> Judgement:
-    """Posteriors and open-set flag of one recording."""
+def judge(model: Model, means: Means, distance: float | None = None) -> Judgement:
+    """Posteriors, open-set flag and doubt of one recording; ``distance`` is that of its channel, None: unknown."""
     none_of_these = None
     if model.open_set is not None:
         summary = Summary(
@@ -138,11 +153,17 @@ def judge(model: Model, means: Means) -> Judgement:
         splice = model.trained.config.splice
         window = (splice.left + 1 + splice.right) / splice.hop
         weight = observed(np.array([means.rows]), model.covariance, window)[0]
-        return Judgement(softmax(weight * means.loglik), False, none_of_these)
-    rows = np.array([means.rows])
+        return Judgement(softmax(weight * means.loglik), False, none_of_these, None, 1.0)
+    rows, foreign, factor = np.array([means.rows]), None, 1.0
+    if model.doubt is not None and distance is not None:
+        density = np.array([means.mixture + means.logdet])
+        foreign = model.doubt.score(np.array([distance]), density, rows) > model.doubt.limit
+        factor = float(model.doubt.factor(density, rows, foreign)[0])
     evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows)
-    posteriors = model.calibration.posteriors(evidence, model.config.calibrate.priors)[0]
-    return Judgement(posteriors, True, none_of_these)
+    loglik = factor * model.calibration.loglik(evidence)
+    of_classes = posteriors(loglik, model.trained.classes, model.config.calibrate.priors)
+    word = None if foreign is None else words(of_classes, foreign)[0]
+    return Judgement(of_classes[0], True, none_of_these, word, factor)
 
 
 def load_system(folder: Path, frames: Path | None, device: torch.device) -> Model:
@@ -173,7 +194,8 @@ def load_system(folder: Path, frames: Path | None, device: torch.device) -> Mode
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
     vectors = VectorMaker.load(exp, trained.config) if trained.config.has_vectors else None
     channel, correction = None if vectors else load_channel(exp, frames, trained), load_correction(folder)
-    return Model(trained, config, calibration, open_set, channel, correction, device, covariance, vectors)
+    doubt = Doubt.load(exp / DOUBT_JSON) if is_flow and (exp / DOUBT_JSON).is_file() else None
+    return Model(trained, config, calibration, open_set, channel, correction, device, covariance, vectors, doubt)
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:

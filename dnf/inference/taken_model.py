@@ -34,6 +34,7 @@ from dnf.experiment.layout import (
     CONFIG_YAML,
     CORRECTION_NPZ,
     DATA,
+    DOUBT_JSON,
     ENV_JSON,
     FEATS,
     FITTED_TSV,
@@ -63,7 +64,16 @@ from dnf.metrics.figure_rows import COLUMNS
 
 NEEDED = {BEST_PT: "train", CONFIG_YAML: "train", ENV_JSON: "train", TRAINING_JSON: "train"}
 NEEDED |= {AGREEMENT_JSON: "latents", ACCURACY_TSV: "decide"}
-OPTIONAL = (CHANNEL_JSON, CORRECTION_NPZ, CALIBRATION_JSON, OPEN_SET_JSON, OPEN_SET_NPZ, PAIRS_TSV, ASSESS_NPZ)
+OPTIONAL = (
+    CHANNEL_JSON,
+    CORRECTION_NPZ,
+    CALIBRATION_JSON,
+    OPEN_SET_JSON,
+    OPEN_SET_NPZ,
+    DOUBT_JSON,
+    PAIRS_TSV,
+    ASSESS_NPZ,
+)
 OF_VECTORS = (f"{FEATS}/{UBM_NPZ}", f"{FRAMES}/{PREPROCESSING_NPZ}")  # what stages before train apply
 OF_BASELINE = (MODEL_PT, CALIBRATION_JSON)
 OF_DATA = ("features.resample", "features.channel", "features.min_duration", "features.max_rejected")

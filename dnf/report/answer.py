@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnf.experiment.config import Config
-from dnf.experiment.layout import FLOW, LEFT_OUT_TSV
+from dnf.experiment.layout import DOUBT_TSV, FLOW, LEFT_OUT_TSV
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import read_tsv
 from dnf.metrics.figures import CONTROL, DIFFERENCE, PARTS, class_names
 from dnf.report.cells import cut, shortened
+from dnf.report.doubt_sentence import foreign
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
+from dnf.report.sentences import MOST as MOST_SENTENCES
 from dnf.report.sentences import sentences
 from dnf.report.wording import Sentence, verdict
 
@@ -93,6 +95,9 @@ def answer(exp: Path, rows: Sequence[dict], config: Config) -> Answer:
         config: settings of the experiment.
     """
     figures = FigureIndex(rows, config)
+    doubts = read_tsv(exp / DOUBT_TSV) if (exp / DOUBT_TSV).is_file() else []
+    headline, *more = sentences(figures) or [None]
+    said = [sentence for sentence in (headline, *foreign(doubts), *more) if sentence][:MOST_SENTENCES]
     return Answer(
         exp.resolve().name,
         figures.subject,
@@ -104,7 +109,7 @@ def answer(exp: Path, rows: Sequence[dict], config: Config) -> Answer:
         list(density_table(figures)),
         list(gaussianity_table(figures)),
         figures.row("train_eval_difference"),
-        [Sentence(lead, with_short_words(text)) for lead, text in sentences(figures)],
+        [Sentence(lead, with_short_words(text)) for lead, text in said],
     )
 
 

@@ -133,6 +133,16 @@ def unseen_lines(rows: list[dict]) -> list[str]:
     ]
 
 
+def doubt_lines(rows: list[dict]) -> list[str]:
+    """Whether each test set is like training, from rows of doubt.tsv."""
+    return [
+        f"{row['verdict']} {row['set']} {float(row['errors']):.2f} standard errors from training (limit {float(row['limit']):.2f}) "
+        f"[ {row['recordings']} recordings, {row['speakers']} speakers ], foreign recordings {float(row['foreign']):.4f}, "
+        f"mean factor {float(row['factor']):.2f}" + (f": {row['unlike']}" if row["unlike"] else "")
+        for row in rows
+    ]
+
+
 def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:
     """How sets of classes the model does not know were decided."""
     return [

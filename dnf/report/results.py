@@ -26,6 +26,7 @@ from dnf.experiment.layout import (
     CONFIG_YAML,
     DECILES_TSV,
     DENSITIES_TSV,
+    DOUBT_TSV,
     ENV_JSON,
     FLOW,
     FUSION_JSON,
@@ -282,6 +283,11 @@ SECTIONS = [
         "open_set",
         "detection of unseen classes: AUC, and shares flagged",
         lambda figures: lines.open_set_lines(figures.rows),
+    ),
+    Section(
+        "doubt",
+        "sets and recordings unlike training, and the factor that their log-likelihood ratios are multiplied by (docs/doubt.md)",
+        lambda figures: lines.doubt_lines(figures.table(DOUBT_TSV)),
     ),
     Section(
         "seconds",

@@ -26,6 +26,7 @@ from dnf.experiment.layout import (
     AUTOCORRELATION_TSV,
     BEST_PT,
     CHANNEL_JSON,
+    CHANNEL_NPY,
     CONFIG_YAML,
     FISHER_TSV,
     GAUSSIANITY_DIMS_TSV,
@@ -34,6 +35,7 @@ from dnf.experiment.layout import (
     LEFT_OUT_TSV,
     NORMALIZED,
     PIECES_TSV,
+    SHIFTED_NPZ,
     Z_MEAN_NPY,
     Z_NPY,
     Z_ROWS_NPY,
@@ -43,13 +45,15 @@ from dnf.experiment.layout import (
 )
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import write_tsv
+from dnf.features.extractor import make_extractor
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
 from dnf.metrics.autocorrelation import Autocorrelation
+from dnf.metrics.figures import MOST_CLASSES
 from dnf.metrics.gaussianity import Moments
 from dnf.models.checkpoint import Trained, load_model
 from dnf.scoring import channel_compensation
-from dnf.scoring.channel_mismatch import fit_experiment
+from dnf.scoring.channel_mismatch import fit_experiment, segment_statistics
 from dnf.scoring.gaussianity_rows import (
     AUTOCORRELATION,
     FISHER,
@@ -62,6 +66,7 @@ from dnf.scoring.gaussianity_rows import (
 from dnf.scoring.latent_writer import SegmentMeans, write_scored, written_whole
 from dnf.scoring.open_sets import Opened, each_set, open_sets
 from dnf.scoring.pieces import COLUMNS, piece_rows
+from dnf.scoring.shifted_copies import shifted_copies
 from dnf.training.evaluate import AGREEMENT_FRAMES, evaluate
 
 log = logging.getLogger(__name__)
@@ -152,6 +157,9 @@ def write_latents(
         means.file.flush()
         squashed.file.flush()
         np.save(folder / Z_ROWS_NPY, kept.numpy())
+        if not trained.config.has_vectors:
+            frequencies = make_extractor(trained.config.features).frequencies
+            np.save(folder / CHANNEL_NPY, segment_statistics(windows, frequencies))
     return *(Moments(classes, of.dim).merge(of) for of in (moments, of_input)), autocorrelation
 
 
@@ -167,15 +175,23 @@ def write_normalized(latents: Path, windows: Windows, folder: Path) -> None:
 def fit_to_training(
     trained: Trained, opened: Opened, config: Config, args: argparse.Namespace, device: torch.device
 ) -> channel_compensation.Correction | None:
-    """Check the model on its training vectors; write ``channel.json`` and, if the settings have one, ``correction.npz`` from them."""
+    """Check the model on its training vectors; write the channels of training and, if the settings have one, the correction.
+
+    Also writes the shifted copies of dev.
+    """
     splice, cmvn = trained.config.splice, trained.config.cmvn
     stores = [opened.stores[name] for name in config.data.train]
     train = Windows(stores, splice, cmvn, trained.classes, keep_unseen=False, device=device)
     check_agreement(trained, train, args.exp, config.latents.max_difference)
-    (args.exp / CHANNEL_JSON).unlink(missing_ok=True)
+    for name in (CHANNEL_JSON, SHIFTED_NPZ):
+        (args.exp / name).unlink(missing_ok=True)
+    correction = channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)
     if not config.has_vectors:
         fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / CHANNEL_JSON)
-    return channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)
+        if len(trained.classes) <= MOST_CLASSES:
+            dev = [opened.stores[name] for name in config.data.dev]
+            shifted_copies(trained, correction, dev, device).save(args.exp / SHIFTED_NPZ)
+    return correction
 
 
 def set_rows(

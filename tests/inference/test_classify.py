@@ -26,7 +26,8 @@ from dnf.inference.timeline_figure import draw
 from dnf.metrics.effective_frames import effective_frames
 from dnf.models.checkpoint import config_tree, save
 from dnf.models.dnf import DNF
-from dnf.scoring.channel_mismatch import ChannelModel, statistics
+from dnf.scoring.channel_model import ChannelModel
+from dnf.scoring.channel_statistics import statistics
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
 WORDS = ("cmvn.scope=utterance", "frames.dtype=float32", "data.classes=[en, zh]")

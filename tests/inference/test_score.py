@@ -125,6 +125,9 @@ def test_a_set_scored_anew_has_the_figures_and_decisions_of_the_experiment(made,
         for name in ("test", "other"):
             mine, theirs = (path / folder / "decisions" / f"{name}.txt" for path in (scored, made / "exp"))
             assert mine.read_bytes() == theirs.read_bytes()
+    mine, theirs = (read_tsv(path / "doubt.tsv") for path in (scored, made / "exp"))
+    assert mine == theirs and {row["set"] for row in mine} == {"test", "other"}
+    assert {row["doubt"] for row in read_tsv(scored / "decisions" / "test.txt")} <= {"sure", "unsure", "foreign"}
 
 
 def test_an_exported_folder_is_scored_with_as_its_experiment(made, scored, tmp_path, monkeypatch):

@@ -1,0 +1,128 @@
+"""The doubt about every set of an experiment: fit or read ``doubt.json``, compare each set with training, write ``doubt.tsv``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dnf.decisions.calibration import Calibration, known_utterances
+from dnf.decisions.doubt import LEAST, Doubt
+from dnf.decisions.evidence import evidence
+from dnf.decisions.utterance_summary import Summary, read
+from dnf.experiment.config import Config
+from dnf.experiment.layout import (
+    CHANNEL_JSON,
+    CHANNEL_NPY,
+    DOUBT_JSON,
+    DOUBT_TSV,
+    LATENTS,
+    SHIFTED_NPZ,
+    is_taken,
+)
+from dnf.experiment.sets import fitted_sets, name_of
+from dnf.experiment.tables import write_tsv
+from dnf.scoring.channel_model import ChannelModel
+from dnf.scoring.latent_store import Latents, mapped
+from dnf.scoring.shifted_evidence import Shifted
+
+log = logging.getLogger(__name__)
+
+MOST = 5000  # most recordings for the verdict on a set
+COLUMNS = ("set", "verdict", "distance", "errors", "limit", "recordings", "speakers", "foreign", "factor", "unlike")
+
+
+class SetDoubt(NamedTuple):
+    """Doubt about the U recordings of a set.
+
+    Attributes:
+        foreign: ``(U,)`` whether each recording, or the complete set, is foreign.
+        factor: ``(U,)`` of their log-likelihood ratios.
+    """
+
+    foreign: np.ndarray
+    factor: np.ndarray
+
+    def only(self, rows: slice) -> SetDoubt:
+        """Some of the recordings."""
+        return SetDoubt(self.foreign[rows], self.factor[rows])
+
+
+def no_doubt(count: int) -> SetDoubt:
+    """That about ``count`` recordings of a set that is not compared with training."""
+    return SetDoubt(np.zeros(count, bool), np.ones(count))
+
+
+def fit(exp: Path, config: Config, calibration: Calibration | None, channels: ChannelModel) -> Doubt | None:
+    """Fit on dev and write ``doubt.json``; None, and no file, if dev has too little."""
+    (exp / DOUBT_JSON).unlink(missing_ok=True)
+    folder = exp / LATENTS / name_of(config.data, "dev")
+    content, dev = read(folder), evidence(Latents.open(folder))
+    known = known_utterances(dev)
+    if content is None or len(known) < LEAST:
+        log.warning("%s: no doubt about recordings: dev has fewer than %d utterances of known classes", exp, LEAST)
+        return None
+    density, vectors = density_of(content[1]), mapped(folder / CHANNEL_NPY)
+    shifted = Shifted.load(exp / SHIFTED_NPZ)
+    model = Doubt.fit(dev.only(known), density[known], vectors[known], channels, shifted, calibration)
+    model.save(exp / DOUBT_JSON)
+    return model
+
+
+def density_of(summary: Summary) -> np.ndarray:
+    """Mean log p(x) ``(U,)`` of utterances, nats."""
+    return summary.mixture + summary.logdet
+
+
+def set_doubts(exp: Path, config: Config, calibration: Calibration | None, names: list[str]) -> dict[str, SetDoubt]:
+    """Doubt about each test set of ``names``; writes ``doubt.tsv``. Empty without channels of training.
+
+    Args:
+        exp: folder of the flow.
+        config: settings.
+        calibration: of the flow.
+        names: the sets that have latents.
+    """
+    (exp / DOUBT_TSV).unlink(missing_ok=True)
+    has_shifted = (exp / (DOUBT_JSON if is_taken(exp) else SHIFTED_NPZ)).is_file()
+    if not has_shifted or not (exp / CHANNEL_JSON).is_file():
+        return {}
+    channels = ChannelModel.load(exp / CHANNEL_JSON)
+    model = Doubt.load(exp / DOUBT_JSON) if is_taken(exp) else fit(exp, config, calibration, channels)
+    tests = [name for name in names if name not in fitted_sets(config.data)] if model else []
+    doubts, rows = {}, []
+    for name in tests:
+        doubts[name], row = set_doubt(exp / LATENTS / name, model, channels)
+        rows.append(row)
+    write_tsv(exp / DOUBT_TSV, rows, COLUMNS)
+    return doubts
+
+
+def set_doubt(folder: Path, model: Doubt, channels: ChannelModel) -> tuple[SetDoubt, Mapping[str, object]]:
+    """Doubt about the set of ``latents/<set>``, and its row of ``doubt.tsv``."""
+    latents, summary = read(folder)
+    vectors = mapped(folder / CHANNEL_NPY)
+    drawn = np.linspace(0, len(vectors) - 1, min(MOST, len(vectors))).astype(int)
+    verdict = channels.compare_set(vectors[drawn], [latents.utts[u]["speaker"] for u in drawn])
+    if verdict.is_foreign:
+        log.warning("%s: %s", folder.name, verdict.sentence)
+    density = density_of(summary)
+    alone = model.score(channels.distances(vectors), density, summary.frames) > model.limit
+    foreign = alone | verdict.is_foreign
+    factor = model.factor(density, summary.frames, foreign)
+    row = {
+        "set": folder.name,
+        "verdict": "foreign" if verdict.is_foreign else "home",
+        "distance": f"{verdict.distance:.3f}",
+        "errors": f"{verdict.errors:.3f}",
+        "limit": f"{verdict.limit:.3f}",
+        "recordings": len(vectors),
+        "speakers": verdict.speakers,
+        "foreign": f"{alone.mean():.4f}",
+        "factor": f"{factor.mean():.4f}",
+        "unlike": ", ".join(verdict.unlike),
+    }
+    return SetDoubt(foreign, factor), row

@@ -1,0 +1,42 @@
+"""The evidence of the shifted copies of dev, as ``dnf.scoring.shifted_copies`` makes it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from dnf.experiment.files import replace_file
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """The evidence of N shifted copies about K classes.
+
+    Attributes:
+        kinds, labels, speakers: ``(N,)`` kind of shift, class and speaker of each.
+        mean: ``(N, K)`` mean over frames of log p(x | k), nats.
+        density: ``(N,)`` mean over frames of log p(x), nats.
+        frames: ``(N,)`` number of scored frames.
+        statistics: ``(N, S)`` of the channel.
+    """
+
+    kinds: np.ndarray
+    labels: np.ndarray
+    speakers: np.ndarray
+    mean: np.ndarray
+    density: np.ndarray
+    frames: np.ndarray
+    statistics: np.ndarray
+
+    def save(self, path: Path) -> None:
+        arrays = io.BytesIO()
+        np.savez(arrays, **{field.name: getattr(self, field.name) for field in fields(self)})
+        replace_file(path, arrays.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Shifted:
+        with np.load(path) as arrays:
+            return cls(**arrays)

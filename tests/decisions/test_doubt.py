@@ -1,0 +1,142 @@
+"""Doubt: foreign recordings and sets are found, held-out speakers are not, and ratios shrink where copies of dev say so."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dnf.decisions.calibration import Calibration
+from dnf.decisions.doubt import FOREIGN, PRICE, Doubt, words
+from dnf.decisions.evidence import Evidence
+from dnf.experiment.config import resolve
+from dnf.metrics.detection import cllr
+from dnf.scoring.channel_model import ChannelModel
+from dnf.scoring.channel_statistics import Statistics, statistics
+
+BINS = 20
+FREQUENCIES = np.geomspace(100, 7000, BINS)
+
+
+def recordings(speakers: int, seed: int, change=lambda frames: frames) -> tuple[np.ndarray, list[str]]:
+    """Statistics of three made-up recordings of each speaker, who has a level and a spectrum, and the speakers."""
+    rng, vectors, names = np.random.default_rng(seed), [], []
+    for speaker in range(speakers):
+        voice = 12 + rng.normal(0, 1) + np.cumsum(rng.normal(0, 0.3, BINS))
+        for _ in range(3):
+            loud = np.repeat(rng.random(40) < 0.7, 5)
+            frames = voice + rng.normal(0, 1.5, (200, BINS)) + np.where(loud, 0, -6)[:, None]
+            vectors.append(statistics([(change(frames), loud)], FREQUENCIES))
+            names.append(f"{seed}-{speaker}")
+    return np.stack(vectors), names
+
+
+@pytest.fixture(scope="module")
+def channels() -> ChannelModel:
+    vectors, names = recordings(40, 1)
+    return ChannelModel.fit(vectors, ["read"] * len(names), names, FREQUENCIES)
+
+
+SHIFTS = {
+    "band limited": lambda frames: frames - np.where(FREQUENCIES > 3400, 25, 0),
+    "floor|range|contrast": lambda frames: np.logaddexp(frames, 11.0),
+    "louder": lambda frames: frames + 3.0,
+    "spectral tilt": lambda frames: frames + np.log2(FREQUENCIES / 1000),
+}
+
+
+@pytest.mark.parametrize("wanted", SHIFTS)
+def test_a_set_with_another_channel_is_foreign_and_the_difference_is_named(channels, wanted):
+    verdict = channels.compare_set(*recordings(7, 100, SHIFTS[wanted]))
+    assert verdict.is_foreign and any(word in verdict.sentence for word in wanted.split("|")), verdict
+
+
+def test_sets_of_held_out_speakers_are_not_foreign(channels):
+    verdicts = [channels.compare_set(*recordings(7, seed)) for seed in range(200, 240)]
+    assert sum(verdict.is_foreign for verdict in verdicts) <= 2, [verdict.errors for verdict in verdicts]
+    assert verdicts[0].sentence == "like training as a set (21 recordings of 7 speakers)"
+
+
+def test_one_odd_recording_does_not_make_a_set_foreign(channels):
+    vectors, names = recordings(7, 300)
+    vectors[0] += 50.0
+    assert not channels.compare_set(vectors, names).is_foreign
+
+
+def test_statistics_are_taken_apart_as_they_were_put_together():
+    rng = np.random.default_rng(0)
+    frames, speech = rng.normal(10, 3, (300, 8)), rng.random(300) < 0.6
+    parts = Statistics.of(statistics([(frames, speech)], np.geomspace(100, 7000, 8)))
+    mean = frames[speech].mean(0)
+    np.testing.assert_allclose(parts.spectrum + parts.level, mean)
+    np.testing.assert_allclose(parts.spread, frames[speech].std(0))
+    np.testing.assert_allclose(parts.floor, np.quantile(frames, 0.1, axis=0, method="inverted_cdf") - mean, atol=0.1)
+    np.testing.assert_allclose(parts.dynamics, np.sqrt((np.diff(frames, axis=0) ** 2).mean(0)))
+    assert (parts.share, parts.duration) == (speech.mean(), np.log(300))
+
+
+@pytest.fixture(scope="module")
+def fitted(channels):
+    """Doubt of a model whose ratios move to one class on noisy copies, with dev and the copies."""
+    rng = np.random.default_rng(5)
+    vectors, names = recordings(40, 500)
+    labels = np.where([int(name.split("-")[1]) % 2 for name in names], "en", "ce")
+
+    def evidence(offset: float) -> Evidence:
+        ratio = np.where(labels == "en", 1.0, -1.0) + rng.normal(0, 0.7, len(labels)) + offset
+        utts = [{"class": label, "speaker": name} for label, name in zip(labels, names)]
+        return Evidence(["ce", "en"], utts, np.stack([-ratio / 2, ratio / 2], 1), np.full(len(labels), 100))
+
+    dev, noisy, plain = evidence(0.0), evidence(-2.5), evidence(0.0)
+    calibration = Calibration.fit(dev, resolve([]).calibrate)
+    density = rng.normal(-100, 5, len(labels))
+    shifted = SimpleNamespace(
+        kinds=np.repeat(["noise", "band"], len(labels)),
+        labels=np.tile(labels, 2),
+        mean=np.concatenate([noisy.mean, plain.mean]),
+        frames=np.full(2 * len(labels), 100),
+        density=np.concatenate([density + 30, density]),
+    )
+    return Doubt.fit(dev, density, vectors, channels, shifted, calibration), dev, noisy, density, calibration, vectors
+
+
+def test_ratios_of_data_that_are_too_likely_shrink_and_those_of_dev_do_not(fitted):
+    doubt, dev, noisy, density, calibration, _ = fitted
+    columns = np.array([dev.classes.index(utt["class"]) for utt in dev.utts])
+    home = np.zeros(len(density), bool)
+    factor = doubt.factor(density + 30, noisy.frames, home)
+    before, after = (cllr(f * calibration.loglik(noisy), columns) for f in (1.0, factor[:, None]))
+    assert before > 1.2 and after < 1.02
+    assert np.median(doubt.factor(density, dev.frames, home)) == 1.0
+    kept = cllr(doubt.factor(density, dev.frames, home)[:, None] * calibration.loglik(dev), columns)
+    assert kept < cllr(calibration.loglik(dev), columns) + PRICE
+
+
+def test_foreign_recordings_have_a_factor_that_costs_unharmed_ones_little(fitted):
+    doubt, dev, _, density, calibration, _ = fitted
+    columns = np.array([dev.classes.index(utt["class"]) for utt in dev.utts])
+    factor = doubt.factor(density, dev.frames, np.ones(len(density), bool))
+    assert 0.25 <= doubt.foreign < 1 and (factor <= doubt.foreign).all()
+    foreign, home = (cllr(f * calibration.loglik(dev), columns) for f in (doubt.foreign, 1.0))
+    assert home < foreign < home + 2 * PRICE
+
+
+def test_few_of_dev_and_most_of_another_channel_are_foreign(fitted, channels):
+    doubt, dev, _, density, _, vectors = fitted
+    home = doubt.score(channels.distances(vectors), density, dev.frames)
+    assert (home > doubt.limit).mean() <= 0.06
+    other, names = recordings(10, 600, SHIFTS["band limited"])
+    assert (doubt.score(channels.distances(other), density[: len(names)], dev.frames[: len(names)]) > doubt.limit).all()
+
+
+def test_doubt_is_kept(fitted, tmp_path):
+    doubt = fitted[0]
+    doubt.save(tmp_path / "doubt.json")
+    assert Doubt.load(tmp_path / "doubt.json") == doubt
+    (tmp_path / "doubt.json").write_text("{}")
+    with pytest.raises(ValueError, match="run stage decide again"):
+        Doubt.load(tmp_path / "doubt.json")
+
+
+def test_a_word_for_each_recording():
+    posteriors = np.array([[0.95, 0.05], [0.6, 0.4], [0.99, 0.01]])
+    assert words(posteriors, [False, False, True]) == ["sure", "unsure", FOREIGN]
