@@ -23,6 +23,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from dnf import __version__
 from dnf.experiment import entry
@@ -54,6 +55,7 @@ from dnf.experiment.layout import (
     is_taken,
 )
 from dnf.experiment.markers import read_marker
+from dnf.experiment.settings import VectorsSettings
 
 UP_TO_DATE = 3
 OTHER_DATA = 4  # stage data would run, so sets and classes are not known yet
@@ -91,7 +93,14 @@ def settings_of(name: str, config: Config) -> dict:
             settings |= {f"{section}.{k}": v for k, v in value.items()}
         else:
             settings[dotted] = value
-    return {name: value for name, value in settings.items() if name not in WHERE}
+    others = tuple(f"vectors.{other}" for other in front_ends() if other != config.vectors.front_end)
+    return {name: value for name, value in settings.items() if name not in WHERE and not name.startswith(others)}
+
+
+@functools.cache
+def front_ends() -> tuple[str, ...]:
+    """Names of the front-ends, with which the names of their settings begin."""
+    return get_args(get_type_hints(VectorsSettings)["front_end"])
 
 
 def key_of(name: str, config: Config, layout: Layout, source: str, source_tables: Sequence[Path]) -> str:

@@ -202,8 +202,10 @@ def test_a_changed_setting_reruns_its_stage_and_what_follows(done, word, ran):
 
 
 def test_every_setting_belongs_to_a_stage():
-    config, of_vectors = resolve([]), resolve(["features.kind=vectors", "prior.cond_dim=0"])
-    owned = set(stage.WHERE).union(*(stage.settings_of(name, c) for name in NAMES for c in (config, of_vectors)))
+    config = resolve([])
+    words = (["features.kind=vectors", "prior.cond_dim=0", f"vectors.front_end={name}"] for name in stage.front_ends())
+    configs = [config, *map(resolve, words)]
+    owned = set(stage.WHERE).union(*(stage.settings_of(name, c) for name in NAMES for c in configs))
     tree = dataclasses.asdict(config)
     assert owned == {f"{section}.{key}" for section, keys in tree.items() if section != "seed" for key in keys} | {
         "seed"
@@ -442,3 +444,16 @@ def test_two_experiments_share_the_stages_before_training(done):
     assert other.go("flow.hidden=5") == "345678"
     assert done.go() == ""
     assert (done.folder / "exp/two/.done.train").exists() and os.path.exists(done.marker("train"))
+
+
+def test_settings_of_another_front_end_do_not_count():
+    def stage_1(*words):
+        return stage.settings_of("features", resolve(["features.kind=vectors", "prior.cond_dim=null", *words]))
+
+    for front_end, own, other in (
+        ("ubm", "vectors.ubm_ceps=9", "vectors.encoder_hop=2"),
+        ("encoder", "vectors.encoder_hop=2", "vectors.ubm_ceps=9"),
+    ):
+        mine = f"vectors.front_end={front_end}"
+        assert stage_1(mine) == stage_1(mine, other) != stage_1(mine, own)
+    assert stage_1("vectors.front_end=ubm") == stage_1("vectors.front_end=ubm", "vectors.ubm_relevance=2")
