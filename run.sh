@@ -70,7 +70,7 @@ while IFS= read -r experiment <&3; do
   fi
   can_run || continue
   if begin 1 features; then
-    [[ $front_end != ubm ]] || $cuda_cmd "$feats_dir/log/fit.log" \
+    [[ $front_end != @(ubm|pool) ]] || $cuda_cmd "$feats_dir/log/fit.log" \
       python3 -m dnf.features.extract fit "$data_dir" "$feats_dir" --allow-pipes "$allow_pipes" --device "$device"
     $train_cmd "JOB=1:$nj" "$feats_dir/log/features.JOB.log" \
       python3 -m dnf.features.extract compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK" \

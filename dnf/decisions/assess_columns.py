@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dnf.data.kaldi_files import not_a_file, number_of, read_loose, read_table
-from dnf.decisions.timing import COLUMNS, store_measures
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
     DECISIONS,
@@ -24,6 +23,7 @@ from dnf.experiment.layout import (
     run_again,
 )
 from dnf.experiment.tables import each_row
+from dnf.features.timing import COLUMNS, store_measures
 from dnf.scoring.latent_store import Latents
 
 if TYPE_CHECKING:

@@ -61,6 +61,7 @@ OFFSETS_NPY = "offsets.npy"
 ALI_SCP = "ali.scp"
 PREPROCESSING_NPZ = "preprocessing.npz"
 UBM_NPZ = "ubm.npz"
+FLOW_PT = "flow.pt"
 VECTOR = "vector"  # .scp: vectors of a front-end
 SUFFSTATS = "suffstats"  # .scp: zeroth- and first-order statistics
 
@@ -194,7 +195,10 @@ STAGES = {
             "data.train",
             "data.classes",
             *(f"vectors.{name}" for name in ("front_end", "ubm_components", "ubm_ceps", "ubm_lifter", "ubm_warp")),
-            *(f"vectors.{name}" for name in ("ubm_seconds", "ubm_iterations", "encoder", "encoder_hop")),
+            *(
+                f"vectors.{name}"
+                for name in ("ubm_seconds", "ubm_iterations", "ubm_of", "pool_of", "encoder", "encoder_hop")
+            ),
         ),
     ),
     "frames": Stage(

@@ -76,7 +76,8 @@ class Features:
 
 @dataclass(frozen=True)
 class VectorsSettings:
-    front_end: Literal["files", "ubm", "encoder"]
+    front_end: Literal["files", "ubm", "pool", "encoder", "rates"]
+    ubm_of: str | None
     ubm_components: int
     ubm_ceps: int
     ubm_lifter: int
@@ -84,6 +85,7 @@ class VectorsSettings:
     ubm_seconds: float
     ubm_iterations: int
     ubm_relevance: float
+    pool_of: str | None
     encoder: Literal["resemblyzer"]
     encoder_hop: float
     centre: bool

@@ -51,6 +51,7 @@ from dnf.experiment.layout import (
     VECTORS_NPZ,
     WAV_SCP,
     Layout,
+    done_marker,
     is_fused,
     is_taken,
 )
@@ -114,11 +115,18 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
         parts += [config.data.classes, config.data.test, {name: view.sets for name, view in config.data.views.items()}]
     if name == "features":
         parts.append(hash_tables(layout.data))
+        parts += [read_marker(done_marker(Path(exp), "train")) for exp in flow_of(config) if not is_taken(layout.exp)]
     if (name == "train" or name in ("features", "frames") and config.has_vectors) and is_taken(layout.exp):
         parts.append(hash_tables(layout.exp / MODEL_JSON))
     if name == "latents" and is_fused(layout.exp):
         parts += [hash_tables(layout.exp / MEMBERS_JSON), is_taken(layout.exp) and hash_tables(layout.exp / MODEL_JSON)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flow_of(config: Config) -> list[str]:
+    """The folder of the other experiment whose flow a front-end takes; empty if there is none."""
+    of_front_end = {"ubm": config.vectors.ubm_of, "pool": config.vectors.pool_of}.get(config.vectors.front_end)
+    return [of_front_end] if config.has_vectors and of_front_end else []
 
 
 @functools.cache

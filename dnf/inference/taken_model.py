@@ -39,6 +39,7 @@ from dnf.experiment.layout import (
     FEATS,
     FITTED_TSV,
     FLOW,
+    FLOW_PT,
     FRAMES,
     MODEL_JSON,
     MODEL_PT,
@@ -74,7 +75,8 @@ OPTIONAL = (
     PAIRS_TSV,
     ASSESS_NPZ,
 )
-OF_VECTORS = (f"{FEATS}/{UBM_NPZ}", f"{FRAMES}/{PREPROCESSING_NPZ}")  # what stages before train apply
+# What stages before train apply
+OF_VECTORS = (f"{FEATS}/{UBM_NPZ}", f"{FEATS}/{FLOW_PT}", f"{FRAMES}/{PREPROCESSING_NPZ}")
 OF_BASELINE = (MODEL_PT, CALIBRATION_JSON)
 OF_DATA = ("features.resample", "features.channel", "features.min_duration", "features.max_rejected")
 

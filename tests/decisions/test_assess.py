@@ -14,9 +14,9 @@ from scipy import stats
 from dnf.decisions.assess import FOLDS, Assessment, Regression, best_fit, regressions
 from dnf.decisions.assess_columns import Columns
 from dnf.decisions.assess_rows import assess_rows
-from dnf.decisions.timing import FEATURES, LAGS, autocorrelation, cepstra_of, measures, store_measures, timing
 from dnf.experiment.config import Config, resolve
 from dnf.experiment.tables import read_tsv
+from dnf.features.timing import FEATURES, LAGS, autocorrelation, cepstra_of, measures, store_measures, timing
 from dnf.metrics.correlation import one_against_others, pairwise, partial, rmse
 from dnf.report.lines import assess_lines
 

@@ -1,5 +1,6 @@
 """Front-ends: what each measures against its definition, and vectors from recordings through stages 1 and 2."""
 
+import dataclasses
 import hashlib
 import logging
 
@@ -10,13 +11,18 @@ import torch
 from lhotse import Mfcc, MfccConfig
 from scipy.stats import norm, rankdata
 
+from dnf.data.audio_blocks import Source
 from dnf.data.kaldi_files import read_table
 from dnf.experiment.config import resolve
-from dnf.features import extract, frames, ubm
+from dnf.features import cmvn, extract, frames, ubm
 from dnf.features.frame_store import FrameStore
 from dnf.features.front_ends import FRONT_ENDS, encoder, make_front_end
+from dnf.features.front_ends.rates import RATES
 from dnf.features.mfcc import mfcc
+from dnf.features.recording_frames import RecordingFrames
 from dnf.features.warping import warp, with_deltas
+from dnf.models import checkpoint
+from dnf.models.dnf import DNF
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*snip_edges", "ignore:.*__array_wrap__")
 WORDS = ("features.kind=vectors", "prior.cond_dim=null", "data.train=[train]", "data.dev=[dev]")
@@ -274,3 +280,59 @@ def test_dims_that_are_always_zero_are_left_out_with_a_message(corpus, caplog):
         make(corpus, settings("vectors.front_end=encoder"))
     assert "of 256 dims never change in training and are left out" in caplog.text
     assert torch.isfinite(FrameStore(corpus / "frames/dev").frames).all()
+
+
+@pytest.fixture
+def flow(tmp_path):
+    """The folder of an experiment whose flow is not trained, and its settings."""
+    config = resolve(["flow.blocks=2", "flow.hidden=8", "prior.cond_dim=40", "splice.left=1", "splice.hop=2"])
+    config = dataclasses.replace(config, cmvn=dataclasses.replace(config.cmvn, scope="utterance", variance=True))
+    torch.manual_seed(2)
+    model = DNF.from_config(config, 2)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    (tmp_path / "exp").mkdir()
+    content = {"model": model.state_dict(), "config": checkpoint.config_tree(config), "classes": ["en", "zh"]}
+    checkpoint.save(tmp_path / "exp/best.pt", content)
+    return tmp_path / "exp", config, model.eval()
+
+
+def test_pooled_latents_are_those_of_the_flow(corpus, flow, tmp_path):
+    exp, of_flow, model = flow
+    config = settings("vectors.front_end=pool", f"vectors.pool_of={exp}", "vectors.project=none")
+    make(corpus, config)
+    (exp / "best.pt").unlink()  # the experiment on vectors has its copy
+    read = RecordingFrames(Source(str(corpus / "data/wav/dev/d0_en-0.wav")), of_flow, tmp_path / "recording")
+    norm = cmvn.of_recording(read.stats, of_flow)
+    with torch.no_grad():
+        z = torch.cat([model(x)[0] for _, x in read.inputs(norm, 2, torch.device("cpu"))])
+    kept = kaldiio.load_scp(str(corpus / "feats/dev/vector.scp"))["d0_en-0"]
+    np.testing.assert_allclose(kept, torch.cat([z.mean(0), z.std(0, correction=0)]), atol=2e-4)
+
+
+def test_a_background_model_of_latents(corpus, flow):
+    config = settings("vectors.front_end=ubm", f"vectors.ubm_of={flow[0]}")
+    make(corpus, config)
+    assert make_front_end(config, corpus / "feats").ubm.means.shape == (4, flow[1].dim)
+    for front_end in ("ubm", "pool"):
+        with pytest.raises(
+            ValueError, match=r"exp/none/best.pt: no model whose latents could be pooled; run this exper"
+        ):
+            make(corpus, settings(f"vectors.front_end={front_end}", f"vectors.{front_end}_of=exp/none"))
+
+
+def test_rates_are_those_of_speech_without_its_ends():
+    t = np.arange(6 * 16000) / 16000
+    syllables = np.sin(np.pi * 4 * t) ** 2  # four a second
+    spoken = (t > 1) & (t < 2) | (t > 3) & (t < 5)
+    noise = np.random.default_rng(1).standard_normal(len(t))
+    samples = (noise * np.where(spoken, 0.1 * syllables + 0.005, 1e-5)).astype(np.float32)
+    front_end = make_front_end(settings("vectors.front_end=rates"), None)
+    rates = dict(zip(RATES, front_end.measure(samples)))
+    assert rates["share of speech"] == pytest.approx(0.75, abs=0.04)
+    assert rates["pauses a second"] == pytest.approx(0.25, abs=0.02)
+    assert rates["mean length of pauses, s"] == pytest.approx(1.0, abs=0.1)
+    assert rates["peaks a second of speech"] == pytest.approx(4, abs=0.7)
+    np.testing.assert_allclose(
+        front_end.measure(np.concatenate([samples, 1e-5 * noise[:32000]]))[:3], [*rates.values()][:3], atol=0.1
+    )

@@ -22,6 +22,8 @@ import numpy as np
 
 from dnf.experiment.config import Config
 from dnf.features.front_ends.encoder import EncoderFrontEnd
+from dnf.features.front_ends.pool import PoolFrontEnd
+from dnf.features.front_ends.rates import RatesFrontEnd
 from dnf.features.front_ends.ubm import UbmFrontEnd
 
 
@@ -35,7 +37,12 @@ class FrontEnd(Protocol):
     def vector(self, kept: np.ndarray) -> np.ndarray: ...
 
 
-FRONT_ENDS: dict[str, type[FrontEnd]] = {"ubm": UbmFrontEnd, "encoder": EncoderFrontEnd}
+FRONT_ENDS: dict[str, type[FrontEnd]] = {
+    "ubm": UbmFrontEnd,
+    "pool": PoolFrontEnd,
+    "encoder": EncoderFrontEnd,
+    "rates": RatesFrontEnd,
+}
 
 
 def make_front_end(config: Config, folder: Path) -> FrontEnd | None:

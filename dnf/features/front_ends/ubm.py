@@ -1,4 +1,4 @@
-"""Supervectors: the means of a background model of MFCC, adapted to an utterance.
+"""Supervectors: the means of a background model of MFCC, or of the latents of a flow, adapted to an utterance.
 
 Stage features keeps zeroth- and first-order statistics of each utterance, from which stage frames makes the vectors, so
 another relevance factor needs no second reading of the recordings.
@@ -17,16 +17,18 @@ import torch
 from dnf.experiment.config import Config
 from dnf.experiment.layout import SUFFSTATS, UBM_NPZ
 from dnf.features import ubm
+from dnf.features.front_ends.source import FlowSource
 
 
 class UbmFrontEnd:
     """The front-end of ``vectors.front_end: ubm``."""
 
     kind = SUFFSTATS
-    fitted = (UBM_NPZ,)
 
     def __init__(self, config: Config, folder: Path):
         self.config, self.folder, self.path = config, folder, folder / UBM_NPZ
+        self.source = FlowSource(config.vectors.ubm_of, folder)
+        self.fitted = (UBM_NPZ, *self.source.files)
 
     @functools.cached_property
     def ubm(self) -> ubm.Ubm:
@@ -34,6 +36,8 @@ class UbmFrontEnd:
 
     def frames(self, samples: np.ndarray) -> np.ndarray:
         """Speech frames ``(N, D)`` of samples ``(T,)``; raises ``ValueError`` if there are none."""
+        if self.source.exp:
+            return self.source.latents(samples)
         from dnf.features.mfcc import speech_mfcc  # imports lhotse, which stage frames does not need
 
         return speech_mfcc(samples, self.config)
@@ -41,6 +45,8 @@ class UbmFrontEnd:
     def fit(self, utterances: Iterable[np.ndarray], device: torch.device) -> None:
         """Fit the model to the samples of training utterances and write it."""
         settings = self.config.vectors
+        if self.source.exp:
+            self.source.copy()
         frames = []
         for samples in utterances:
             with contextlib.suppress(ValueError):  # no speech: compute rejects it
