@@ -13,7 +13,6 @@ import numpy as np
 
 from dnf.experiment.config import Config
 from dnf.experiment.layout import VECTOR
-from dnf.features.timing import FEATURES, timing
 from dnf.features.vad import speech_marks
 
 RATES = ("share of speech", "pauses a second", "mean length of pauses, s", "peaks a second", "peaks a second of speech")
@@ -30,7 +29,8 @@ class RatesFrontEnd:
 
     def measure(self, samples: np.ndarray) -> np.ndarray:
         """``RATES`` between the first and the last speech frame."""
-        from dnf.features.extractor import extract_whole  # imports lhotse, which stage frames does not need
+        from dnf.features.extractor import extract_whole  # imports lhotse, and timing scipy: stage frames needs neither
+        from dnf.features.timing import FEATURES, timing
 
         features = dataclasses.replace(self.config.features, kind="fbank")
         frames, log_energy = extract_whole(samples, features)
