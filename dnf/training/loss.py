@@ -65,9 +65,11 @@ def backward(
             with torch.no_grad():
                 each = ((inner.latents(windows.gather(part))[0], windows.labels(part)) for part in parts)
                 of_batch = inner.objective.look(inner.model.prior, each)
-        for n, part in enumerate(parts, 1):
-            with contextlib.nullcontext() if loss is inner or n == len(parts) else loss.no_sync():
-                value, figures = loss(windows.gather(part), windows.labels(part), of_batch)
-                (value / count).backward()
-            sums = {name: sums.get(name, 0.0) + figure for name, figure in figures.items()}
+        # the outermost block of autocast keeps the weights that inner ones have cast: once for all parts
+        with torch.autocast(windows.device.type, enabled=False):
+            for n, part in enumerate(parts, 1):
+                with contextlib.nullcontext() if loss is inner or n == len(parts) else loss.no_sync():
+                    value, figures = loss(windows.gather(part), windows.labels(part), of_batch)
+                    (value / count).backward()
+                sums = {name: sums.get(name, 0.0) + figure for name, figure in figures.items()}
     return {name: value / count for name, value in sums.items()}

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from one_step import one_step
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnf.features.windows import Windows
 from dnf.training import acceleration, train
@@ -71,6 +72,37 @@ def test_bfloat16_gradients_point_the_same_way_and_densities_stay_in_float32(new
     assert all(near[name].item() == pytest.approx(exact[name].item(), rel=0.02, abs=0.05) for name in exact)
     z, logdet = Loss(trainer.model, None, "bf16").latents(trainer.train.gather(torch.arange(5)))
     assert z.dtype == logdet.dtype == torch.float32
+
+
+class Casts(TorchDispatchMode):
+    """Counts casts of parameters to bfloat16."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._to_copy.default and isinstance(args[0], torch.nn.Parameter):
+            self.count += kwargs.get("dtype") == torch.bfloat16
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_casts_its_weights_once_for_all_parts_of_the_batch(new_trainer):
+    trainer = disturb(new_trainer("train.precision=bf16", "train.micro_batch=20"))
+    with Casts() as casts:
+        _, together = gradient(trainer, trainer.loss)
+    assert casts.count == len(list(trainer.model.flow.parameters()))
+    rows = trainer.sampler.batch(0)
+    trainer.model.zero_grad()
+    with Casts() as casts:
+        for part in rows.split(20):
+            (trainer.loss(trainer.train.gather(part), trainer.train.labels(part))[0] / len(rows)).backward()
+    assert casts.count == len(rows.split(20)) * len(list(trainer.model.flow.parameters()))
+    assert torch.equal(torch.cat([p.grad.flatten() for p in trainer.model.parameters()]), together)
+
+
+def test_latents_that_come_first_leave_no_weights_without_gradients(new_trainer):
+    trainer = disturb(new_trainer("train.precision=bf16", "train.objective=gaussianality", "train.micro_batch=20"))
+    gradient(trainer, trainer.loss)
+    assert all(p.grad.abs().max() > 0 for p in trainer.model.flow.parameters())
 
 
 # ---- compilation ---------------------------------------------------------------------------------
