@@ -29,6 +29,7 @@ from benchmarks.timing import CLOCKS, Watch, has_fast_bf16
 from dnf.experiment import entry
 from dnf.experiment.config import resolve
 from dnf.experiment.environment import choose_device, describe_environment
+from dnf.experiment.files import write_json
 from dnf.features.frame_store import FrameStore
 
 SIZES = (rows.Size(5, 512, 10_000), rows.Size(5, 512, 1000), rows.Size(1, 256, 1000))
@@ -43,6 +44,7 @@ PROFILED = 3  # profiled steps
 def head(device: torch.device, precisions: tuple[str, ...], options: argparse.Namespace) -> str:
     """Machine, date, command and versions."""
     known = describe_environment(device)
+    options.figures |= {"command": options.command, "environment": dict(known)}
     machine = [known.pop("device_name"), f"{os.cpu_count()} processors", f"threads: {known.pop('threads')}", load()]
     machine += [f"products in {', '.join(precisions)}", f"{options.clock} clock"]
     versions = "  ".join(f"{name} {value}" for name, value in (known | options.peers).items())
@@ -63,10 +65,16 @@ def model_rows(
     if chosen:
         chosen = {rows.REFERENCE: made[rows.REFERENCE]} | chosen
         mm = QUICK_MM if options.quick else rows.MM_SIZE[watch.device.type]
-        yield table.of_size(size, rows.measure(chosen, precisions, mm, watch), watch.rounds)
+        measured = rows.measure(chosen, precisions, mm, watch)
+        options.figures[title.strip()] = {
+            "GFLOP/s of torch.mm": {name: [2e-9 * rate for rate in rates] for name, rates in measured.ceilings.items()},
+            "rows": table.figures(size, measured),
+        }
+        yield table.of_size(size, measured, watch.rounds)
     if options.profile:
         trainer = ours.make_trainer(ours.open_windows(store, size.config(), watch.device), size.config())
         groups = profiling.groups(partial(ours.take_steps, trainer, 1), PROFILED, watch.device)
+        options.figures[f"{title}profile"] = {name: group._asdict() for name, group in groups.items()}
         yield f"{title}{rows.REFERENCE}: time of a step\n{profiling.table(groups)}"
 
 
@@ -86,6 +94,9 @@ def sound_and_starts(work: Path, watch: Watch, options: argparse.Namespace) -> I
         made |= parts.decisions(work, files, watch.device)
     if made:
         taken = watch.in_turn({name: part.action for name, part in made.items()})
+        options.figures["sound"] = {
+            name: {"seconds": taken[name], "seconds of sound": part.sound} for name, part in made.items()
+        }
         yield table.of_parts(f"sound, rounds: {watch.rounds}; recordings are {kind}", made, taken)
     if re.search(options.only, "start"):
         made = processes.starts(work, work / "model", files[0], str(watch.device))
@@ -156,8 +167,12 @@ def main(argv: list[str] | None = None) -> int:
         default="wall",
         help="cpu: processor seconds, for one thread of a shared machine (%(default)s)",
     )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the figures of models and sound to a file"
+    )
     parser.add_argument("--quick", action="store_true", help="smoke test with tiny sizes; the figures mean nothing")
     options = parser.parse_args(argv)
+    options.figures = {}
     options.command = shlex.join(["benchmarks/run.sh", *(sys.argv[1:] if argv is None else argv)])
     if options.rounds < 1:
         parser.error("--rounds: at least 1")
@@ -172,6 +187,8 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="benchmark.") as folder:
         for text in tables(options, watch, Path(folder)):
             print(text, end="\n\n", flush=True)
+            if options.json:
+                write_json(options.json, options.figures)
     print(f"{time.monotonic() - began:.0f} s, {load()}")
     return 0
 

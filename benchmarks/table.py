@@ -24,31 +24,40 @@ def numbers(of: Spread, digits: int = 0) -> list[str]:
     return [f"{of.median:.{digits}f}", f"[{of.low:.{digits}f} {of.high:.{digits}f}]"]
 
 
+def figures(size: Size, measured: Measured) -> dict[str, dict[str, float | Spread]]:
+    """Figures of each row by name, medians over the rounds; frames per second with their quartiles."""
+    reference, found = measured.seconds[REFERENCE], {}
+    for name, row in measured.rows.items():
+        taken = measured.seconds[name]
+        of_row: dict[str, float | Spread] = {"frames/s": spread([size.batch / value for value in taken])}
+        if name.startswith("train"):
+            of_row["speed"] = spread([before / own for before, own in zip(reference, taken)]).median
+        if row.precision:
+            ceiling = measured.ceilings.get(row.precision, measured.ceilings["float32"])
+            share = [row.step * size.batch / own / rate for own, rate in zip(taken, ceiling)]
+            of_row |= {"of mm": spread(share).median, "parameters": row.parameters}
+            of_row |= {"MAC forward": row.forward, "MAC in all": row.step}
+        if measured.memory:
+            if name.startswith("train"):
+                of_row[f"{STEPS} steps, s"] = STEPS * spread(taken).median
+            of_row["peak MiB"] = measured.memory[name]
+        found[name] = of_row
+    return found
+
+
 def of_size(size: Size, measured: Measured, rounds: int) -> str:
     """The rows of one size."""
-    config, reference = size.config(), measured.seconds[REFERENCE]
+    config = size.config()
     ceilings = {name: spread(values).median for name, values in measured.ceilings.items()}
     products = ", ".join(f"{2 * rate / 1e9:.0f} GFLOP/s {name}" for name, rate in ceilings.items())
     flow = f"{config.flow.blocks} blocks of {config.flow.layers} x {config.flow.hidden}"
     head = f"{config.dim} dims, {flow}, batch {size.batch}, rounds: {rounds}; torch.mm: {products}"
-    lines = [["", "frames/s", "quartiles", "speed", "of mm", "parameters", "MAC forward", "MAC in all"]]
-    if measured.memory:
-        lines[0] += [f"{STEPS} steps, s", "peak MiB"]
-    for name, row in measured.rows.items():
-        taken = measured.seconds[name]
-        line = [name, *numbers(spread([size.batch / value for value in taken]))]
-        speed = spread([before / own for before, own in zip(reference, taken)]).median
-        line += [f"{speed:.2f}" if name.startswith("train") else ""]
-        if row.precision:
-            ceiling = measured.ceilings.get(row.precision, measured.ceilings["float32"])
-            share = spread([row.step * size.batch / own / rate for own, rate in zip(taken, ceiling)]).median
-            line += [f"{share:.2f}", f"{row.parameters}", f"{row.forward:.0f}", f"{row.step:.0f}"]
-        else:
-            line += [""] * 4
-        if measured.memory:
-            whole = STEPS * spread(taken).median
-            line += [f"{whole:.0f}" if name.startswith("train") else "", f"{measured.memory[name]:.0f}"]
-        lines.append(line)
+    columns = ["speed", "of mm", "parameters", "MAC forward", "MAC in all"]
+    columns += [f"{STEPS} steps, s", "peak MiB"] if measured.memory else []
+    lines = [["", "frames/s", "quartiles", *columns]]
+    for name, of_row in figures(size, measured).items():
+        shown = {key: f"{of_row[key]:.{2 if key in ('speed', 'of mm') else 0}f}" for key in columns if key in of_row}
+        lines.append([name, *numbers(of_row["frames/s"]), *(shown.get(key, "") for key in columns)])
     return f"{head}\n{aligned(lines)}"
 
 

@@ -1,5 +1,6 @@
 """The benchmark: its rows compute what they say, its counts are those of the products, and one command prints all."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_speed_and_share_are_medians_of_the_rounds():
     measured = rows.Measured(made, seconds, dict.fromkeys(made, 5.0), {"float32": [1.0]})
     on_gpu = table.of_size(rows.Size(1, 32, 200), measured, 3)
     assert on_gpu.splitlines()[2].split()[-2:] == ["160000", "5"]  # 80 000 steps of 2 s, 5 MiB
+    found = table.figures(rows.Size(1, 32, 200), measured)["train: other"]
+    assert found["frames/s"] == (50.0, 50.0, 75.0) and found["80000 steps, s"] == 320_000 and found["peak MiB"] == 5.0
 
 
 @pytest.mark.parametrize(
@@ -181,8 +184,8 @@ def run_benchmark(*options: str, status: int = 0) -> str:
 
 
 @pytest.mark.slow
-def test_one_command_prints_all():
-    said = run_benchmark("--quick", "--threads", "1", "--profile")
+def test_one_command_prints_all(tmp_path):
+    said = run_benchmark("--quick", "--threads", "1", "--profile", "--json", str(tmp_path / "speed.json"))
     lines = {line.split("  ")[0]: line.split() for line in said.splitlines() if line}
     assert "benchmarks/run.sh --quick --threads 1 --profile" in said.splitlines()[0]
     assert re.search(r"threads: 1,.*products in float32", said) and re.search(r"git \w+.* torch \d", said)
@@ -198,6 +201,10 @@ def test_one_command_prints_all():
     for group in ("matmul", "elementwise", "optimizer", "gather", "all"):
         assert lines[group][2].endswith("%")
     assert "zuko" not in said
+    figures = json.loads((tmp_path / "speed.json").read_text())
+    assert figures["environment"]["threads"] == 1 and figures["sound"]["fbank and energy"]["seconds of sound"] > 0
+    ((_, of_size),) = ((title, found) for title, found in figures.items() if title.endswith("batch 200"))
+    assert f"{of_size['rows'][rows.REFERENCE]['frames/s'][0]:.0f}" == ours[2]
 
 
 @pytest.mark.slow
@@ -206,6 +213,14 @@ def test_rows_can_be_chosen():
     assert rows.REFERENCE in said and "score: all classes" in said
     for name in (rows.NOTES, "train: ours, two networks", "gather:", "fbank", "wav to decision", "start:"):
         assert name not in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU")
+def test_the_checks_of_a_gpu_say_in_one_line_that_there_is_none(tmp_path):
+    command = ["bash", ROOT / "benchmarks" / "gpu.sh", tmp_path / "out"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "benchmarks/gpu.sh: PyTorch finds no GPU here\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_clock_of_processors_is_for_one_thread():
