@@ -94,6 +94,9 @@ def write_onnx(system: Model, path: Path, opset: int) -> None:
         raise ValueError(f"a flow of kind {system.trained.config.flow.kind} cannot be exported: {what}") from error
     finally:
         logging.disable(logging.NOTSET)
+    made = program.model.opset_imports[""]
+    if made != opset:
+        raise ValueError(f"--opset {opset}: PyTorch's exporter cannot write it, but {made}; give {made}")
     program.model.metadata_props.update({name: json.dumps(value) for name, value in facts.items()})
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,6 +162,18 @@ def test_a_file_that_computes_other_values_is_refused(small_config, tmp_path, mo
     compare(tmp_path / "m", np.zeros(1), [np.zeros(2)])
     with pytest.raises(ValueError, match="loglik differs from what PyTorch computes"):
         compare(tmp_path / "m", np.zeros(1), [np.array([0.0, 0.01])])
+
+
+def test_an_opset_that_the_exporter_lacks_is_refused(small_config, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install '.[onnx]'")
+    from dnf.inference.onnx_file import write_onnx
+
+    monkeypatch.setattr(torch.export, "export", lambda *args, **options: None)
+    made = SimpleNamespace(model=SimpleNamespace(opset_imports={"": 18}))
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: made)  # which takes what it can write
+    with pytest.raises(ValueError, match="--opset 99: PyTorch's exporter cannot write it, but 18; give 18"):
+        write_onnx(random_model(small_config()), tmp_path / "m.onnx", 99)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_is_classified_with_as_its_experiment_and_has_no_paths(exp, folder, sounds, capsys):
