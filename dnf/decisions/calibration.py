@@ -53,6 +53,7 @@ from dnf.metrics.figures import MOST_CLASSES
 
 HALF = (1e-2, 1e5)  # lowest and highest h, effective frames
 LEAST = 1e-6  # least deviation of log-likelihoods that counts, nats
+SPREAD = 1.0  # standard deviation of the prior of slopes of several systems around their mean
 DOUBT = 0.5  # standard deviation of the prior of log h
 FOLDS, FEW_FOLDS = 100, 10  # most folds when speakers are left out, and the fewest for a large dev set
 CELLS = 10_000_000  # most log-likelihoods in all these fits; beyond it there are fewer folds
@@ -315,6 +316,9 @@ def regress(
             far = theta[-1] - np.log(half)
             value += 0.5 * (far / DOUBT) ** 2
             gradient.append(-((gap * score).sum(1) * weight * (1 - weight)).sum() + far / DOUBT**2)
+        apart = (theta[:systems] / scale - (theta[:systems] / scale).mean()) / SPREAD
+        value += 0.5 * (apart**2).sum()
+        gradient[:systems] = gradient[:systems] + apart / SPREAD / scale
         return value, np.array(gradient)
 
     start = np.array([1 / systems] * systems + [0.0] * classes + ([] if half is None else [np.log(half)]))

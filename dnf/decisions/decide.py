@@ -248,7 +248,9 @@ def open_system(
         dev = None
     else:
         dev = evidence(for_fit(latents[name_of(config.data, "dev")]))
-        covariance, calibration = dev.covariance, calibrate(folder, dev, config)
+        is_calibrated = is_fused(folder)  # by the fusion, and its dev without the speaker
+        calibration = Calibration.load(folder / CALIBRATION_JSON) if is_calibrated else calibrate(folder, dev, config)
+        covariance = dev.covariance
     if is_flow:
         dev_auc = dev_auc if taken else pair_aucs(trials_of(dev, None, order, {}))
         doubts = set_doubts(folder, config, calibration, list(latents))
@@ -291,6 +293,8 @@ def calibrated(system: System, name: str, of_set: Evidence, factor: np.ndarray) 
     if name != name_of(system.config.data, "dev"):
         ending = IN_SAMPLE if name in views_of(system.config.data, "dev") else ""
         return factor[:, None] * system.calibration.loglik(of_set), f"cllr{ending}"
+    if is_fused(system.folder):
+        return system.calibration.loglik(of_set), f"cllr{LEFT_OUT}"
     few = len(of_set.classes) <= MOST_CLASSES
     left_out = Calibration.left_out(of_set, system.config.calibrate) if few else None
     if left_out is None:
@@ -372,7 +376,7 @@ def decide_system(
     """Write a system's decisions; its rows of ``accuracy.tsv``, each set's utterances of known classes, and the doubts."""
     latents = {directory.name: Latents.open(directory) for directory in latent_sets(folder)}
     remove_decisions(folder)
-    if not taken:
+    if not taken and not is_fused(folder):
         (folder / CALIBRATION_JSON).unlink(missing_ok=True)
     system = open_system(folder, config, latents, dev_auc, doubts, is_flow=is_flow, taken=taken)
     rows, trials, unseen = [], {}, {}

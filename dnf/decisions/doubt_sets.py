@@ -21,7 +21,10 @@ from dnf.experiment.layout import (
     DOUBT_TSV,
     LATENTS,
     SHIFTED_NPZ,
+    experiment_of,
+    is_fused,
     is_taken,
+    members_of,
 )
 from dnf.experiment.sets import fitted_sets, name_of
 from dnf.experiment.tables import write_tsv
@@ -80,22 +83,25 @@ def density_of(summary: Summary) -> np.ndarray:
 def set_doubts(exp: Path, config: Config, calibration: Calibration | None, names: list[str]) -> dict[str, SetDoubt]:
     """Doubt about each test set of ``names``; writes ``doubt.tsv``. Empty without channels of training.
 
+    Of a fused system it is that of its first member's experiment.
+
     Args:
-        exp: folder of the flow.
+        exp: folder of the flow or of the fused system.
         config: settings.
         calibration: of the flow.
         names: the sets that have latents.
     """
     (exp / DOUBT_TSV).unlink(missing_ok=True)
-    has_shifted = (exp / (DOUBT_JSON if is_taken(exp) else SHIFTED_NPZ)).is_file()
-    if not has_shifted or not (exp / CHANNEL_JSON).is_file():
+    source, is_fitted = experiment_of(members_of(exp)[0]) if is_fused(exp) else exp, is_taken(exp) or is_fused(exp)
+    has_shifted = (source / (DOUBT_JSON if is_fitted else SHIFTED_NPZ)).is_file()
+    if not has_shifted or not (source / CHANNEL_JSON).is_file():
         return {}
-    channels = ChannelModel.load(exp / CHANNEL_JSON)
-    model = Doubt.load(exp / DOUBT_JSON) if is_taken(exp) else fit(exp, config, calibration, channels)
+    channels = ChannelModel.load(source / CHANNEL_JSON)
+    model = Doubt.load(source / DOUBT_JSON) if is_fitted else fit(exp, config, calibration, channels)
     tests = [name for name in names if name not in fitted_sets(config.data)] if model else []
     doubts, rows = {}, []
     for name in tests:
-        doubts[name], row = set_doubt(exp / LATENTS / name, model, channels)
+        doubts[name], row = set_doubt(source / LATENTS / name, model, channels)
         rows.append(row)
     write_tsv(exp / DOUBT_TSV, rows, COLUMNS)
     return doubts

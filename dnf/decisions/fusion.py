@@ -6,8 +6,14 @@ For the calibrated log-likelihoods l_mk of systems m (``dnf.decisions.calibratio
 
 (Brummer & van Leeuwen, "On calibration of language recognition scores", Odyssey 2006; Pigeon, Druyts & Verlinde, "Applying logistic
 regression to the fusion of the NIST'99 1-speaker submissions", Digital Signal Processing 10, 2000). Weights are not
-negative: on a dev set of few speakers, systems that agree get large weights of opposite sign otherwise. Weights of
-classes and speakers and the targets are those of the calibration.
+negative: on a dev set of few speakers, systems that agree get large weights of opposite sign otherwise. They have a
+normal prior of standard deviation 1 around their mean. Weights of classes and speakers and the targets are those of the
+calibration.
+
+The deviation of the prior was chosen by the Cllr of dev with each speaker left out, of 11 fusions of two to four systems on
+recordings of 27 speakers (three divisions): 0.221 bits with 0.1, 0.217 with 0.3, 0.213 with 0.5, 0.211 with 1 and 0.210
+without a prior. Systems of about the same quality gain by it, and poor ones keep more weight than they should. The fused
+log-likelihoods are not calibrated again: this raised the Cllr of dev from 0.249 to 0.319, and that of test from 0.289 to 0.298.
 """
 
 from __future__ import annotations
@@ -82,6 +88,11 @@ class Fusion:
     def loglik(self, systems: Sequence[Evidence]) -> np.ndarray:
         """Fused log-likelihoods ``(U, K)``, nats, up to a constant of the utterance; ``systems`` as for ``fit``."""
         return np.tensordot(np.array(self.weights), centred(self.calibrations, systems), 1) + np.array(self.offsets)
+
+    def calibration(self) -> Calibration:
+        """The calibration of the fused log-likelihoods, which leaves them as they are."""
+        first, zeros = self.calibrations[0], [0.0] * len(self.offsets)
+        return Calibration(first.classes, 1.0, zeros, zeros, None, [], first.speakers, first.utterances)
 
     def save(self, path: Path) -> None:
         write_json(path, dataclasses.asdict(self))

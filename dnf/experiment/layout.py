@@ -288,6 +288,12 @@ def is_fused(exp: Path) -> bool:
     return (exp / MEMBERS_JSON).is_file()
 
 
+def members_of(exp: Path) -> list[Path]:
+    """Folders of the systems that are fused in folder ``exp``, whose paths ``members.json`` has relative to it."""
+    names = json.loads((exp / MEMBERS_JSON).read_text(encoding="utf-8"))
+    return [Path(os.path.normpath(exp / name)) for name in names]
+
+
 # The stages of a fused system: latents are the fused log-likelihoods
 OF_FUSED = ("latents", "score", "decide", "report")
 

@@ -135,7 +135,7 @@ def classify_fused(items: Sequence[Item], system: FusedSystem, heard: Heard | No
 
     A recording that a member cannot use has its ``error``. The doubt is that of the first member.
     """
-    classes = system.calibration.classes
+    classes = system.classes
     listeners = [heard, *(None for _ in system.members[1:])]
     of_members = (classify(items, member, heard=listener) for member, listener in zip(system.members, listeners))
     for records in zip(*of_members, strict=True):

@@ -11,7 +11,6 @@ scored, and fused with its weights.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnf.experiment import entry
-from dnf.experiment.layout import MEMBERS, MEMBERS_JSON, ROOT, experiment_of, is_fused, is_taken
+from dnf.experiment.layout import MEMBERS, ROOT, experiment_of, is_fused, is_taken, members_of
 
 OPTIONS = {  # options of run.sh: metavar and help
     "out": ("DIR", "folder for the scores (default: score/<experiment>_<data>)"),
@@ -88,8 +87,7 @@ def score_fused(args: dict) -> int:
 
     fused, out = args["model"], Path(args["out"] or taken_model.out_of(args["model"], args["data"]))
     taken_model.check_out(out, "score", is_own=is_taken(out))
-    names = json.loads((fused / MEMBERS_JSON).read_text(encoding="utf-8"))
-    members = [Path(os.path.normpath(fused / name)) for name in names]
+    members = members_of(fused)
     parts = scorings(members, out)
     commands = [words_of(args | {"model": part.model, "out": str(part.out)}) for part in parts.values()]
     if not args["dry_run"]:

@@ -68,7 +68,7 @@ class Member(NamedTuple):
         folder: of the system, an experiment or a baseline.
         config: settings of its experiment.
         sets: its latents by set.
-        run: of stage latents, by its marker.
+        run: of stages latents and decide, by their markers: the second fits the doubt about recordings.
     """
 
     folder: Path
@@ -89,10 +89,10 @@ class Member(NamedTuple):
         if not (exp / CONFIG_YAML).is_file():
             raise ValueError(f"{folder}: no experiment and none of its baselines; name a folder with {CONFIG_YAML}")
         sets = {directory.name: Latents.open(directory) for directory in latent_sets(folder)}
-        marker = read_marker(done_marker(exp, "latents"))
-        if marker is None:
+        markers = [read_marker(done_marker(exp, name)) for name in ("latents", "decide")]
+        if markers[0] is None:
             raise ValueError(f"{exp}: stage latents is not done; {run_stage('latents')}")
-        return cls(folder, Config.load(exp / CONFIG_YAML), sets, marker["run"])
+        return cls(folder, resolve([exp / CONFIG_YAML]), sets, "-".join(marker["run"] for marker in markers if marker))
 
     @property
     def classes(self) -> list[str]:
@@ -158,10 +158,13 @@ def fuse(members: Sequence[Member], config: Config, exp: Path) -> None:
         dev = evidence_of(members, name_of(config.data, "dev"), fit=True)
         fusion = Fusion.fit(dev, config.calibrate)
         fusion.save(exp / FUSION_JSON)
+        fusion.calibration().save(exp / CALIBRATION_JSON)
         left_out = Fusion.left_out(dev, config.calibrate)
         if left_out is None:
-            log.warning("%s: dev has too few speakers to leave some out: its figures are of the fit itself", exp)
-            left_out = fusion.loglik(dev)
+            raise ValueError(
+                f"{members[0].folder}: a class has only one speaker in dev, and a fusion is fitted without each speaker in turn; "
+                "add speakers to dev"
+            )
         of_dev = {name_of(config.data, "dev"): left_out}
     shutil.rmtree(exp / LATENTS, ignore_errors=True)
     for name, latents in members[0].sets.items():

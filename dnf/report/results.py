@@ -32,7 +32,6 @@ from dnf.experiment.layout import (
     FUSION_JSON,
     GAUSSIANITY_TSV,
     LEFT_OUT_TSV,
-    MEMBERS_JSON,
     MODEL_JSON,
     RESULTS_TSV,
     RESULTS_TXT,
@@ -42,6 +41,7 @@ from dnf.experiment.layout import (
     done_marker,
     is_fused,
     is_taken,
+    members_of,
     run_again,
     run_stage,
 )
@@ -118,8 +118,7 @@ def training_rows(exp: Path) -> list[dict]:
 
 def fusion_rows(exp: Path) -> list[dict]:
     """Weight of each system of a fusion, named relative to the folder of experiments."""
-    noted = json.loads((exp / MEMBERS_JSON).read_text(encoding="utf-8"))
-    members = [os.path.relpath(exp / name, exp / "..") for name in noted]
+    members = [os.path.relpath(member, exp / "..") for member in members_of(exp)]
     weights = json.loads((exp / FUSION_JSON).read_text(encoding="utf-8"))["weights"]
     return [
         {"metric": "fusion_weight", "decided": name, "value": f"{weight:.6f}"}

@@ -1,8 +1,6 @@
 """Other data scored with a trained model: the figures are those of the experiment, and nothing of it changes."""
 
-import csv
 import importlib
-import io
 import json
 import shutil
 import subprocess
@@ -438,20 +436,13 @@ def fused(made):
     return out
 
 
-def classified(capsys, *words) -> dict[str, dict]:
-    """Rows of the table of ``classify`` by recording."""
-    capsys.readouterr()
-    assert classify.main([str(word) for word in words]) == 0
-    return {row["recording"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")}
-
-
 @pytest.fixture(scope="module")
 def plain(made, fused, tmp_path_factory):
-    """The same, with calibrations whose log-likelihood ratio is the mean one: a poor system has no ratio to calibrate."""
+    """Baselines with calibrations whose log-likelihood ratio is the mean one: a poor system has no ratio to calibrate."""
     root = tmp_path_factory.mktemp("plain") / "root"
     shutil.copytree(made, root)
-    for system in ("fused", "exp/baselines/mlp", "exp/baselines/gmm"):
-        path = root / system / "calibration.json"
+    for name in MEMBERS[1:]:
+        path = root / "exp" / name / "calibration.json"
         fit = {"slope": 1.0, "half": None, "middle": [0.0, 0.0], "offsets": [0.0, 0.0]}
         path.write_text(json.dumps(json.loads(path.read_text()) | fit))
     return root
@@ -460,15 +451,15 @@ def plain(made, fused, tmp_path_factory):
 @pytest.mark.parametrize("system", ["exp/baselines/mlp", "exp/baselines/gmm", "fused"])
 def test_a_recording_has_the_log_likelihood_ratio_of_the_stages(made, plain, system, capsys):
     wanted = {row["utt"]: float(row["llr"]) for row in read_tsv(made / system / "decisions/test.txt")}
-    if system == "fused":  # of log-likelihoods that its members calibrate
-        shutil.copytree(made / "exp", plain / "exp", dirs_exist_ok=True)
-    found = classified(capsys, plain / system, "--data-dir", made / "data/test")
-    assert found.keys() == wanted.keys() and max(map(abs, wanted.values())) > 1e-3
-    for utt, row in found.items():
-        posterior = float(row["posterior_en"])
-        assert np.log(posterior / (1 - posterior)) == pytest.approx(wanted[utt], abs=2e-5)
-        assert row["class"] == ("en" if wanted[utt] > 0 else "zh") and row["calibrated"] == "yes"
-        assert row["open_set"] in (("yes", "no") if system == "fused" else ("",))
+    folder = made if system == "fused" else plain
+    assert classify.main([str(folder / system), "--json", "--data-dir", str(made / "data/test")]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {record["recording"] for record in records} == wanted.keys() and max(map(abs, wanted.values())) > 1e-3
+    for record in records:
+        ratio = np.log(record["posteriors"]["en"] / record["posteriors"]["zh"])
+        assert ratio == pytest.approx(record["factor"] * wanted[record["recording"]], abs=2e-5)
+        assert record["class"] == ("en" if ratio > 0 else "zh") and record["calibrated"]
+        assert (record["open_set"] is None) == (system != "fused")
 
 
 def test_other_data_scored_with_a_fused_system_have_its_figures(made, fused, tmp_path, monkeypatch):
