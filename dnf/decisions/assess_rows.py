@@ -223,5 +223,6 @@ def assess_rows(exp: Path, config: Config) -> list[dict]:
             names = {"set": name, "class": scored.name}
             rows += prediction_rows(scored, found, ends, draw, **names) + expert_rows(scored, columns, draw, **names)
             deciles += decile_rows(scored, found[FUSED], **names)
-    write_tsv(exp / DECILES_TSV, deciles)
+    if deciles:
+        write_tsv(exp / DECILES_TSV, deciles)
     return rows

@@ -32,7 +32,7 @@ from dnf.decisions.detection_rows import (
 )
 from dnf.decisions.doubt import words
 from dnf.decisions.doubt_sets import SetDoubt, no_doubt, set_doubts
-from dnf.decisions.evidence import Evidence, evidence
+from dnf.decisions.evidence import Evidence, evidence, ratio_to_others
 from dnf.decisions.open_set_rows import open_set_rows
 from dnf.decisions.unseen_rows import unseen_rows
 from dnf.experiment import entry
@@ -93,7 +93,7 @@ def decide(
         second, best = np.argpartition(sums, (-2, -1))[-2:]
         margins = loglik[:, best] - loglik[:, second]
         error = margins.std() / np.sqrt(worth)
-        ratio = sums[place] - np.logaddexp.reduce(np.delete(sums, place)) + np.log(len(sums) - 1)
+        ratio = ratio_to_others(sums, place)
         row = {name: utt[name] for name in ("utt", "speaker", "class")} | {"decision": latents.classes[best]}
         tie = len(margins) == 1 or margins.mean() < near_tie * error
         row |= {"margin": f"{margins.mean():.6f}", "near_tie": "yes" if tie else "no"}

@@ -50,6 +50,11 @@ class Evidence(NamedTuple):
         return self._replace(utts=[self.utts[row] for row in rows], mean=self.mean[rows], frames=self.frames[rows])
 
 
+def ratio_to_others(sums: np.ndarray, place: int) -> float:
+    """Log-likelihood ratio of class ``place`` against the mean density of the others, nats, from log-likelihoods ``(K,)``."""
+    return float(sums[place] - np.logaddexp.reduce(np.delete(sums, place)) + np.log(len(sums) - 1))
+
+
 def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence:
     """Evidence of every utterance of a set.
 

@@ -7,7 +7,8 @@
 
 Recordings can have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With
 calibration.json the posteriors are calibrated. With open_set.json a recording can be of none of the classes. With
-channel.json, or the frame stores of training to compute it from, a recording with an unusual channel gets a warning. If the
+channel.json, or the frame stores of training to compute it from, a recording with an unusual channel gets a warning. With
+assess.npz a recording gets a predicted expert score with its 80 % interval, and what lowers it: timing, sound or both. If the
 model was trained with cmvn.scope speaker, a recording counts as a speaker, and consecutive utterances of a speaker in a data
 directory are normalized together.
 """
@@ -37,6 +38,7 @@ from dnf.experiment.layout import is_fused
 from dnf.features.extractor import make_extractor
 from dnf.features.recording_frames import RecordingFrames
 from dnf.inference.fused_system import FusedSystem
+from dnf.inference.predicted_score import COLUMNS_OF_SCORE, LONGEST, Utterance, of_frames, part_of, predicted, timing_of
 from dnf.inference.recording_vector import RecordingVector
 from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import score
@@ -163,15 +165,20 @@ def classify_one(
     """Classify one recording."""
     classes, shift = model.trained.classes, model.trained.config.features.frame_shift
     picture = Timeline(frames.count, frames.dim, classes, shift) if plot else None
-    sums, scored = [0.0, 0.0, 0.0, 0.0], 0
+    sums, scored, fit = [0.0, 0.0, 0.0, 0.0, 0.0], 0, model.assessment
+    if fit and frames.seconds > LONGEST:
+        fit = None
     for block in score(frames, stats, model.trained, model.device, model.correction, every):
         logp, logdet = block.logp.double(), block.logdet.double()
         mixture = logp.logsumexp(1) - math.log(len(classes))
-        parts = (part.sum(0).numpy() for part in (logp, mixture, logdet, block.z.double()))
+        z = block.z.double()
+        squashed = model.trained.model.prior.squashed(block.z.to(model.device)).double().cpu() if fit else 0 * z
+        parts = (part.sum(0).numpy() for part in (logp, mixture, logdet, z, squashed))
         sums, scored = [total + part for total, part in zip(sums, parts)], scored + len(logp)
         if picture:
-            picture.add_scores(block.centres.numpy(), (logp + logdet[:, None]).numpy())
-    logp, mixture, logdet, z = (total / scored for total in sums)
+            sound = of_frames(fit, z, squashed) if fit and "latents" in fit.models else None
+            picture.add_scores(block.centres.numpy(), (logp + logdet[:, None]).numpy(), sound)
+    logp, mixture, logdet, z, squashed = (total / scored for total in sums)
     means = Means(logp, float(mixture), float(logdet), z, frames.rows(model.trained.config.splice.hop))
     vector = channel_of(frames, model, picture)
     mismatch = None if model.channel is None else model.channel.compare(vector)
@@ -195,7 +202,26 @@ def classify_one(
         ),
     }
     record |= channel_and_warnings(frames, model, mismatch)
+    if fit:
+        record |= score_of_recording(frames, means, squashed, model, picture)
     return Classified(record, item.group, vector, picture)
+
+
+def score_of_recording(
+    frames: RecordingFrames, means: Means, squashed: np.ndarray, model: Model, picture: Timeline | None
+) -> dict[str, Any]:
+    """The predicted score of a recording, from its timing and mean latents. Also fills the picture's pauses."""
+    fit, reference = model.assessment, model.trained.classes.index(reference_of(model))
+    times, pauses = timing_of(frames, model.trained.config.features.frame_shift)
+    utterance = Utterance(times, np.concatenate([means.z, squashed]), means.loglik, means.rows)
+    if picture and "latents" in fit.models:
+        picture.pauses, picture.sound_part = pauses, part_of(fit, "latents", utterance.latents)
+    return predicted(fit, utterance, reference)
+
+
+def reference_of(model: Model) -> str:
+    """The reference class."""
+    return reference_first(model.trained.classes, model.trained.config.data.classes)[0]
 
 
 def channel_of(frames: RecordingFrames, model: Model, picture: Timeline | None) -> np.ndarray | None:
@@ -226,6 +252,8 @@ def channel_and_warnings(frames: RecordingFrames, model: Model, mismatch: Mismat
             warnings.append("unlike training: " + ", ".join(mismatch.unlike))
     if frames.rate < settings.sampling_rate:
         warnings.append(f"sampled at {frames.rate} Hz, below the {settings.sampling_rate} Hz of the model")
+    if model.assessment and frames.seconds > LONGEST:
+        warnings.append(f"longer than {LONGEST:g} s: no predicted score")
     if frames.speech * settings.frame_shift < LITTLE:
         warnings.append(f"only {frames.speech * settings.frame_shift:.2f} s of speech")
     return record | {"warning": "; ".join(warnings)}
@@ -238,9 +266,11 @@ def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window
     title = f"{Path(record['recording']).name}: {best}, posterior {record['posteriors'][best]:.3f}"
     title += "" if record["calibrated"] else " (uncalibrated)"
     title += ", but probably an unknown class" if record["open_set"] else ""
+    if "predicted_score" in record:
+        value, low, high, lowered_by = (record[name] for name in COLUMNS_OF_SCORE)
+        title += f"; predicted score {value:.1f} ({low:.1f}-{high:.1f}), lowered by {lowered_by}"
     frequencies = make_extractor(model.trained.config.features).frequencies.tolist()
-    reference = reference_first(model.trained.classes, model.trained.config.data.classes)[0]
-    figure = draw(picture, title, window, frequencies, reference, model.config.plots.colours)
+    figure = draw(picture, title, window, frequencies, reference_of(model), model.config.plots.colours)
     Path(record["picture"]).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(record["picture"], dpi=model.config.plots.dpi)
 
@@ -260,13 +290,16 @@ def row_of(record: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
         "seconds": f"{record['seconds']:.2f}",
         "speech_seconds": f"{record['speech_seconds']:.2f}",
         "channel_distance": f"{record['channel']['distance']:.2f}" if "channel" in record else "",
+        **{name: record.get(name, "") for name in COLUMNS_OF_SCORE},
         "warning": record["warning"],
     }
 
 
-def columns(classes: Sequence[str]) -> list[str]:
-    rest = ("calibrated", "open_set", "doubt", "seconds", "speech_seconds", "channel_distance", "warning")
-    return ["recording", "class", *(f"posterior_{name}" for name in classes), *rest]
+def columns(classes: Sequence[str], scored: bool) -> list[str]:
+    """Columns of the table; those of the predicted score if the model predicts one."""
+    rest = ("calibrated", "open_set", "doubt", "seconds", "speech_seconds", "channel_distance")
+    of_score = COLUMNS_OF_SCORE if scored else ()
+    return ["recording", "class", *(f"posterior_{name}" for name in classes), *rest, *of_score, "warning"]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -324,7 +357,8 @@ def main(argv: list[str] | None = None) -> int:
     if model.trained.config.cmvn.scope == "speaker" and args.recordings:
         log.warning("%s: trained with normalization over speakers: each recording counts as a speaker", args.model)
     classes, failed, heard = model.trained.classes, False, Heard()
-    writer = csv.DictWriter(sys.stdout, columns(classes), delimiter="\t", lineterminator="\n", restval="")
+    heads = columns(classes, model.assessment is not None)
+    writer = csv.DictWriter(sys.stdout, heads, "", "ignore", delimiter="\t", lineterminator="\n")
     if not args.json:
         writer.writeheader()
     if fused:

@@ -11,6 +11,7 @@ import torch
 from scipy.special import softmax
 from torch import Tensor, nn
 
+from dnf.decisions.assess import Assessment
 from dnf.decisions.calibration import Calibration, posteriors
 from dnf.decisions.doubt import Doubt, words
 from dnf.decisions.evidence import Evidence, dev_covariance
@@ -30,6 +31,7 @@ from dnf.experiment.layout import (
     Layout,
     experiment_of,
 )
+from dnf.inference.predicted_score import load_assessment
 from dnf.inference.recording_vector import VectorMaker
 from dnf.inference.recordings import check_takes_recordings
 from dnf.metrics.effective_frames import observed
@@ -55,6 +57,7 @@ class Model(NamedTuple):
         covariance: autocovariance of the frames' log-likelihood ratio on dev, if there is no calibration; may be empty.
         vectors: makes the vector of a recording, where the model takes one; or None.
         doubt: doubt about recordings unlike training, or None.
+        assessment: fit of expert scores, or None.
     """
 
     trained: Trained
@@ -67,6 +70,7 @@ class Model(NamedTuple):
     covariance: np.ndarray = np.zeros(0)
     vectors: VectorMaker | None = None
     doubt: Doubt | None = None
+    assessment: Assessment | None = None
 
 
 class BaselineModel(nn.Module):
@@ -195,7 +199,10 @@ def load_system(folder: Path, frames: Path | None, device: torch.device) -> Mode
     vectors = VectorMaker.load(exp, trained.config) if trained.config.has_vectors else None
     channel, correction = None if vectors else load_channel(exp, frames, trained), load_correction(folder)
     doubt = Doubt.load(exp / DOUBT_JSON) if is_flow and (exp / DOUBT_JSON).is_file() else None
-    return Model(trained, config, calibration, open_set, channel, correction, device, covariance, vectors, doubt)
+    assessment = load_assessment(exp) if is_flow and not vectors else None
+    return Model(
+        trained, config, calibration, open_set, channel, correction, device, covariance, vectors, doubt, assessment
+    )
 
 
 def load_channel(exp: Path, frames: Path | None, trained: Trained) -> ChannelModel | None:

@@ -12,6 +12,10 @@ MOST = 1200  # most columns of the picture
 class Timeline:
     """Means over columns of time, filled block by block.
 
+    Attributes:
+        sound_part: what the latents add to the predicted score, points; None without a predicted score.
+        pauses: first and last second of each pause.
+
     Args:
         frames: number of frames N of the recording.
         dim: number of mel bins F.
@@ -25,14 +29,18 @@ class Timeline:
         self.step, self.seconds = self.width * shift, frames * shift
         self.spectrum, self.count = np.zeros((columns, dim)), np.zeros(columns)
         self.loglik, self.vectors = np.zeros((columns, len(classes))), np.zeros(columns)
+        self.sound, self.sound_part = np.zeros((columns, 1)), None
+        self.pauses: list[tuple[float, float]] = []
 
     def add_frames(self, first: int, frames: np.ndarray) -> None:
         """Add log-mel frames ``(n, F)`` from frame ``first`` on."""
         column = (first + np.arange(len(frames))) // self.width
         add(self.spectrum, self.count, column, frames)
 
-    def add_scores(self, centres: np.ndarray, loglik: np.ndarray) -> None:
-        """Add log-likelihoods ``(B, K)`` of vectors centred on ascending frames ``(B,)``."""
+    def add_scores(self, centres: np.ndarray, loglik: np.ndarray, sound: np.ndarray | None = None) -> None:
+        """Add log-likelihoods ``(B, K)``, and parts of the predicted score ``(B,)``, of vectors centred on ascending frames ``(B,)``."""
+        if sound is not None:
+            add(self.sound, np.zeros(len(self.vectors)), centres // self.width, sound[:, None])
         add(self.loglik, self.vectors, centres // self.width, loglik)
 
     def window(self, seconds: float | None) -> float:
@@ -44,16 +52,28 @@ class Timeline:
 
         Means over the vectors of a moving ``window``, seconds; NaN for a window without vectors.
         """
-        width = 2 * round(window / self.step / 2) + 1
-        weights = np.ones(width)
-        half = width // 2
-        count = np.convolve(self.vectors, weights)[half : half + len(self.vectors)]
-        sums = np.stack([np.convolve(k, weights)[half : half + len(k)] for k in self.loglik.T], axis=1)
+        mean = self._means(self.loglik, window)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = sums / count[:, None]
             others = np.arange(len(self.classes))
             rest = [np.logaddexp.reduce(mean[:, others != k], axis=1) - np.log(len(others) - 1) for k in others]
         return mean - np.stack(rest, axis=1)
+
+    def sound_evidence(self, window: float) -> np.ndarray:
+        """What the sound of a moving ``window``, seconds, adds to the predicted score, points, ``(columns,)``.
+
+        The mean over all vectors is ``sound_part``.
+        """
+        whole = self.sound.sum() / self.vectors.sum()
+        return self._means(self.sound, window)[:, 0] - whole + self.sound_part
+
+    def _means(self, sums: np.ndarray, window: float) -> np.ndarray:
+        """Means ``(columns, N)`` over the vectors of a moving window; NaN for a window without vectors."""
+        width = 2 * round(window / self.step / 2) + 1
+        weights, half = np.ones(width), width // 2
+        count = np.convolve(self.vectors, weights)[half : half + len(self.vectors)]
+        moving = np.stack([np.convolve(k, weights)[half : half + len(k)] for k in sums.T], axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return moving / count[:, None]
 
 
 def add(sums: np.ndarray, counts: np.ndarray, column: np.ndarray, values: np.ndarray) -> None:

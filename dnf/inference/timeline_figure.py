@@ -1,4 +1,4 @@
-"""The picture of a recording's timeline: class evidence above the spectrogram."""
+"""The picture of a recording's timeline: class evidence and, with a predicted score, its sound, above the spectrogram."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dnf.inference.timeline import Timeline
-from dnf.plots.style import BLACK, REFERENCE, STYLE, colours_of, new_figure
+from dnf.plots.style import BLACK, BLUE, ORANGE, REFERENCE, STYLE, colours_of, new_figure
 
+SOUND_WINDOW = 0.5  # seconds; longer than phones, which the score does not rate
 MINUTES = 300.0  # seconds from which the axis is in minutes
 
 
@@ -37,8 +38,12 @@ def draw(
     window = timeline.window(window)
     chosen, evidence = colours_of(timeline.classes, colours), timeline.evidence(window)
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(title, 4.2)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 1.1))
+        scored = timeline.sound_part is not None
+        figure = new_figure(title, 4.2 + 1.4 * scored)
+        panels = figure.subplots(2 + scored, 1, sharex=True, height_ratios=(1.0,) * (1 + scored) + (1.1,))
+        upper, lower = panels[0], panels[-1]
+        if scored:
+            draw_sound(panels[1], timeline, time, scale)
         if len(timeline.classes) == 2:
             (other,) = (name for name in timeline.classes if name != reference)
             line = evidence[:, timeline.classes.index(reference)]
@@ -60,6 +65,22 @@ def draw(
         draw_spectrum(lower, spectrum, timeline.seconds / scale, frequencies)
         lower.set_xlabel(f"time, {unit}")
     return figure
+
+
+def draw_sound(axes: Axes, timeline: Timeline, time: np.ndarray, scale: float) -> None:
+    """Draw where the sound lowers or raises the predicted score, over ``time`` in units of ``scale`` seconds, and pauses."""
+    window = max(SOUND_WINDOW, timeline.step)
+    line = timeline.sound_evidence(window)
+    for part, colour, label in ((line > 0, BLUE, "raises the score"), (line < 0, ORANGE, "lowers it")):
+        held = np.where(part, line, 0)
+        axes.fill_between(time, 0, held, where=~np.isnan(line), color=colour, alpha=0.6, lw=0, label=label)
+    axes.plot(time, line, color=BLACK, lw=0.8)
+    axes.axhline(0, color=REFERENCE, lw=1)
+    for n, (start, end) in enumerate(timeline.pauses):
+        axes.axvspan(start / scale, end / scale, color=REFERENCE, alpha=0.3, lw=0, label="" if n else "pause")
+    axes.set_ylabel("part of the score,\npoints")
+    axes.set_title(f"sound in the predicted score, mean over {window:.2g} s; not of phones", loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
 
 
 def draw_spectrum(

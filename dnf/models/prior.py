@@ -109,6 +109,7 @@ class ClassPrior(nn.Module):
         )
         return (z - means) * (-0.5 * log_var).exp()
 
+    @torch.no_grad()
     def squashed(self, z: Tensor) -> Tensor:
         """tanh of latents ``(N, D)`` in standard deviations about the mean of the class means: few frames cannot dominate means."""
         return ((z - self.class_means().mean(0)) * (-0.5 * self.class_log_variances().mean(0)).exp()).tanh()

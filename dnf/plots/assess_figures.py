@@ -94,10 +94,12 @@ def draw(exp: str, tables: Mapping[str, Sequence[dict]]) -> NamedFigures:
 
 
 def make_plots(exp: Path, config: Config) -> list[Path]:
-    """Write ``plots/assess_<set>.png`` of every set with predicted scores, and remove those of earlier runs."""
-    folder, paths = exp / PLOTS, {path.stem: path for path in sorted((exp / ASSESS).glob("*.tsv"))}
-    shown = drawn_sets(list(paths), config) if config.plots.enabled and paths else []
-    figures = draw(exp.resolve().name, {name: read_tsv(paths[name]) for name in shown})
+    """Write ``plots/assess_<set>.png`` of every set with predicted and expert scores, and remove those of earlier runs."""
+    folder, paths = exp / PLOTS, sorted((exp / ASSESS).glob("*.tsv"))
+    tables = {path.stem: [row for row in read_tsv(path) if row["score"]] for path in paths if config.plots.enabled}
+    tables = {name: rows for name, rows in tables.items() if rows}
+    shown = drawn_sets(list(tables), config) if tables else []
+    figures = draw(exp.resolve().name, {name: tables[name] for name in shown})
     written = write_figures(figures, folder, config.plots.dpi)
     for path in sorted(set(folder.glob(f"{KIND}_*.png")) - set(written)):
         path.unlink()

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from dnf.decisions.assess import FOLDS, Assessment, Regression, best_fit, regressions
-from dnf.decisions.assess_columns import Columns
+from dnf.decisions.assess_columns import Columns, Scored
 from dnf.decisions.assess_rows import assess_rows
 from dnf.experiment.config import Config, resolve
 from dnf.experiment.tables import read_tsv
@@ -254,13 +254,26 @@ def test_rows_and_files_of_an_experiment(tmp_path):
 
 
 def test_an_experiment_has_the_predictors_that_it_can_have(tmp_path):
-    exp, config = experiment(tmp_path)
+    asked = "assess.predictors=[llr, duration, timing, tempo, latents, vectors]"
+    exp, config = experiment(tmp_path, asked)
     assert Columns(exp, config).predictors() == ["duration", "timing", "tempo", "latents"], "nothing was decided"
     (exp / "decisions").mkdir()
     (exp / "decisions" / "train.txt").touch()
     assert Columns(exp, config).predictors() == ["llr", "duration", "timing", "tempo", "latents"]
-    vectors = resolve(["features.kind=vectors", "vectors.dim=4", "prior.cond_dim=4"])
+    vectors = resolve(["features.kind=vectors", "vectors.dim=4", "prior.cond_dim=4", asked])
     assert Columns(exp, vectors).predictors() == ["llr", "latents", "vectors"]
+
+
+def test_vectors_are_those_of_the_data(tmp_path, write_store):
+    exp, _ = experiment(tmp_path, LATENTS)
+    vectors = resolve(["features.kind=vectors", "vectors.dim=4", "prior.cond_dim=4", "assess.predictors=[vectors]"])
+    scored = Scored.read(exp / "latents" / "test")
+    shutil.rmtree(tmp_path / "exp" / "frames" / "test")
+    x = np.random.default_rng(4).standard_normal((len(scored.utts), 4)).astype(np.float32)
+    of_utts = {utt["utt"]: (utt["speaker"], "ce", row[None], np.ones(1)) for utt, row in zip(scored.utts, x)}
+    write_store(tmp_path / "exp" / "frames" / "test", of_utts)
+    (found,) = Columns(exp, vectors).of("test", scored, ["vectors"]).values()
+    np.testing.assert_allclose(found, x, atol=2e-3)
 
 
 def test_timing_of_each_utterance_uses_all_its_bins(tmp_path, write_store):

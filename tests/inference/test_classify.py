@@ -16,10 +16,12 @@ import soundfile
 import torch
 from recipe_runs import ROOT, environment
 
+from dnf.decisions.assess import Assessment
 from dnf.experiment.config import Config
 from dnf.experiment.tables import read_tsv
 from dnf.features.extractor import extract_whole, make_extractor
-from dnf.inference import classify, move, score_recording, system
+from dnf.inference import classify, move, predicted_score, score_recording, system
+from dnf.inference.predicted_score import part_of
 from dnf.inference.recordings import read_items
 from dnf.inference.timeline import MOST, Timeline
 from dnf.inference.timeline_figure import draw
@@ -267,6 +269,72 @@ def test_evidence_over_time_is_the_mean_of_the_window():
         np.testing.assert_allclose(evidence[place], [near[0] - near[1], near[1] - near[0]], atol=1e-12)
 
 
+def test_sound_over_time_has_the_part_of_the_recording_as_its_mean():
+    sound = np.array([1.0, 1.0, -2.0, -2.0, 3.0])
+    timeline = Timeline(10, 4, ["a", "b"], 0.01)
+    timeline.add_scores(np.arange(2), np.zeros((2, 2)), sound[:2])
+    timeline.add_scores(np.arange(2, 5), np.zeros((3, 2)), sound[2:])
+    timeline.sound_part = -0.7
+    line = timeline.sound_evidence(0.01)
+    np.testing.assert_allclose(line[:5], sound - sound.mean() - 0.7)
+    assert line[:5].mean() == pytest.approx(-0.7) and np.isnan(line[5:]).all()
+
+
+def test_a_score_of_frames_is_that_of_their_mean():
+    """For a linear regression of the latents, the mean over frames has the distance of two recordings' parts."""
+    rng = np.random.default_rng(1)
+    who = np.repeat([f"s{n}" for n in range(12)], 4).astype(object)
+    x = rng.standard_normal((48, 6))
+    fit = Assessment.fit({"latents": x}, 5 + x @ np.arange(6.0), who, "ridge")
+    z, squashed = (torch.from_numpy(rng.standard_normal((2, 20, 3))) * 0.1).unbind()
+    parts = [
+        part_of(fit, "latents", torch.cat([z[k], squashed[k]], 1).mean(0).numpy()) for k in (slice(10), slice(10, 20))
+    ]
+    points = predicted_score.of_frames(fit, z, squashed)
+    assert points[:10].mean() - points[10:].mean() == pytest.approx(parts[0] - parts[1], rel=1e-6)
+
+
+def test_a_long_recording_gets_no_predicted_score_and_is_told(made_fit, wavs, capsys, monkeypatch):
+    status, out = run(capsys, made_fit, "--json", wavs / "plain.wav")
+    record = json.loads(out)
+    assert status == 0 and record["score_low"] <= record["predicted_score"] <= record["score_high"]
+    assert set(record["score_parts"]) == {"timing", "sound"}
+    monkeypatch.setattr(classify, "LONGEST", 1.0)
+    record = json.loads(run(capsys, made_fit, "--json", wavs / "plain.wav")[1])
+    assert "predicted_score" not in record and "longer than 1 s: no predicted score" in record["warning"]
+
+
+def test_a_fit_that_needs_an_external_score_predicts_nothing_and_a_damaged_one_is_refused(
+    make_exp, wavs, capsys, caplog
+):
+    exp, who = make_exp("seed=12"), np.repeat([f"s{n}" for n in range(12)], 2).astype(object)
+    x = np.random.default_rng(0).standard_normal((24, 1))
+    Assessment.fit({"external": x}, x[:, 0] + 3, who, "ridge").save(exp / "assess.npz")
+    status, out = run(capsys, exp, wavs / "plain.wav")
+    assert status == 0 and "predicted_score" not in out and "they need an external score" in caplog.text
+    (exp / "assess.npz").write_bytes(b"no fit")
+    with pytest.raises(ValueError, match="assess.npz: is damaged .*; run stage decide again"):
+        classify.main([str(exp), str(wavs / "plain.wav")])
+
+
+def test_the_picture_has_a_panel_of_the_sound(made_fit, wavs, tmp_path, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("dnf.inference.timeline_figure.draw_sound", lambda axes, timeline, *_: drawn.append(timeline))
+    assert run(capsys, made_fit, wavs / "plain.wav", "--plot", tmp_path)[0] == 0
+    assert (tmp_path / "plain.png").is_file() and drawn[0].sound_part is not None
+
+
+@pytest.fixture(scope="module")
+def made_fit(make_exp):
+    """An experiment with a fit of scores by timing and latents."""
+    exp, rng = make_exp("seed=11"), np.random.default_rng(2)
+    who = np.repeat([f"s{n:02d}" for n in range(12)], 4).astype(object)
+    columns = {"timing": rng.standard_normal((48, 7)), "latents": rng.standard_normal((48, 24))}
+    scores = 5 + columns["timing"][:, 0] + columns["latents"][:, 0]
+    Assessment.fit(columns, scores, who, "ridge").save(exp / "assess.npz")
+    return exp
+
+
 def test_a_long_recordings_timeline_is_no_larger():
     timeline = Timeline(10**7, 3, ["a", "b"], 0.01)
     timeline.add_frames(10**7 - 5, np.ones((5, 3)))
@@ -368,6 +436,7 @@ def test_a_conditional_flow_decides_on_recordings_as_on_their_frames(tmp_path, s
     for n, (name, speakers) in enumerate({"train": 8, "dev": 8, "test": 2}.items()):
         voices = [f"{name}{k}_{('en', 'zh')[k % 2]}" for k in range(speakers)]
         write_corpus(tmp_path / "data" / name, voices, seconds=0.8 + 0.01 * n)  # no two recordings are the same
+        recipe_runs.write_scores(tmp_path / "data" / name)
     (tmp_path / "classes.txt").write_text("en\nzh\n")
     recipe_runs.make_frames(tmp_path, small_config(*WORDS, *words))
     recipe_runs.run_stages(tmp_path)
@@ -381,6 +450,14 @@ def test_a_conditional_flow_decides_on_recordings_as_on_their_frames(tmp_path, s
         assert (row["calibrated"], row["open_set"]) == ("yes", wanted["open_set"])
         assert float(row["posterior_en"]) == pytest.approx(float(wanted["posterior_en"]), abs=1e-4)
     assert len({row["posterior_en"] for row in rows}) == len(rows)
+    predicted = {row["utt"]: row for row in read_tsv(tmp_path / "exp/assess/test.tsv")}
+    names = {"predicted_score": "fused", "score_low": "low", "score_high": "high"}
+    for row in rows:
+        wanted = predicted[row["recording"]]
+        assert [float(row[name]) for name in names] == pytest.approx(
+            [float(wanted[n]) for n in names.values()], abs=2e-3
+        )
+        assert row["lowered_by"] == wanted["lowered_by"]
     frames = ("--frames", str(tmp_path / "frames"))
     assert move.main([str(tmp_path / "exp"), "test", "--from", "en", "--to", "zh", *frames]) == 0
     assert "reconstruction_max_error" in capsys.readouterr().out

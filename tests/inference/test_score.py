@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import recipe_runs
 import soundfile
 import yaml
 from recipe_runs import ROOT, environment, make_frames, run_stages, stage_arguments
@@ -58,6 +59,7 @@ def made(tmp_path_factory, write_corpus, small_config):
     root, config = tmp_path_factory.mktemp("made"), small_config(*WORDS)
     for n, (name, speakers) in enumerate(SETS.items()):
         write_corpus(root / "data" / name, speakers, seconds=0.8 + 0.01 * n)  # no two recordings are the same
+        recipe_runs.write_scores(root / "data" / name)
     (root / "data" / "classes.txt").write_text("en\nja\nzh\n")
     (root / "classes.txt").write_text("en\nja\nzh\n")
     make_frames(root, config)
@@ -123,6 +125,9 @@ def test_a_set_scored_anew_has_the_figures_and_decisions_of_the_experiment(made,
         for name in ("test", "other"):
             mine, theirs = (path / folder / "decisions" / f"{name}.txt" for path in (scored, made / "exp"))
             assert mine.read_bytes() == theirs.read_bytes()
+    for name in ("test", "other"):
+        mine, theirs = (path / "assess" / f"{name}.tsv" for path in (scored, made / "exp"))
+        assert mine.read_bytes() == theirs.read_bytes() and len(read_tsv(mine)) > 1
     mine, theirs = (read_tsv(path / "doubt.tsv") for path in (scored, made / "exp"))
     assert mine == theirs and {row["set"] for row in mine} == {"test", "other"}
     assert {row["doubt"] for row in read_tsv(scored / "decisions" / "test.txt")} <= {"sure", "unsure", "foreign"}
@@ -144,7 +149,7 @@ def test_an_exported_folder_is_scored_with_as_its_experiment(made, scored, tmp_p
 def test_results_and_page_are_those_of_an_experiment_and_say_which_model(made, scored):
     said = (scored / "results.txt").read_text()
     assert f"# scored with {made / 'exp'}" in said and "# left out" not in said and "; left out" not in said
-    assert "trained on train (8 speakers" in said and "- Unseen: ja was" in said
+    assert "trained on train (8 speakers" in said and "- Scores: predicted expert scores of test" in said
     assert (scored / "report.html").read_text().endswith("</html>\n")
 
 
