@@ -14,9 +14,9 @@ import torch
 
 from dnf.decisions.assess import Assessment
 from dnf.decisions.evidence import ratio_to_others
-from dnf.decisions.timing import COLUMNS, LEAST_PAUSE, cepstra_of, measures
 from dnf.experiment.layout import ASSESS_NPZ
 from dnf.features.recording_frames import RecordingFrames
+from dnf.features.timing import COLUMNS, LEAST_PAUSE, cepstra_of, measures
 from dnf.metrics.figures import FUSED
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Utterance(NamedTuple):
     """What the score of a recording is predicted from.
 
     Attributes:
-        times: measures of timing, ``decisions.timing.measures``.
+        times: measures of timing, ``features.timing.measures``.
         latents: mean latents and mean squashed latents, ``(2 D,)``.
         loglik: mean log-likelihoods ``(K,)``, nats per frame.
         rows: number of vectors.
