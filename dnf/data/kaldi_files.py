@@ -30,6 +30,7 @@ from dnf.experiment.layout import (
     SPK2UTT,
     SUPERVISIONS_JSONL,
     UTT2CLASS,
+    UTT2CORPUS,
     UTT2DUR,
     UTT2NUM_FRAMES,
     UTT2SCORE,
@@ -45,7 +46,7 @@ MANIFESTS = (RECORDINGS_JSONL, SUPERVISIONS_JSONL)
 # Tables by the kind of their key. Other files called utt2*, spk2* or reco2* are kept but not checked.
 BY_UTTERANCE = (
     *(SEGMENTS, FEATS_SCP, VAD_SCP, ALI_SCP, "text", UTT2DUR, UTT2NUM_FRAMES, UTT2CLASS, UTT2SCORE, UTT2SCORES),
-    *("utt2lang", "utt2uniq", "utt2warp"),
+    *(UTT2CORPUS, "utt2lang", "utt2uniq", "utt2warp"),
     *UTTERANCE_VECTORS,
 )
 BY_SPEAKER = (CMVN_SCP, SPK2GENDER, "spk2warp", *SPEAKER_VECTORS)
@@ -121,6 +122,7 @@ VALUES: dict[str, tuple[Callable[[str], object], str]] = {
     "reco2dur": (lambda value: number_of(value) > 0, "a number of seconds above 0"),
     UTT2NUM_FRAMES: (re.compile("[1-9][0-9]*").fullmatch, "a whole number above 0"),
     UTT2CLASS: (is_class_name, "a class name like en or zh_cn (letters a-z, digits, underscore)"),
+    UTT2CORPUS: (re.compile(r"[^ \t]+").fullmatch, "the name of a corpus, without blanks"),
     UTT2SCORE: (lambda value: math.isfinite(number_of(value)), "a number"),
     UTT2SCORES: (are_numbers, "a number of each expert"),
     "utt2warp": (lambda value: 0.5 < number_of(value) < 1.5, "a number between 0.5 and 1.5"),

@@ -36,6 +36,7 @@ class Utterance(NamedTuple):
     text: str | None = None
     language: str | None = None
     marks: tuple[float, ...] = ()
+    corpus: str | None = None
 
 
 def identifier(text: str) -> str:
@@ -126,6 +127,7 @@ def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegmen
     end = recording.duration if utterance.end is None else utterance.end
     custom = {"class": utterance.name} | ({} if utterance.score is None else {"score": utterance.score})
     custom |= {"marks": list(utterance.marks)} if utterance.marks else {}
+    custom |= {"corpus": utterance.corpus} if utterance.corpus else {}
     return SupervisionSegment(
         id=utterance.id,
         recording_id=utterance.recording,

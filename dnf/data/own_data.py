@@ -1,8 +1,8 @@
 """Stage data for a user's own recordings: data directories, or one table, to checked sets with Lhotse manifests.
 
 ``DIR`` holds Kaldi data directories ``train/ [dev/] <test sets>/`` with ``wav.scp``, ``utt2spk``, ``utt2class`` and, where
-they exist, ``segments``, ``utt2score``, ``text``, ``spk2gender``; or one table ``recordings.tsv`` or ``recordings.csv`` with a
-header line naming the columns ``recording speaker class set`` and, where they exist, ``utt score gender text``. Paths that
+they exist, ``segments``, ``utt2score``, ``utt2corpus``, ``text``, ``spk2gender``; or one table ``recordings.tsv`` or ``recordings.csv`` with a
+header line naming the columns ``recording speaker class set`` and, where they exist, ``utt score gender text corpus``. Paths that
 are not absolute start from DIR. Without a dev set, some speakers of train become dev. With ``features.kind`` vectors,
 ``DIR`` holds vectors as ``dnf.data.own_vectors`` reads them.
 """
@@ -34,6 +34,7 @@ from dnf.experiment.layout import (
     SEGMENTS,
     SPK2GENDER,
     UTT2CLASS,
+    UTT2CORPUS,
     UTT2SCORE,
     UTT2SCORES,
     UTT2SPK,
@@ -65,7 +66,7 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool, missing_class:
     classes = dict.fromkeys(tables[UTT2SPK], missing_class) if unlabelled else read_table(directory / UTT2CLASS)
     extra = {
         name: read_table(directory / name) if (directory / name).is_file() else {}
-        for name in (SEGMENTS, UTT2SCORE, UTT2SCORES, "text", SPK2GENDER)
+        for name in (SEGMENTS, UTT2SCORE, UTT2SCORES, UTT2CORPUS, "text", SPK2GENDER)
     }
     utterances = []
     for utt, speaker in tables[UTT2SPK].items():
@@ -87,6 +88,7 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool, missing_class:
                 extra[SPK2GENDER].get(speaker),
                 extra["text"].get(utt),
                 marks=tuple(map(float, extra[UTT2SCORES].get(utt, "").split())),
+                corpus=extra[UTT2CORPUS].get(utt),
             )
         )
     return utterances

@@ -114,7 +114,8 @@ def label(manifests: Manifests, name: str, prefix: str) -> Manifests:
     """The same recordings as utterances of class ``name``, with ids ``<prefix>_<speaker>-<utterance>``.
 
     Args:
-        manifests: as Lhotse's recipes make them; each supervision names its speaker. ``score`` and ``marks`` in ``custom`` are kept.
+        manifests: as Lhotse's recipes make them; each supervision names its speaker. ``score``, ``marks`` and ``corpus`` in
+            ``custom`` are kept.
         name: class of all of them.
         prefix: of the speakers, so that those of two corpora are never the same.
     """
@@ -126,7 +127,9 @@ def label(manifests: Manifests, name: str, prefix: str) -> Manifests:
         utt = f"{speaker}-{identifier(s.id.removeprefix(s.speaker).lstrip('-_'))}"
         if segments[s.recording_id] == 1:
             recordings[s.recording_id] = utt
-        custom = {"class": name} | {key: s.custom[key] for key in ("score", "marks") if key in (s.custom or {})}
+        custom = {"class": name} | {
+            key: s.custom[key] for key in ("score", "marks", "corpus") if key in (s.custom or {})
+        }
         supervisions.append(
             fastcopy(s, id=utt, recording_id=recordings[s.recording_id], speaker=speaker, custom=custom, alignment=None)
         )
@@ -226,6 +229,12 @@ def counts(manifests: Manifests) -> dict[str, int]:
     return {"utterances": len(manifests.supervisions), "speakers": len({s.speaker for s in manifests.supervisions})}
 
 
+def name_corpora(manifests: Manifests, corpora: Sequence[str]) -> None:
+    """Note the corpus of each utterance that has none yet, if the set is of a single corpus."""
+    for supervision in manifests.supervisions if len(corpora) == 1 else ():
+        supervision.custom.setdefault("corpus", corpora[0])
+
+
 def write(
     sets: Mapping[str, Manifests], output_dir: Path, corpora: Sequence[Corpus] = (), found: Iterable[str] = ()
 ) -> None:
@@ -242,6 +251,7 @@ def write(
             shutil.rmtree(path.parent)
     classes = set()
     for name, of_name in sorted(sets.items()):
+        name_corpora(of_name, [corpus.name for corpus in corpora if name in corpus.sets])
         write_set(*of_name, output_dir / name)
         of_set = {s.custom["class"] for s in of_name.supervisions}
         hours = sum(s.duration for s in of_name.supervisions) / 3600

@@ -1,6 +1,6 @@
 """The table of recordings: CSV or TSV with one utterance per line, and a header that names the columns.
 
-Columns ``recording speaker class`` and, where they exist, ``set utt score gender text``. Without a class, an utterance is
+Columns ``recording speaker class`` and, where they exist, ``set utt score gender text corpus``. Without a class, an utterance is
 ``unlabelled``, where the reader does not need one. Paths of recordings that are not
 absolute start from the folder of the table.
 """
@@ -22,7 +22,7 @@ from dnf.experiment.classes import UNLABELLED
 
 SUFFIXES = (".tsv", ".csv")
 NEEDED = ("recording", "speaker", "class")
-COLUMNS = (*NEEDED, "set", "utt", "score", "gender", "text")
+COLUMNS = (*NEEDED, "set", "utt", "score", "gender", "text", "corpus")
 GENDERS = {"m": "m", "f": "f", "male": "m", "female": "f"}
 
 
@@ -165,6 +165,7 @@ def read_row(
     return Utterance(
         utt, utt, absolute(row["recording"], folder), speaker, name,
         score=score, gender=gender_of(row.get("gender") or "", where), text=row.get("text") or None,
+        corpus=identifier(row.get("corpus") or "") or None,
     )  # fmt: skip
 
 

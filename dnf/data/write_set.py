@@ -18,6 +18,7 @@ from dnf.experiment.layout import (
     SPK2UTT,
     SUPERVISIONS_JSONL,
     UTT2CLASS,
+    UTT2CORPUS,
     UTT2DUR,
     UTT2NUM_FRAMES,
     UTT2SCORE,
@@ -36,7 +37,7 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
     """Write ``recordings`` and ``supervisions`` of one set as Lhotse manifests and as a Kaldi data directory.
 
     Every supervision is one utterance with ``custom={"class": NAME}`` and, if an expert scored it,
-    ``"score": FLOAT``. Utterance ids start with the speaker id, as Kaldi's sort order asks.
+    ``"score": FLOAT``, and ``"corpus": NAME`` where corpora are known. Utterance ids start with the speaker id, as Kaldi's sort order asks.
 
     Args:
         recordings: mono recordings, read from plain files.
@@ -119,6 +120,9 @@ def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, 
         UTT2DUR: {s.id: str(s.duration) for s in supervisions},
         UTT2SCORE: {s.id: str(s.custom["score"]) for s in supervisions if "score" in s.custom},
         UTT2SCORES: {s.id: " ".join(map(str, s.custom["marks"])) for s in supervisions if "marks" in s.custom},
+        UTT2CORPUS: {s.id: s.custom["corpus"] for s in supervisions}
+        if all("corpus" in s.custom for s in supervisions)
+        else {},
         "text": {s.id: s.text for s in supervisions if s.text} if all(s.text for s in supervisions) else {},
         SPK2GENDER: {s.speaker: s.gender for s in supervisions}
         if all(s.gender in ("m", "f") for s in supervisions)

@@ -1,4 +1,4 @@
-"""Results by duration of recordings, by speaker and by expert score, and the class information of latent dimensions.
+"""Results by duration of recordings, by speaker, by corpus and by expert score, and the class information of latent dimensions.
 
 All come from the output of stages latents and decide; the flow does not run again.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dnf.experiment.config import Config
-from dnf.experiment.layout import BY_SCORE_TSV, DECISIONS, DURATIONS_TSV, FISHER_TSV, SPEAKERS_TSV
+from dnf.experiment.layout import BY_CORPUS_TSV, BY_SCORE_TSV, DECISIONS, DURATIONS_TSV, FISHER_TSV, SPEAKERS_TSV
 from dnf.experiment.tables import each_row, read_tsv, write_tsv
 from dnf.metrics.figure_rows import share_row
 from dnf.scoring.durations import durations, top_share
@@ -67,20 +67,46 @@ def speaker_rows(name: str, decisions: Iterable[dict], known: Sequence[str]) -> 
     ]
 
 
+def corpus_rows(
+    name: str, decisions: Iterable[dict], corpora: Iterable[str], known: Sequence[str], config: Config
+) -> list[dict]:
+    """Rows of ``by_corpus.tsv``: the same for each class and corpus, with an interval; none where corpora are not known.
+
+    Args:
+        name: name of the set.
+        decisions: rows of ``decisions/<set>.txt``.
+        corpora: corpus of each, empty where it is not known.
+        known: classes of the model.
+        config: for the intervals.
+    """
+    groups: dict[tuple[str, str], Group] = {}
+    for row, corpus in zip(decisions, corpora):
+        if corpus:
+            groups.setdefault((row["class"], corpus), Group()).add(row)
+    return [
+        {"set": name, "class": label, "corpus": corpus} | accuracy_of(group, config, known=label in known)
+        for (label, corpus), group in sorted(groups.items())
+    ]
+
+
+def accuracy_of(group: Group, config: Config, *, known: bool) -> dict:
+    """The summary of a group, with an interval over speakers and their number."""
+    hits = [(speaker, right, total) for speaker, (right, total) in group.shares.items()]
+    share = share_row("", hits, config.report.bootstrap, config.seed)
+    ends = {key: share[key] if known else "" for key in ("low", "high")}
+    return group.summary(known=known) | ends | {"speakers": share["speakers"]}
+
+
 def score_rows(name: str, decisions: Iterable[dict], known: Sequence[str], config: Config) -> list[dict]:
     """Rows of ``by_score.tsv``: the same for each expert score, rounded to an integer; none without scores."""
     groups: dict[tuple[str, int], Group] = {}
     for row in decisions:
         if row["score"]:
             groups.setdefault((row["class"], math.floor(float(row["score"]) + 0.5)), Group()).add(row)
-    rows = []
-    for (label, score), group in sorted(groups.items()):
-        hits = [(speaker, right, total) for speaker, (right, total) in group.shares.items()]
-        share = share_row("", hits, config.report.bootstrap, config.seed)
-        ends = {key: share[key] if label in known else "" for key in ("low", "high")}
-        row = {"set": name, "class": label, "score": score} | group.summary(known=label in known) | ends
-        rows.append(row | {"speakers": share["speakers"]})
-    return rows
+    return [
+        {"set": name, "class": label, "score": score} | accuracy_of(group, config, known=label in known)
+        for (label, score), group in sorted(groups.items())
+    ]
 
 
 def fisher_summary(exp: Path) -> list[dict]:
@@ -99,16 +125,19 @@ def fisher_summary(exp: Path) -> list[dict]:
 
 
 def breakdown_rows(exp: Path, config: Config) -> list[dict]:
-    """Write durations.tsv, speakers.tsv and by_score.tsv; rows of ``accuracy.tsv``, with the seconds as ``decided``."""
-    of_durations, speakers, scores = durations(exp, config), [], []
+    """Write durations.tsv, speakers.tsv, by_corpus.tsv and by_score.tsv; rows of ``accuracy.tsv``, with the seconds as ``decided``."""
+    of_durations, speakers, scores, by_corpus = durations(exp, config), [], [], []
     for directory in whole_sets(exp, config):
         path = exp / DECISIONS / f"{directory.name}.txt"
         if path.is_file():
-            known = Latents.open(directory).classes
+            latents = Latents.open(directory)
+            known, corpora = latents.classes, (utt.get("corpus", "") for utt in latents.utts)
+            by_corpus += corpus_rows(directory.name, each_row(path), corpora, known, config)
             speakers += speaker_rows(directory.name, each_row(path), known)
             scores += score_rows(directory.name, each_row(path), known, config)
     write_tsv(exp / DURATIONS_TSV, ({c: row[c] for c in DURATION_COLUMNS} for row in of_durations), DURATION_COLUMNS)
     write_tsv(exp / SPEAKERS_TSV, speakers, ("set", "class", "speaker", "accuracy", *GROUP_COLUMNS))
-    by_score = ("accuracy", "low", "high", *GROUP_COLUMNS, "speakers")
-    write_tsv(exp / BY_SCORE_TSV, scores, ("set", "class", "score", *by_score))
+    by_group = ("accuracy", "low", "high", *GROUP_COLUMNS, "speakers")
+    write_tsv(exp / BY_SCORE_TSV, scores, ("set", "class", "score", *by_group))
+    write_tsv(exp / BY_CORPUS_TSV, by_corpus, ("set", "class", "corpus", *by_group))
     return [{k: v for k, v in r.items() if k != "seconds"} | {"decided": f"{r['seconds']}s"} for r in of_durations]

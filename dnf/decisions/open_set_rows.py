@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from dnf.metrics.trials import Trials, joined
 from dnf.scoring.latent_store import Latents, latent_sets
 
 log = logging.getLogger(__name__)
+
+SAME_CORPUS = "corpus "  # begins the name of a pool of the utterances of one corpus
 
 
 def auc_row(unseen: Trials, known: Trials, resamples: int, seed: int, **names: str) -> dict:
@@ -136,16 +139,36 @@ def score_rows(sets: dict[str, Trials]) -> Iterator[dict]:
             yield row | {name: f"{trials.scores[name][i]:.6f}" for name in names}
 
 
-def known_pools(sets: dict[str, Trials], data: DataSettings) -> dict[str, dict[str, Trials]]:
+def known_pools(
+    sets: dict[str, Trials], data: DataSettings, corpora: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> dict[str, dict[str, Trials]]:
     """Utterances of known classes for comparison with the unseen classes of each set, by name of the pool.
 
-    The pools are all test sets and the set itself, except train and dev, which the score was fitted on.
+    The pools are all test sets, the set itself, and the utterances of all test sets that are of a corpus of its unseen
+    utterances; never train and dev, which the score was fitted on.
+
+    Args:
+        sets: utterances by set.
+        data: the settings.
+        corpora: corpus of each utterance by set, empty where it is not known; empty: none is known.
     """
     fitted = fitted_sets(data)
     known = {name: trials.only(trials.known) for name, trials in sets.items() if trials.known.any()}
     tested = [trials for name, trials in known.items() if name not in fitted | set(data.views)]
     everyone = {KNOWN: joined(tested)} if tested else {}
-    return {name: everyone | ({name: known[name]} if name in known.keys() - fitted else {}) for name in sets}
+    pools = {name: everyone | ({name: known[name]} if name in known.keys() - fitted else {}) for name in sets}
+    whole = [name for name in sets if name not in fitted | set(data.views)]
+    for name, trials in sets.items() if corpora else ():
+        for corpus in sorted(set(corpora[name][~trials.known]) - {""}):
+            same = [sets[w].only(sets[w].known & (corpora[w] == corpus)) for w in whole]
+            if any(map(len, same)):
+                pools[name][f"{SAME_CORPUS}{corpus}"] = joined([part for part in same if len(part)])
+    return pools
+
+
+def corpora_of(directory: Path) -> np.ndarray:
+    """Corpus of each utterance ``(U,)`` of ``latents/<set>``, empty where it is not known."""
+    return np.array([utt.get("corpus", "") for utt in Latents.open(directory).utts], dtype=object)
 
 
 def open_set_rows(exp: Path, config: Config) -> list[dict]:
@@ -163,5 +186,5 @@ def open_set_rows(exp: Path, config: Config) -> list[dict]:
         if path.is_file():
             add_flags(path, trials)
     write_tsv(exp / OPEN_SET_TSV, score_rows(sets))
-    pools = known_pools(sets, config.data)
+    pools = known_pools(sets, config.data, {name: corpora_of(exp / LATENTS / name) for name in sets})
     return [row for name, trials in sets.items() for row in set_rows(name, trials, pools[name], config)]

@@ -274,7 +274,7 @@ class Train:
     label_smoothing: float
     batch_size: int
     micro_batch: int
-    sampling: Literal["natural", "balanced"]
+    sampling: Literal["natural", "balanced", "corpora"]
     lr: float
     lr_final: float
     warmup_steps: int

@@ -43,6 +43,7 @@ from dnf.experiment.layout import (
     STEPS,
     SUPERVISIONS_JSONL,
     UTT2CLASS,
+    UTT2CORPUS,
     UTT2SCORE,
     UTT2SCORES,
     UTT2SPK,
@@ -62,6 +63,7 @@ UP_TO_DATE = 3
 OTHER_DATA = 4  # stage data would run, so sets and classes are not known yet
 TABLES = (
     *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, UTT2SCORE, UTT2SCORES),
+    UTT2CORPUS,
     *(RECORDINGS_TSV, RECORDINGS_CSV, VECTOR_SCP),
 )
 # Of a corpus that stage data reads

@@ -40,6 +40,7 @@ class FrameStore:
         stats: ``(U, 2, F + 1)`` float64, Kaldi's layout.
         utterances, speakers, classes: lists of U names.
         scores: list of U expert scores, or None.
+        corpora: list of U names, empty where the corpus is not known.
     """
 
     def __init__(self, directory: Path):
@@ -57,15 +58,16 @@ class FrameStore:
         self.offsets, self.spoken = (
             load_places(directory / name, meta["utterances"] + 1) for name in (OFFSETS_NPY, SPOKEN_NPY)
         )
-        self.utterances, self.speakers, self.classes, self.scores = [], [], [], []
+        self.utterances, self.speakers, self.classes, self.scores, self.corpora = [], [], [], [], []
         with intact(directory / UTTS_TSV), (directory / UTTS_TSV).open(encoding="utf-8") as file:
             next(file, None)
             for line in file:
-                utt, speaker, name, score = line.rstrip("\n").split("\t")
+                utt, speaker, name, score, *corpus = line.rstrip("\n").split("\t")
                 self.utterances.append(utt)
                 self.speakers.append(sys.intern(speaker))
                 self.classes.append(sys.intern(name))
                 self.scores.append(float(score) if score else None)
+                self.corpora.append(sys.intern(corpus[0]) if corpus else "")
             if len(self.utterances) != meta["utterances"]:
                 raise ValueError(f"{len(self.utterances)} utterances, not {meta['utterances']}")
 

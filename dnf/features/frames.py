@@ -8,7 +8,7 @@ A training vector is gathered from it by index arithmetic (``dnf.features.window
     centres.bin   (S,) int64, flat: the frames that the VAD calls speech
     spoken.npy    (U + 1,) int64, first of each utterance's centres
     stats.bin     (U, 2, F + 1) float64, flat: CMVN statistics of each utterance's speech frames
-    utts.tsv      utterance, speaker, class and expert score, in the order of ``offsets``
+    utts.tsv      utterance, speaker, class, expert score and, where it is known, corpus, in the order of ``offsets``
     meta.json     the counts, to open the rest by
 
 An utterance of ``features.kind`` vectors is one frame: its vector after the steps of ``dnf.features.vectors``.
@@ -41,6 +41,7 @@ from dnf.experiment.layout import (
     SPOKEN_NPY,
     STATS_BIN,
     UTT2CLASS,
+    UTT2CORPUS,
     UTT2NUM_FRAMES,
     UTT2SCORE,
     UTT2SPK,
@@ -58,8 +59,8 @@ from dnf.features.windows import Windows
 
 log = logging.getLogger(__name__)
 
-TABLES = (FEATS_SCP, VAD_SCP, UTT2NUM_FRAMES, UTT2SPK, UTT2CLASS, UTT2SCORE)
-PARTIAL = (UTT2SCORE,)  # may lack some utterances, or not exist
+TABLES = (FEATS_SCP, VAD_SCP, UTT2NUM_FRAMES, UTT2SPK, UTT2CLASS, UTT2SCORE, UTT2CORPUS)
+PARTIAL = (UTT2SCORE, UTT2CORPUS)  # may lack some utterances, or not exist
 
 
 def utterances(directory: Path) -> Iterator[dict[str, str]]:
@@ -106,7 +107,8 @@ def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dic
         (temporary / STATS_BIN).open("wb") as stats_file,
         (temporary / UTTS_TSV).open("w", encoding="utf-8") as names_file,
     ):
-        names_file.write("utt\tspeaker\tclass\tscore\n")
+        has_corpora = (directory / UTT2CORPUS).is_file()
+        names_file.write("utt\tspeaker\tclass\tscore" + ("\tcorpus\n" if has_corpora else "\n"))
         for i, row in enumerate(
             progress(utterances(directory), what=f"frames {directory.name}", unit="utterances", total=total)
         ):
@@ -135,7 +137,8 @@ def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dic
             frames_file.write(frames.tobytes())
             centres_file.write(centres.astype(np.int64).tobytes())
             stats_file.write(cmvn_stats(frames[speech > 0]).tobytes())
-            names_file.write(f"{utt}\t{row[UTT2SPK]}\t{row[UTT2CLASS]}\t{row.get(UTT2SCORE, '')}\n")
+            names_file.write(f"{utt}\t{row[UTT2SPK]}\t{row[UTT2CLASS]}\t{row.get(UTT2SCORE, '')}")
+            names_file.write(f"\t{row.get(UTT2CORPUS, '')}\n" if has_corpora else "\n")
     np.save(temporary / OFFSETS_NPY, offsets)
     np.save(temporary / SPOKEN_NPY, spoken)
     meta = {

@@ -31,6 +31,7 @@ class Segment(NamedTuple):
     score: float | None
     first: int
     rows: int
+    corpus: str = ""
 
 
 class Source(NamedTuple):

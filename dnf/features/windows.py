@@ -76,7 +76,8 @@ class Windows:
         ids = {name: i for i, name in enumerate(classes)}
         self.stores, self.device, self.cut = list(stores), device, piece_frames is not None
         self.home = home_of(self.stores, device)
-        self.parts, labels = [], []
+        self.parts, labels, corpora = [], [], []
+        corpus_ids = {name: i for i, name in enumerate(sorted({name for store in stores for name in store.corpora}))}
         for store in self.stores:
             of_store = torch.tensor([ids.get(name, -1) for name in store.classes])
             wanted = of_store >= 0 if not keep_unseen else torch.ones_like(of_store, dtype=torch.bool)
@@ -85,16 +86,18 @@ class Windows:
             part = make_part(store, wanted, splice.hop, cmvn, piece_frames, device)
             self.parts.append(part)
             labels.append(of_store[part.utterance])
+            corpora.append(torch.tensor([corpus_ids[name] for name in store.corpora])[part.utterance])
         counts = torch.cat([part.source.rows for part in self.parts])
         self._length = int(counts.sum())
         self._labels, self._ends = torch.cat(labels).to(self.home), counts.cumsum(0).to(self.home)
+        self._corpora = torch.cat(corpora).to(self.home)
         self._hop, self._variance, self._left, self._right = splice.hop, cmvn.variance, splice.left, splice.right
         sources = [part.source for part in self.parts]
         self._sources = sources if self.home.type == "cpu" else [concatenate(sources, self.home)]
         self._segments = [0]  # first of each source
         for source in self._sources:
             self._segments.append(self._segments[-1] + len(source.begin))
-        self._of_class: dict[int, tuple[Tensor, Tensor]] = {}
+        self._of_class: dict[tuple[int, int | None], tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return self._length
@@ -164,12 +167,22 @@ class Windows:
         counts, labels = torch.cat([part.source.rows for part in self.parts]), self._labels.cpu()
         return {name: int(counts[labels == k].sum()) for k, name in enumerate(classes)}
 
-    def rows_of_class(self, label: int, nth: Tensor) -> Tensor:
-        """The ``nth`` ``(B,)`` vectors of a class, counted from 0, as rows ``(B,)``, where ``nth`` is."""
-        if label not in self._of_class:
-            segments = torch.nonzero(self._labels == label)[:, 0]
-            self._of_class[label] = segments, self._rows_of(segments).cumsum(0)
-        segments, ends = self._of_class[label]
+    def corpus_counts(self, label: int) -> dict[int, int]:
+        """Vectors of a class in each corpus that has some, by id of the corpus; where corpora are not known, there is one."""
+        corpora = self._corpora[self._labels == label].unique().tolist()
+        return {corpus: int(self._class_rows(label, corpus)[1][-1]) for corpus in corpora}
+
+    def _class_rows(self, label: int, corpus: int | None) -> tuple[Tensor, Tensor]:
+        """Segments of a class, or of those in a corpus, and the number of their vectors up to the end of each."""
+        if (label, corpus) not in self._of_class:
+            wanted = self._labels == label
+            segments = torch.nonzero(wanted if corpus is None else wanted & (self._corpora == corpus))[:, 0]
+            self._of_class[label, corpus] = segments, self._rows_of(segments).cumsum(0)
+        return self._of_class[label, corpus]
+
+    def rows_of_class(self, label: int, nth: Tensor, corpus: int | None = None) -> Tensor:
+        """The ``nth`` ``(B,)`` vectors of a class, counted from 0, as rows ``(B,)``, where ``nth`` is; of one corpus, if given."""
+        segments, ends = self._class_rows(label, corpus)
         place = torch.searchsorted(ends, wanted := nth.to(self.home), right=True)
         return (self._ends[segments[place]] - (ends[place] - wanted)).to(nth.device)
 
@@ -180,7 +193,8 @@ class Windows:
             store = part.store
             for u, piece, rows in zip(part.utterance.tolist(), part.piece.tolist(), part.source.rows.tolist()):
                 utt = f"{store.utterances[u]}-{piece:04d}" if self.cut else store.utterances[u]
-                yield Segment(utt, store.speakers[u], store.classes[u], store.name, store.scores[u], first, rows)
+                names = utt, store.speakers[u], store.classes[u], store.name, store.scores[u]
+                yield Segment(*names, first, rows, store.corpora[u])
                 first += rows
 
     def global_normalization(self) -> tuple[Tensor, Tensor]:

@@ -143,6 +143,27 @@ def doubt_lines(rows: list[dict]) -> list[str]:
     ]
 
 
+def corpus_lines(rows: list[dict], train: str) -> list[str]:
+    """Accuracy of each class and corpus of the sets that have several, from rows of by_corpus.tsv.
+
+    The first line says so if each class of ``train`` has one corpus of its own.
+    """
+    corpora: dict[str, set[str]] = {}
+    for row in rows:
+        corpora.setdefault(row["set"], set()).add(row["corpus"])
+    pairs = [(row["class"], row["corpus"]) for row in rows if row["set"] == train and row["accuracy"]]
+    lines = []
+    if len(pairs) > 1 and all(len({pair[side] for pair in pairs}) == len(pairs) for side in (0, 1)):
+        which = ", ".join(f"{name} of {corpus}" for name, corpus in pairs)
+        lines.append(f"# class and corpus cannot be told apart here: each class of {train} has one corpus ({which})")
+    return lines + [
+        f"utt_accuracy {row['set']} {row['class']} of {row['corpus']} {float(row['accuracy']):.4f} "
+        f"[ {row['utterances']} utterances, 95% {row['low']}-{row['high']}, {row['speakers']} speakers ]"
+        for row in rows
+        if row["accuracy"] and len(corpora[row["set"]]) > 1
+    ]
+
+
 def share_lines(rows: list[dict], model_classes: set[str]) -> list[str]:
     """How sets of classes the model does not know were decided."""
     return [

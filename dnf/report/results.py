@@ -21,6 +21,7 @@ from dnf.experiment.layout import (
     ACCURACY_TSV,
     AGREEMENT_JSON,
     AUTOCORRELATION_TSV,
+    BY_CORPUS_TSV,
     BY_SCORE_TSV,
     COMPARISON_HTML,
     CONFIG_YAML,
@@ -297,6 +298,11 @@ SECTIONS = [
         "speakers",
         "accuracy by speaker (all of them in speakers.tsv) and by expert score",
         lambda figures: lines.speaker_lines(figures.table(SPEAKERS_TSV), figures.table(BY_SCORE_TSV)),
+    ),
+    Section(
+        "corpora",
+        "accuracy by corpus, by likelihood (by_corpus.tsv), where corpora are known",
+        lambda figures: lines.corpus_lines(figures.table(BY_CORPUS_TSV), name_of(figures.config.data, "train")),
     ),
     Section(
         "near_ties",

@@ -89,9 +89,11 @@ def write_scored(
     logp.flush()
     logdet.flush()
     with (folder / UTTS_TSV).open("w", encoding="utf-8") as file:
-        file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\n")
-        for utt, speaker, name, of_set, score, first, rows in windows.segments():
-            file.write(f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\n")
+        file.write("utt\tspeaker\tclass\tset\tscore\tfirst\trows\tcorpus\n")
+        for utt, speaker, name, of_set, score, first, rows, corpus in windows.segments():
+            file.write(
+                f"{utt}\t{speaker}\t{name}\t{of_set}\t{'' if score is None else score}\t{first}\t{rows}\t{corpus}\n"
+            )
     (folder / META_JSON).write_text(json.dumps(meta | {"frames": total}) + "\n", encoding="utf-8")
 
 

@@ -69,7 +69,7 @@ def start_from_model(model: DNF, train: Windows, classes: Sequence[str], config:
     groups = [z[labels == k] for k in range(len(classes))] if config.prior.cond_dim else [z]
     means = torch.stack([group.mean(0) for group in groups])
     variances = torch.stack([group.var(0, correction=0) for group in groups])
-    shares = class_shares(counts if len(groups) > 1 else [1], balanced=config.train.sampling == "balanced")
+    shares = class_shares(counts if len(groups) > 1 else [1], balanced=config.train.sampling != "natural")
     model.prior.start(means, variances, shares)
     log.info(
         "%s: first layer and flow are kept, %d values of classes %s; the prior is new, for %s",

@@ -112,7 +112,7 @@ class Objective:
         self.looks = config.train.objective == "gaussianality"
         self.log_priors, self.columns = None, ("length", "angle") if self.looks else ()
         if config.train.beta:
-            shares = class_shares(counts, balanced=config.train.sampling == "balanced")
+            shares = class_shares(counts, balanced=config.train.sampling != "natural")
             self.log_priors = shares.log().float().to(ranks.device)
             self.columns += ("ce", "dev_ce")
         self.evaluate_options = {} if self.log_priors is None else {"log_priors": self.log_priors}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dnf.features.draws import permute
+from dnf.features.windows import Windows
 from dnf.training.ranks import ALONE, Ranks
 
 BLOCK = 1_000_000  # vectors whose positions are computed together, in one call for many steps
@@ -24,6 +25,7 @@ class Sampler:
         balanced: each class fills the same share of an epoch. Within one, a vector of a class comes k or k + 1 times, or
             not at all where the class has more than its share.
         device: where the rows are computed and stay.
+        total: vectors of an epoch; None: N.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class Sampler:
         *,
         balanced: bool,
         device: torch.device = torch.device("cpu"),
+        total: int | None = None,
     ):
-        self.total, self.counts, self.rows_of_class = sum(counts), list(counts), rows_of_class
+        self.total, self.counts, self.rows_of_class = total or sum(counts), list(counts), rows_of_class
         self.balanced, self.seed, self.device = balanced, seed, device
         self.batch_size = min(batch_size, self.total)
         self.steps_per_epoch = self.total // self.batch_size
@@ -70,6 +73,32 @@ class Sampler:
                 drawn[mine] % self.class_vectors % self.counts[label], self.counts[label], seed * 1_000_003 + label
             )
             rows[mine] = self.rows_of_class(label, nth)
+        return rows
+
+
+class OfCorpora:
+    """The vectors of each class with equally many of each corpus, for a balanced ``Sampler``.
+
+    Vector n of a class with m corpora is of corpus n modulo m. Vectors of the smaller corpora are repeated.
+
+    Attributes:
+        counts: vectors of each class, with the repeated ones.
+
+    Args:
+        train: training vectors.
+        classes: number of classes.
+    """
+
+    def __init__(self, train: Windows, classes: int):
+        self._train, self._parts = train, [list(train.corpus_counts(label).items()) for label in range(classes)]
+        self.counts = [len(parts) * max((count for _, count in parts), default=0) for parts in self._parts]
+
+    def rows_of_class(self, label: int, nth: Tensor) -> Tensor:
+        """The ``nth`` ``(B,)`` vectors of a class as rows ``(B,)``."""
+        parts, rows = self._parts[label], torch.empty_like(nth)
+        for place, (corpus, count) in enumerate(parts):
+            mine = nth % len(parts) == place
+            rows[mine] = self._train.rows_of_class(label, nth[mine] // len(parts) % count, corpus)
         return rows
 
 

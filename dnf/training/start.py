@@ -80,7 +80,7 @@ def start_from_statistics(
     known = classes if config.prior.cond_dim else ["all"]
     statistics = class_statistics(train, known, standardize, ranks)
     covariances, means = statistics.invertible().numpy(), statistics.means
-    shares = class_shares(statistics.counts.tolist(), balanced=config.train.sampling == "balanced")
+    shares = class_shares(statistics.counts.tolist(), balanced=config.train.sampling != "natural")
     matrix = torch.eye(config.dim, dtype=torch.float64)[:, config.frame or slice(None)]
     if config.flow.first != "standardize":
         kind, centre = config.flow.first, statistics.mean()

@@ -34,7 +34,7 @@ from dnf.training.from_model import start_from_model
 from dnf.training.loss import Loss, backward
 from dnf.training.objective import Objective
 from dnf.training.ranks import ALONE, Ranks
-from dnf.training.sampler import Sampler
+from dnf.training.sampler import OfCorpora, Sampler
 from dnf.training.spikes import SpikeMonitor
 from dnf.training.start import start_model
 
@@ -105,10 +105,12 @@ class Trainer:
     def _make_sampler(self, counts: list[int]) -> Sampler:
         """Batches of training vectors, of which the classes have ``counts``."""
         settings, train = self.config.train, self.train
-        balanced = settings.sampling == "balanced"
-        sampler = Sampler(
-            counts, train.rows_of_class, settings.batch_size, self.config.seed, balanced=balanced, device=train.home
-        )
+        draw = {"balanced": settings.sampling != "natural", "device": train.home, "total": len(train)}
+        rows_of_class = train.rows_of_class
+        if settings.sampling == "corpora":
+            of_corpora = OfCorpora(train, len(counts))
+            counts, rows_of_class = of_corpora.counts, of_corpora.rows_of_class
+        sampler = Sampler(counts, rows_of_class, settings.batch_size, self.config.seed, **draw)
         if sampler.batch_size < settings.batch_size:
             log.warning(
                 "train.batch_size %d is more than the %d training frames; using all of them",

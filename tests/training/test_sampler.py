@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from dnf.experiment.settings import Cmvn, Splice
 from dnf.features.draws import permute
-from dnf.training.sampler import Sampler
+from dnf.features.windows import Windows
+from dnf.training.sampler import OfCorpora, Sampler
 
 # ---- the permutation -----------------------------------------------------------------------------
 
@@ -196,3 +198,25 @@ def test_balance_ignores_classes_without_vectors_and_survives_rare_ones():
 def test_a_batch_larger_than_the_set_is_the_set(balanced):
     of = sampler((3, 3), batch_size=1000, balanced=balanced)
     assert of.batch_size == 6 and of.steps_per_epoch == 1 and sorted(of.batch(5).tolist()) == list(range(6))
+
+
+def test_each_corpus_of_a_class_comes_equally_often(write_store, tmp_path):
+    frames = {"a": 30, "b": 10, "c": 20}  # speakers, each of a corpus; the class en has two corpora
+    stores = {
+        f"{name}-u": (name, "zh" if name == "c" else "en", np.arange(4 * n).reshape(n, 4), np.ones(n))
+        for name, n in frames.items()
+    }
+    directory = tmp_path / "train_data"
+    directory.mkdir()
+    (directory / "utt2corpus").write_text("a-u big\nb-u small\nc-u big\n")
+    store = write_store(tmp_path / "train", stores)
+    assert store.corpora == ["big", "small", "big"]
+    splice, cmvn = Splice(0, 0, 1), Cmvn("none", variance=False)
+    train = Windows([store], splice, cmvn, ["en", "zh"], keep_unseen=False, device=torch.device("cpu"))
+    corpora = OfCorpora(train, 2)
+    assert corpora.counts == [60, 20]
+    sampler = Sampler(corpora.counts, corpora.rows_of_class, 60, 1, balanced=True, total=len(train))
+    drawn = np.concatenate([sampler.batch(step).numpy() for step in range(40)])
+    shares = [np.mean(train.segment(torch.from_numpy(drawn)).numpy() == u) for u in range(3)]
+    np.testing.assert_allclose(shares, (0.25, 0.25, 0.5), atol=0.02)
+    assert set(drawn.tolist()) == set(range(60))

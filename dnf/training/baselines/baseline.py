@@ -80,7 +80,7 @@ class PosteriorBaseline(Baseline):
 
 def shares_in_batches(train: Windows, classes: list[str], config: Config) -> Tensor:
     """Shares ``(K,)`` that the classes have in training batches."""
-    return class_shares(list(train.class_counts(classes).values()), balanced=config.train.sampling == "balanced")
+    return class_shares(list(train.class_counts(classes).values()), balanced=config.train.sampling != "natural")
 
 
 def vectors_of_class(windows: Windows, label: int, count: int, max_frames: int, standardize: Standardize) -> np.ndarray:

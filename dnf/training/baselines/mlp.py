@@ -42,7 +42,7 @@ class MLP(PosteriorBaseline):
             ValueError: the cross-entropy on dev was never finite.
         """
         settings, counts = self.settings, list(train.class_counts(classes).values())
-        balanced = config.train.sampling == "balanced"
+        balanced = config.train.sampling != "natural"
         sampler = Sampler(
             counts, train.rows_of_class, config.train.batch_size, config.seed, balanced=balanced, device=train.home
         )

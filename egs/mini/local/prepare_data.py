@@ -193,7 +193,7 @@ def manifests(speakers: Sequence[Speaker], wav: Path) -> tuple[RecordingSet, Sup
                     language="English",
                     speaker=speaker.id,
                     gender=speaker.voice.build.gender,
-                    custom={"class": speaker.label},
+                    custom={"class": speaker.label, "corpus": SETS[speaker.set].name},
                 )
             )
     return RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(supervisions)
