@@ -13,15 +13,19 @@ import math
 
 import numpy as np
 import torch
+from scipy.fft import dct
 from torch import Tensor, nn
 
 from dnf.decisions.calibration import Calibration, prior_of
+from dnf.decisions.doubt import USUAL, Doubt
 from dnf.decisions.open_set import SCORES, OpenSet, Scale
 from dnf.experiment.config import Config
 from dnf.features.cmvn import mean_and_scale
 from dnf.features.fbank import FULL_SCALE, lhotse_fbank
 from dnf.inference.system import Model
 from dnf.scoring.channel_compensation import Correction
+from dnf.scoring.channel_model import ChannelModel
+from dnf.scoring.channel_statistics import FLOOR, LOWEST, PROFILE, STEP, STEPS
 
 OUTPUTS = {  # name: what it is, for the card
     "loglik": "(K,) mean over the vectors of log p(x | class), nats",
@@ -29,6 +33,8 @@ OUTPUTS = {  # name: what it is, for the card
     "posteriors": "(K,) posterior of each class",
     "open_set_score": "score of being of none of the classes, in standard deviations of dev",
     "none_of_these": "whether that score is above the threshold",
+    "foreign": "whether the recording is unlike training; if not, it is sure where a posterior is 0.9 or more, else unsure",
+    "factor": "of the calibrated log-likelihoods, at most 1, already applied",
     "speech_frames": "number of speech frames; 0: nothing to decide, and all figures are NaN",
     "centres": "(N,) central frame of each vector",
     "frame_loglik": "(N, K) log p(x | class) of each vector, nats",
@@ -126,8 +132,8 @@ class OpenSetScore(nn.Module):
         figures = {
             "density": lambda: -(mixture + logdet),
             "typicality": lambda: torch.maximum(
-                self.scaled(self.model.inner["density"], mixture + logdet, rows).abs(),
-                self.scaled(self.model.inner["norm"], logp.amax(0), rows).abs(),
+                scaled(self.model.inner["density"], mixture + logdet, rows).abs(),
+                scaled(self.model.inner["norm"], logp.amax(0), rows).abs(),
             ),
             "distance": lambda: (
                 ((z - self.means) @ self.factor).square().sum(1).amin(0)
@@ -136,11 +142,52 @@ class OpenSetScore(nn.Module):
             "gap": lambda: torch.diff(logp.topk(2).values)[0],
         }
         parts = [part for part in SCORES[self.model.score_name] if part in self.model.scales]
-        return sum(self.scaled(self.model.scales[part], figures[part](), rows) for part in parts)
+        return sum(scaled(self.model.scales[part], figures[part](), rows) for part in parts)
 
-    @staticmethod
-    def scaled(scale: Scale, value: Tensor, rows: Tensor) -> Tensor:
-        return (value - scale.mean) / (scale.base + scale.per_frame / rows).sqrt()
+
+class NoDoubt(nn.Module):
+    """Whether a recording is foreign, no, and the factor of its log-likelihood ratios, 1, of a model without doubt."""
+
+    def forward(self, frames: Tensor, speech: Tensor, density: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return rows < 0, torch.ones_like(rows)
+
+
+class Doubted(nn.Module):
+    """Whether a recording is foreign, and the factor of its log-likelihood ratios; see ``dnf.decisions.doubt``."""
+
+    def __init__(self, doubt: Doubt, channel: ChannelModel):
+        super().__init__()
+        self.doubt, bins = doubt, len(channel.frequencies)
+        self.means, self.scale, self.precision, self.cosines = constants(
+            channel.profiles, channel.scale, channel.precision, dct(np.eye(bins), norm="ortho", axis=-1)
+        )
+
+    def forward(self, frames: Tensor, speech: Tensor, density: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Of frames ``(N, F)``, indices ``(S,)`` of speech frames, mean log p(x), nats, and number of vectors."""
+        rest = (self.profile(frames.double(), speech) - self.means) / self.scale
+        distance = ((rest @ self.precision * rest).sum(1) / rest.shape[1]).sqrt().amin(0)
+        mean, deviation = self.doubt.channel
+        unusual = scaled(self.doubt.density, density, rows)
+        foreign = (distance - mean) / deviation + unusual.abs() > self.doubt.limit
+        excess = (unusual - USUAL).clamp(min=0)
+        factor = torch.minimum((-self.doubt.rate * excess).exp(), torch.where(foreign, self.doubt.foreign, 1.0))
+        return foreign, factor
+
+    def profile(self, frames: Tensor, speech: Tensor) -> Tensor:
+        """The profile ``(P,)`` of ``dnf.scoring.channel_statistics``."""
+        heard, count = frames[speech], torch.ones_like(frames[:, 0]).sum()
+        spoken = torch.ones_like(heard[:, 0]).sum().clamp(min=1)
+        spectrum = heard.sum(0) / spoken
+        step = ((frames - LOWEST) / STEP).clamp(0, STEPS - 1).floor().sort(0).values
+        of_floor = torch.ones_like(step[:, :1]).cumsum(0) == (FLOOR * count).ceil()
+        changes = (frames[1:] - frames[:-1]).square().sum(0) / (count - 1).clamp(min=1)
+        parts = {
+            "spectrum": spectrum,
+            "spread": (heard.square().sum(0) / spoken - spectrum.square()).clamp(min=0).sqrt(),
+            "floor": LOWEST + STEP * ((step * of_floor).sum(0) + 0.5) - spectrum,
+            "dynamics": changes.sqrt(),
+        }
+        return torch.cat([parts[name] @ self.cosines[:, :kept] for name, kept in PROFILE.items()])
 
 
 class RecordingGraph(nn.Module):
@@ -155,6 +202,8 @@ class RecordingGraph(nn.Module):
         config = self.config = system.trained.config
         self.frames, self.speech, self.model = Frames(config), Speech(config), system.trained.model
         self.centring = Centring(system.correction) if system.correction else nn.Identity()
+        has_doubt = system.doubt is not None and system.channel is not None
+        self.doubted = Doubted(system.doubt, system.channel) if has_doubt else NoDoubt()
         self.calibrated, self.open_set = Calibrated(system.calibration), OpenSetScore(system.open_set)
         priors = prior_of(system.trained.classes, system.config.calibrate.priors)
         (self.log_prior,) = constants(np.log(priors))
@@ -172,13 +221,16 @@ class RecordingGraph(nn.Module):
         mixture = (logp - logp.log_softmax(1))[:, 0] - math.log(logp.shape[1])  # PyTorch cannot export logsumexp here
         rows = torch.ones_like(centres).sum().double()
         means = [of.sum(0) / rows for of in (loglik, logp, mixture, logdet, z.double())]  # NaN without vectors
-        calibrated, score = self.calibrated(means[0], rows), self.open_set(*means[1:], rows)
+        foreign, factor = self.doubted(frames, speech, means[2] + means[3], rows)
+        calibrated, score = factor * self.calibrated(means[0], rows), self.open_set(*means[1:], rows)
         return (
             means[0].float(),
             calibrated.float(),
             (calibrated + self.log_prior).softmax(0).float(),
             score.float(),
             score > self.open_set.model.threshold,
+            foreign,
+            factor.float(),
             torch.ones_like(speech).sum(),
             centres,
             loglik.float(),
@@ -198,3 +250,8 @@ class RecordingGraph(nn.Module):
 def constants(*arrays: np.ndarray | list[float]) -> list[Tensor]:
     """The arrays as float64 tensors."""
     return [torch.as_tensor(np.asarray(array), dtype=torch.float64) for array in arrays]
+
+
+def scaled(scale: Scale, value: Tensor, rows: Tensor) -> Tensor:
+    """A figure of ``rows`` vectors in standard deviations."""
+    return (value - scale.mean) / (scale.base + scale.per_frame / rows).sqrt()

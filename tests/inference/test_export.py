@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ import dnf
 from dnf.decisions.calibration import Calibration
 from dnf.decisions.open_set import OpenSet, Scale
 from dnf.inference import classify, export
+from dnf.inference.onnx_graph import OUTPUTS, RecordingGraph
 from dnf.inference.system import Model
 from dnf.models import load_model
 from dnf.models.checkpoint import Trained
@@ -101,12 +103,34 @@ def test_the_file_computes_what_classify_does_where_torch_is_not_installed(exp, 
         assert output["loglik"] == pytest.approx(list(record["loglik"].values()), abs=1e-4)
         assert output["posteriors"] == pytest.approx(list(record["posteriors"].values()), abs=1e-4)
         assert output["none_of_these"] == record["open_set"]
+        assert (output["foreign"], record["doubt"]) in ((True, "foreign"), (False, "sure"), (False, "unsure"))
+        assert output["factor"] == pytest.approx(record["factor"], abs=1e-4)
         assert output["open_set_score"] > card["open_set_threshold"] or not output["none_of_these"]
         assert output["frame_loglik"].shape == (record["vectors"], 2)
         assert output["frame_loglik"].mean(0) == pytest.approx(output["loglik"], abs=1e-3)
         assert len(output["centres"]) == record["vectors"]
         assert output["speech_frames"] * 0.01 == pytest.approx(record["speech_seconds"])
     assert silent["speech_frames"] == 0 and np.isnan(silent["posteriors"]).all()
+
+
+@pytest.mark.parametrize(("limit", "rate"), [(3.0, 0.2), (1e9, 0.2), (1e9, 0.0)])
+def test_the_graph_doubts_recordings_as_classify_does(folder, sounds, limit, rate):
+    """Recordings as they are, softer, and in noise: all foreign, or none."""
+    system = dnf.Classifier.load(folder).model
+    assert system.channel is not None and system.doubt is not None
+    system = system._replace(doubt=replace(system.doubt, limit=limit, rate=rate, foreign=0.6))
+    classifier, graph, factors = dnf.Classifier(system), RecordingGraph(system).eval(), set()
+    for samples in sounds.values():
+        noise = np.random.default_rng(0).normal(0, 0.02, len(samples)).astype("f4")
+        for changed in (samples, 0.05 * samples, samples + noise):
+            record = classifier(changed, 16000)
+            with torch.no_grad():
+                output = dict(zip(OUTPUTS, graph(torch.from_numpy(changed)), strict=True))
+            assert bool(output["foreign"]) == (record["doubt"] == "foreign") == (limit == 3.0)
+            assert output["factor"] == pytest.approx(record["factor"], abs=1e-4)
+            assert output["posteriors"].numpy() == pytest.approx(list(record["posteriors"].values()), abs=1e-4)
+            factors.add(record["factor"])
+    assert max(factors) == (0.6 if limit == 3.0 else 1.0) and (len(factors) > 1) == (rate > 0)
 
 
 def random_model(config, classes: int = 3) -> Model:
