@@ -1,7 +1,7 @@
 """Verify speakers: score trials by back-ends on the vectors and on the latents of an experiment.
 
-``python3 -m dnf verify exp/speakers --set test`` makes trials of all pairs of utterances of the set; ``--trials FILE`` reads
-them, and ``--enrolments MAP`` gives enrolments of several utterances. Back-ends are fitted on the training sets. Cllr is of
+``python3 -m dnf verify exp/speakers --set test`` scores the trials of the set, or all pairs of its utterances; ``--trials FILE``
+reads others, and ``--enrolments MAP`` gives enrolments of several utterances. Back-ends are fitted on the training sets. Cllr is of
 scores calibrated on pairs of the dev set. Writes ``exp/<experiment>/verify/<name>/``: ``results.txt``, ``results.tsv``,
 ``det.png`` and, if asked, ``scores.tsv``.
 """
@@ -28,6 +28,7 @@ from dnf.experiment.layout import (
     RESULTS_TSV,
     RESULTS_TXT,
     SCORES_TSV,
+    TRIALS,
     UTT2SESS,
     UTTS_TSV,
     VERIFY,
@@ -172,8 +173,10 @@ def make_task(args: argparse.Namespace, name: str, of_set: VectorSet, seed: int)
     utterances = Utterances.of(name, of_set.names, of_set.speakers, table)
     pairs = args.enrolments is None
     enrolments = Enrolments.each(utterances) if pairs else Enrolments.read(args.enrolments, utterances)
-    if args.trials is not None:
-        trials = read_trials(args.trials, enrolments, utterances)
+    published = Layout.read(args.exp).data / name / TRIALS
+    path = args.trials or (published if published.is_file() and not args.per_speaker and pairs else None)
+    if path is not None:
+        trials = read_trials(path, enrolments, utterances)
     else:
         if pairs:
             warn_of_single(utterances, sorted(set(of_set.speakers)))
@@ -181,8 +184,8 @@ def make_task(args: argparse.Namespace, name: str, of_set: VectorSet, seed: int)
             trials = drawn_pairs(utterances, args.per_speaker, seed)
         else:
             trials = all_trials(enrolments, utterances, pairs=pairs)
-    stem = args.trials.stem if args.trials is not None else ""
-    label = args.name or "_".join(filter(None, (name, "" if stem in ("", name, "trials") else stem)))
+    stem = path.stem if path is not None else TRIALS
+    label = args.name or (name if stem in (name, TRIALS) else f"{name}_{stem}")
     return Task(label, name, utterances, enrolments, trials, pairs)
 
 
@@ -362,7 +365,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
     parser.add_argument("exp", type=Path, help="folder of the experiment, with latents/<set>/ of stage latents")
     parser.add_argument("--set", help="set of the utterances (the test set, if there is one)")
-    parser.add_argument("--trials", type=Path, help="file of trials; without it all pairs of utterances are trials")
+    parser.add_argument(
+        "--trials", type=Path, help=f"file of trials ({TRIALS} of the set, else all pairs of utterances)"
+    )
     parser.add_argument(
         "--enrolments",
         type=Path,

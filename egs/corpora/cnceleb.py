@@ -99,6 +99,12 @@ def read_data(root: Path, corpus: str, name: str) -> list[Utterance]:
     return spoken
 
 
+def enrolments(root: Path, name: str = "cn") -> list[Utterance]:
+    """The enrolment recordings of CN-Celeb1, ``eval/enroll/idNNNNN-enroll.flac``, sorted; their ids are ``cn_idNNNNN-enroll``."""
+    paths = sorted(path for path in (root / "eval" / "enroll").glob("id*-enroll.*") if path.suffix in READABLE)
+    return [Utterance(f"cn_{p.stem}", f"cn_{p.stem}", str(p.absolute()), f"cn_{p.stem[:7]}", name) for p in paths]
+
+
 def genre(utterance: Utterance) -> str:
     """The genre, the start of the file name."""
     return utterance.id.split("-")[1]

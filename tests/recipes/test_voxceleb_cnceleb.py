@@ -16,8 +16,10 @@ from recipe_runs import ROOT, other_takes, results, run_recipe
 from dnf.data import check_sets
 from dnf.data.kaldi_files import read_table
 from dnf.experiment.config import resolve
+from dnf.verification.trial_list import Enrolments, Utterances, read_trials
 from egs.corpora import cnceleb, voxceleb
 from egs.voxceleb_cnceleb.local import prepare_data
+from egs.voxceleb_cnceleb.local import speaker_sets as sets_of_speakers
 
 RECIPE = ROOT / "egs" / "voxceleb_cnceleb"
 
@@ -308,3 +310,43 @@ def test_a_speaker_of_two_lines_of_the_meta_file_is_named(vox):
     meta.write_bytes(lines[0].encode() + b"\nAndr\xe9\n")
     with pytest.raises(ValueError, match="vox1_meta.csv line 2: not UTF-8"):
         voxceleb.read(vox[0])
+
+
+@pytest.fixture
+def speaker_sets(vox, cn, tmp_path):
+    """The data directories of experiment speakers, with ten more utterances each and a list of VoxCeleb1-O."""
+    for root in (vox[0] / "wav", cn[0] / "data"):
+        for folder in sorted(path for path in root.glob("id*")):
+            first = next(path for path in sorted(folder.rglob("*.*")) if path.is_file())
+            for number in range(10):
+                video = folder / f"video{number}" if root == vox[0] / "wav" else folder
+                video.mkdir(exist_ok=True)
+                shutil.copy(first, video / (f"0000{number}.wav" if video != folder else f"speech-02-{number:03}.flac"))
+    pairs = [
+        "1 id10270/video0/00000.wav id10270/video1/00001.wav",
+        "0 id10270/video0/00000.wav id10271/video1/00001.wav",
+    ]
+    (vox[0] / "veri_test2.txt").write_text("\n".join(pairs) + "\n")
+    words = ["--vox1", vox[0], "--cnceleb1", cn[0], "--speakers", "true"]
+    assert prepare_data.main([str(word) for word in (tmp_path / "data", *words)]) == 0
+    return tmp_path / "data"
+
+
+def test_speakers_are_classes_and_the_published_trials_name_utterances(speaker_sets):
+    classes = {part: read_table(speaker_sets / part / "utt2class") for part in ("train", "dev")}
+    assert set(classes["train"].values()) == set(classes["dev"].values())
+    assert {"vox_id10001", "cn_id00010"} <= set(classes["train"].values())
+    assert not classes["train"].keys() & classes["dev"].keys() and len(classes["train"]) > 4 * len(classes["dev"])
+    for name, targets in (("voxceleb_test", 1), ("cnceleb_test", 4)):
+        table = read_table(speaker_sets / name / "utt2spk")
+        speakers = list(dict.fromkeys(table.values()))
+        utterances = Utterances.of(name, list(table), list(table.values()), {})
+        trials = read_trials(speaker_sets / name / "trials", Enrolments.each(utterances), utterances)
+        assert len(speakers) == 2 and trials.target.sum() == targets and len(trials.target) == 2 * targets
+    assert "cn_id00800-enroll" in table
+
+
+def test_a_list_of_trials_that_is_damaged_is_named(vox, tmp_path):
+    (vox[0] / "veri_test.txt").write_text("1 a/b/1.wav a/c/1.wav\nhtml\n")
+    with pytest.raises(ValueError, match=r"veri_test.txt: line 2: 'html' is not a trial; download the list again"):
+        sets_of_speakers.write_trials({"vox1": vox[0]}, tmp_path)

@@ -103,6 +103,17 @@ def test_a_file_of_trials_with_enrolments_of_several_utterances(exp, tmp_path):
     assert all(row["low"] and row["speakers"] == "12" for row in rows if row["metric"] == "eer")
 
 
+def test_the_trials_of_a_set_are_scored_without_being_named(exp):
+    folder = Layout.read(exp).data / "test"
+    folder.mkdir(parents=True)
+    (folder / "trials").write_text("test00-000 test00-001 target\ntest00-000 test01-006 nontarget\n")
+    words = [str(exp), "--of", "latents", "--backends", "cosine", "--calibrate", "none"]
+    verify.main(words)
+    assert "1 target, 1 nontarget" in (exp / "verify/test/results.txt").read_text()
+    verify.main([*words, "--per-speaker", "2"])
+    assert "24 target" in (exp / "verify/test/results.txt").read_text()
+
+
 def test_as_norm_is_that_of_its_definition(exp):
     speaker, z = drawn(*SIZES["test"], 2)
     utterances = Utterances.of("test", [str(n) for n in range(len(z))], [str(k) for k in speaker], {})

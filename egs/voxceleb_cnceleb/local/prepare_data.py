@@ -10,7 +10,7 @@
     --ce, --je   accented English, private         ce, je  ce, je: accents that are not in training
 
 Test speakers are the published ones: those of VoxCeleb1's test split, and those of CN-Celeb1's ``eval/``. Dev speakers
-are drawn from the others. The readers in ``egs/corpora`` describe the layout of each corpus.
+are drawn from the others. With ``--speakers true`` the sets are those of ``speaker_sets``. The readers in ``egs/corpora`` describe the layout of each corpus.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dnf.data.manifests import Utterance
 from dnf.data.recipe import Corpus, Manifests
 from dnf.experiment import entry
 from egs.corpora import accented, cnceleb, voxceleb, wsj
+from egs.voxceleb_cnceleb.local import speaker_sets
 
 CORPORA = (
     Corpus(
@@ -128,7 +129,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--genres", type=words, default=[], metavar="LIST", help="genres of CN-Celeb, such as interview,speech"
     )
+    parser.add_argument(
+        "--speakers", choices=("true", "false"), default="false", help="sets of the experiment speakers (%(default)s)"
+    )
     args = parser.parse_args(argv)
+    if args.speakers == "true":
+        given = recipe.given(CORPORA, vars(args))
+        sets = speaker_sets.make(given, args.output_dir, args.seed, args.max_rejected)
+        recipe.write(sets, args.output_dir, CORPORA, given)
+        speaker_sets.write_trials(given, args.output_dir)
+        return 0
     if not 0 < args.dev_hours < math.inf:  # nan, too
         raise ValueError(f"--dev-hours {args.dev_hours:g}: give a number above 0")
     prepare(
