@@ -137,6 +137,12 @@ class Columns:
             return []
         return np.exp(self._times(scored)[:, 0]).tolist()
 
+    def loglik(self, name: str, scored: Scored) -> list[float]:
+        """Log-likelihood of each utterance under the mean of the classes, nats per frame."""
+        latents = Latents.open(self._exp / LATENTS / name)
+        of_utts = (np.logaddexp.reduce(latents.loglik(utt), axis=1).mean() for utt in scored.utts)
+        return [float(value - np.log(len(latents.classes))) for value in of_utts]
+
     def external(self, scored: Scored) -> np.ndarray:
         """Scores ``(U, 1)`` of ``assess.external``.
 

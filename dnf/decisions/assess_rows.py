@@ -34,11 +34,11 @@ DECILES = 10
 def fit(
     parts: Mapping[str, Scored], columns: Mapping[str, Mapping[str, np.ndarray]], config: Config
 ) -> Assessment | None:
-    """Fit on train and dev; None, with a log line, if there are too few speakers or all scores are equal.
+    """Fit on some sets; None, with a log line, if there are too few speakers or all scores are equal.
 
     Args:
-        parts: train and dev, by name; train has scores.
-        columns: columns of each predictor, of both.
+        parts: the sets, by name.
+        columns: columns of each predictor, of all of them.
         config: settings.
     """
     speakers = np.concatenate([part.speakers for part in parts.values()])
@@ -80,24 +80,29 @@ def predictions(
     return found
 
 
-def write_predictions(
-    path: Path, scored: Scored, found: Mapping, assessment: Assessment, seconds: Sequence[float]
-) -> None:
-    """Write ``assess/<set>.tsv``: predictions, ends of the intervals, parts of the score, and which part lowers it."""
+def write_predictions(path: Path, scored: Scored, found: Mapping, assessment: Assessment, columns: Columns) -> None:
+    """Write ``assess/<set>.tsv``: predictions, ends of the intervals, parts of the score, which part lowers it, log-likelihood."""
+    cells = prediction_cells(scored, found, assessment)
+    cells["loglik"] = [f"{value:.4f}" for value in columns.loglik(path.stem, scored)]
+    cells["seconds"] = [f"{value:.3f}" for value in columns.seconds(scored)] or [""] * len(scored.utts)
+    write_tsv(
+        path,
+        (
+            {name: utt[name] for name in ("utt", "speaker", "class", "score")} | dict(zip(cells, row))
+            for utt, row in zip(scored.utts, zip(*cells.values()))
+        ),
+    )
+
+
+def prediction_cells(scored: Scored, found: Mapping, assessment: Assessment) -> dict[str, list[str]]:
+    """Columns of ``assess/<set>.tsv`` from the predictions."""
     columns = {name: [f"{value:.4f}" for value in values] for name, values in found.items()}
     ends = assessment.ends(found[FUSED], scored.speakers)
     columns |= {end: [f"{value:.4f}" for value in values] for end, values in zip(("low", "high"), ends)}
     parts = assessment.parts(found)
     columns |= {f"part_{name}": [f"{value:.4f}" for value in values] for name, values in parts.items()}
     columns["lowered_by"] = [assessment.lowered_by(dict(zip(parts, values))) for values in zip(*parts.values())]
-    columns["seconds"] = [f"{value:.3f}" for value in seconds] or [""] * len(scored.utts)
-    write_tsv(
-        path,
-        (
-            {name: utt[name] for name in ("utt", "speaker", "class", "score")} | dict(zip(columns, cells))
-            for utt, cells in zip(scored.utts, zip(*columns.values()))
-        ),
-    )
+    return columns
 
 
 def prediction_rows(scored: Scored, found: Mapping, ends: Sequence, draw: tuple[int, int], **names: str) -> list[dict]:
@@ -176,15 +181,28 @@ def without_repeats(sets: Mapping[str, Scored], views: Collection[str]) -> dict[
     return {name: scored for name, scored in sets.items() if name in kept}
 
 
-def fitted_assessment(exp: Path, sets: Mapping[str, Scored], columns: Columns, config: Config) -> Assessment | None:
-    """Fit on train and dev and write ``assess.npz``; None, and no file, if train has no scores or a fit is impossible."""
-    path = exp / ASSESS_NPZ
+def sets_of_fit(sets: Mapping[str, Scored], config: Config) -> dict[str, Scored]:
+    """The sets that are fitted: those of ``assess.fit``, else train and dev; none if the first of them has no scores.
+
+    Raises:
+        ValueError: ``assess.fit`` names a set without scores.
+    """
+    names = config.assess.fit or dict.fromkeys(name_of(config.data, role) for role in ("train", "dev"))
+    for name in config.assess.fit:
+        if name not in sets:
+            raise ValueError(
+                f"assess.fit: {name} is not scored or has no expert scores; name some of {', '.join(sets)}"
+            )
+    parts = {name: sets[name] for name in names if name in sets}
+    return parts if next(iter(names)) in parts else {}
+
+
+def fitted_assessment(exp: Path, parts: Mapping[str, Scored], columns: Columns, config: Config) -> Assessment | None:
+    """Fit on ``parts`` and write ``assess.npz``; None, and no file, if there are none or a fit is impossible."""
+    path, predictors = exp / ASSESS_NPZ, columns.predictors()
     path.unlink(missing_ok=True)
-    train, dev = (name_of(config.data, role) for role in ("train", "dev"))
-    names, predictors = [name for name in dict.fromkeys((train, dev)) if name in sets], columns.predictors()
-    if not predictors or train not in sets:
+    if not predictors or not parts:
         return None
-    parts = {name: sets[name] for name in names}
     assessment = fit(parts, {name: columns.of(name, part, predictors) for name, part in parts.items()}, config)
     if assessment is not None:
         log.info("weights of the predictors of expert scores: %s", assessment.weights)
@@ -204,19 +222,17 @@ def assess_rows(exp: Path, config: Config) -> list[dict]:
         return []
     sets = {directory.name: Scored.read(directory, everything=taken) for directory in whole_sets(exp, config)}
     sets = without_repeats({name: scored for name, scored in sets.items() if scored.utts}, config.data.views)
-    assessment = Assessment.load(exp / ASSESS_NPZ) if taken else fitted_assessment(exp, sets, columns, config)
+    parts = {} if taken else sets_of_fit(sets, config)
+    assessment = Assessment.load(exp / ASSESS_NPZ) if taken else fitted_assessment(exp, parts, columns, config)
     if assessment is None:
         return []
-    fitted = {}
-    if not taken:
-        roles = dict.fromkeys(name_of(config.data, role) for role in ("train", "dev"))
-        utts = (utt for name in roles if name in sets for utt in sets[name].utts)
-        fitted = {utt["utt"]: place for place, utt in enumerate(utts)}
+    utts = (utt for part in parts.values() for utt in part.utts)
+    fitted = {utt["utt"]: place for place, utt in enumerate(utts)}
     folder.mkdir()
     draw, rows, deciles = (config.report.bootstrap, config.seed), [], []
     for name, scored in sets.items():
         found = predictions(scored, columns.of(name, scored, list(assessment.models)), assessment, fitted)
-        write_predictions(folder / f"{name}.tsv", scored, found, assessment, columns.seconds(scored))
+        write_predictions(folder / f"{name}.tsv", scored, found, assessment, columns)
         scored, found = scored.with_scores(found)
         if scored.utts:
             ends = assessment.ends(found[FUSED], scored.speakers)

@@ -402,6 +402,7 @@ class OpenSetSettings:
 @dataclass(frozen=True)
 class Assess:
     predictors: list[Literal["llr", "duration", "timing", "tempo", "latents", "vectors", "external"]]
+    fit: list[str]
     regression: Literal["best", "svr", "ridge"]
     external: str | None
 

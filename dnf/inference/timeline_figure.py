@@ -78,8 +78,8 @@ def draw_sound(axes: Axes, timeline: Timeline, time: np.ndarray, scale: float) -
     axes.axhline(0, color=REFERENCE, lw=1)
     for n, (start, end) in enumerate(timeline.pauses):
         axes.axvspan(start / scale, end / scale, color=REFERENCE, alpha=0.3, lw=0, label="" if n else "pause")
-    axes.set_ylabel("part of the score,\npoints")
-    axes.set_title(f"sound in the predicted score, mean over {window:.2g} s; not of phones", loc="left")
+    axes.set_ylabel(f"points,\nmean over {window:.2g} s")
+    axes.set_title("sound in the score", loc="left")
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
 
 

@@ -1,4 +1,4 @@
-"""Figures of predicted expert scores: predicted against expert score, with speakers, and errors against duration."""
+"""Figures of expert scores: predicted against expert score, with speakers, errors against duration, likelihood by score."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 KIND = "assess"  # of the files
 MOST_TENTHS = 10
+GROUPS = ("lowest third", "middle third", "highest third")  # of the utterances, by expert score
+BINS = 25
 
 
 def column(rows: Sequence[dict], name: str) -> np.ndarray:
@@ -82,8 +84,26 @@ def assess_figure(rows: Sequence[dict], title: str) -> Figure:
     return figure
 
 
+def likelihood_figure(rows: Sequence[dict], title: str) -> Figure:
+    """Histograms of the log-likelihood of the utterances, by thirds of the expert score.
+
+    After Cheng et al., Interspeech 2020, who show them by score: they overlap where the likelihood says little of the score.
+    """
+    expert, loglik = column(rows, "score"), column(rows, "loglik")
+    axes = (figure := new_figure(title, 3.2)).subplots()
+    edges = np.linspace(loglik.min(), loglik.max() + 1e-6, BINS + 1)
+    parts = np.array_split(np.argsort(expert, kind="stable"), len(GROUPS))
+    for name, part, colour in zip(GROUPS, parts, (ORANGE, REFERENCE, BLUE)):
+        label = f"{name}: {expert[part].min():.3g} to {expert[part].max():.3g}" if len(part) else name
+        axes.hist(loglik[part], edges, histtype="stepfilled", alpha=0.25, color=colour)
+        axes.hist(loglik[part], edges, histtype="step", color=colour, lw=1.5, label=label)
+    axes.set(xlabel="log-likelihood, nats per frame", ylabel="utterances")
+    axes.legend(title="expert score", loc="upper left", fontsize=8)
+    return figure
+
+
 def draw(exp: str, tables: Mapping[str, Sequence[dict]]) -> NamedFigures:
-    """A figure of each set.
+    """Both figures of each set.
 
     Args:
         exp: experiment, for titles.
@@ -91,10 +111,11 @@ def draw(exp: str, tables: Mapping[str, Sequence[dict]]) -> NamedFigures:
     """
     for name, rows in tables.items():
         yield f"{KIND}_{name}", assess_figure(rows, f"{exp}: {name}, expert scores predicted by all predictors")
+        yield f"{KIND}_loglik_{name}", likelihood_figure(rows, f"{exp}: {name}, log-likelihood by expert score")
 
 
 def make_plots(exp: Path, config: Config) -> list[Path]:
-    """Write ``plots/assess_<set>.png`` of every set with predicted and expert scores, and remove those of earlier runs."""
+    """Write ``plots/assess_<set>.png`` and ``assess_loglik_<set>.png`` of every set with predicted and expert scores, and remove those of earlier runs."""
     folder, paths = exp / PLOTS, sorted((exp / ASSESS).glob("*.tsv"))
     tables = {path.stem: [row for row in read_tsv(path) if row["score"]] for path in paths if config.plots.enabled}
     tables = {name: rows for name, rows in tables.items() if rows}

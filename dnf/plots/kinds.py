@@ -102,6 +102,12 @@ KINDS = {
         "slope says that duration is not used as it should be; small errors say nothing of sounds, since timing alone may "
         "predict most of the scores.",
     ),
+    "assess_loglik": Kind(
+        "decide",
+        "assess_figures.draw",
+        "Log-likelihood of the utterances by expert score. Where the histograms lie on each other, the likelihood says "
+        "nothing of the score.",
+    ),
     "sweep": Kind("sweep", "sweep_figure.draw", "Figures against the setting that a sweep varies."),
 }
 

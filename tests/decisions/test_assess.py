@@ -238,6 +238,7 @@ def test_rows_and_files_of_an_experiment(tmp_path):
     fused, expert = (np.array([float(row[name]) for row in written]) for name in ("fused", "score"))
     assert value["assess_utt_pearson", "test", "fused"] == pytest.approx(np.corrcoef(fused, expert)[0, 1], abs=1e-3)
     assert value["assess_utt_rmse", "test", "fused"] == pytest.approx(np.sqrt(np.mean((fused - expert) ** 2)), abs=1e-3)
+    assert {row["loglik"] for row in written} == {"0.0000"}, "that of the zeros in logp and logdet"
     inside = [float(row["low"]) <= float(row["score"]) <= float(row["high"]) for row in written]
     assert value["assess_coverage", "test", "fused"] == pytest.approx(np.mean(inside), abs=0.02)
     assert value["assess_utt_ceiling", "test", "experts"] == pytest.approx(1, abs=1e-3)
@@ -377,6 +378,18 @@ def test_too_little_to_fit_is_said_and_predicts_nothing(tmp_path, caplog, change
     assert assess_rows(exp, config) == [] and not (exp / "assess").exists()
     (warning,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("no prediction")]
     assert said in warning and "\n" not in warning
+
+
+def test_a_fit_takes_the_sets_that_are_named(tmp_path):
+    """Such as accented sets, which a flow of native speech has not seen."""
+    exp, config = experiment(tmp_path, LATENTS, "assess.fit=[dev, test]", train=lambda scores: scores * NAN)
+    assert {row["set"] for row in assess_rows(exp, config)} == {"dev", "test"}
+    assert len(np.load(exp / "assess.npz")["errors"]) == 240
+    exp, config = experiment(tmp_path / "b", LATENTS, "assess.fit=[je_train]")
+    with pytest.raises(
+        ValueError, match="assess.fit: je_train is not scored or has no expert scores; name some of dev"
+    ):
+        assess_rows(exp, config)
 
 
 def test_without_scores_of_train_nothing_is_predicted_and_nothing_said(tmp_path, caplog):

@@ -43,7 +43,10 @@ def pictures(tmp_path_factory):
     write_tsv(exp / "pieces.tsv", pieces)
     draw.make_plots(exp)
     make_plots(exp, {"dnf": {"test": trials(["ce", "en"])}}, {"dnf": {}}, Config.load(exp / "config.yaml"))
-    scored = [{"speaker": f"s{n % 5}", "score": n % 7, "fused": n % 6 + 0.5, "seconds": 1 + n % 9} for n in range(30)]
+    scored = [
+        {"speaker": f"s{n % 5}", "score": n % 7, "fused": n % 6 + 0.5, "loglik": -n % 11, "seconds": 1 + n % 9}
+        for n in range(30)
+    ]
     (exp / "assess").mkdir()
     write_tsv(exp / "assess" / "test.tsv", scored)
     assess_figures.make_plots(exp, Config.load(exp / "config.yaml"))
