@@ -9,7 +9,7 @@ fit without its speaker), or if a statistic is well outside the range of the tra
 
 A *set* of recordings is foreign if its mean is further from training than the mean of so many speakers can be by chance: its
 distance is given in standard errors, from the number of its speakers and of those of training, and the limit is a quantile
-of sets of held-out training speakers, with a margin, or that of chance if it is larger. The mean of many recordings is far off
+of sets of held-out training speakers, or that of chance if it is larger. The mean of many recordings is far off
 where none of them is. Residuals are cut at three standard deviations, so that a few odd recordings do not make a set foreign.
 
 Warnings name the statistics that differ.
@@ -39,7 +39,6 @@ GAP = 3 / DB  # a statistic is unusual 3 dB outside the range of training; tilt:
 FOLDS = 5  # folds of speakers
 CUT = 3.0  # standard deviations at which residuals are cut for the mean of a set
 DRAWS, DRAWN = 40, 20  # sets of held-out training utterances drawn for each fold, and their size
-MARGIN = 1.1  # a set is foreign beyond so many times the QUANTILE of their distances
 OFF = 0.75  # standard deviations of recordings by which a statistic of a set is off
 MOST_NAMED = 4  # statistics of a set that are named
 NAMES = {
@@ -52,6 +51,7 @@ OTHERS = {  # statistics of sets that are not in dB: words for less and for more
     "duration": ("shorter recordings", "longer recordings"),
     "spread": ("less contrast between frames (noise or reverberation)", "more contrast between frames"),
     "floor": ("lower noise floor", "higher noise floor"),
+    "decay": ("slower decay of sounds (reverberation)", "faster decay of sounds"),
     "dynamics": ("slower changes from frame to frame", "faster changes from frame to frame (noise or coding)"),
 }
 
@@ -202,7 +202,7 @@ class ChannelModel:
             deviations.tolist(),
             *(array.tolist() for array in (*fit, low, high)),
             float(np.quantile(np.concatenate(held_out), QUANTILE)),
-            max(MARGIN * float(np.quantile(errors, QUANTILE)), by_chance(profiles.shape[1])),
+            max(float(np.quantile(errors, QUANTILE)), by_chance(profiles.shape[1])),
             len(vectors),
         )
 
@@ -244,7 +244,7 @@ class ChannelModel:
         band, tilt = self.band(vector, mean), "tilt"
         gaps, units = (Statistics.of(array) for array in (vector - mean, np.maximum(np.array(self.deviations), 1e-6)))
         found = []
-        for name in (*SCALARS, "spread", "floor", "dynamics"):
+        for name in (*SCALARS, "spread", "floor", "dynamics", "decay"):
             gap, unit = (float(np.mean(getattr(part, name))) for part in (gaps, units))
             if abs(gap) < OFF * unit or (name == tilt and band):
                 continue

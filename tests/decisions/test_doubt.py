@@ -36,10 +36,19 @@ def channels() -> ChannelModel:
     return ChannelModel.fit(vectors, ["read"] * len(names), names, FREQUENCIES)
 
 
+def reverberant(frames: np.ndarray) -> np.ndarray:
+    """Frames with the energy of each before it, a quarter less each time."""
+    heard = frames.copy()
+    for n in range(1, len(frames)):
+        heard[n] = np.logaddexp(frames[n], heard[n - 1] + np.log(0.75))
+    return heard
+
+
 SHIFTS = {
     "band limited": lambda frames: frames - np.where(FREQUENCIES > 3400, 25, 0),
     "floor|range|contrast": lambda frames: np.logaddexp(frames, 11.0),
     "louder": lambda frames: frames + 3.0,
+    "slower decay": lambda frames: reverberant(frames),
     "spectral tilt": lambda frames: frames + np.log2(FREQUENCIES / 1000),
 }
 
@@ -71,6 +80,9 @@ def test_statistics_are_taken_apart_as_they_were_put_together():
     np.testing.assert_allclose(parts.spread, frames[speech].std(0))
     np.testing.assert_allclose(parts.floor, np.quantile(frames, 0.1, axis=0, method="inverted_cdf") - mean, atol=0.1)
     np.testing.assert_allclose(parts.dynamics, np.sqrt((np.diff(frames, axis=0) ** 2).mean(0)))
+    slopes = frames[4:] - frames[:-4]
+    rises, falls = (np.sqrt((np.maximum(side, 0) ** 2).mean(0)) for side in (slopes, -slopes))
+    np.testing.assert_allclose(parts.decay, np.log(falls / rises), atol=1e-6)
     assert (parts.share, parts.duration) == (speech.mean(), np.log(300))
 
 
