@@ -34,6 +34,7 @@ from dnf.decisions.doubt import words
 from dnf.decisions.doubt_sets import SetDoubt, no_doubt, set_doubts
 from dnf.decisions.evidence import Evidence, evidence, ratio_to_others
 from dnf.decisions.open_set_rows import open_set_rows
+from dnf.decisions.trivial import Trivial
 from dnf.decisions.unseen_rows import unseen_rows
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
@@ -185,6 +186,7 @@ class System(NamedTuple):
         calibration: fitted on dev; None without a calibration.
         dev_auc: AUC of pairs of classes, from ``pair_aucs`` of the flow, so that all systems have the same pairs.
         doubts: doubt about each test set, from the flow; empty without channels of training.
+        trivial: the trivial systems, whose figures stand beside those of the flow; None for vectors and baselines.
     """
 
     folder: Path
@@ -196,16 +198,17 @@ class System(NamedTuple):
     calibration: Calibration | None
     dev_auc: Mapping[str, float]
     doubts: Mapping[str, SetDoubt]
+    trivial: Trivial | None
 
     @property
     def draw(self) -> tuple[int, int]:
         """Number of resamples for intervals, and their seed."""
         return self.config.report.bootstrap, self.config.seed
 
-    @property
-    def tells_duration(self) -> bool:
-        """Whether its rows have the AUC of duration: only those of the flow, and not for vectors and fused systems, which have no frames."""
-        return self.is_flow and not self.config.has_vectors and not is_fused(self.folder)
+    def trivial_scores(self, name: str) -> dict[str, np.ndarray]:
+        """Scores ``(U,)`` or ``(U, K)`` of a set by the trivial systems; none for many classes."""
+        few = len(self.order) <= MOST_CLASSES
+        return self.trivial.scores(name, self.order) if self.trivial and few else {}
 
 
 def remove_decisions(folder: Path) -> None:
@@ -254,7 +257,8 @@ def open_system(
     if is_flow:
         dev_auc = dev_auc if taken else pair_aucs(trials_of(dev, None, order, {}))
         doubts = set_doubts(folder, config, calibration, list(latents))
-    return System(folder, config, is_flow, order, dev, covariance, calibration, dev_auc, doubts)
+    trivial = Trivial.open(folder, config) if is_flow else None
+    return System(folder, config, is_flow, order, dev, covariance, calibration, dev_auc, doubts, trivial)
 
 
 def for_fit(latents: Latents) -> Latents:
@@ -315,7 +319,8 @@ def decide_block(
     columns = calibrated_columns(of_block, loglik, reference, config.calibrate.priors, doubt.foreign)
     rows = (without_class_columns(row, latents.classes) for row in decisions)
     rows = (row | more | {"open_set": ""} for row, more in zip(rows, columns))
-    trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc)
+    trivial = system.trivial_scores(name)
+    trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc, **trivial)
     everything = utterances_of(of_block, system.order)
     if not few:
         trials = summarized(trials)
@@ -343,7 +348,7 @@ def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict],
     trials = replace(trials, scores=trials.scores | {ACCURACY: decided.scores[ACCURACY][everything.known]})
     rows = accuracy_rows(name, tally, *draw)
     rows += calibrated_rows(name, trials, *draw) if trials.calibrated else []
-    rows += detection_rows(trials, config.calibrate, *draw, duration=system.tells_duration, cllr=cllr, set=name)
+    rows += detection_rows(trials, config.calibrate, *draw, cllr=cllr, set=name)
     scored = decided.only(~np.isnan(decided.scores["score"]))
     names = {"set": name, "class": "+".join(sorted(set(scored.labels))), "decided": reference}
     return rows + correlation_rows(scored, *draw, **names), trials, everything.only(~everything.known)
@@ -359,7 +364,7 @@ def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trial
         name: name of the set.
     """
     settings, draw = system.config.calibrate, system.draw
-    rows = detection_rows(of_both, settings, *draw, ending=CONTROL, duration=system.tells_duration, set=name)
+    rows = detection_rows(of_both, settings, *draw, ending=CONTROL, set=name)
     rows += gap_rows(of_set, of_both, settings, *draw, set=name)
     return rows + accuracy_gap_rows(of_set, control, *draw, set=name)
 

@@ -14,7 +14,7 @@ from dnf.experiment.settings import Calibrate
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, weighted_share
 from dnf.metrics.figure_rows import row_of
-from dnf.metrics.figures import DIFFERENCE, GAP, MOST_CLASSES
+from dnf.metrics.figures import DIFFERENCE, GAP, MOST_CLASSES, TRIVIAL
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials
 
 ACCURACY, CALIBRATED_ACCURACY = ACCURACIES = ("utt_accuracy", "utt_accuracy_calibrated")
@@ -127,7 +127,6 @@ def detection_rows(
     seed: int,
     *,
     ending: str = "",
-    duration: bool = False,
     cllr: str = "cllr",
     **names: str,
 ) -> list[dict]:
@@ -137,11 +136,10 @@ def detection_rows(
     AUC, EER and minDCF use the mean log-likelihood ratio per frame, minCllr and Cllr the calibrated one.
 
     Args:
-        trials: utterances of known classes.
+        trials: utterances of known classes; ``TRIVIAL`` scores get an AUC, too.
         settings: priors and costs.
         resamples, seed: for the intervals over speakers, drawn within each class.
         ending: end of the names of the metrics.
-        duration: also ``auc_duration``, the AUC of the number of frames alone.
         cllr: name of Cllr.
         names: more columns.
     """
@@ -161,9 +159,8 @@ def detection_rows(
             if name != "cllr" or pair.calibrated:
                 arrays = pair.ranked_by(name), pair.target
                 add(cllr if name == "cllr" else name, measure, arrays, pair, strata, **more)
-        if duration:
-            arrays = pair.scores["frames"].astype(float), pair.target
-            add("auc_duration", detection.auc, arrays, pair, strata, **more)
+        for name in (name for name in TRIVIAL if name in pair.scores):
+            add(f"auc_{name}", detection.auc, (pair.scores[name], pair.target), pair, strata, **more)
         least = detection.min_cllr(pair.ranked_by("min_cllr"), pair.target)
         more = names | {"metric": f"min_cllr{ending}", "class": pair.name}
         rows.append(row_of(least, None, pair.speakers, strata, **more))

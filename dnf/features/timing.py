@@ -106,9 +106,21 @@ def measures(loudness: np.ndarray, cepstra: np.ndarray, spoken: np.ndarray, shif
 
 def store_measures(store: FrameStore, shift: float) -> Iterator[tuple[str, list[float]]]:
     """Each utterance of a frame store with its ``measures``."""
+    for utt, frames, spoken in utterances(store):
+        yield utt, measures(frames.mean(1), cepstra_of(frames), spoken, shift)
+
+
+def store_rates(store: FrameStore, shift: float) -> Iterator[tuple[str, float]]:
+    """Each utterance of a frame store with its syllable nuclei a second of speech."""
+    for utt, frames, spoken in utterances(store):
+        yield utt, timing(frames.mean(1), spoken, shift)[FEATURES.index("peaks a second of speech")]
+
+
+def utterances(store: FrameStore) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Each utterance of a frame store with its log-mel frames ``(N, F)`` and speech marks ``(N,)``."""
     offsets, places = store.offsets.tolist(), store.spoken.tolist()
     for u, utt in enumerate(store.utterances):
         frames = store.frames[offsets[u] : offsets[u + 1]].float()
         spoken = np.zeros(len(frames), dtype=bool)
         spoken[store.centres[places[u] : places[u + 1]].numpy() - offsets[u]] = True
-        yield utt, measures(frames.mean(1).numpy(), cepstra_of(frames.numpy()), spoken, shift)
+        yield utt, frames.numpy(), spoken

@@ -27,6 +27,7 @@ from dnf.experiment.layout import (
     ACCURACY_TSV,
     AGREEMENT_JSON,
     ASSESS_NPZ,
+    BANDS_NPZ,
     BASELINES,
     BEST_PT,
     CALIBRATION_JSON,
@@ -67,6 +68,7 @@ NEEDED = {BEST_PT: "train", CONFIG_YAML: "train", ENV_JSON: "train", TRAINING_JS
 NEEDED |= {AGREEMENT_JSON: "latents", ACCURACY_TSV: "decide"}
 OPTIONAL = (
     CHANNEL_JSON,
+    BANDS_NPZ,
     CORRECTION_NPZ,
     CALIBRATION_JSON,
     OPEN_SET_JSON,

@@ -28,6 +28,9 @@ FUSED, EXPERTS = "fused", "experts"  # predicted expert scores: by all predictor
 MOST_CLASSES = (
     100  # most classes of a model that have rows, columns and pairs of their own; of more, figures are of all
 )
+# Trivial systems, which need no model of speech; the metrics are auc_<name>
+TRIVIAL = ("duration", "rate", "level", "bands")
+
 MOST_NAMED = 8  # classes that are named where figures are of several
 MOST_DECIDED = 8  # classes of a row of a confusion matrix, of more those decided most
 
@@ -84,6 +87,19 @@ METRICS = {
         "AUC", "", HIGHER, "area under the ROC curve of the mean log-likelihood ratio per frame", (*COMPARED, "folder")
     ),
     "auc_duration": Metric("AUC of duration alone", "", "", "the same of the number of frames", ("detection", "page")),
+    "auc_rate": Metric(
+        "AUC of rate alone", "", "", "the same of the syllable nuclei in a second of speech", ("detection", "page")
+    ),
+    "auc_level": Metric(
+        "AUC of level alone", "", "", "the same of the mean log energy of speech", ("detection", "page")
+    ),
+    "auc_bands": Metric(
+        "AUC of bands alone",
+        "",
+        "",
+        "the same of the channel's band statistics, by a Gaussian fitted on train",
+        ("detection", "page"),
+    ),
     "cllr": Metric(
         "Cllr",
         "bits",

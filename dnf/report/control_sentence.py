@@ -7,10 +7,18 @@ from collections.abc import Iterator, Sequence
 from dnf.metrics.figures import CONTROL, HIGHER, METRICS
 from dnf.report.cells import with_ends
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
+from dnf.report.trivial_sentence import closest
 from dnf.report.wording import Sentence, difference, leaves_out_0, not_beyond_chance, number, title
 
 
 def control(figures: FigureIndex) -> Iterator[Sentence]:
+    """Whether the control holds, and which trivial system comes close, since that may be the channel, too."""
+    close = closest(figures)
+    for lead, text in of_control(figures):
+        yield Sentence(lead, f"{text} {close}." if close else text)
+
+
+def of_control(figures: FigureIndex) -> Iterator[Sentence]:
     """Whether the control has lost against its set, so that the channel may explain the figures of the set."""
     if not figures.classes or not figures.main:
         return

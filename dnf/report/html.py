@@ -78,7 +78,7 @@ READING = (
     "Cllr is the cost in bits of the calibrated log-likelihood ratios: 0 if they are right and sure, 1 if they "
     "say nothing, more if they mislead; minCllr is what the best calibration would leave. They are calibrated on "
     "dev; calibrated figures of dev itself are by fits without the utterance's speaker. AUC, EER and minDCF are of the "
-    "mean log-likelihood ratio per frame, which does not depend on duration; the AUC of duration alone stands beside.",
+    "mean log-likelihood ratio per frame, which does not depend on duration; the AUC of duration, rate of speech, level and bands alone stand beside.",
     "An unseen class has no correct decision: its table has the model's decisions.",
 )
 

@@ -265,8 +265,8 @@ SECTIONS = [
     Section(
         "detection",
         "and calibration: Cllr in bits, lower is better (two classes: 1 is no information), on dev with each speaker left "
-        "out of the fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration of the number of "
-        "frames alone; utt_accuracy_calibrated: by posterior under calibrate.priors",
+        "out of the fit; AUC, EER and minDCF of the mean log-likelihood ratio per frame, auc_duration, "
+        "auc_rate, auc_level and auc_bands of trivial systems; utt_accuracy_calibrated: by posterior under calibrate.priors",
         detection_section,
     ),
     Section(

@@ -297,3 +297,14 @@ def test_the_calibrated_column_is_left_out_where_it_says_the_same():
     lines = text(made(rows))
     head = next(line for line in lines if "utterance" in line and "frame" in line)
     assert "utterance (also calibrated)" in head and head.count("calibrated") == 1
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.97, "0.970 (0.960-0.980)"), (0.02, "0.980 (0.970-0.990)"), (0.6, "")])
+def test_a_trivial_system_that_comes_close_is_named_beside_the_control(value, words):
+    def of(metric: str, value: float) -> dict:
+        return row(metric, "test", "en+ce", value, (value - 0.01, value + 0.01))
+
+    rows = two_class_rows() + [of("auc_level", 0.5), of("auc_bands", value), of("auc_bands_control", 0.8)]
+    said = the(made(rows), "Control").removeprefix(the(made(two_class_rows()), "Control"))
+    close = f" Bands alone has AUC {words} on test and with the control 0.800 (0.790-0.810): close to the flow."
+    assert said == (close if words else "")
