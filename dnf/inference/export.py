@@ -28,8 +28,10 @@ from dnf.experiment.layout import (
     FRAMES,
     MODEL_ONNX,
     Layout,
+    is_fused,
     run_stage,
 )
+from dnf.experiment.plan import check_out
 
 if TYPE_CHECKING:
     from dnf.inference.taken_model import Model
@@ -48,6 +50,8 @@ def trained_model(exp: Path) -> Model:
     """
     from dnf.inference.taken_model import find_model  # slow to import, as is all that reads models
 
+    if is_fused(exp):
+        raise ValueError(f"{exp}: is several systems fused, and only a flow is exported; name the experiment of one")
     model = find_model(exp)
     if model.exp.resolve() != exp.resolve():
         raise ValueError(f"{exp}: is a baseline, and only a flow is exported; name {exp.parents[1]}")
@@ -71,8 +75,9 @@ def write_folder(exp: Path, out: Path, opset: int, words: dict[str, str]) -> Non
     from dnf.models import checkpoint
 
     model = trained_model(exp)
-    if out.exists() and not out.is_dir() or out.is_dir() and any(out.iterdir()) and not (out / CARD_MD).is_file():
-        raise ValueError(f"--out {out}: has other contents; name a new folder, or that of an earlier export")
+    if out.is_file():
+        raise ValueError(f"--out {out}: is a file; name a folder, or a file whose name ends in .onnx")
+    check_out(out, "export", is_own=(out / CARD_MD).is_file())
     system = load_system(exp, None, torch.device("cpu"))  # which also writes channel.json if it can
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)

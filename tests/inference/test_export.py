@@ -219,8 +219,13 @@ def test_an_earlier_folder_is_replaced_and_others_are_not(exp, folder, tmp_path,
     assert not (tmp_path / "model" / "more").exists() and (tmp_path / "model" / "best.pt").is_file()
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "notes.txt").touch()
-    with pytest.raises(ValueError, match="has other contents; name a new folder"):
-        export.main([str(exp), "--out", str(tmp_path / "work")])
+    for out, reason in (
+        ("work", "has other files; name a new folder, or that of an earlier export"),
+        ("work/notes.txt", "is a file; name a folder, or a file whose name ends in .onnx"),
+        ("model/new", "is inside .*model, which has a model; name a folder outside it"),
+    ):
+        with pytest.raises(ValueError, match=f"--out .*{out}: .*{reason}"):
+            export.main([str(exp), "--out", str(tmp_path / out)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "work"]
 
 
@@ -231,6 +236,10 @@ def test_what_cannot_be_exported_is_refused_in_a_line(exp, tmp_path, monkeypatch
         export.main([str(copy), *out, "--opset", "11"])
     with pytest.raises(ValueError, match="no model; name an experiment"):
         export.main([str(tmp_path), *out])
+    (tmp_path / "fused").mkdir()
+    (tmp_path / "fused" / "members.json").touch()
+    with pytest.raises(ValueError, match="fused: is several systems fused, and only a flow is exported"):
+        export.main([str(tmp_path / "fused"), *out])
     (copy / "baselines" / "mlp").mkdir(parents=True)
     (copy / "baselines" / "mlp" / "model.pt").touch()
     with pytest.raises(ValueError, match="is a baseline, and only a flow is exported"):
