@@ -179,7 +179,7 @@ def theory() -> None:
     total = stats.norm.ppf(ACCURACY)
     print(f"accuracy {ACCURACY}: a = {total:.2f} in one dim, {total / 20:.3f} in each of 400: {pooled(total / 20):.1e}")
     print("means drawn from N(0, s^2): s, mean pooled kurtosis")
-    for s in (1, 2, 3, 4, 5, 6, 8, 31.6):
+    for s in (1, 2, 3, 4, 5, 6, 8, 10, 31.6):
         value = integrate.quad(lambda a: pooled(a) * stats.halfnorm.pdf(a, scale=s / 2**0.5), 0, 12 * s, limit=500)[0]
         print(f"{s:<5} {value:.2f}")
 
