@@ -19,7 +19,7 @@ from dnf.data.audio_blocks import Source, read_blocks, resampled
 from dnf.experiment.config import Config
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.extractor import BLOCK_SECONDS, extract_blocks
-from dnf.features.vad import energy_vad
+from dnf.features.vad import by_mean, energy_vad, threshold_of
 
 BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
 
@@ -79,14 +79,17 @@ class RecordingFrames:
             yield block
 
     def mark_speech(self, config: Config, mean_energy: float) -> None:
-        """Second pass: the VAD, whose threshold depends on the mean, and the statistics of speech frames."""
+        """Second pass: the VAD, whose threshold depends on the complete recording, and the statistics of speech frames."""
         context, self.speech, self.stats = config.vad.frames_context, 0, np.zeros((2, self.dim + 1))
+        threshold = by_mean(np.float32(mean_energy), config.vad)
+        if config.vad.kind != "energy":
+            threshold = threshold_of(self.read("energy", np.float32, 0, self.count), config.vad)
         with (self.folder / "speech.bin").open("wb") as file:
             for first in range(0, self.count, BLOCK_FRAMES):
                 last = min(first + BLOCK_FRAMES, self.count)
                 before, after = max(0, first - context), min(self.count, last + context)
                 energy = self.read("energy", np.float32, before, after)
-                speech = energy_vad(energy, config.vad, np.float32(mean_energy))[first - before : last - before] > 0
+                speech = energy_vad(energy, config.vad, threshold)[first - before : last - before] > 0
                 file.write(speech.astype(np.uint8).tobytes())
                 self.stats += cmvn_stats(self.frames(first, last)[speech])
                 self.speech += int(speech.sum())

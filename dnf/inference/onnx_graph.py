@@ -74,6 +74,10 @@ class Speech(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         self.vad = config.vad
+        if self.vad.kind != "energy":
+            raise ValueError(
+                f"vad.kind: {self.vad.kind} has no ONNX graph; export a folder, or train a model with vad.kind=energy"
+            )
 
     def forward(self, energy: Tensor) -> Tensor:
         threshold = self.vad.energy_threshold + self.vad.energy_mean_scale * energy.double().mean().float()

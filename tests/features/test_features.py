@@ -23,7 +23,7 @@ from dnf.experiment.settings import Features, Vad
 from dnf.features import extract
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.extractor import extract_whole
-from dnf.features.vad import energy_vad
+from dnf.features.vad import energy_vad, threshold_of
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]  # Lhotse's
 RATE = 16000
@@ -136,6 +136,19 @@ def test_vad_equals_kaldis_rule(settings):
         log_energy = (10 + 4 * np.sin(np.arange(frames) / 7) + rng.normal(0, 3, frames)).astype(np.float32)
         marks = energy_vad(log_energy, settings)
         assert marks.dtype == np.float32 and marks.tolist() == kaldi_vad(log_energy, settings), frames
+
+
+def test_a_relative_threshold_finds_the_same_speech_at_any_level_and_in_noise():
+    rng = np.random.default_rng(1)
+    spoken = np.repeat([0.0, 1.0, 0.0, 1.0, 0.0], 60)
+    noise = rng.normal(8, 0.5, len(spoken))
+    log_energy = np.logaddexp(np.where(spoken, 16 + rng.normal(0, 1, len(spoken)), 0), noise).astype(np.float32)
+    relative, energy = Vad(5.0, 0.5, 0, 0.12, kind="relative"), Vad(5.0, 0.5, 0, 0.12)
+    for change in (lambda e: e, lambda e: e - 5, lambda e: np.logaddexp(e, 12.0 + rng.normal(0, 0.2, len(e)))):
+        assert (energy_vad(change(log_energy), relative) == spoken).mean() > 0.97
+    assert energy_vad(np.logaddexp(log_energy, 13.0), energy).all()  # noise alone is above Kaldi's threshold
+    half = energy_vad(log_energy[:90], relative, threshold_of(log_energy, relative))
+    np.testing.assert_array_equal(half, energy_vad(log_energy, relative)[:90])
 
 
 def test_vad_counts_energies_above_the_threshold_and_shares_at_it():

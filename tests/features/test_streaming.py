@@ -110,6 +110,7 @@ def shaken(config) -> DNF:
         (("cmvn.scope=none", "features.snip_edges=true", "splice.right=3"), 16000),
         (("cmvn.scope=speaker", "vad.frames_context=0"), 16000),
         (("cmvn.scope=utterance", "frames.dtype=float16"), 16000),
+        (("cmvn.scope=utterance", "vad.kind=relative"), 16000),
         (("cmvn.scope=utterance",), 11025),
     ],
     ids=str,
