@@ -9,6 +9,7 @@ from dnf.experiment import entry
 from dnf.experiment.classes import check_priors, choose_classes, read_classes
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.layout import CLASSES_TXT, MISSING_TXT, UTT2CLASS, UTT2SPK
+from dnf.experiment.packages import missing
 from dnf.experiment.sets import check_shared, name_of, scored_sets
 from dnf.experiment.settings import DataSettings
 
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config = resolve(args.layers)
     check_names(config, args.data)
-    reason = lacking(config.data, args.data)
+    reason = lacking(config.data, args.data) or missing(config)
     if reason:
         print(reason)
         return CANNOT_RUN

@@ -236,7 +236,7 @@ def test_weights_of_the_encoder_are_checked(corpus, weights, monkeypatch):
     weights.write_bytes(weights.read_bytes() + b"x")
     command = "python3 -m pip install --no-deps resemblyzer==0.1.4"
     with pytest.raises(
-        ValueError, match=rf"pretrained.pt: is not the file of resemblyzer 0.1.4 .*: {command} --force-rein"
+        ValueError, match=rf"pretrained.pt: has a wrong checksum; install the package again: {command} --force-rein"
     ):
         make(corpus, config)
     monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)

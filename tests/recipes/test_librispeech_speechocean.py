@@ -15,7 +15,7 @@ import pytest
 import tree_librispeech
 import tree_speechocean
 from experiment_files import check_experiment
-from recipe_runs import ROOT, results, run_here, run_recipe
+from recipe_runs import ROOT, experiments_on_frames, results, run_here, run_recipe
 from scipy import stats
 
 from egs.corpora import librispeech, speechocean
@@ -23,7 +23,7 @@ from egs.librispeech_speechocean.local import prepare_data
 
 RECIPE = "librispeech_speechocean"
 CORPORA = Path(os.environ.get("DNF_CORPORA", ROOT.parent / "shared" / "corpora"))
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "egs" / RECIPE / "conf").glob("*.yaml"))
+EXPERIMENTS = experiments_on_frames(RECIPE)
 SETS = {f"librispeech_{part}" for part in ("train", "dev", "test")} | {
     *("speechocean_train", "speechocean_dev", "speechocean_test", "test_other"),
 }

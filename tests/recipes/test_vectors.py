@@ -6,7 +6,7 @@ import kaldiio
 import numpy as np
 import pytest
 from experiment_files import check_experiment
-from recipe_runs import ROOT, results, run_recipe
+from recipe_runs import ROOT, counts, results, run, run_recipe
 
 QUICK = (
     "report.bootstrap=50",
@@ -55,3 +55,30 @@ def test_a_dnf_on_own_vectors_is_between_lda_and_the_best_decision(tmp_path, wor
     latents = kaldiio.load_scp(str(exp / "normalized" / "test.scp"))
     assert list(latents) == sorted(u.id for u in sets["test"])
     np.testing.assert_array_equal(latents[sets["test"][0].id], np.load(exp / "latents/test/z.npy")[0])
+
+
+@pytest.mark.slow
+def test_the_mini_recipe_makes_supervectors_of_its_recordings(tmp_path):
+    settings = ("vectors.ubm_components=4", "vectors.project_to=4", "train.batch_size=8", "baselines.enabled=true")
+    words = [word for setting in (*QUICK, *settings) for word in ("--set", setting)]
+    sizes = counts(2, 2, 2, 2, 3)
+    said = run(tmp_path, *sizes, "--exp", "vectors_ubm", *words)
+    assert "results: exp/vectors_ubm/results.txt" in said
+    check_experiment(tmp_path / "exp/vectors_ubm")
+    systems = {row["system"] for row in results(tmp_path, "vectors_ubm") if row["metric"] == "utt_accuracy"}
+    assert systems == {"dnf", "lda"}
+    log = (tmp_path / "exp/vectors_ubm/feats/log/fit.log").read_text()
+    assert "EM step 15 of 15" in log
+    assert run(tmp_path, *sizes, "--exp", "vectors_ubm", *words).count("up to date") == 9
+
+
+@pytest.mark.slow
+def test_an_encoder_without_its_package_is_named_before_any_work(tmp_path):
+    yaml = "features: {kind: vectors}\nvectors: {front_end: encoder}\nprior: {cond_dim: null}\n"
+    (tmp_path / "enc.yaml").write_text(yaml)
+    said = run(tmp_path, *counts(2, 2, 2, 2, 3), "--exp", tmp_path / "enc.yaml", status=1)
+    assert said.splitlines()[-1] == (
+        "run.sh: experiment enc cannot run: vectors.front_end encoder: the package resemblyzer is not installed: "
+        "python3 -m pip install --no-deps resemblyzer==0.1.4"
+    )
+    assert not (tmp_path / "exp/enc/feats/log").exists()

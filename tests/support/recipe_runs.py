@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dnf.experiment.config import Config
+from dnf.experiment.config import Config, read_yaml
 
 SUPPORT = Path(__file__).resolve().parent
 ROOT = SUPPORT.parents[1]
@@ -71,6 +71,12 @@ def run_stages(root: Path) -> None:
         assert main(stage_arguments(root)) == 0
     for main in (score.main, decide.main):
         assert main([str(root / "exp")]) == 0
+
+
+def experiments_on_frames(recipe: str) -> list[str]:
+    """The experiments of a recipe that are not on vectors."""
+    paths = sorted((ROOT / "egs" / recipe / "conf").glob("*.yaml"))
+    return [path.stem for path in paths if read_yaml(path).get("features", {}).get("kind") != "vectors"]
 
 
 def command(*options: str, tiny: bool = True) -> list[str]:

@@ -2,7 +2,7 @@
 
 An encoder is a class with
 
-    name, version   of the package with its weights
+    name            of the package with its weights, one of ``dnf.experiment.packages``
     rate            Hz of the samples
     window          seconds of a window
     embed(windows)  samples (W, window * rate) to embeddings (W, E), float32
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from dnf.experiment.config import Config
 from dnf.experiment.layout import VECTOR
+from dnf.experiment.packages import install
 from dnf.features.vad import speech_marks
 
 BATCH = 64  # windows of a step
@@ -40,7 +41,7 @@ class Resemblyzer(nn.Module):
         ValueError: the package is missing, or its weights are not those of this version.
     """
 
-    name, version, rate, window = "resemblyzer", "0.1.4", 16000, 1.6
+    name, rate, window = "resemblyzer", 16000, 1.6
     sha256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
     mels, hidden, layers, fft, shift, level = 40, 256, 3, 400, 160, -30.0  # level: least dB of an utterance
 
@@ -48,7 +49,7 @@ class Resemblyzer(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(self.mels, self.hidden, self.layers, batch_first=True)
         self.linear = nn.Linear(self.hidden, self.hidden)
-        weights = load_weights(self.name, "pretrained.pt", self.version, self.sha256)["model_state"]
+        weights = load_weights(self.name, "pretrained.pt", self.sha256)["model_state"]
         self.load_state_dict({name: weights[name] for name in self.state_dict()})
         self.register_buffer("filters", slaney_filters(self.mels, self.fft, self.rate), persistent=False)
         self.register_buffer("taper", torch.hann_window(self.fft), persistent=False)
@@ -68,20 +69,19 @@ class Resemblyzer(nn.Module):
 ENCODERS = {"resemblyzer": Resemblyzer}
 
 
-def load_weights(package: str, file: str, version: str, sha256: str) -> dict:
+def load_weights(package: str, file: str, sha256: str) -> dict:
     """The content of a file of weights in an installed package, which is not imported; only tensors are unpickled.
 
     Raises:
-        ValueError: the package is missing, or the file is not that of ``version``.
+        ValueError: the file is missing, or is not that of the version in ``dnf.experiment.packages``.
     """
-    command = f"python3 -m pip install --no-deps {package}=={version}"
     spec = importlib.util.find_spec(package)
     path = Path(spec.submodule_search_locations[0]) / file if spec else None
     if path is None or not path.is_file():
-        raise ValueError(f"vectors.front_end encoder: the package {package} is not installed: {command}")
+        raise ValueError(f"vectors.front_end encoder: the package {package} is not installed: {install(package)}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise ValueError(
-            f"{path}: is not the file of {package} {version} (wrong checksum): {command} --force-reinstall"
+            f"{path}: has a wrong checksum; install the package again: {install(package)} --force-reinstall"
         )
     return torch.load(path, map_location="cpu", weights_only=True)
 
