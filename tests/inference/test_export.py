@@ -16,9 +16,12 @@ from recipe_runs import environment, make_frames, run_stages
 import dnf
 from dnf.decisions.calibration import Calibration
 from dnf.decisions.open_set import OpenSet, Scale
+from dnf.experiment.tables import write_tsv
 from dnf.inference import classify, export
+from dnf.inference.model_card import figures
 from dnf.inference.onnx_graph import OUTPUTS, RecordingGraph
 from dnf.inference.system import Model
+from dnf.metrics.figure_rows import COLUMNS
 from dnf.models import load_model
 from dnf.models.checkpoint import Trained
 from dnf.models.dnf import DNF
@@ -209,6 +212,15 @@ def test_a_folder_is_classified_with_as_its_experiment_and_has_no_paths(exp, fol
     card = (folder / "card.md").read_text()
     assert "CC BY 4.0" in card and "Data: bursts." in card and "must not be used" in card and "| Cllr | test |" in card
     assert "There is no model.onnx" in card
+
+
+def test_the_card_has_the_figures_of_predicted_scores(tmp_path):
+    row = dict.fromkeys(COLUMNS, "") | {"metric": "assess_utt_pearson", "set": "test", "speakers": 40}
+    row |= {"value": 0.82, "low": 0.75, "high": 0.88, "class": "ce"}
+    write_tsv(tmp_path / "accuracy.tsv", [row | {"system": system} for system in ("duration", "fused")], COLUMNS)
+    *_, line = figures(tmp_path, ["train"])
+    assert line == "| Pearson of predicted scores over utterances | test | ce | 0.820 | 0.750 to 0.880 | 40 |"
+    assert len(figures(tmp_path, ["train"])) == 3 and len(figures(tmp_path, ["test"])) == 2
 
 
 def test_an_earlier_folder_is_replaced_and_others_are_not(exp, folder, tmp_path, monkeypatch):
