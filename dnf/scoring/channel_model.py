@@ -202,7 +202,7 @@ class ChannelModel:
             deviations.tolist(),
             *(array.tolist() for array in (*fit, low, high)),
             float(np.quantile(np.concatenate(held_out), QUANTILE)),
-            max(float(np.quantile(errors, QUANTILE)), by_chance(profiles.shape[1])),
+            max(float(np.quantile(errors, QUANTILE)), by_chance(profiles.shape[1], len(set(speakers)))),
             len(vectors),
         )
 
@@ -296,11 +296,14 @@ class ChannelModel:
             raise ValueError(f"{path}: not a channel file; delete it to compute it again") from None
 
 
-def by_chance(dim: int) -> float:
-    """QUANTILE of the distance in standard errors for ``dim`` independent normal dims."""
+def by_chance(dim: int, speakers: int) -> float:
+    """QUANTILE of the distance in standard errors for ``dim`` normal dims whose covariance is estimated from so many speakers.
+
+    Squared distances of new speakers from such an estimate are larger by about 1 + dim / speakers.
+    """
     from scipy.stats import chi2  # slow to import, and only a fit needs it
 
-    return float(np.sqrt(chi2.ppf(QUANTILE, dim) / dim))
+    return float(np.sqrt(chi2.ppf(QUANTILE, dim) / dim * (1 + dim / speakers)))
 
 
 def speakers_of(of_set: np.ndarray, speakers: Sequence[str], sets: Sequence[str]) -> np.ndarray:
