@@ -47,7 +47,7 @@ def reverberant(frames: np.ndarray) -> np.ndarray:
 SHIFTS = {
     "band limited": lambda frames: frames - np.where(FREQUENCIES > 3400, 25, 0),
     "floor|range|contrast": lambda frames: np.logaddexp(frames, 11.0),
-    "louder": lambda frames: frames + 3.0,
+    "louder": lambda frames: frames + 5.0,
     "slower decay": lambda frames: reverberant(frames),
     "spectral tilt": lambda frames: frames + np.log2(FREQUENCIES / 1000),
 }
@@ -55,7 +55,7 @@ SHIFTS = {
 
 @pytest.mark.parametrize("wanted", SHIFTS)
 def test_a_set_with_another_channel_is_foreign_and_the_difference_is_named(channels, wanted):
-    verdict = channels.compare_set(*recordings(7, 100, SHIFTS[wanted]))
+    verdict = channels.compare_set(*recordings(20, 100, SHIFTS[wanted]))
     assert verdict.is_foreign and any(word in verdict.sentence for word in wanted.split("|")), verdict
 
 
