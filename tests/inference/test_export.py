@@ -16,6 +16,7 @@ from recipe_runs import environment, make_frames, run_stages
 import dnf
 from dnf.decisions.calibration import Calibration
 from dnf.decisions.open_set import OpenSet, Scale
+from dnf.experiment.config import Config
 from dnf.experiment.tables import write_tsv
 from dnf.inference import classify, export
 from dnf.inference.model_card import figures
@@ -23,7 +24,7 @@ from dnf.inference.onnx_graph import OUTPUTS, RecordingGraph
 from dnf.inference.system import Model
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.models import load_model
-from dnf.models.checkpoint import Trained
+from dnf.models.checkpoint import Trained, config_tree, load, save
 from dnf.models.dnf import DNF
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
@@ -212,6 +213,20 @@ def test_a_folder_is_classified_with_as_its_experiment_and_has_no_paths(exp, fol
     card = (folder / "card.md").read_text()
     assert "CC BY 4.0" in card and "Data: bursts." in card and "must not be used" in card and "| Cllr | test |" in card
     assert "There is no model.onnx" in card
+
+
+def test_the_folder_names_the_model_that_training_started_at_and_not_its_place(exp, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    copy, out = tmp_path / "exp", tmp_path / "model"
+    shutil.copytree(exp, copy)
+    config = Config.load(copy / "config.yaml")
+    config = replace(config, train=replace(config.train, from_model=str(tmp_path / "first")))
+    config.save(copy / "config.yaml")
+    save(copy / "best.pt", load(copy / "best.pt") | {"config": config_tree(config)})
+    assert export.main([str(copy), "--out", str(out)]) == 0
+    assert "- Started from the flow of first.\n" in (out / "card.md").read_text()
+    assert not any(str(tmp_path).encode() in path.read_bytes() for path in out.iterdir())
+    assert load_model(out / "best.pt").config == Config.load(out / "config.yaml")
 
 
 def test_the_card_has_the_figures_of_predicted_scores(tmp_path):
