@@ -182,19 +182,16 @@ def without_repeats(sets: Mapping[str, Scored], views: Collection[str]) -> dict[
 
 
 def sets_of_fit(sets: Mapping[str, Scored], config: Config) -> dict[str, Scored]:
-    """The sets that are fitted: those of ``assess.fit``, else train and dev; none if the first of them has no scores.
+    """The sets that are fitted: those of ``assess.fit``, else train and dev.
 
-    Raises:
-        ValueError: ``assess.fit`` names a set without scores.
+    None if train has no scores, or, with a log line, if a set of ``assess.fit`` has none.
     """
     names = config.assess.fit or dict.fromkeys(name_of(config.data, role) for role in ("train", "dev"))
-    for name in config.assess.fit:
-        if name not in sets:
-            raise ValueError(
-                f"assess.fit: {name} is not scored or has no expert scores; name some of {', '.join(sets)}"
-            )
+    missing = [name for name in config.assess.fit if name not in sets]
+    if missing:
+        log.warning("no prediction of expert scores: %s of assess.fit is not scored or has no scores", missing[0])
     parts = {name: sets[name] for name in names if name in sets}
-    return parts if next(iter(names)) in parts else {}
+    return parts if not missing and next(iter(names)) in parts else {}
 
 
 def fitted_assessment(exp: Path, parts: Mapping[str, Scored], columns: Columns, config: Config) -> Assessment | None:

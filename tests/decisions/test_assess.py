@@ -380,16 +380,35 @@ def test_too_little_to_fit_is_said_and_predicts_nothing(tmp_path, caplog, change
     assert said in warning and "\n" not in warning
 
 
-def test_a_fit_takes_the_sets_that_are_named(tmp_path):
+def test_a_fit_takes_the_sets_that_are_named(tmp_path, caplog):
     """Such as accented sets, which a flow of native speech has not seen."""
     exp, config = experiment(tmp_path, LATENTS, "assess.fit=[dev, test]", train=lambda scores: scores * NAN)
     assert {row["set"] for row in assess_rows(exp, config)} == {"dev", "test"}
     assert len(np.load(exp / "assess.npz")["errors"]) == 240
     exp, config = experiment(tmp_path / "b", LATENTS, "assess.fit=[je_train]")
-    with pytest.raises(
-        ValueError, match="assess.fit: je_train is not scored or has no expert scores; name some of dev"
-    ):
-        assess_rows(exp, config)
+    assert assess_rows(exp, config) == []
+    assert "no prediction of expert scores: je_train of assess.fit is not scored or has no scores" in caplog.text
+
+
+def test_scores_may_have_any_scale(tmp_path):
+    """In a scale of 0 to 100 with the same order, predictions are the same numbers times ten."""
+    found = []
+    for name, factor in (("a", 1.0), ("b", 10.0)):
+        change = {part: (lambda s, f=factor: f * s) for part in ("train", "dev", "test")}
+        exp, config = experiment(tmp_path / name, LATENTS, **change)
+        value = {(row["metric"], row["set"], row["decided"]): float(row["value"]) for row in assess_rows(exp, config)}
+        rows = read_tsv(exp / "assess" / "test.tsv")
+        found.append((value["assess_utt_pearson", "test", "fused"], np.array([float(row["fused"]) for row in rows])))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-4)
+    np.testing.assert_allclose(10 * found[0][1], found[1][1], rtol=1e-3, atol=2e-2)
+
+
+def test_a_score_far_out_of_range_does_not_leave_the_range_of_the_fit(tmp_path):
+    exp, config = experiment(tmp_path, LATENTS, test=lambda s: np.append(1e4, s[1:]))
+    assess_rows(exp, config)
+    fit, rows = np.load(exp / "assess.npz"), read_tsv(exp / "assess" / "test.tsv")
+    ends = np.array([[float(row[name]) for name in ("low", "fused", "high")] for row in rows])
+    assert float(rows[0]["score"]) == 1e4 and fit["scale"][0] <= ends.min() and ends.max() <= fit["scale"][1]
 
 
 def test_without_scores_of_train_nothing_is_predicted_and_nothing_said(tmp_path, caplog):

@@ -377,6 +377,15 @@ def test_experiments_are_those_of_the_notes(exp, dim, cond_dim, var_r, classes):
     assert {"wsj_test", "ce_test", "timit", "voxceleb"} <= set(config.data.test)
 
 
+@pytest.mark.parametrize("exp, trained", [("nf", ["wsj_train"]), ("dnf_je", ["wsj_train", "je_train"])])
+def test_scores_of_japanese_english_are_fitted_whether_or_not_the_flow_has_seen_it(exp, trained):
+    config = config_of(exp)
+    assert config.data.train == trained and (config.prior.cond_dim > 0) == (exp == "dnf_je")
+    fitted = config.assess.fit or [*config.data.train, *config.data.dev]
+    assert {"je_train", "je_dev"} <= set(fitted) and set(config.assess.fit) <= set(config.data.test)
+    assert "je_test" in config.data.test and "je_test" not in fitted
+
+
 @pytest.mark.parametrize("exp", ["exp1", "exp2", "exp3"])
 def test_second_files_differ_only_in_first_layer_and_variances(exp):
     notes, joint = config_of(exp), config_of(f"{exp}_joint")
