@@ -103,7 +103,7 @@ class Tally:
 def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[dict]:
     """Accuracy and decided shares of a set by true class; ``all`` has the utterances of all known classes.
 
-    A model of more than ``MOST_CLASSES`` classes has the rows of ``all`` alone.
+    Of more than ``MOST_CLASSES`` classes, a class has its utterance accuracy alone.
     """
     by_class: dict[str, list[tuple[str, Counter]]] = {}
     for (label, speaker), counts in tally.counts.items():
@@ -122,11 +122,12 @@ def accuracy_rows(name: str, tally: Tally, resamples: int, seed: int) -> list[di
 
     has_frames = any(counts["frames"] > counts["utterances"] for counts in tally.counts.values())
     many = len(tally.classes) > MOST_CLASSES
-    for label in ([] if many else known) + ["all"] if known else []:
-        if has_frames:
+    for label in (known + ["all"]) if known else []:
+        brief = many and label != "all"
+        if has_frames and not brief:
             add("frame_accuracy", label, "right_frames", "frames")
         add(ACCURACY, label, "right")
-        if has_frames:  # whose deviations tell a near-tie
+        if has_frames and not brief:  # whose deviations tell a near-tie
             add("near_ties", label, "near_ties")
             add("utt_accuracy_clear", label, "clear_right", "clear")
     for label in [] if many else labels:

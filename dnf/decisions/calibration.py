@@ -27,7 +27,7 @@ speakers (three divisions, each with a hybrid flow, an MLP and a GMM) its mean i
 0.460 bits. If S is the number of speakers of each class itself, it is 0.398 instead of 0.384, and offsets favour the class
 with more speakers.
 
-More than ``MOST_CLASSES`` classes share one slope, without offsets: dev has too few utterances of each. S is then the number of
+More than ``MOST_CLASSES`` classes share one slope, without offsets and middles: dev has too few utterances of each. S is then the number of
 all speakers, and the p pseudo-speakers are of all classes together.
 """
 
@@ -66,7 +66,7 @@ class Calibration:
     Attributes:
         classes: K names.
         slope: nats of log-likelihood per nat of mean frame log-likelihood, for very long utterances.
-        middle: K, mean over the classes of the mean of m_k, nats.
+        middle: K, mean over the classes of the mean of m_k, nats; 0 of many classes.
         offsets: K, nats.
         half: effective frames h of an utterance with half the weight of a very long one; None: equal weights.
         covariance: autocovariance of the frames' log-likelihood ratio on dev from lag 0 on, nats squared; empty, or of
@@ -104,7 +104,7 @@ class Calibration:
         counts = Counter(column for column, _ in set(zip(columns.tolist(), speakers)))
         start = usual_half(mean, columns, frames, covariance) if settings.duration else None
         weights = speaker_weights(columns, speakers, len(evidence.classes))
-        middle = weights @ mean / weights.sum()
+        middle = np.zeros(len(evidence.classes)) if many else weights @ mean / weights.sum()
         size, pseudo = min(counts.values()), settings.pseudo_speakers
         if many:
             size, pseudo = len(set(speakers)), pseudo / len(evidence.classes)

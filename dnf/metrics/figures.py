@@ -128,7 +128,7 @@ METRICS = {
         HIGHER,
         f"of more than {MOST_CLASSES} classes: share of the other classes whose likelihood is below that of the true one; a tie "
         "counts half",
-        ("systems", "folder", "sweep"),
+        ("systems", "detection", "folder", "sweep"),
     ),
     "eer": Metric("EER", "", LOWER, "error rate at the threshold where both error rates are equal", COMPARED),
     "min_dcf": Metric("minDCF", "", LOWER, "least detection cost over all thresholds (calibrate.dcf_*)", COMPARED),

@@ -108,7 +108,7 @@ class FigureIndex:
     def known(self, metric: str, name: str) -> list[str]:
         """Classes of a set that the model was trained on, or all its classes if the model has none."""
         present = self.labels(metric, name)
-        known = self.classes or self.config.data.classes
+        known = set(self.classes or self.config.data.classes)
         return [label for label in present if not known or label in known]
 
     def mean(self, metric: str, name: str) -> float | None:

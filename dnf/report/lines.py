@@ -295,7 +295,7 @@ def density_lines(rows: list[dict]) -> list[str]:
     places = Counter(name for name, _ in table)
     lines = []
     for (name, true), by_metric in table.items():
-        if true != "all" or places[name] > 2:
+        if true != "all" or places[name] != 2:
             figures = " ".join(
                 f"{METRICS[m].title} {float(by_metric[m]['value']):.{METRICS[m].digits}f}" for m in metrics
             )

@@ -55,7 +55,7 @@ from dnf.report import answer_text, lines
 from dnf.report.answer import answer
 from dnf.report.detection_lines import detection_lines, silent_systems, warning_lines
 from dnf.report.folder import experiments
-from dnf.report.shown_rows import left_out_line, shown_rows
+from dnf.report.shown_rows import left_out_line, shown_rows, without_many_classes
 from dnf.report.side_by_side import system_lines
 
 log = logging.getLogger(__name__)
@@ -359,10 +359,11 @@ def text(exp: Path, rows: list[dict], config: Config) -> str:
     """``results.txt``: the answer, then details in sections: one figure a line, each with its counts, for ``grep``."""
     rows = shown_rows(rows, exp)
     short = answer_text.text(answer(exp, rows, config))
-    rows = fitted_last(rows, config)
+    known = sorted({row["class"] for row in rows if row["metric"] == "utt_accuracy"} - {"all"})
+    rows = fitted_last(without_many_classes(rows), config)
     of_flow = [row for row in rows if row["system"] in ("", FLOW)]
     classes = sorted({row["decided"] for row in of_flow if row["metric"] == "utt_share"})
-    figures = Figures(exp, config, rows, of_flow, classes)
+    figures = Figures(exp, config, rows, of_flow, classes or known)
     page = [*short, "", "# details", f"# one section: python3 -m dnf results {exp} --details SECTION"]
     for section in SECTIONS:
         if of_section := section.lines(figures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,12 +55,23 @@ def shown_rows(rows: Sequence[dict], exp: Path) -> list[dict]:
     ]
 
 
+def without_many_classes(rows: Sequence[dict]) -> list[dict]:
+    """The rows without those of single classes where a set has them of more than ``MOST_CLASSES``."""
+    counts = Counter((row["system"], row["metric"], row["set"], row["decided"]) for row in rows)
+    return [
+        row
+        for row in rows
+        if row["class"] in ("", "all")
+        or counts[row["system"], row["metric"], row["set"], row["decided"]] <= MOST_CLASSES
+    ]
+
+
 def left_out_line(rows: Sequence[dict], exp: Path) -> list[str]:
     """Where the pairs of classes are that are not shown, in a line; nothing where all are."""
     if any(row["metric"].startswith("rank_auc") for row in rows):
         return [
-            f"classes: figures of a model of more than {MOST_CLASSES} are of all classes together; the AUC is that of the true class "
-            "against the others within an utterance, and no figures are of pairs"
+            f"classes: figures of a model of more than {MOST_CLASSES} are of all classes together, and none are of pairs; rank_auc is "
+            f"the AUC of the true class against the others within an utterance; {RESULTS_TSV} has the accuracy of each class"
         ]
     if not (exp / PAIRS_TSV).is_file():
         return []

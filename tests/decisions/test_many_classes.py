@@ -84,6 +84,7 @@ def test_many_classes_share_one_slope_which_is_found(monkeypatch):
     fitted = Calibration.fit(dev, resolve(["calibrate.duration=false"]).calibrate)
     # the log-likelihood ratio of two N(0, 1) scores, one of them about 1.5, is 1.5 times their difference
     assert fitted.slope == pytest.approx(1.5 / 5, rel=0.05) and fitted.offsets == [0] * count
+    np.testing.assert_array_equal(fitted.loglik(dev).argmax(1), dev.mean.argmax(1))
 
 
 def test_the_best_two_are_the_highest_in_order():

@@ -77,7 +77,7 @@ def test_more_than_a_hundred_classes_have_rows_of_all_together(tmp_path):
     aucs = [(row[column] > rest).mean() for row, column, rest in zip(mean, columns, others)]
     assert float(rows[0]["value"]) == pytest.approx(np.mean(aucs), abs=1e-6) and 0.5 < np.mean(aucs) < 1
     assert float(rows[1]["value"]) == pytest.approx(detection.cllr(mean, columns), abs=1e-6)
-    assert "no figures are of pairs" in left_out_line(rows, tmp_path)[0]
+    assert "none are of pairs" in left_out_line(rows, tmp_path)[0]
 
 
 def test_a_confusion_row_has_the_true_class_and_those_decided_most():
