@@ -101,14 +101,19 @@ def set_doubts(exp: Path, config: Config, calibration: Calibration | None, names
     tests = [name for name in names if name not in fitted_sets(config.data)] if model else []
     doubts, rows = {}, []
     for name in tests:
-        doubts[name], row = set_doubt(source / LATENTS / name, model, channels)
+        doubts[name], row = set_doubt(source / LATENTS / name, model, channels, config)
         rows.append(row)
     write_tsv(exp / DOUBT_TSV, rows, COLUMNS)
     return doubts
 
 
-def set_doubt(folder: Path, model: Doubt, channels: ChannelModel) -> tuple[SetDoubt, Mapping[str, object]]:
-    """Doubt about the set of ``latents/<set>``, and its row of ``doubt.tsv``."""
+def set_doubt(
+    folder: Path, model: Doubt, channels: ChannelModel, config: Config
+) -> tuple[SetDoubt, Mapping[str, object]]:
+    """Doubt about the set of ``latents/<set>``, and its row of ``doubt.tsv``.
+
+    A foreign set whose difference the normalization of the model removes keeps its ratios.
+    """
     latents, summary = read(folder)
     vectors = mapped(folder / CHANNEL_NPY)
     drawn = np.linspace(0, len(vectors) - 1, min(MOST, len(vectors))).astype(int)
@@ -117,8 +122,8 @@ def set_doubt(folder: Path, model: Doubt, channels: ChannelModel) -> tuple[SetDo
         log.warning("%s: %s", folder.name, verdict.sentence)
     density = density_of(summary)
     alone = model.score(channels.distances(vectors), density, summary.frames) > model.limit
-    foreign = alone | verdict.is_foreign
-    factor = model.factor(density, summary.frames, foreign)
+    harmed = verdict.is_foreign and (verdict.remains or config.cmvn.scope == "none")
+    factor = model.factor(density, summary.frames, alone | harmed)
     row = {
         "set": folder.name,
         "verdict": "foreign" if verdict.is_foreign else "home",
@@ -131,4 +136,4 @@ def set_doubt(folder: Path, model: Doubt, channels: ChannelModel) -> tuple[SetDo
         "factor": f"{factor.mean():.4f}",
         "unlike": ", ".join(verdict.unlike),
     }
-    return SetDoubt(foreign, factor), row
+    return SetDoubt(alone | verdict.is_foreign, factor), row

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf.experiment.files import replace_file
-from dnf.scoring.channel_statistics import DB, SCALARS, Statistics, profile
+from dnf.scoring.channel_statistics import DB, PROFILE, SCALARS, Statistics, profile
 
 QUANTILE = 0.99  # quantile of the training utterances' distances; a recording beyond it is unlike them
 TAIL = 0.005  # share of the training utterances beyond a statistic's range, on each side
@@ -82,6 +82,7 @@ class SetMismatch(NamedTuple):
         errors: the distance in standard errors.
         limit: standard errors beyond which a set is foreign.
         unlike: the differences from training, in words.
+        remains: whether it is foreign, too, without the mean spectrum, which normalization over utterances or speakers removes.
     """
 
     recordings: int
@@ -90,6 +91,7 @@ class SetMismatch(NamedTuple):
     errors: float
     limit: float
     unlike: list[str]
+    remains: bool
 
     @property
     def is_foreign(self) -> bool:
@@ -121,6 +123,11 @@ class Fit(NamedTuple):
         # Shrinkage assumes equal variances, so all dims are scaled to unit variance.
         scale = np.maximum(rest.std(0), 1e-6)
         return cls(means, scale, LedoitWolf(assume_centered=True).fit(rest / scale).precision_)
+
+    def from_dim(self, first: int) -> Fit:
+        """The fit of the dims from ``first`` on."""
+        covariance = np.linalg.inv(self.precision)[first:, first:]
+        return Fit(self.means[:, first:], self.scale[first:], np.linalg.inv(covariance))
 
     def distances(self, profiles: np.ndarray) -> np.ndarray:
         """Distances ``(U, sets)`` of profiles ``(U, P)`` from the means."""
@@ -232,12 +239,17 @@ class ChannelModel:
             speakers: speaker of each; if they are unknown, a name for each recording.
         """
         vectors = vectors.astype(np.float64)
-        distance, errors, nearest = self.fitted.set_distance(profile(vectors), speakers, np.array(self.speakers))
+        profiles, trained = profile(vectors), np.array(self.speakers)
+        distance, errors, nearest = self.fitted.set_distance(profiles, speakers, trained)
+        rest, dim = self.fitted.from_dim(first := min(PROFILE["spectrum"], len(self.frequencies))), profiles.shape[1]
+        limit = self.set_limit * by_chance(dim - first, trained.sum()) / by_chance(dim, trained.sum())
+        remains = rest.set_distance(profiles[:, first:], speakers, trained)[1] > limit
         unlike = []
         if errors > self.set_limit:
             mean = np.array(self.means)[nearest].mean(0)
             unlike = self.set_named(vectors.mean(0), mean) or ["different shape of the long-term spectrum"]
-        return SetMismatch(len(vectors), len(set(speakers)), distance, errors, self.set_limit, unlike)
+        counts = len(vectors), len(set(speakers))
+        return SetMismatch(*counts, distance, errors, self.set_limit, unlike, bool(remains))
 
     def set_named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
         """What differs between the mean statistics ``(S,)`` of a set and ``mean`` of training, in words, the largest first."""

@@ -57,6 +57,9 @@ SHIFTS = {
 def test_a_set_with_another_channel_is_foreign_and_the_difference_is_named(channels, wanted):
     verdict = channels.compare_set(*recordings(20, 100, SHIFTS[wanted]))
     assert verdict.is_foreign and any(word in verdict.sentence for word in wanted.split("|")), verdict
+    assert verdict.remains == (wanted not in ("louder", "spectral tilt")), (
+        "normalization removes level and tilt, and only these"
+    )
 
 
 def test_sets_of_held_out_speakers_are_not_foreign(channels):
