@@ -129,6 +129,7 @@ def tables(options: argparse.Namespace, watch: Watch, folder: Path) -> Iterator[
         yield "--quick: without peers and stages, with tiny sizes: the figures mean nothing"
     store = ours.make_store(folder / "frames" / "train", QUICK_FRAMES if options.quick else FRAMES, 40)
     for size in QUICK if options.quick else SIZES:
+        size = size._replace(words=(*size.words, *options.set))
         more = 1 if options.quick or size.batch == SIZES[0].batch else SHORT_ROUNDS
         yield from model_rows(size, store, watch._replace(rounds=more * watch.rounds), options, precisions)
     held = sum(path.stat().st_size for path in store.directory.iterdir())
@@ -155,6 +156,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="rows whose size and name, or group, match the regular expression"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="setting of our models, such as train.compile=never",
     )
     parser.add_argument("--profile", action="store_true", help="also profile a training step")
     parser.add_argument(

@@ -94,14 +94,20 @@ def new_trainer(exp: Path, run: str, out: Path) -> Trainer:
 
 def draw(out: Path, title: str) -> NamedFigures:
     """The tables of ``out`` as lines, the time on a logarithmic axis."""
-    figure = new_figure(title, 4.5)
+    paths = sorted(out.glob("*.tsv"))
+    figure = new_figure(title, 3.5 + 0.17 * len(paths))
     axes = figure.subplots()
-    for path in sorted(out.glob("*.tsv")):
+    for path in paths:
         rows = list(each_row(path))
-        axes.plot([float(r["seconds"]) for r in rows], [float(r["nll"]) for r in rows], marker=".", label=path.stem)
+        axes.plot(
+            [float(r["seconds"]) for r in rows],
+            [float(r["nll"]) for r in rows],
+            marker=".",
+            label=path.stem.replace("train.", ""),
+        )
     axes.set(xscale="log", xlabel="processor seconds of training, one thread", ylabel="NLL of dev, nats per frame")
     plain_log_ticks(axes.xaxis)
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center")
     yield "time_to_nll", figure
 
 
