@@ -1,16 +1,17 @@
 """The channels of training: how unlike them is a recording, or a whole set?
 
 A fit has the mean profile (``dnf.scoring.channel_statistics``) of each training set's utterances and one covariance within the
-sets (Ledoit-Wolf). Distances are Mahalanobis distances from the nearest set, over the
-square root of the number of dims, so that utterances of training have about 1.
+sets (Ledoit-Wolf). Distances are Mahalanobis distances from the nearest set, over the square root of the number of dims, so
+that utterances of training have about 1.
 
 A *recording* is unlike training if its distance is above the 99 % quantile of the training utterances' distances (each from a
 fit without its speaker), or if a statistic is well outside the range of the training utterances.
 
 A *set* of recordings is foreign if its mean is further from training than the mean of so many speakers can be by chance: its
 distance is given in standard errors, from the number of its speakers and of those of training, and the limit is a quantile
-of sets of held-out training speakers, or that of chance if it is larger. The mean of many recordings is far off
-where none of them is. Residuals are cut at three standard deviations, so that a few odd recordings do not make a set foreign.
+of sets of held-out training speakers, or that of chance if it is larger. The mean of many recordings is far off where none of
+them is. With many speakers, small differences are significant; they do not make a set foreign. Residuals are cut at three standard
+deviations, so that a few odd recordings do not make a set foreign.
 
 Warnings name the statistics that differ.
 """
@@ -39,6 +40,7 @@ GAP = 3 / DB  # a statistic is unusual 3 dB outside the range of training; tilt:
 FOLDS = 5  # folds of speakers
 CUT = 3.0  # standard deviations at which residuals are cut for the mean of a set
 DRAWS, DRAWN = 40, 20  # sets of held-out training utterances drawn for each fold, and their size
+SMALL = 0.4  # a set that is no further from training than this is not foreign, however many its speakers are
 OFF = 0.75  # standard deviations of recordings by which a statistic of a set is off
 MOST_NAMED = 4  # statistics of a set that are named
 NAMES = {
@@ -95,7 +97,7 @@ class SetMismatch(NamedTuple):
 
     @property
     def is_foreign(self) -> bool:
-        return self.errors > self.limit
+        return self.errors > self.limit and self.distance > SMALL
 
     @property
     def sentence(self) -> str:
@@ -244,12 +246,12 @@ class ChannelModel:
         rest, dim = self.fitted.from_dim(first := min(PROFILE["spectrum"], len(self.frequencies))), profiles.shape[1]
         limit = self.set_limit * by_chance(dim - first, trained.sum()) / by_chance(dim, trained.sum())
         remains = rest.set_distance(profiles[:, first:], speakers, trained)[1] > limit
-        unlike = []
-        if errors > self.set_limit:
-            mean = np.array(self.means)[nearest].mean(0)
-            unlike = self.set_named(vectors.mean(0), mean) or ["different shape of the long-term spectrum"]
-        counts = len(vectors), len(set(speakers))
-        return SetMismatch(*counts, distance, errors, self.set_limit, unlike, bool(remains))
+        found = SetMismatch(len(vectors), len(set(speakers)), distance, errors, self.set_limit, [], bool(remains))
+        if not found.is_foreign:
+            return found
+        mean = np.array(self.means)[nearest].mean(0)
+        unlike = self.set_named(vectors.mean(0), mean) or ["different shape of the long-term spectrum"]
+        return found._replace(unlike=unlike)
 
     def set_named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
         """What differs between the mean statistics ``(S,)`` of a set and ``mean`` of training, in words, the largest first."""

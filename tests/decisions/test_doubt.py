@@ -68,6 +68,11 @@ def test_sets_of_held_out_speakers_are_not_foreign(channels):
     assert verdicts[0].sentence == "like training as a set (21 recordings of 7 speakers)"
 
 
+def test_a_small_difference_of_many_speakers_does_not_make_a_set_foreign(channels):
+    verdict = channels.compare_set(*recordings(200, 400, lambda frames: frames + 2.0))
+    assert verdict.errors > verdict.limit and not verdict.is_foreign and not verdict.unlike
+
+
 def test_one_odd_recording_does_not_make_a_set_foreign(channels):
     vectors, names = recordings(7, 300)
     vectors[0] += 50.0
