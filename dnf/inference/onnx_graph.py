@@ -25,7 +25,7 @@ from dnf.features.fbank import FULL_SCALE, lhotse_fbank
 from dnf.inference.system import Model
 from dnf.scoring.channel_compensation import Correction
 from dnf.scoring.channel_model import ChannelModel
-from dnf.scoring.channel_statistics import FLOOR, LOWEST, PROFILE, STEP, STEPS
+from dnf.scoring.channel_statistics import FLOOR, LAG, LOWEST, PROFILE, STEP, STEPS, TINY
 
 OUTPUTS = {  # name: what it is, for the card
     "loglik": "(K,) mean over the vectors of log p(x | class), nats",
@@ -185,11 +185,14 @@ class Doubted(nn.Module):
         step = ((frames - LOWEST) / STEP).clamp(0, STEPS - 1).floor().sort(0).values
         of_floor = torch.ones_like(step[:, :1]).cumsum(0) == (FLOOR * count).ceil()
         changes = (frames[1:] - frames[:-1]).square().sum(0) / (count - 1).clamp(min=1)
+        slopes = frames[LAG:] - frames[:-LAG]
+        rises, falls = (TINY + part.square().sum(0) for part in (slopes.clamp(min=0), slopes.clamp(max=0)))
         parts = {
             "spectrum": spectrum,
             "spread": (heard.square().sum(0) / spoken - spectrum.square()).clamp(min=0).sqrt(),
             "floor": LOWEST + STEP * ((step * of_floor).sum(0) + 0.5) - spectrum,
             "dynamics": changes.sqrt(),
+            "decay": (falls / rises).log() / 2,
         }
         return torch.cat([parts[name] @ self.cosines[:, :kept] for name, kept in PROFILE.items()])
 
