@@ -23,7 +23,7 @@ def det_figure(title: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray, fl
         curves: false alarms, misses and EER of each system.
         least: rate that stands for no error, half a trial of the rarer kind.
     """
-    figure = new_figure(title, 5.6 + 0.18 * len(curves))
+    figure = new_figure(title, 6.4 + 0.1 * len(curves))
     axes = figure.subplots()
     low, high = special.ndtri(max(least, 1e-5)) - 0.1, special.ndtri(HIGHEST)
     for number, (name, (false, miss, eer)) in enumerate(curves.items()):

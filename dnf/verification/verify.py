@@ -333,8 +333,8 @@ def write_results(
     targets = int(task.trials.target.sum())
     least = 0.5 / min(targets, len(task.trials.target) - targets)
     config = Config.load(args.exp / CONFIG_YAML)
-    figure = det_figure(f"{args.exp.resolve().name}: trials {task.name}", curves, least)
-    write_figures(iter([(DET, figure)]), out, config.plots.dpi)
+    title = f"{args.exp.resolve().name}: trials {task.name}"
+    write_figures(((name, det_figure(title, curves, least)) for name in (DET,)), out, config.plots.dpi)
     if kept:
         write_trial_scores(out / SCORES_TSV, task, kept)
     print(text, end="")
