@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 
 from dnf.experiment import entry
 from dnf.experiment.config import Config
@@ -20,7 +21,7 @@ from dnf.features.frame_store import FrameStore
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
 from dnf.scoring.channel_model import MOST, ChannelModel
-from dnf.scoring.channel_statistics import statistics
+from dnf.scoring.channel_statistics import SCALARS, statistics
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +34,18 @@ def statistics_of(store: FrameStore, first: int, last: int, frequencies: np.ndar
     return statistics([(store.frames[first:last].numpy(), speech)], frequencies)
 
 
-def segment_statistics(windows: Windows, frequencies: np.ndarray) -> np.ndarray:
-    """Statistics ``(G, S)`` float32 of every segment, in order."""
-    vectors = [
-        statistics_of(part.store, first, last, frequencies).astype(np.float32)
+def write_statistics(path: Path, windows: Windows, frequencies: np.ndarray) -> None:
+    """Write the statistics ``(G, S)`` float32 of every segment, in order, to a ``.npy`` file, one at a time."""
+    places = (
+        (part.store, first, last)
         for part in windows.parts
         for first, last in zip(part.source.begin.tolist(), part.source.end.tolist())
-    ]
-    return np.stack(vectors)
+    )
+    count = sum(len(part.source.begin) for part in windows.parts)
+    file = open_memmap(path, "w+", np.float32, (count, 5 * len(frequencies) + len(SCALARS)))
+    for row, (store, first, last) in zip(file, places):
+        row[:] = statistics_of(store, first, last, frequencies)
+    file.flush()
 
 
 def store_vectors(store: FrameStore, classes: list[str], frequencies: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:

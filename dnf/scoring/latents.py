@@ -53,7 +53,7 @@ from dnf.metrics.figures import MOST_CLASSES
 from dnf.metrics.gaussianity import Moments
 from dnf.models.checkpoint import Trained, load_model
 from dnf.scoring import channel_compensation
-from dnf.scoring.channel_mismatch import fit_experiment, segment_statistics
+from dnf.scoring.channel_mismatch import fit_experiment, write_statistics
 from dnf.scoring.gaussianity_rows import (
     AUTOCORRELATION,
     FISHER,
@@ -159,7 +159,7 @@ def write_latents(
         np.save(folder / Z_ROWS_NPY, kept.numpy())
         if not trained.config.has_vectors:
             frequencies = make_extractor(trained.config.features).frequencies
-            np.save(folder / CHANNEL_NPY, segment_statistics(windows, frequencies))
+            write_statistics(folder / CHANNEL_NPY, windows, frequencies)
     return *(Moments(classes, of.dim).merge(of) for of in (moments, of_input)), autocorrelation
 
 
