@@ -12,8 +12,6 @@ scores without information.
 from __future__ import annotations
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import det_curve
 
 
 def error_rates(scores: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +129,8 @@ def cllr(loglik: np.ndarray, columns: np.ndarray, weights: np.ndarray | None = N
 
 def min_cllr(scores: np.ndarray, target: np.ndarray) -> float:
     """Cllr of the scores after the best monotone map (pool adjacent violators), the least that calibration can reach."""
+    from sklearn.isotonic import IsotonicRegression  # slow to import
+
     scores, target, _, _ = checked(scores, target, None)
     weights = np.where(target, 0.5 / target.sum(), 0.5 / (~target).sum())
     posterior = IsotonicRegression(y_min=0, y_max=1).fit_transform(scores, target.astype(float), sample_weight=weights)
@@ -140,6 +140,8 @@ def min_cllr(scores: np.ndarray, target: np.ndarray) -> float:
 
 def det_points(scores: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """False alarms and misses ``(G,)`` of rising thresholds, for a DET plot."""
+    from sklearn.metrics import det_curve  # slow to import
+
     scores, target, _, _ = checked(scores, target, None)
     false, miss, _ = det_curve(target, scores)
     return false, miss
