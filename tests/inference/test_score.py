@@ -492,8 +492,17 @@ def test_other_data_scored_with_a_fused_system_have_its_figures(made, fused, tmp
     said = " ".join((out / "results.txt").read_text().replace("\n# ", " ").split())
     assert f"scored with {fused}, trained on fusion of {made}/exp" in said
     before = (out / "results.txt").stat().st_mtime_ns
-    fuse.main([*ran[-1][4:]])
+    again = ran[-1][4:]
+    fuse.main(again)
     assert (out / "results.txt").stat().st_mtime_ns == before
+    changed, decided = made / "changed", (out / "decisions/test.txt").read_bytes()
+    shutil.copytree(fused, changed)
+    fit = json.loads((changed / "fusion.json").read_text())
+    (changed / "fusion.json").write_text(json.dumps(fit | {"weights": [2.0, 1.0, 0.0]}))
+    stage.hash_tables.cache_clear()
+    fuse.main([str(changed) if word == str(fused) else word for word in again])
+    assert (out / "fusion.json").read_bytes() == (changed / "fusion.json").read_bytes()
+    assert (out / "decisions/test.txt").read_bytes() != decided
 
 
 def test_options_that_a_fused_system_has_not_are_refused(made, fused):
