@@ -298,6 +298,17 @@ def members_of(exp: Path) -> list[Path]:
     return [Path(os.path.normpath(exp / name)) for name in names]
 
 
+def present_members(exp: Path) -> list[Path]:
+    """The same; ``ValueError`` if one does not exist."""
+    members = members_of(exp)
+    for member in members:
+        if not member.is_dir():
+            raise ValueError(
+                f"{exp / MEMBERS_JSON}: member {member} does not exist; move a fused system with its members"
+            )
+    return members
+
+
 # The stages of a fused system: latents are the fused log-likelihoods
 OF_FUSED = ("latents", "score", "decide", "report")
 

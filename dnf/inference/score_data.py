@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnf.experiment import entry
-from dnf.experiment.layout import MEMBERS, ROOT, experiment_of, is_fused, is_taken, members_of
+from dnf.experiment.layout import MEMBERS, ROOT, experiment_of, is_fused, is_taken, present_members
 
 OPTIONS = {  # options of run.sh: metavar and help
     "out": ("DIR", "folder for the scores (default: score/<experiment>_<data>)"),
@@ -87,7 +87,7 @@ def score_fused(args: dict) -> int:
 
     fused, out = args["model"], Path(args["out"] or taken_model.out_of(args["model"], args["data"]))
     taken_model.check_out(out, "score", is_own=is_taken(out))
-    members = members_of(fused)
+    members = present_members(fused)
     parts = scorings(members, out)
     commands = [words_of(args | {"model": part.model, "out": str(part.out)}) for part in parts.values()]
     if not args["dry_run"]:

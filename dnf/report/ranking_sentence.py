@@ -19,7 +19,8 @@ def best(figures: FigureIndex) -> Iterator[Sentence]:
     if not figures.classes or not figures.main:
         return
     if not figures.others:
-        yield Sentence("Best", f"the {figures.subject} was not compared with another system.")
+        by_hand = "; dnf compare does it with its members" if figures.members else ""
+        yield Sentence("Best", f"the {figures.subject} was not compared with another system{by_hand}.")
         return
     metric, label = ranked_by(figures)
     rows = {s: row for s in (FLOW, *figures.others) if metric and (row := figures.row(metric, figures.main, label, s))}

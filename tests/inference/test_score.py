@@ -505,6 +505,17 @@ def test_other_data_scored_with_a_fused_system_have_its_figures(made, fused, tmp
     assert (out / "decisions/test.txt").read_bytes() != decided
 
 
+def test_a_fused_system_without_its_members_is_refused(fused, tmp_path):
+    alone = tmp_path / "alone"
+    shutil.copytree(fused, alone)
+    for run in (
+        lambda: classify.main([str(alone), "a.wav"]),
+        lambda: score_data.main([str(alone), str(tmp_path), "--out", str(tmp_path / "out")]),
+    ):
+        with pytest.raises(ValueError, match="members.json: member .*exp does not exist; move a fused system with its"):
+            run()
+
+
 def test_options_that_a_fused_system_has_not_are_refused(made, fused):
     for words in (("--plot", "pictures"), ("--every", "2")):
         with pytest.raises(ValueError, match="is a fused system; give these options with one of its members"):

@@ -64,6 +64,7 @@ def test_the_fused_system_has_the_figures_of_an_experiment(fused, tmp_path, caps
     )
     text = " ".join((fused / "fused/results.txt").read_text().replace("\n# ", " ").split())
     assert text.startswith("# fused: fusion of a, b, c; of en, zh; trained on train")
+    assert "not compared with another system; dnf compare does it" in text
     assert "dnf is the fused system" in text and "fusion: weight" in text and f"fusion of {fused}/a {fused}/b" in text
     assert not [word for word in ("near_tie ", "LogLL") if word in text]
     page = (fused / "fused/report.html").read_text()
