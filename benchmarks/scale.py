@@ -234,11 +234,11 @@ def family(pid: int) -> list[int]:
     found, left = [], [pid]
     while left:
         found.append(left.pop())
-        for path in Path("/proc", str(found[-1]), "task").glob("*/children"):
-            try:
+        try:
+            for path in Path("/proc", str(found[-1]), "task").glob("*/children"):
                 left += map(int, path.read_text().split())
-            except OSError:  # it has ended
-                pass
+        except OSError:  # it, or one of its threads, has ended
+            pass
     return found
 
 
