@@ -14,6 +14,12 @@ def install(package: str) -> str:
     return f"python3 -m pip install --no-deps {package}=={VERSIONS[package]}"
 
 
+def check(config: Config) -> None:
+    """Raise ``ValueError`` if the package of the encoder is not installed."""
+    if reason := missing(config):
+        raise ValueError(reason)
+
+
 def missing(config: Config) -> str | None:
     """Why an experiment cannot run: the package of its encoder is not installed; None if it is, or if none is needed."""
     package = config.vectors.encoder

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dnf.data.audio_blocks import Source, read_blocks, resampled
+from dnf.experiment import packages
 from dnf.experiment.config import Config
 from dnf.experiment.layout import PREPROCESSING_NPZ, Layout
 from dnf.features.extractor import BLOCK_SECONDS
@@ -28,7 +29,8 @@ class VectorMaker(NamedTuple):
 
     @classmethod
     def load(cls, exp: Path, config: Config) -> VectorMaker:
-        """Raises ``ValueError`` if a file of the experiment is missing or damaged."""
+        """Raises ``ValueError`` if a file of the experiment is missing or damaged, or the encoder is not installed."""
+        packages.check(config)
         layout = Layout.read(exp)
         return cls(make_front_end(config, layout.feats), Preprocessing.load(layout.frames / PREPROCESSING_NPZ))
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dnf.experiment import entry
+from dnf.experiment import entry, packages
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import add_arguments, from_saved, resolve
 from dnf.experiment.files import write_json
@@ -125,6 +125,7 @@ def layers_of(model: Model, words: Sequence[Path | str]) -> list[Path | str]:
     path = model.exp / BEST_PT
     content = load(path)
     made, classes = from_saved(content["config"]), content["classes"]
+    packages.check(made)
     if made.reads_vectors:
         raise ValueError(f"{path}: the model takes vectors that come with the data, and score reads recordings")
     order = reference_first(classes, resolve([model.exp / CONFIG_YAML]).data.classes)

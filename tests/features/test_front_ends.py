@@ -21,6 +21,7 @@ from dnf.features.front_ends.rates import RATES
 from dnf.features.mfcc import mfcc
 from dnf.features.recording_frames import RecordingFrames
 from dnf.features.warping import warp, with_deltas
+from dnf.inference.recording_vector import VectorMaker
 from dnf.models import checkpoint
 from dnf.models.dnf import DNF
 
@@ -242,6 +243,8 @@ def test_weights_of_the_encoder_are_checked(corpus, weights, monkeypatch):
     monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"the package resemblyzer is not installed: {command}$"):
         make(corpus, config)
+    with pytest.raises(ValueError, match=f"the package resemblyzer is not installed: {command}$"):
+        VectorMaker.load(corpus / "exp", config)
     with pytest.raises(ValueError, match="resemblyzer needs features.sampling_rate 16000, not 8000"):
         make(corpus, settings("vectors.front_end=encoder", "features.sampling_rate=8000", "features.high_freq=-200"))
 
