@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ class Ubm(NamedTuple):
         try:
             with np.load(path) as arrays:
                 return cls(*(torch.from_numpy(arrays[name]) for name in cls._fields))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             raise ValueError(f"{path}: no readable background model; {run_again('features')}") from None
 
     def save(self, path: Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -182,7 +183,7 @@ class Preprocessing(NamedTuple):
         try:
             with np.load(path) as arrays:
                 return cls(**{name: arrays[name] for name in cls._fields})
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             raise ValueError(f"{path}: no readable steps of vectors; {run_again('frames')}") from None
 
 

@@ -48,6 +48,17 @@ def test_constant_dims_are_left_out_and_named(x, caplog):
     assert "2 of 6 dims never change in training and are left out: 4 5" in caplog.text
 
 
+def test_saved_steps_are_read_again_and_a_damaged_file_is_an_error(x, tmp_path):
+    path, made = tmp_path / "preprocessing.npz", Preprocessing.fit(x, CLASSES.tolist(), settings(centre=True))
+    made.save(path)
+    for name, value in Preprocessing.load(path)._asdict().items():
+        np.testing.assert_array_equal(value, getattr(made, name))
+    for damaged in (b"", b"no", path.read_bytes()[:500]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"^{path}: no readable steps of vectors; run stage frames again"):
+            Preprocessing.load(path)
+
+
 def test_centring_then_length_normalization(x):
     y = applied(x, centre=True, length_norm=True)
     np.testing.assert_allclose(np.linalg.norm(y, axis=1), 2.0, rtol=1e-6)
