@@ -152,6 +152,8 @@ def compute(
     torch.set_num_threads(1)
     sphere.install()
     front_end = make_front_end(config, feats)
+    if front_end:
+        front_end.prepare()  # what is wrong with it is wrong for all utterances
     for directory in sets_below(data):
         out = feats / "new" / directory.name
         out.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,9 @@ class VectorMaker(NamedTuple):
         """Raises ``ValueError`` if a file of the experiment is missing or damaged, or the encoder is not installed."""
         packages.check(config)
         layout = Layout.read(exp)
-        return cls(make_front_end(config, layout.feats), Preprocessing.load(layout.frames / PREPROCESSING_NPZ))
+        front_end = make_front_end(config, layout.feats)
+        front_end.prepare()
+        return cls(front_end, Preprocessing.load(layout.frames / PREPROCESSING_NPZ))
 
     def make(self, source: Source, rate: int) -> np.ndarray:
         """The vector ``(D,)`` float32 of a recording, read at ``rate`` Hz."""

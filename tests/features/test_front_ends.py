@@ -218,9 +218,22 @@ def test_statistics_of_another_model_are_an_error(corpus):
     front_end = make_front_end(config, corpus / "feats")
     with pytest.raises(ValueError, match=r"statistics of shape \(3, 16\) are not of .*ubm.npz"):
         front_end.vector(np.zeros((3, 16), np.float32))
-    (corpus / "feats/ubm.npz").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"ubm.npz: no readable background model; run stage features again"):
-        build(corpus)
+    intact = (corpus / "feats/ubm.npz").read_bytes()
+    for damaged in (b"", b"no", intact[:500]):
+        (corpus / "feats/ubm.npz").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"ubm.npz: no readable background model; run stage features again"):
+            build(corpus)
+
+
+def test_a_damaged_file_of_the_front_end_stops_the_task_and_rejects_no_utterance(corpus, flow):
+    config = settings("vectors.front_end=ubm", f"vectors.ubm_of={flow[0]}")
+    make(corpus, config)
+    for name in make_front_end(config, corpus / "feats").fitted:
+        intact = (corpus / "feats" / name).read_bytes()
+        (corpus / "feats" / name).write_bytes(b"no")
+        with pytest.raises(ValueError, match=f"^{corpus / 'feats' / name}: "):
+            extract.compute(corpus / "data", corpus / "feats", config, 1, 1)
+        (corpus / "feats" / name).write_bytes(intact)
 
 
 def test_training_sound_is_equal_for_each_class(corpus):
@@ -237,7 +250,7 @@ def test_weights_of_the_encoder_are_checked(corpus, weights, monkeypatch):
     weights.write_bytes(weights.read_bytes() + b"x")
     command = "python3 -m pip install --no-deps resemblyzer==0.1.4"
     with pytest.raises(
-        ValueError, match=rf"pretrained.pt: has a wrong checksum; install the package again: {command} --force-rein"
+        ValueError, match=rf"^{weights}: has a wrong checksum; install the package again: {command} --force-rein"
     ):
         make(corpus, config)
     monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)

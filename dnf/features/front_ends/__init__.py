@@ -4,6 +4,7 @@ A front-end is made of the settings, and of the folder of stage features with wh
 
     folder            that of stage features
     kind              name of the archives of what stage features keeps of each utterance
+    prepare()         loads what ``measure`` needs; raises ``ValueError`` if it is missing or damaged
     measure(samples)  what it keeps: an array, of samples (T,) in -1..1; raises ``ValueError`` with the reason if there is nothing
     vector(kept)      the vector (E,) float32 of that
     fit(...)          optional; fits what it needs to the utterances of the training sets, before the first ``measure``
@@ -31,6 +32,8 @@ class FrontEnd(Protocol):
     folder: Path
     kind: str
     fitted: tuple[str, ...]
+
+    def prepare(self) -> None: ...
 
     def measure(self, samples: np.ndarray) -> np.ndarray: ...
 

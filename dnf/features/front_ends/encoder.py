@@ -122,6 +122,9 @@ class EncoderFrontEnd:
                 f"not {config.features.sampling_rate}"
             )
 
+    def prepare(self) -> None:
+        make_encoder(self.config.vectors.encoder)
+
     def measure(self, samples: np.ndarray) -> np.ndarray:
         """The mean embedding ``(E,)`` of windows, each with the weight of its speech frames; the last window is padded."""
         from dnf.features.extractor import extract_whole  # imports lhotse, which stage frames does not need

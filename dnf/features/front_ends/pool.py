@@ -28,6 +28,9 @@ class PoolFrontEnd:
         if self.source.exp:
             self.source.copy()
 
+    def prepare(self) -> None:
+        self.source.prepare()
+
     def measure(self, samples: np.ndarray) -> np.ndarray:
         """Means and standard deviations ``(2 D,)`` of the speech frames."""
         from dnf.features.flow_latents import log_mel  # imports lhotse, which stage frames does not need

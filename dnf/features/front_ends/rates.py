@@ -27,6 +27,9 @@ class RatesFrontEnd:
     def __init__(self, config: Config, folder: Path):
         self.config, self.folder = config, folder
 
+    def prepare(self) -> None:
+        """It needs nothing."""
+
     def measure(self, samples: np.ndarray) -> np.ndarray:
         """``RATES`` between the first and the last speech frame."""
         from dnf.features.extractor import extract_whole  # imports lhotse, and timing scipy: stage frames needs neither

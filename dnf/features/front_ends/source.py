@@ -39,6 +39,11 @@ class FlowSource:
     def trained(self) -> Trained:
         return load_model(self.path)
 
+    def prepare(self) -> None:
+        """Raises ``ValueError`` if the copy is missing or damaged."""
+        if self.exp:
+            _ = self.trained
+
     def latents(self, samples: np.ndarray) -> np.ndarray:
         """Latents ``(N, D)`` of the speech frames of samples ``(T,)``; raises ``ValueError`` without speech."""
         from dnf.features.flow_latents import latents  # imports lhotse, which stage frames does not need

@@ -56,6 +56,10 @@ class UbmFrontEnd:
         x = torch.from_numpy(np.concatenate(frames)).to(device)
         ubm.fit(x, settings.ubm_components, settings.ubm_iterations, self.config.seed).save(self.path)
 
+    def prepare(self) -> None:
+        self.source.prepare()
+        _ = self.ubm
+
     def measure(self, samples: np.ndarray) -> np.ndarray:
         """Statistics ``(C, 1 + D)``."""
         return self.ubm.statistics(torch.from_numpy(self.frames(samples))).numpy()
