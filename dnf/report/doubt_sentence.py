@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from dnf.report.wording import Sentence
 
-MOST_NAMED = 2  # sets
+MOST_NAMED = 2  # sets, and differences of each: the largest; the details have all
 
 
 def foreign(rows: Sequence[dict]) -> Iterator[Sentence]:
@@ -14,8 +14,9 @@ def foreign(rows: Sequence[dict]) -> Iterator[Sentence]:
     found = [row for row in rows if row["verdict"] == "foreign"]
     if not found:
         return
-    words = [f"{row['set']} is unlike training ({row['unlike']})" for row in found[:MOST_NAMED]]
-    words += [f"{len(found) - MOST_NAMED} more sets"] if len(found) > MOST_NAMED else []
-    yield Sentence(
-        "Foreign", f"{'; '.join(words)}. Log-likelihood ratios there are shrunk, so that posteriors are modest."
-    )
+    differences = (", ".join(row["unlike"].split(", ")[:MOST_NAMED]) for row in found[:MOST_NAMED])
+    words = [f"{row['set']} is unlike training: {said}" for row, said in zip(found, differences)]
+    words += [f"{len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
+    factors = sorted({f"{float(row['factor']):.2f}" for row in found})
+    said = " to ".join(dict.fromkeys((factors[0], factors[-1])))
+    yield Sentence("Foreign", f"{'; '.join(words)}. Log-likelihood ratios there are multiplied by {said}.")

@@ -10,6 +10,7 @@ from result_rows import WORDS, row, two_class_rows
 from dnf.experiment.config import resolve
 from dnf.report.answer import Answer, answer
 from dnf.report.answer_text import text
+from dnf.report.doubt_sentence import foreign
 from dnf.report.figure_index import CALIBRATED
 
 
@@ -34,6 +35,20 @@ def test_tables_hold_test_sets_with_the_control_behind_its_set_and_the_best_othe
     assert got.systems == ["dnf", "mlp"]
     assert {line.set for table in (got.density, got.gaussianity) for line in table} == {"test", "mic", "wild"}
     assert [line.part for line in got.gaussianity] == ["c100"] * 3 and len(got.trained) == 2
+
+
+def test_sets_unlike_training_are_named_with_their_two_largest_differences_and_the_factors():
+    at_home = {"set": "test", "verdict": "home", "factor": "0.95", "unlike": ""}
+    phone = {"set": "phone", "verdict": "foreign", "factor": "0.5000", "unlike": "band limited, quieter, flatter"}
+    loud = {"set": "loud", "verdict": "foreign", "factor": "1.0000", "unlike": "louder"}
+    assert not list(foreign([at_home]))
+    assert [sentence.text for sentence in foreign([at_home, phone])] == [
+        "phone is unlike training: band limited, quieter. Log-likelihood ratios there are multiplied by 0.50."
+    ]
+    assert [sentence.text for sentence in foreign([phone, loud, phone])] == [
+        "phone is unlike training: band limited, quieter; loud is unlike training: louder; 1 more. "
+        "Log-likelihood ratios there are multiplied by 0.50 to 1.00."
+    ]
 
 
 def test_the_headline_says_how_many_are_right():
