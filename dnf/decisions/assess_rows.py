@@ -184,7 +184,7 @@ def without_repeats(sets: Mapping[str, Scored], views: Collection[str]) -> dict[
 def sets_of_fit(sets: Mapping[str, Scored], config: Config) -> dict[str, Scored]:
     """The sets that are fitted: those of ``assess.fit``, else train and dev.
 
-    None if train has no scores, or, with a log line, if a set of ``assess.fit`` has none.
+    Empty if train has no scores, or, with a log line, if a set of ``assess.fit`` has none.
     """
     names = config.assess.fit or dict.fromkeys(name_of(config.data, role) for role in ("train", "dev"))
     missing = [name for name in config.assess.fit if name not in sets]
