@@ -26,6 +26,7 @@ from dnf.experiment.layout import (
     DATA,
     FEATS,
     FRAMES,
+    LAYOUT_JSON,
     MODEL_ONNX,
     Layout,
     is_fused,
@@ -62,6 +63,18 @@ def trained_model(exp: Path) -> Model:
     return model._replace(baselines=[])
 
 
+def check_own(out: Path) -> None:
+    """Raise ``ValueError`` if the folder of an earlier export has a file that export did not write, since it is replaced."""
+    from dnf.inference.onnx_file import description_of
+    from dnf.inference.taken_model import NEEDED, OF_VECTORS, OPTIONAL
+
+    written = {*NEEDED, *OPTIONAL, *OF_VECTORS, LAYOUT_JSON, CARD_MD, MODEL_ONNX, description_of(Path(MODEL_ONNX)).name}
+    for path in sorted(out.rglob("*")):
+        name = str(path.relative_to(out))
+        if not path.is_dir() and name not in written:
+            raise ValueError(f"--out {out}: has {name}, which export did not write; move it away, or name a new folder")
+
+
 def write_folder(exp: Path, out: Path, opset: int, words: dict[str, str]) -> None:
     """Write the model of an experiment as a folder; an earlier one is replaced when the new one is complete.
 
@@ -78,6 +91,7 @@ def write_folder(exp: Path, out: Path, opset: int, words: dict[str, str]) -> Non
     if out.is_file():
         raise ValueError(f"--out {out}: is a file; name a folder, or a file whose name ends in .onnx")
     check_out(out, "export", is_own=(out / CARD_MD).is_file())
+    check_own(out)
     system = load_system(exp, None, torch.device("cpu"))  # which also writes channel.json if it can
     part = out.with_name(f"{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)

@@ -57,6 +57,11 @@ def description(system: Model, opset: int) -> dict:
     }
 
 
+def description_of(path: Path) -> Path:
+    """The JSON file that describes an ONNX file."""
+    return path.with_suffix(".card.json")
+
+
 def trial(config) -> torch.Tensor:
     """Two seconds of noise with pauses, to trace the graph and to compare the file with it."""
     rate = config.features.sampling_rate
@@ -102,7 +107,7 @@ def write_onnx(system: Model, path: Path, opset: int) -> None:
     try:
         program.save(part)
         compare(part, samples.numpy(), [value.numpy() for value in expected])
-        write_json(path.with_suffix(".card.json"), facts)
+        write_json(description_of(path), facts)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -241,12 +241,15 @@ def test_the_card_has_the_figures_of_predicted_scores(tmp_path):
 def test_an_earlier_folder_is_replaced_and_others_are_not(exp, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     shutil.copytree(folder, tmp_path / "model")
-    (tmp_path / "model" / "more").touch()
+    (tmp_path / "model" / "best.pt").write_bytes(b"of an earlier model")
     assert export.main([str(exp), "--out", str(tmp_path / "model")]) == 0
-    assert not (tmp_path / "model" / "more").exists() and (tmp_path / "model" / "best.pt").is_file()
+    assert (tmp_path / "model" / "best.pt").read_bytes() == (folder / "best.pt").read_bytes()
+    (tmp_path / "model" / "mine").mkdir()
+    (tmp_path / "model" / "mine" / "LICENSE").touch()
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "notes.txt").touch()
     for out, reason in (
+        ("model", "has mine/LICENSE, which export did not write; move it away, or name a new folder"),
         ("work", "has other files; name a new folder, or that of an earlier export"),
         ("work/notes.txt", "is a file; name a folder, or a file whose name ends in .onnx"),
         ("model/new", "is inside .*model, which has a model; name a folder outside it"),
@@ -254,6 +257,7 @@ def test_an_earlier_folder_is_replaced_and_others_are_not(exp, folder, tmp_path,
         with pytest.raises(ValueError, match=f"--out .*{out}: .*{reason}"):
             export.main([str(exp), "--out", str(tmp_path / out)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "work"]
+    assert (tmp_path / "model" / "mine" / "LICENSE").is_file()
 
 
 def test_what_cannot_be_exported_is_refused_in_a_line(exp, tmp_path, monkeypatch, small_config):
