@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnf.experiment import entry
+from dnf.experiment.files import write_json
 from dnf.experiment.layout import (
     BEST_PT,
     CALIBRATION_JSON,
     CARD_MD,
     CONFIG_YAML,
     DATA,
+    ENV_JSON,
     FEATS,
     FRAMES,
     LAYOUT_JSON,
@@ -75,15 +78,16 @@ def check_own(out: Path) -> None:
             raise ValueError(f"--out {out}: has {name}, which export did not write; move it away, or name a new folder")
 
 
-def write_folder(exp: Path, out: Path, opset: int, words: dict[str, str]) -> None:
+def write_folder(exp: Path, out: Path, opset: int, licence: str, data: str) -> None:
     """Write the model of an experiment as a folder; an earlier one is replaced when the new one is complete.
 
     Args:
-        words: what the card says of licence and training data, by heading.
+        licence: of the model, for the card; empty: not stated.
+        data: of training, in words; empty: the source that the experiment has noted.
     """
     import torch
 
-    from dnf.inference.model_card import card
+    from dnf.inference.model_card import card, data_words
     from dnf.inference.system import load_system
     from dnf.models import checkpoint
 
@@ -100,6 +104,8 @@ def write_folder(exp: Path, out: Path, opset: int, words: dict[str, str]) -> Non
     for name in model.files:
         (part / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(exp / name, part / name)
+    environment = json.loads((exp / ENV_JSON).read_text(encoding="utf-8"))
+    write_json(part / ENV_JSON, environment | {"trained_on": data or data_words(exp)})
     content = checkpoint.load(exp / BEST_PT)
     content["config"]["train"]["from_model"] = None  # a path
     train = dataclasses.replace(system.config.train, from_model=None)
@@ -111,7 +117,7 @@ def write_folder(exp: Path, out: Path, opset: int, words: dict[str, str]) -> Non
         write_onnx(system, part / MODEL_ONNX, opset)
     except ValueError as error:
         log.warning("%s is left out: %s", MODEL_ONNX, error)
-    (part / CARD_MD).write_text(card(exp, part, system, words), encoding="utf-8")
+    (part / CARD_MD).write_text(card(exp, part, system, licence), encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)
 
@@ -149,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.out.suffix == ".onnx":
         write_file(args.model, args.out, args.opset)
     else:
-        write_folder(args.model, args.out, args.opset, {"licence": args.licence, "data": args.training_data})
+        write_folder(args.model, args.out, args.opset, args.licence, args.training_data)
     log.info("%s: wrote %s", args.model, args.out)
     return 0
 

@@ -17,11 +17,10 @@ from dnf.experiment.layout import (
     FLOW,
     MODEL_ONNX,
     TRAINING_JSON,
-    done_marker,
 )
-from dnf.experiment.markers import read_marker
 from dnf.experiment.tables import read_tsv
 from dnf.inference.system import Model
+from dnf.inference.taken_model import trained_on
 from dnf.metrics.figures import FUSED, METRICS
 
 SHOWN = dict.fromkeys(("utt_accuracy_calibrated", "auc", "eer", "cllr", "open_set_auc", "open_set_false"), FLOW)
@@ -35,11 +34,11 @@ LIMITS = """- Not for decisions about a person: employment, examinations, migrat
 - Not for very short recordings: below a few seconds the figures below do not hold."""
 
 
-def card(exp: Path, folder: Path, system: Model, words: dict[str, str]) -> str:
+def card(exp: Path, folder: Path, system: Model, licence: str) -> str:
     """The card of the model of experiment ``exp`` that is exported to ``folder``, Markdown.
 
     Args:
-        words: what the user says of ``licence`` and ``data``; empty: not stated.
+        licence: what the user says of it; empty: not stated.
     """
     config, classes = system.trained.config, ", ".join(system.trained.classes)
     training, environment = (
@@ -70,11 +69,11 @@ def card(exp: Path, folder: Path, system: Model, words: dict[str, str]) -> str:
             "",
             "## Licence",
             "",
-            words["licence"] or "Not stated. Ask who made the model before you pass it on.",
+            licence or "Not stated. Ask who made the model before you pass it on.",
             "",
             "## Training",
             "",
-            f"- Data: {words['data'] or data_words(exp) or 'not stated'}. The licences of these corpora apply, too.",
+            f"- Data: {environment['trained_on'] or 'not stated'}. The licences of these corpora apply, too.",
             f"- Sets: train {' '.join(config.data.train)}; dev {' '.join(config.data.dev)}.",
             f"- {training['frames']} vectors of {config.dim} dims, {training['steps']} steps, {training['parameters']} parameters.",
             f"- Flow {config.flow.kind}, {config.flow.blocks} blocks; train.beta {config.train.beta:g}; seed {config.seed}.",
@@ -98,8 +97,7 @@ def card(exp: Path, folder: Path, system: Model, words: dict[str, str]) -> str:
 
 def data_words(exp: Path) -> str:
     """The source of the training data as stage data was told, without folders; empty if it is not known."""
-    marker = read_marker(done_marker(exp, "train"))
-    return re.sub(r"\S*/(?=\S)", "", marker["source"]) if marker else ""
+    return re.sub(r"\S*/(?=\S)", "", trained_on(exp))
 
 
 def figures(exp: Path, left_out: Sequence[str]) -> list[str]:

@@ -174,11 +174,17 @@ def plan(args: argparse.Namespace) -> None:
     print(assignments(out.name, layers, resolve(layers), layout))
 
 
+def trained_on(exp: Path) -> str:
+    """The source of the training data, in words; that of a model that export wrote is in ``env.json``. Empty: not known."""
+    if marker := read_marker(done_marker(exp, "train")):
+        return marker["source"]
+    return json.loads((exp / ENV_JSON).read_text(encoding="utf-8")).get("trained_on", "")
+
+
 def note(args: argparse.Namespace) -> None:
     """Write ``model.json``, and copy what the stages before train apply."""
     model = find_model(args.model)
-    marker = read_marker(done_marker(model.exp, "train"))
-    facts = {"model": str(args.model.absolute()), "trained_on": marker["source"] if marker else "unknown"}
+    facts = {"model": str(args.model.absolute()), "trained_on": trained_on(model.exp) or "unknown"}
     args.out.mkdir(parents=True, exist_ok=True)
     copy_files([name for name in OF_VECTORS if name in model.files], model.exp, args.out)
     write_json(args.out / MODEL_JSON, facts | {"files": hashes(model.exp, model.files)})

@@ -18,7 +18,7 @@ from dnf.decisions.calibration import Calibration
 from dnf.decisions.open_set import OpenSet, Scale
 from dnf.experiment.config import Config
 from dnf.experiment.tables import write_tsv
-from dnf.inference import classify, export
+from dnf.inference import classify, export, taken_model
 from dnf.inference.model_card import figures
 from dnf.inference.onnx_graph import OUTPUTS, RecordingGraph
 from dnf.inference.system import Model
@@ -26,6 +26,7 @@ from dnf.metrics.figure_rows import COLUMNS
 from dnf.models import load_model
 from dnf.models.checkpoint import Trained, config_tree, load, save
 from dnf.models.dnf import DNF
+from dnf.report.results import taken_line
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
 WORDS = (
@@ -213,6 +214,11 @@ def test_a_folder_is_classified_with_as_its_experiment_and_has_no_paths(exp, fol
     card = (folder / "card.md").read_text()
     assert "CC BY 4.0" in card and "Data: bursts." in card and "must not be used" in card and "| Cllr | test |" in card
     assert "There is no model.onnx" in card
+
+
+def test_scores_with_the_folder_say_what_it_was_trained_on(folder, tmp_path):
+    taken_model.main(["note", str(folder), str(tmp_path / "out")])
+    assert taken_line(tmp_path / "out")[0].startswith(f"# scored with {folder}, trained on bursts; ")
 
 
 def test_the_folder_names_the_model_that_training_started_at_and_not_its_place(exp, tmp_path, monkeypatch):
