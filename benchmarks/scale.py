@@ -61,7 +61,7 @@ SOURCES = 84  # different utterances of each class; all others are copies
 WAV_SECONDS = 60
 UTTERANCES = 20  # utterances of a speaker
 BINS = 40
-STEPS, BATCH = 100, 10000
+STEPS, BATCH, VECTOR_BATCH = 100, 10000, 1000
 EXPERIMENT = f"""\
 data: {{classes: [{", ".join(CLASSES)}]}}
 flow: {{blocks: 2, hidden: 64}}
@@ -77,7 +77,7 @@ features: {{kind: vectors}}
 data: {{shared_speakers: true}}
 flow: {{blocks: 2, hidden: 64}}
 prior: {{cond_dim: null}}
-train: {{steps: {STEPS}, batch_size: 1000, eval_steps: {STEPS // 2}, warmup_steps: 10}}
+train: {{steps: {STEPS}, batch_size: {VECTOR_BATCH}, eval_steps: {STEPS // 2}, warmup_steps: 10}}
 baselines: {{enabled: false}}
 score: {{frame_scores: false}}
 """
@@ -307,7 +307,7 @@ def measure(sizes: Sequence[int], work: Path, args: argparse.Namespace) -> None:
             if len(earlier) > 1 and not training:
                 less, shorter = earlier[-2]
                 more = f"{1e6 * (used - shorter) / (frames - less):.2f}"
-            rate = (STEPS * (1000 if args.vectors else BATCH) if training else frames) / taken
+            rate = (STEPS * (VECTOR_BATCH if args.vectors else BATCH) if training else frames) / taken
             columns = f"{taken:8.1f} {used:9.1f} {rate:10.0f} {relative:8.2f} {more:>8}"
             print(f"{frames:12d} {name:8} {columns} {watch.anonymous:9.0f} {watch.mapped:7.0f}", flush=True)
         if args.work is None:
