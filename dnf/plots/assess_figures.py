@@ -115,7 +115,10 @@ def draw(exp: str, tables: Mapping[str, Sequence[dict]]) -> NamedFigures:
 
 
 def make_plots(exp: Path, config: Config) -> list[Path]:
-    """Write ``plots/assess_<set>.png`` and ``assess_loglik_<set>.png`` of every set with predicted and expert scores, and remove those of earlier runs."""
+    """Write ``plots/assess_<set>.png`` and ``assess_loglik_<set>.png`` of every set with predicted and expert scores.
+
+    Those of earlier runs are removed.
+    """
     folder, paths = exp / PLOTS, sorted((exp / ASSESS).glob("*.tsv"))
     tables = {path.stem: [row for row in read_tsv(path) if row["score"]] for path in paths if config.plots.enabled}
     tables = {name: rows for name, rows in tables.items() if rows}
