@@ -83,10 +83,11 @@ def scorings(members: Sequence[Path], out: Path) -> dict[Path, Scoring]:
 
 def score_fused(args: dict) -> int:
     """Score the experiments of all members below ``members/`` of the output, then fuse; the status of the first that fails."""
-    from dnf.inference import taken_model  # slow to import
+    from dnf.experiment.plan import check_out  # slow to import, as is the other
+    from dnf.inference.taken_model import out_of
 
-    fused, out = args["model"], Path(args["out"] or taken_model.out_of(args["model"], args["data"]))
-    taken_model.check_out(out, "score", is_own=is_taken(out))
+    fused, out = args["model"], Path(args["out"] or out_of(args["model"], args["data"]))
+    check_out(out, "score", is_own=is_taken(out))
     members = present_members(fused)
     parts = scorings(members, out)
     commands = [words_of(args | {"model": part.model, "out": str(part.out)}) for part in parts.values()]
