@@ -139,7 +139,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("model", type=Path, help=f"folder of an experiment, with {BEST_PT} and {CONFIG_YAML}")
     parser.add_argument("--out", type=Path, required=True, help="a folder, or a file whose name ends in .onnx")
     parser.add_argument(
-        "--opset", type=int, default=18, metavar="N", help="ONNX operator set, 18 or later (%(default)s)"
+        "--opset", type=int, default=OLDEST_OPSET, metavar="N", help="ONNX operator set (%(default)s, the oldest)"
     )
     parser.add_argument("--licence", default="", metavar="TEXT", help=f"licence of the model, for {CARD_MD}")
     parser.add_argument(
