@@ -63,6 +63,7 @@ from dnf.experiment.sets import fitted_sets
 from dnf.experiment.stage import settings_of
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.figure_rows import COLUMNS
+from dnf.scoring.channel_model import ChannelModel
 
 NEEDED = {BEST_PT: "train", CONFIG_YAML: "train", ENV_JSON: "train", TRAINING_JSON: "train"}
 NEEDED |= {AGREEMENT_JSON: "latents", ACCURACY_TSV: "decide"}
@@ -100,7 +101,7 @@ def find_model(folder: Path) -> Model:
     """The model in ``folder``: an experiment with all its baselines, or a baseline with the flow of its experiment.
 
     Raises:
-        ValueError: there is no model, or a stage with required output has not run.
+        ValueError: there is no model, a stage with required output has not run, or the channels are of an earlier version.
     """
     exp, name = Path(os.path.abspath(folder)), ""
     if (exp / MODEL_PT).is_file() and exp.parent.name == BASELINES:
@@ -110,6 +111,8 @@ def find_model(folder: Path) -> Model:
     for file, stage in NEEDED.items():
         if not (exp / file).is_file():
             raise ValueError(f"{exp / file}: does not exist; {run_stage(stage)}")
+    if (exp / CHANNEL_JSON).is_file():
+        ChannelModel.load(exp / CHANNEL_JSON)
     baselines = sorted(path.parent.name for path in exp.glob(f"{BASELINES}/*/{MODEL_PT}"))
     return Model(exp, [name] if name else baselines)
 

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf.experiment.files import replace_file
+from dnf.experiment.layout import run_again
 from dnf.scoring.channel_statistics import DB, PROFILE, SCALARS, Statistics, profile
 
 QUANTILE = 0.99  # quantile of the training utterances' distances; a recording beyond it is unlike them
@@ -307,7 +308,9 @@ class ChannelModel:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, json.JSONDecodeError):
-            raise ValueError(f"{path}: not a channel file; delete it to compute it again") from None
+            raise ValueError(
+                f"{path}: not the channels of training as this version writes them; {run_again('latents')}, or delete it"
+            ) from None
 
 
 def by_chance(dim: int, speakers: int) -> float:

@@ -317,6 +317,13 @@ def test_what_is_no_model_and_what_is_no_folder_for_scores_is_said(made, scored,
             check_out(out, "score", is_own=taken_model.is_taken(out))
 
 
+def test_channels_of_an_earlier_version_are_refused(made, tmp_path):
+    shutil.copytree(made / "exp", tmp_path / "exp")
+    (tmp_path / "exp/channel.json").write_text('{"frequencies": [100.0]}')
+    with pytest.raises(ValueError, match="channel.json: not the channels .*; run stage latents again"):
+        taken_model.find_model(tmp_path / "exp")
+
+
 def test_a_model_that_changes_while_it_is_copied_is_refused(made, tmp_path):
     taken_model.main(["note", str(made / "exp"), str(tmp_path)])
     noted = json.loads((tmp_path / "model.json").read_text())
