@@ -246,8 +246,9 @@ class ChannelModel:
         distance, errors, nearest = self.fitted.set_distance(profiles, speakers, trained)
         rest, dim = self.fitted.from_dim(first := min(PROFILE["spectrum"], len(self.frequencies))), profiles.shape[1]
         limit = self.set_limit * by_chance(dim - first, trained.sum()) / by_chance(dim, trained.sum())
-        remains = rest.set_distance(profiles[:, first:], speakers, trained)[1] > limit
-        found = SetMismatch(len(vectors), len(set(speakers)), distance, errors, self.set_limit, [], bool(remains))
+        of_rest, errors_of_rest, _ = rest.set_distance(profiles[:, first:], speakers, trained)
+        remains = bool(errors_of_rest > limit and of_rest > SMALL)
+        found = SetMismatch(len(vectors), len(set(speakers)), distance, errors, self.set_limit, [], remains)
         if not found.is_foreign:
             return found
         mean = np.array(self.means)[nearest].mean(0)

@@ -73,6 +73,12 @@ def test_a_small_difference_of_many_speakers_does_not_make_a_set_foreign(channel
     assert verdict.errors > verdict.limit and not verdict.is_foreign and not verdict.unlike
 
 
+def test_a_small_difference_beside_the_level_does_not_remain_after_normalization(channels):
+    vectors, names = recordings(200, 400, lambda frames: np.logaddexp(frames, 4.0) + 5.0)
+    verdict = channels.compare_set(vectors, names)
+    assert verdict.is_foreign and not verdict.remains
+
+
 def test_one_odd_recording_does_not_make_a_set_foreign(channels):
     vectors, names = recordings(7, 300)
     vectors[0] += 50.0
