@@ -186,7 +186,8 @@ class System(NamedTuple):
         calibration: fitted on dev; None without a calibration.
         dev_auc: AUC of pairs of classes, from ``pair_aucs`` of the flow, so that all systems have the same pairs.
         doubts: doubt about each test set, from the flow; empty without channels of training.
-        trivial: the trivial systems, whose figures stand beside those of the flow; None for vectors and baselines.
+        trivial: the trivial systems, whose figures stand beside those of the flow; None for vectors, baselines and
+            many classes.
     """
 
     folder: Path
@@ -204,11 +205,6 @@ class System(NamedTuple):
     def draw(self) -> tuple[int, int]:
         """Number of resamples for intervals, and their seed."""
         return self.config.report.bootstrap, self.config.seed
-
-    def trivial_scores(self, name: str) -> dict[str, np.ndarray]:
-        """Scores ``(U,)`` or ``(U, K)`` of a set by the trivial systems; none for many classes."""
-        few = len(self.order) <= MOST_CLASSES
-        return self.trivial.scores(name, self.order) if self.trivial and few else {}
 
 
 def remove_decisions(folder: Path) -> None:
@@ -257,7 +253,7 @@ def open_system(
     if is_flow:
         dev_auc = dev_auc if taken else pair_aucs(trials_of(dev, None, order, {}))
         doubts = set_doubts(folder, config, calibration, list(latents))
-    trivial = Trivial.open(folder, config) if is_flow else None
+    trivial = Trivial.open(folder, config) if is_flow and len(order) <= MOST_CLASSES else None
     return System(folder, config, is_flow, order, dev, covariance, calibration, dev_auc, doubts, trivial)
 
 
@@ -319,7 +315,7 @@ def decide_block(
     columns = calibrated_columns(of_block, loglik, reference, config.calibrate.priors, doubt.foreign)
     rows = (without_class_columns(row, latents.classes) for row in decisions)
     rows = (row | more | {"open_set": ""} for row, more in zip(rows, columns))
-    trivial = system.trivial_scores(name)
+    trivial = system.trivial.scores(name, system.order) if system.trivial else {}
     trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc, **trivial)
     everything = utterances_of(of_block, system.order)
     if not few:
