@@ -15,6 +15,7 @@ import numpy as np
 
 from dnf.decisions.open_set import gaussian
 from dnf.experiment.config import Config
+from dnf.experiment.files import replacing
 from dnf.experiment.layout import (
     BANDS_NPZ,
     CHANNEL_NPY,
@@ -84,7 +85,8 @@ class Trivial(NamedTuple):
         path.unlink(missing_ok=True)
         bands = Bands.fit(Latents.open(train), mapped(train / CHANNEL_NPY)) if (train / CHANNEL_NPY).is_file() else None
         if bands:
-            np.savez(path, **bands._asdict())
+            with replacing(path, "wb") as file:
+                np.savez(file, **bands._asdict())
         return cls(source, config, bands)
 
     def scores(self, name: str, order: Sequence[str]) -> dict[str, np.ndarray]:

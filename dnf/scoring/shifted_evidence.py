@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dnf.experiment.files import replace_file
+from dnf.experiment.files import replacing
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,8 @@ class Shifted:
     statistics: np.ndarray
 
     def save(self, path: Path) -> None:
-        arrays = io.BytesIO()
-        np.savez(arrays, **{field.name: getattr(self, field.name) for field in fields(self)})
-        replace_file(path, arrays.getvalue())
+        with replacing(path, "wb") as file:
+            np.savez(file, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Shifted:
