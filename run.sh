@@ -75,7 +75,7 @@ while IFS= read -r experiment <&3; do
     $train_cmd "JOB=1:$nj" "$feats_dir/log/features.JOB.log" \
       python3 -m dnf.features.extract compute "$data_dir" "$feats_dir" --job JOB --jobs "$nj" --work "$DNF_WORK" \
       --allow-pipes "$allow_pipes"
-    run_here dnf.features.extract collect "$data_dir" "$feats_dir" --jobs "$nj"
+    run_here dnf.features.collect "$data_dir" "$feats_dir" --jobs "$nj"
     finish features
   fi
   if begin 2 frames; then

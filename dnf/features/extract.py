@@ -1,21 +1,17 @@
 """Stage features: frames of ``features.kind``, energy VAD and CMVN statistics, or vectors of a front-end, as Kaldi arks.
 
 ``python3 -m dnf.features.extract compute`` is one task of a job array: it processes its share of every set's utterances and writes
-arks below ``<feats>/new``. ``python3 -m dnf.features.extract collect`` counts the output, moves the arks into place and writes
-``feats.scp``, ``vad.scp``, ``cmvn.scp``, ``utt2num_frames`` and ``rejected.txt`` into the data directories. What front-ends
-make is the experiment's own: its table is beside its arks. ``python3 -m dnf.features.extract fit`` comes before, for the
+arks below ``<feats>/new``, which ``dnf.features.collect`` moves into place. ``python3 -m dnf.features.extract fit`` comes before, for the
 front-ends that are fitted to the training sets.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import itertools
 import json
 import logging
 import os
-import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,31 +25,24 @@ from lhotse.serialization import deserialize_item
 from dnf.data import sphere
 from dnf.data.audio import Rejected, load_samples
 from dnf.data.data_dir import sets_below
-from dnf.data.kaldi_files import read_table, read_text, write_table
-from dnf.data.rates import say_low_rates
+from dnf.data.kaldi_files import read_table
 from dnf.experiment import entry
 from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config
 from dnf.experiment.environment import choose_device
 from dnf.experiment.layout import (
     CLASSES_TXT,
-    CMVN_ARK,
-    CMVN_SCP,
     CONFIG_YAML,
     RECORDINGS_JSONL,
-    REJECTED_TXT,
     SEGMENTS,
     SUPERVISIONS_JSONL,
     UTT2CLASS,
-    UTT2NUM_FRAMES,
-    UTT2SPK,
     is_taken,
     run_again,
 )
 from dnf.experiment.progress import progress
-from dnf.experiment.settings import Features
-from dnf.features.arks import read_all
 from dnf.features.cmvn import cmvn_stats
+from dnf.features.collect import kinds
 from dnf.features.extractor import extract_whole
 from dnf.features.front_ends import FrontEnd, make_front_end
 from dnf.features.vad import speech_marks
@@ -163,7 +152,7 @@ def compute(
             kind: kaldiio.WriteHelper(
                 f"ark,scp:{out}/{kind}.{job}.ark,{out}/{kind}.{job}.scp", **compression.get(kind, {})
             )
-            for kind in kinds(front_end)
+            for kind in kinds(config)
         }
         rejected, lengths = {}, (out / f"num_frames.{job}").open("w", encoding="utf-8")
         count, pairs = task_utterances(directory, job, jobs)
@@ -185,115 +174,6 @@ def compute(
     if work and clean:
         os.sync()  # the arks are on the disk before the marker, in case the machine crashes
         done.write_text(this, encoding="utf-8")
-
-
-def gather_lines(out: Path, name: str, jobs: int) -> dict[str, str]:
-    """``<utterance> <value>`` lines of all tasks, by utterance in byte order; ``name`` has JOB for the number of the task."""
-    lines = {}
-    for job in range(1, jobs + 1):
-        path = out / name.replace("JOB", str(job))
-        if not path.is_file():
-            raise ValueError(f"{path}: task {job} of {jobs} has no output; see its log, and {run_again('features')}")
-        for line in read_text(path).split("\n")[:-1]:
-            key, blank, value = line.partition(" ")
-            if not blank:
-                raise ValueError(f"{path}: is damaged ({line!r} is not '<utterance> <value>'); {run_again('features')}")
-            lines[key] = value
-    return dict(sorted(lines.items()))
-
-
-def speaker_stats(out: Path, jobs: int, utt2spk: dict[str, str]) -> dict[str, np.ndarray]:
-    """CMVN statistics summed over the utterances of each speaker."""
-    sums: dict[str, np.ndarray] = {}
-    for job in range(1, jobs + 1):
-        for utt, matrix in read_all(out / f"stats.{job}.ark"):
-            sums[utt2spk[utt]] = sums.get(utt2spk[utt], 0) + matrix
-    return dict(sorted(sums.items()))
-
-
-def kinds(front_end: FrontEnd | None) -> tuple[str, ...]:
-    """Kinds of arrays of each utterance, the first of which names the utterances that have them."""
-    return (front_end.kind,) if front_end else ("feats", "vad", "stats")
-
-
-def collect_set(
-    directory: Path, feats: Path, settings: Features, front_end: FrontEnd | None, jobs: int
-) -> dict[str, dict[str, str]]:
-    """Check the output of the tasks for one set; its tables, with the final paths of the arks."""
-    new, out = feats / "new" / directory.name, feats / directory.name
-    utt2spk, main = read_table(directory / UTT2SPK), kinds(front_end)[0]
-    scps = {kind: gather_lines(new, f"{kind}.JOB.scp", jobs) for kind in kinds(front_end) if kind != "stats"}
-    rejected = gather_lines(new, "rejected.JOB.txt", jobs)
-    processed = scps[main].keys() | rejected.keys()
-    if lost := sorted(utt2spk.keys() - processed):
-        raise ValueError(
-            f"{directory}: no features for utterance {lost[0]} and {len(lost) - 1} more; {run_again('features')}"
-        )
-    if strange := sorted(processed - utt2spk.keys()):
-        raise ValueError(
-            f"{directory}: utterance {strange[0]} and {len(strange) - 1} more are in the manifests but not in utt2spk; "
-            f"{run_again('data')}"
-        )
-    if len(rejected) > settings.max_rejected * len(utt2spk) or not scps[main]:
-        limit = f"more than --max-rejected {settings.max_rejected:g}" if scps[main] else "all there are"
-        utt = min(rejected)
-        raise ValueError(
-            f"{directory}: {len(rejected)} of {len(utt2spk)} utterances rejected, {limit}; utterance {utt}: {rejected[utt]}"
-        )
-    for utt, reason in sorted(rejected.items()):
-        log.warning("%s: utterance %s rejected: %s", directory, utt, reason)
-    if not front_end:
-        scps["cmvn"] = write_cmvn(new, speaker_stats(new, jobs, utt2spk))
-    tables = {
-        f"{kind}.scp": {k: v.replace(str(new), str(out), 1) for k, v in scp.items()} for kind, scp in scps.items()
-    }
-    if not front_end:
-        tables[UTT2NUM_FRAMES] = gather_lines(new, "num_frames.JOB", jobs)
-    before = read_table(directory / REJECTED_TXT) if (directory / REJECTED_TXT).is_file() else {}
-    unopened = {utt: reason for utt, reason in before.items() if utt not in utt2spk}
-    tables[REJECTED_TXT] = dict(sorted((unopened | rejected).items()))
-    return tables
-
-
-def write_cmvn(new: Path, stats: dict[str, np.ndarray]) -> dict[str, str]:
-    """Write the statistics of each speaker; the lines of their table."""
-    with kaldiio.WriteHelper(f"ark,scp:{new / CMVN_ARK},{new / CMVN_SCP}") as writer:
-        for speaker, matrix in stats.items():
-            writer(speaker, matrix)
-    return dict(line.rstrip("\n").split(" ", 1) for line in (new / CMVN_SCP).open(encoding="utf-8"))
-
-
-def collect(data: Path, feats: Path, config: Config, jobs: int) -> None:
-    """Check every set, then move all arks into place and write the tables. If a check fails, nothing changes.
-
-    As with Kaldi's own scripts, rejected utterances stay in the set's other tables, which are the user's, and later
-    stages ignore them; ``python3 -m dnf datadir fix`` removes them from a copy for Kaldi.
-    """
-    # wrong or incomplete output is made again
-    for done in (feats / "new").glob("done.*"):
-        done.unlink()
-    front_end = make_front_end(config, feats)
-    main = f"{kinds(front_end)[0]}.scp"
-    tables = {
-        directory: collect_set(directory, feats, config.features, front_end, jobs) for directory in sets_below(data)
-    }
-    for directory, of_set in tables.items():
-        out = feats / directory.name
-        shutil.rmtree(out, ignore_errors=True)
-        (feats / "new" / directory.name).replace(out)
-        for name, table in of_set.items():
-            path = (out if front_end else directory) / name  # other experiments use what is in the data directory
-            if table:
-                write_table(path, table)
-            else:
-                path.unlink(missing_ok=True)
-        frames = f" {sum(map(int, of_set[UTT2NUM_FRAMES].values()))} frames," if not front_end else ""
-        log.info("%s: %d utterances,%s %d rejected", directory, len(of_set[main]), frames, len(of_set[REJECTED_TXT]))
-        say_low_rates(directory, config.features)
-    shutil.rmtree(feats / "new")
-    (feats / f"{config.features.kind}.conf").write_text(
-        "".join(f"{k}={v}\n" for k, v in dataclasses.asdict(config.features).items()), encoding="utf-8"
-    )
 
 
 def training_sound(
@@ -348,7 +228,7 @@ def fit(data: Path, feats: Path, config: Config, device: torch.device, *, allow_
 
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
-    parser.add_argument("verb", choices=("fit", "compute", "collect"))
+    parser.add_argument("verb", choices=("fit", "compute"))
     parser.add_argument("data", type=Path, help="folder of the data directories")
     parser.add_argument("feats", type=Path, help="output folder of the arks; its config.yaml has the settings")
     parser.add_argument("--job", type=int, default=1, help="number of this task, from 1 (%(default)s)")
@@ -362,10 +242,8 @@ def main(argv: list[str] | None = None) -> int:
         log.info("%s: its vectors are made already", args.data)
     elif args.verb == "fit":
         fit(args.data, args.feats, config, choose_device(args.device), allow_pipes=pipes)
-    elif args.verb == "compute":
-        compute(args.data, args.feats, config, args.job, args.jobs, args.work, allow_pipes=pipes)
     else:
-        collect(args.data, args.feats, config, args.jobs)
+        compute(args.data, args.feats, config, args.job, args.jobs, args.work, allow_pipes=pipes)
     return 0
 
 

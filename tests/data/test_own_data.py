@@ -17,7 +17,7 @@ from dnf.data import manifests, own_data, splits
 from dnf.data.kaldi_files import read_table
 from dnf.data.validate import validate
 from dnf.experiment import entry
-from dnf.features import extract
+from dnf.features import collect, extract
 
 RATE = 16000
 SPEAKERS = ("ann", "bea", "cid", "dan")
@@ -553,7 +553,7 @@ def test_features_of_pipes_equal_those_of_files(own, piped, kaldi, small_config,
         own.prepare(config, *options)
         config.save(tmp_path / "feats" / "config.yaml")
         extract.main(["compute", str(own.out), str(tmp_path / "feats"), *options])
-        extract.main(["collect", str(own.out), str(tmp_path / "feats")])
+        collect.main([str(own.out), str(tmp_path / "feats")])
         got.append({utt: kaldiio.load_mat(at) for utt, at in read_table(own.out / "train" / "feats.scp").items()})
         kaldi("train")  # now with files
     assert got[0].keys() == got[1].keys() and len(got[0]) == 4

@@ -17,7 +17,7 @@ from recipe_runs import ROOT
 
 from dnf.data import own_data, splits
 from dnf.experiment import entry
-from dnf.features import extract, frames
+from dnf.features import collect, extract, frames
 
 TINY = (
     "splice.left=1", "splice.right=1", "prior.cond_dim=120", "flow.blocks=2", "flow.hidden=8", "train.steps=4",
@@ -156,7 +156,7 @@ COMMANDS = (  # of stages data to frames, as run.sh gives them
     (own_data, "corpus data/own/corpus"),
     (splits, "data/own/corpus"),
     (extract, "compute data/own/corpus exp/feats/own/corpus --job 1 --jobs 1 --work again"),
-    (extract, "collect data/own/corpus exp/feats/own/corpus --jobs 1"),
+    (collect, "data/own/corpus exp/feats/own/corpus --jobs 1"),
     (frames, "build data/own/corpus exp/frames/own/corpus"),
 )
 

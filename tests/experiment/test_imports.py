@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "dnf.experiment.settings_table": "",
     "dnf.experiment.stage": "",
     "dnf.experiment.status": "",
+    "dnf.features.collect": "numpy",
     "dnf.features.extract": "numpy torch lhotse",
     "dnf.features.frames": "numpy torch",
     "dnf.inference.classify": "numpy torch lhotse scipy",

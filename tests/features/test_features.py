@@ -20,7 +20,7 @@ from dnf.data.write_set import write_set
 from dnf.experiment import entry
 from dnf.experiment.config import Config, resolve
 from dnf.experiment.settings import Features, Vad
-from dnf.features import extract
+from dnf.features import collect, extract
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.extractor import extract_whole
 from dnf.features.vad import energy_vad, threshold_of
@@ -182,7 +182,7 @@ def run_stage(data: Path, feats: Path, config: Config, jobs: int = 1) -> None:
     config.save(feats / "config.yaml")
     for job in range(1, jobs + 1):
         assert extract.main(["compute", str(data), str(feats), "--job", str(job), "--jobs", str(jobs)]) == 0
-    assert extract.main(["collect", str(data), str(feats), "--jobs", str(jobs)]) == 0
+    assert collect.main([str(data), str(feats), "--jobs", str(jobs)]) == 0
 
 
 def read_scp(path: Path) -> dict[str, np.ndarray]:
@@ -300,7 +300,7 @@ def test_tasks_that_failed_a_check_are_done_again(computed, small_config, tmp_pa
     assert extract.main(["compute", str(data), str(tmp_path), "--job", "1", "--jobs", "2", "--work", "one"]) == 0
     assert (tmp_path / "new/done.1").is_file()
     with pytest.raises(ValueError, match="task 2 of 2 has no output"):
-        extract.main(["collect", str(data), str(tmp_path), "--jobs", "2"])
+        collect.main([str(data), str(tmp_path), "--jobs", "2"])
     assert not (tmp_path / "new/done.1").exists()
 
 
@@ -337,7 +337,7 @@ def test_a_task_that_left_nothing_is_named(computed, small_config, tmp_path):
     small_config().save(tmp_path / "feats" / "config.yaml")
     extract.main(["compute", str(computed / "data"), str(tmp_path / "feats"), "--job", "1", "--jobs", "2"])
     with pytest.raises(ValueError, match=r"task 2 of 2 has no output; see its log, and run stage features again"):
-        extract.main(["collect", str(computed / "data"), str(tmp_path / "feats"), "--jobs", "2"])
+        collect.main([str(computed / "data"), str(tmp_path / "feats"), "--jobs", "2"])
 
 
 def test_an_utterance_without_features_is_named(computed, small_config, tmp_path):
@@ -345,7 +345,7 @@ def test_an_utterance_without_features_is_named(computed, small_config, tmp_path
     for job in (1, 2):
         extract.main(["compute", str(computed / "data"), str(tmp_path / "feats"), "--job", str(job), "--jobs", "3"])
     with pytest.raises(ValueError, match=r"dev: no features for utterance carl_en-0"):
-        extract.main(["collect", str(computed / "data"), str(tmp_path / "feats"), "--jobs", "2"])
+        collect.main([str(computed / "data"), str(tmp_path / "feats"), "--jobs", "2"])
 
 
 def test_no_data_says_which_stage_makes_it(small_config, tmp_path):
@@ -454,7 +454,7 @@ def test_too_many_bad_recordings_fail_and_leave_the_tables_alone(write_corpus, s
     small_config("features.max_rejected=0.24").save(feats / "config.yaml")
     extract.main(["compute", str(data), str(feats)])
     with pytest.raises(SystemExit) as caught:
-        entry.run(lambda: extract.main(["collect", str(data), str(feats)]))
+        entry.run(lambda: collect.main([str(data), str(feats)]))
     assert isinstance(caught.value.code, str) and "\n" not in caught.value.code  # one line on stderr, status 1
     assert re.search(
         rf"train: 1 of 4 utterances rejected.*--max-rejected 0.24; utterance bert_zh-1: {wavs}/bert_zh-1",
@@ -667,7 +667,7 @@ def test_what_a_task_left_and_was_cut_off_is_named(write_corpus, small_config, t
     path = tmp_path / "feats" / "new" / "train" / name
     path.write_bytes(path.read_bytes()[:100] if name.endswith("ark") else b"anna_en-0\n")
     with pytest.raises(ValueError, match=rf"{name}: .*; run stage features again") as caught:
-        extract.main(["collect", str(tmp_path / "data"), str(tmp_path / "feats")])
+        collect.main([str(tmp_path / "data"), str(tmp_path / "feats")])
     assert "\n" not in str(caught.value)
 
 

@@ -14,7 +14,7 @@ from scipy.stats import norm, rankdata
 from dnf.data.audio_blocks import Source
 from dnf.data.kaldi_files import read_table
 from dnf.experiment.config import resolve
-from dnf.features import cmvn, extract, frames, ubm
+from dnf.features import cmvn, collect, extract, frames, ubm
 from dnf.features.frame_store import FrameStore
 from dnf.features.front_ends import FRONT_ENDS, encoder, make_front_end
 from dnf.features.front_ends.rates import RATES
@@ -135,8 +135,10 @@ def make(root, config) -> None:
     """Stages 1 and 2 of ``root/data``."""
     for folder in ("feats", "frames"):
         config.save(root / folder / "config.yaml")
-    for verb in ("fit", "compute", "collect"):
-        assert extract.main([verb, str(root / "data"), str(root / "feats"), "--device", "cpu"]) == 0
+    folders = [str(root / "data"), str(root / "feats")]
+    for verb in ("fit", "compute"):
+        assert extract.main([verb, *folders, "--device", "cpu"]) == 0
+    assert collect.main(folders) == 0
     build(root)
 
 

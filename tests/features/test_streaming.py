@@ -9,7 +9,7 @@ from dnf.data.audio import load_samples
 from dnf.data.audio_blocks import Source, read_blocks, resampled
 from dnf.experiment.config import resolve
 from dnf.experiment.settings import Features
-from dnf.features import extract, frame_store, frames, recording_frames
+from dnf.features import collect, extract, frame_store, frames, recording_frames
 from dnf.features.extractor import BLOCK_SECONDS, extract_blocks, extract_whole
 from dnf.features.fbank import FULL_SCALE, lhotse_fbank
 from dnf.features.recording_frames import RecordingFrames
@@ -82,7 +82,7 @@ def pipeline(tmp_path, write_corpus, config, model, rate: int) -> tuple[Latents,
     wavs = write_corpus(data, ("anna_en", "bert_zh"), 2, 1.5, rate)
     config.save(tmp_path / "feats" / "config.yaml")
     extract.compute(tmp_path / "data", tmp_path / "feats", config, 1, 1)
-    extract.collect(tmp_path / "data", tmp_path / "feats", config, 1)
+    collect.collect(tmp_path / "data", tmp_path / "feats", config, 1)
     frames.build(data, tmp_path / "frames" / "test", config.frames.dtype)
     store = frame_store.FrameStore(tmp_path / "frames" / "test")
     windows = Windows([store], config.splice, config.cmvn, ["en", "zh"], keep_unseen=True, device=CPU)

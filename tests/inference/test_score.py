@@ -40,7 +40,9 @@ WORDS = (
 )
 STAGES = {  # what run.sh starts
     "data": ("dnf.data.data_to_score {source} {data}", "dnf.data.splits {data}"),
-    "features": tuple(f"dnf.features.extract {verb} {{data}} {{feats}}" for verb in ("fit", "compute", "collect")),
+    "features": tuple(
+        f"dnf.features.{name} {{data}} {{feats}}" for name in ("extract fit", "extract compute", "collect")
+    ),
     "frames": ("dnf.features.frames build {data} {frames} --feats {feats}",),
     "train": ("dnf.inference.taken_model take {model} {exp}",),
     "latents": (
@@ -354,7 +356,7 @@ def test_the_verb_starts_run_sh(monkeypatch):
 def made_of_vectors(tmp_path_factory, write_corpus, small_config):
     """An experiment on supervectors, made from recordings."""
     from dnf.decisions import decide
-    from dnf.features import extract, frames
+    from dnf.features import collect, extract, frames
     from dnf.scoring import latents
     from dnf.scoring import score as scoring
     from dnf.training import train
@@ -377,8 +379,9 @@ def made_of_vectors(tmp_path_factory, write_corpus, small_config):
         config.save(Path(folder) / "config.yaml")
     layout.save()
     of_frames = [stores, exp, "--classes", f"{data}/classes.txt", "--device", "cpu"]
-    for verb in ("fit", "compute", "collect"):
+    for verb in ("fit", "compute"):
         assert extract.main([verb, data, feats]) == 0
+    assert collect.main([data, feats]) == 0
     assert frames.main(["build", data, stores, "--feats", feats]) == 0
     for main in (train.main, latents.main, baselines.main):
         assert main(of_frames) == 0

@@ -52,12 +52,12 @@ def write_scores(folder: Path) -> None:
 
 def make_frames(root: Path, config: Config) -> None:
     """Stages features and frames of ``root/data``, and the settings where the stages after them read theirs."""
-    from dnf.features import extract, frames
+    from dnf.features import collect, extract, frames
 
     for folder in ("feats", "frames", "exp"):
         config.save(root / folder / "config.yaml")
-    for verb in ("compute", "collect"):
-        assert extract.main([verb, str(root / "data"), str(root / "feats")]) == 0
+    assert extract.main(["compute", str(root / "data"), str(root / "feats")]) == 0
+    assert collect.main([str(root / "data"), str(root / "feats")]) == 0
     assert frames.main(["build", str(root / "data"), str(root / "frames")]) == 0
 
 
