@@ -31,6 +31,7 @@ from dnf.experiment.config import Config, add_arguments, from_tree, resolve
 from dnf.experiment.files import write_json
 from dnf.experiment.forecast import coming
 from dnf.experiment.layout import (
+    BEST_PT,
     CONFIG_YAML,
     MEMBERS_JSON,
     META_JSON,
@@ -120,6 +121,8 @@ def key_of(name: str, config: Config, layout: Layout, source: str, source_tables
         parts += [read_marker(done_marker(Path(exp), "train")) for exp in flow_of(config) if not is_taken(layout.exp)]
     if (name == "train" or name in ("features", "frames") and config.has_vectors) and is_taken(layout.exp):
         parts.append(hash_tables(layout.exp / MODEL_JSON))
+    if name == "train" and config.train.from_model and not is_taken(layout.exp):
+        parts.append(hash_tables(Path(config.train.from_model) / BEST_PT))
     if name == "latents" and is_fused(layout.exp):
         parts += [hash_tables(layout.exp / MEMBERS_JSON), is_taken(layout.exp) and hash_tables(layout.exp / MODEL_JSON)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -330,6 +330,15 @@ def test_tables_that_stage_1_writes_do_not_count(done):
     assert done.go() == ""
 
 
+def test_another_model_to_start_at_reruns_training_and_what_follows(run):
+    word = f"train.from_model={run.folder / 'first'}"
+    run.write("first/best.pt", "one")
+    run.go(word)
+    assert run.go(word) == ""
+    run.write("first/best.pt", "another")
+    assert run.go(word) == "345678"
+
+
 def test_another_source_reruns_everything(done):
     done.source = "recipe mini --speakers 5"
     assert done.go() == "012345678"
