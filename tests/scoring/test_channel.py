@@ -8,11 +8,12 @@ import torch
 from recipe_runs import stage_arguments
 
 from dnf.experiment.config import resolve
-from dnf.experiment.layout import CORRECTION_NPZ
+from dnf.experiment.layout import CORRECTION_NPZ, SHIFTED_NPZ
 from dnf.features.segments import Segment
-from dnf.scoring import channel_compensation, latents
+from dnf.scoring import channel_compensation, latents, shifted_copies
 from dnf.scoring.channel_compensation import Correction, class_span, segment_sums, unit_means
 from dnf.scoring.latent_store import Latents
+from dnf.scoring.shifted_evidence import Shifted
 from dnf.training import train
 
 DIM = 6
@@ -192,3 +193,29 @@ def test_an_utterance_is_centred_by_itself_whatever_else_is_in_the_set(exp):
     torch.testing.assert_close(correction.shifts(model, both)[4:], correction.shifts(model, one), atol=1e-5, rtol=0)
     sums, counts = segment_sums(model, one)
     assert counts.tolist() == [50.0] * 4 and sums.shape == (4, 6)
+
+
+def test_copies_of_dev_are_scored_as_dev_itself_and_have_other_channels(exp):
+    """Without a shift the evidence is that of stage latents, corrected too; with one it is not, and every utterance has one."""
+    from dnf.features.frame_store import FrameStore
+    from dnf.models.checkpoint import load_model
+
+    of_sets, _ = stage_4(exp, "channel.centre=utterance")
+    dev, store = of_sets["dev"], FrameStore(exp / "frames" / "dev")
+    trained, cpu = load_model(exp / "exp" / "best.pt", torch.device("cpu"), ["en", "zh"]), torch.device("cpu")
+    correction = Correction.load(exp / "exp" / CORRECTION_NPZ)
+    trained.model.eval()
+    copies = Shifted.load(exp / "exp" / SHIFTED_NPZ)
+    for u, utt in enumerate(dev.utts):
+        first, last = store.offsets[u : u + 2].tolist()
+        speech = store.centres[store.spoken[u] : store.spoken[u + 1]] - first
+        found = shifted_copies.evidence(trained, correction, store.frames[first:last].float(), speech, cpu)
+        wanted = dev.loglik(utt).mean(0)
+        np.testing.assert_allclose(found[0], wanted, rtol=1e-5)
+        assert found[2] == utt["rows"]
+        of_utt = copies.mean[(copies.speakers == utt["speaker"]) & (copies.labels == utt["class"])]
+        assert (np.abs(of_utt - wanted).max(1) > 1e-3).all()
+    assert {kind: (copies.kinds == kind).sum() for kind in shifted_copies.KINDS} == dict.fromkeys(
+        shifted_copies.KINDS, len(dev.utts)
+    )
+    assert len(np.unique(copies.mean, axis=0)) == len(copies.mean)
