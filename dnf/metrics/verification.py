@@ -15,7 +15,7 @@ from dnf.metrics import detection
 from dnf.metrics.bootstrap import LEAST, draws, quantiles
 
 BINS = 4000  # bins of scores for intervals
-MOST = 1_000_000  # most target and most nontarget trials for intervals and minCllr, drawn at random
+MOST = 1_000_000  # most target and most nontarget trials for intervals, drawn at random
 PRIORS = {"min_dcf_01": 0.01, "min_dcf_05": 0.05}  # of a target, costs 1
 
 

@@ -263,15 +263,16 @@ def drawn_pairs(utterances: Utterances, per_speaker: int, seed: int) -> TrialLis
         found.append(chosen(rng, mine[a], mine[b], utterances, per_speaker))
         if len(others):
             a, b = rng.choice(mine, 2 * per_speaker), rng.choice(others, 2 * per_speaker)
-            found.append(chosen(rng, np.minimum(a, b), np.maximum(a, b), utterances, per_speaker))
+            different = np.unique([np.minimum(a, b), np.maximum(a, b)], axis=1)
+            found.append(chosen(rng, *different, utterances, per_speaker))
     pairs = np.unique(np.concatenate(found), axis=0).astype(np.int32)
     target = utterances.speakers[pairs[:, 0]] == utterances.speakers[pairs[:, 1]]
     return TrialList(pairs[:, 0], pairs[:, 1], target).checked(f"set {utterances.set}")
 
 
 def chosen(rng: np.random.Generator, a: np.ndarray, b: np.ndarray, utterances: Utterances, most: int) -> np.ndarray:
-    """At most ``most`` different pairs ``(N, 2)`` of those of utterances ``a`` and ``b`` that are of different sessions."""
-    pairs = np.unique(np.column_stack([a, b]), axis=0)
+    """At most ``most`` of the pairs ``(N, 2)``, all different, of utterances ``a`` and ``b`` that are of different sessions."""
+    pairs = np.column_stack([a, b])
     if utterances.sessions is not None:
         pairs = pairs[utterances.sessions[pairs[:, 0]] != utterances.sessions[pairs[:, 1]]]
     return pairs[rng.permutation(len(pairs))[:most]]

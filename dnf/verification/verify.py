@@ -231,12 +231,11 @@ def rows_of(system: str, task: Task, trials: Scored, config: Config) -> list[dic
         row_of(value, ends.get(metric), speakers, metric=metric, **names) | counts
         for metric, value in figures(trials).items()
     ]
-    sides = [(task.trials.tested, trials.tested)]
+    sides = [task.trials.tested]
     if task.pairs:  # each utterance of a pair is tested against the other
-        sides.append((task.enrolments.members[task.trials.enrolled], trials.enrolled))
-    tested = np.concatenate([rows for rows, _ in sides])
+        sides.append(task.enrolments.members[task.trials.enrolled])
     repeated = (np.tile(array, len(sides)) for array in (trials.scores, trials.target))
-    found, right = identified(*repeated, tested, len(task.utterances.names))
+    found, right = identified(*repeated, np.concatenate(sides), len(task.utterances.names))
     if len(found):
         who = (str(number) for number in task.utterances.speakers[found])
         shares = [(speaker, float(hit), 1.0) for speaker, hit in zip(who, right)]
