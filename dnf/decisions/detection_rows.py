@@ -132,7 +132,8 @@ def detection_rows(
 ) -> list[dict]:
     """AUC, EER, minDCF, minCllr and, if calibrated, Cllr of every pair of classes; Cllr of all classes if more.
 
-    More than ``MOST_CLASSES`` classes have the rows of ``summary_rows``. If there are more than ``MOST_PAIRS`` pairs, those most confused on dev have intervals, and ``MOST_ROWS`` have figures.
+    More than ``MOST_CLASSES`` classes have the rows of ``summary_rows``. If there are more than ``MOST_PAIRS`` pairs, those
+    most confused on dev have intervals, and ``MOST_ROWS`` have figures.
     AUC, EER and minDCF use the mean log-likelihood ratio per frame, minCllr and Cllr the calibrated one.
 
     Args:

@@ -132,9 +132,8 @@ class Plda:
         """
         n = groups.counts[:, None]
         centred = (groups.means - self.mean) @ self.axes
-        variance = self.spread / (
-            n * self.spread + 1
-        )  # of y given the vectors, in the axes where W is I and B is diagonal
+        # of y given the vectors, in the axes where W is I and B is diagonal
+        variance = self.spread / (n * self.spread + 1)
         speakers = n * variance * centred
         total = self.spread + 1 / n
         likelihood = -0.5 * (centred**2 / total + np.log(total)).sum()

@@ -88,11 +88,8 @@ def load_weights(package: str, file: str, sha256: str) -> dict:
 
 def slaney_filters(count: int, fft: int, rate: int) -> Tensor:
     """Triangular mel filters of equal area ``(count, fft // 2 + 1)``, on the scale of Slaney, "Auditory toolbox", 1998."""
-    step, knee, slope = (
-        200 / 3,
-        1000.0,
-        math.log(6.4) / 27,
-    )  # Hz per mel below the knee, Hz, log-frequency per mel above
+    # Hz per mel below the knee, Hz, log-frequency per mel above
+    step, knee, slope = 200 / 3, 1000.0, math.log(6.4) / 27
     top = knee / step + math.log(rate / 2 / knee) / slope
     mel = np.linspace(0, top, count + 2)
     edges = np.where(mel < knee / step, mel * step, knee * np.exp(slope * (mel - knee / step)))
