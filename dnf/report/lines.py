@@ -155,9 +155,9 @@ def corpus_lines(rows: list[dict], train: str) -> list[str]:
     lines = []
     if len(pairs) > 1 and all(len({pair[side] for pair in pairs}) == len(pairs) for side in (0, 1)):
         which = ", ".join(f"{name} of {corpus}" for name, corpus in pairs)
-        lines.append(f"# class and corpus cannot be told apart here: each class of {train} has one corpus ({which})")
+        lines.append(f"# class and corpus cannot be separated here: each class of {train} has one corpus ({which})")
     return lines + [
-        f"utt_accuracy {row['set']} {row['class']} of {row['corpus']} {float(row['accuracy']):.4f} "
+        f"corpus {row['set']} {row['class']} {row['corpus']} accuracy {float(row['accuracy']):.4f} "
         f"[ {row['utterances']} utterances, 95% {row['low']}-{row['high']}, {row['speakers']} speakers ]"
         for row in rows
         if row["accuracy"] and len(corpora[row["set"]]) > 1

@@ -27,14 +27,14 @@ def decisions(name: str, corpora: dict[str, tuple[str, float]]) -> list[dict]:
     return corpus_rows(name, rows, of_corpora, ["en", "ce"], resolve(["report.bootstrap=50"]))
 
 
-def test_figures_by_corpus_and_whether_class_and_corpus_can_be_told_apart():
+def test_figures_by_corpus_and_whether_class_and_corpus_can_be_separated():
     train = decisions("train", {"read": ("en", 1.0), "ocean": ("ce", 1.0)})
     test = decisions("test", {"read": ("en", 0.8), "phone": ("en", 0.3), "ocean": ("ce", 0.9)})
     lines = corpus_lines([*test, *train], "train")
     assert lines[0] == (
-        "# class and corpus cannot be told apart here: each class of train has one corpus (ce of ocean, en of read)"
+        "# class and corpus cannot be separated here: each class of train has one corpus (ce of ocean, en of read)"
     )
-    assert any(line.startswith("utt_accuracy test en of phone 0.3000 [ 10 utterances, 95% ") for line in lines)
+    assert any(line.startswith("corpus test en phone accuracy 0.3000 [ 10 utterances, 95% ") for line in lines)
     several = decisions("train", {"read": ("en", 1.0), "phone": ("en", 1.0), "ocean": ("ce", 1.0)})
     assert not corpus_lines([*test, *several], "train")[0].startswith("#")
     assert corpus_rows("train", [{"class": "en"}], [""], ["en"], resolve([])) == []
