@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
 from dnf.metrics.figure_rows import p_text
@@ -226,7 +228,8 @@ def fusion(rows: Rows) -> Section:
 
 def is_detection(metric: str) -> bool:
     """Whether a metric is of the tables that compare all systems."""
-    return metric.removesuffix(CONTROL) in shown("page") or metric.endswith(GAP) or is_paired(metric)
+    of_table = metric.removesuffix(CONTROL) in {*shown("page"), *shown("trivial")}
+    return of_table or metric.endswith(GAP) or is_paired(metric)
 
 
 def is_paired(metric: str) -> bool:
@@ -237,12 +240,13 @@ def is_paired(metric: str) -> bool:
 def detection(rows: Rows, controls: dict[str, str], resamples: int) -> list[Section]:
     """Detection by each system on each set and on its control, and how far systems and controls differ."""
     apart = gaps(rows, controls)
-    return [measures(rows, controls), apart, paired_differences(rows, controls, resamples)]
+    found = measures(rows, controls, "All systems, with 95 % intervals", costs_last(shown("page")))
+    trivial = measures(rows, controls, "Trivial systems, on the sets of the flow", shown("trivial"))
+    return [found, apart, paired_differences(rows, controls, resamples), trivial]
 
 
-def measures(rows: Rows, controls: dict[str, str]) -> Section:
-    """Figures of each system, set and pair of classes, those with the control below."""
-    metrics = costs_last(shown("page"))
+def measures(rows: Rows, controls: dict[str, str], title: str, metrics: Sequence[str]) -> Section:
+    """Some figures of each system, set and pair of classes, those with the control below."""
     of_measures = (row for row in rows.left if row["metric"].removesuffix(CONTROL) in metrics)
     body = []
     for (name, classes, system), cells in rows.pivot(of_measures, ("set", "class", "system")).items():
@@ -254,7 +258,7 @@ def measures(rows: Rows, controls: dict[str, str]) -> Section:
     places = list(dict.fromkeys(line[0] for line in body))
     body.sort(key=lambda line: (places.index(line[0]), line[1]))
     heads = ["set", "classes", "system", *(METRICS[metric].head for metric in metrics), "speakers"]
-    return Section("All systems, with 95 % intervals", table(heads, body, keys=3))
+    return Section(title, table(heads, body, keys=3))
 
 
 def gaps(rows: Rows, controls: dict[str, str]) -> Section:

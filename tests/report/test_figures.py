@@ -16,7 +16,18 @@ from dnf.report.side_by_side import system_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 PLACES = {
-    *("systems", "detection", "training", "page", "open set", "likelihood", "gaussianity", "folder", "sweep"),
+    *(
+        "systems",
+        "detection",
+        "training",
+        "page",
+        "trivial",
+        "open set",
+        "likelihood",
+        "gaussianity",
+        "folder",
+        "sweep",
+    ),
 }
 
 
@@ -61,7 +72,7 @@ def test_a_row_of_the_table_is_all_that_shows_a_new_figure(monkeypatch):
     ]
     assert system_lines(rows)[1].split()[1:] == ["test", "dprime", "en+ce", "2.5119", "2.7211"]
     assert measure_lines(rows, shown("detection"), {})[0].startswith("dprime test en+ce dnf 2.5119")
-    assert is_detection("dprime") and "d prime, deviations" in measures(Rows(rows), {}).html
+    assert is_detection("dprime") and "d prime, deviations" in measures(Rows(rows), {}, "", shown("page")).html
     assert [(column.head, column.text(row)) for column, row in columns_of(rows[:1], "dev")] == [
         ("d prime test", "2.5119")
     ]
