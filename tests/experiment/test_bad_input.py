@@ -279,7 +279,7 @@ def test_folder_that_cannot_be_written_is_named(tmp_path):
     assert done.returncode == 1 and "'exp'" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("stage", "kilobytes"), [(1, 300), (3, 700)])
+@pytest.mark.parametrize(("stage", "kilobytes"), [(1, 300), (3, 740)])
 def test_full_disk_is_said_and_the_run_goes_on_later(good, tmp_path, stage, kilobytes):
     disk = tmp_path / "disk"
     disk.mkdir()
