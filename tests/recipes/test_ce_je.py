@@ -23,7 +23,7 @@ from egs.corpora import accented, timit, ume_erj
 
 CONF = ROOT / "egs/ce_je/conf"
 EXPERIMENTS = sorted(path.stem for path in CONF.glob("*.yaml"))
-TRAINED = {"exp1_joint", "exp3_joint"}  # their other stages are those of exp2_joint
+TRAINED = {"exp1_joint", "exp3_joint", "nf", "dnf_je"}  # their other stages are those of exp2_joint and exp1
 ALIKE = {"exp1_vr1000": "exp1", "exp3_vr1000": "exp3"}  # no dim is in r, so its variance is nothing
 SET_COUNTS = {"train": 6, "dev": 1, "test": 1}
 
