@@ -1,7 +1,7 @@
 """Trials: which enrolment is scored against which test utterance, read from a file or made from a set.
 
-A file has a line for each trial, ``<enrolment> <test> target|nontarget`` as in Kaldi's recipes, or ``1|0 <enrolment> <test>``
-as VoxCeleb's lists; the first line says which. An enrolment is an utterance, or, with a map ``<enrolment> <utterance> ...``
+A file has a line for each trial, ``<enrolment> <test> target|nontarget`` as in Kaldi's recipes, or ``1|0 <enrolment> <test>`` with
+the label first; the first line says which. An enrolment is an utterance, or, with a map ``<enrolment> <utterance> ...``
 like ``spk2utt``, several. Trials are arrays of numbers, so ten million take 100 MB.
 """
 
