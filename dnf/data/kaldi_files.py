@@ -53,6 +53,8 @@ BY_SPEAKER = (CMVN_SCP, SPK2GENDER, "spk2warp", *SPEAKER_VECTORS)
 BY_RECORDING = (WAV_SCP, "reco2dur", "reco2file_and_channel")
 # Tables that may lack some keys
 PARTIAL = (UTT2SCORE, UTT2SCORES)
+# Scores besides the main one, utt2score_<name>, and the experts' marks of them, utt2scores_<name>, have the form of these.
+SCORE_TABLES = (UTT2SCORE, UTT2SCORES)
 # Files with one value for the set
 GLOBAL = ("frame_shift",)
 
@@ -142,6 +144,16 @@ def key_of(name: str) -> str | None:
     if name in BY_SPEAKER or prefix and prefix[1] == "spk":
         return "speaker"
     return "recording" if name in BY_RECORDING or prefix else None
+
+
+def form_of(name: str) -> str:
+    """The table whose form table ``name`` has: ``utt2score`` for ``utt2score_fluency``, and itself for most."""
+    return next((table for table in SCORE_TABLES if name.startswith(f"{table}_")), name)
+
+
+def further_scores(directory: Path) -> list[str]:
+    """Names of the tables ``utt2score_<name>`` and ``utt2scores_<name>`` of a data directory."""
+    return sorted(path.name for table in SCORE_TABLES for path in directory.glob(f"{table}_*") if path.is_file())
 
 
 def read_table(path: Path | str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,8 @@ from dnf.experiment.progress import progress
 class Utterance(NamedTuple):
     """One utterance; ``name`` is its class, ``end`` is None for the whole recording, times are in seconds.
 
-    ``score`` is that of the experts together, ``marks`` are those of each expert.
+    ``score`` is that of the experts together, ``marks`` are those of each expert. ``tables`` are its values in further tables of
+    its set, such as ``utt2score_fluency``.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Utterance(NamedTuple):
     language: str | None = None
     marks: tuple[float, ...] = ()
     corpus: str | None = None
+    tables: Mapping[str, str] = {}
 
 
 def identifier(text: str) -> str:
@@ -128,6 +130,7 @@ def supervision(utterance: Utterance, recording: Recording) -> SupervisionSegmen
     custom = {"class": utterance.name} | ({} if utterance.score is None else {"score": utterance.score})
     custom |= {"marks": list(utterance.marks)} if utterance.marks else {}
     custom |= {"corpus": utterance.corpus} if utterance.corpus else {}
+    custom |= {"tables": dict(utterance.tables)} if utterance.tables else {}
     return SupervisionSegment(
         id=utterance.id,
         recording_id=utterance.recording,

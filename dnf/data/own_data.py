@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dnf.data import own_vectors
-from dnf.data.kaldi_files import Spellings, not_a_file, read_table, write_table
+from dnf.data.kaldi_files import Spellings, further_scores, not_a_file, read_table, write_table
 from dnf.data.manifests import Utterance, absolute, check_rejected, is_visible, manifests, number
 from dnf.data.recordings_table import NEEDED, read_recordings_table
 from dnf.data.splits import check_splits, speaker_classes
@@ -68,6 +68,7 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool, missing_class:
         name: read_table(directory / name) if (directory / name).is_file() else {}
         for name in (SEGMENTS, UTT2SCORE, UTT2SCORES, UTT2CORPUS, "text", SPK2GENDER)
     }
+    further = {name: read_table(directory / name) for name in further_scores(directory)}
     utterances = []
     for utt, speaker in tables[UTT2SPK].items():
         recording, start, end = utt, 0.0, None
@@ -89,6 +90,7 @@ def read_kaldi(directory: Path, base: Path, *, allow_pipes: bool, missing_class:
                 extra["text"].get(utt),
                 marks=tuple(map(float, extra[UTT2SCORES].get(utt, "").split())),
                 corpus=extra[UTT2CORPUS].get(utt),
+                tables={name: table[utt] for name, table in further.items() if utt in table},
             )
         )
     return utterances

@@ -114,8 +114,8 @@ def label(manifests: Manifests, name: str, prefix: str) -> Manifests:
     """The same recordings as utterances of class ``name``, with ids ``<prefix>_<speaker>-<utterance>``.
 
     Args:
-        manifests: as Lhotse's recipes make them; each supervision names its speaker. ``score``, ``marks`` and ``corpus`` in
-            ``custom`` are kept.
+        manifests: as Lhotse's recipes make them; each supervision names its speaker. ``score``, ``marks``, ``corpus`` and
+            ``tables`` in ``custom`` are kept.
         name: class of all of them.
         prefix: of the speakers, so that those of two corpora are never the same.
     """
@@ -128,7 +128,7 @@ def label(manifests: Manifests, name: str, prefix: str) -> Manifests:
         if segments[s.recording_id] == 1:
             recordings[s.recording_id] = utt
         custom = {"class": name} | {
-            key: s.custom[key] for key in ("score", "marks", "corpus") if key in (s.custom or {})
+            key: s.custom[key] for key in ("score", "marks", "corpus", "tables") if key in (s.custom or {})
         }
         supervisions.append(
             fastcopy(s, id=utt, recording_id=recordings[s.recording_id], speaker=speaker, custom=custom, alignment=None)

@@ -1,6 +1,6 @@
 """The table of recordings: CSV or TSV with one utterance per line, and a header that names the columns.
 
-Columns ``recording speaker class`` and, where they exist, ``set utt score gender text corpus``. Without a class, an utterance is
+Columns ``recording speaker class`` and, where they exist, ``set utt score gender text corpus`` and more scores, ``score_<name>``. Without a class, an utterance is
 ``unlabelled``, where the reader does not need one. Paths of recordings that are not
 absolute start from the folder of the table.
 """
@@ -19,10 +19,12 @@ from dnf.data.kaldi_files import Spellings, normal
 from dnf.data.manifests import Utterance, absolute, identifier, number
 from dnf.data.write_set import check_class
 from dnf.experiment.classes import UNLABELLED
+from dnf.experiment.layout import UTT2SCORE
 
 SUFFIXES = (".tsv", ".csv")
 NEEDED = ("recording", "speaker", "class")
 COLUMNS = (*NEEDED, "set", "utt", "score", "gender", "text", "corpus")
+SCORE_COLUMN = re.compile(r"score_([a-z0-9_]+)")  # a score besides the main one
 GENDERS = {"m": "m", "f": "f", "male": "m", "female": "f"}
 
 
@@ -52,7 +54,7 @@ def read_recordings_table(
             )
     for name in columns:
         meant = "".join(filter(str.isprintable, name)).strip().lower()
-        if name not in COLUMNS and meant in COLUMNS:
+        if name != meant and (meant in COLUMNS or SCORE_COLUMN.fullmatch(meant)):
             raise ValueError(f"{path}: column {name!r} is not known; call it {meant!r}, or give it another name")
     sets: dict[str, list[Utterance]] = {}
     seen: dict[str, int] = {}
@@ -159,14 +161,26 @@ def read_row(
     check_visible(utt or Path(row["recording"]).stem, "utt" if utt else "recording", where)
     utt = utt or identifier(Path(row["recording"]).stem)
     utt = utt if utt.startswith(f"{speaker}-") else f"{speaker}-{utt}"
-    score = number(row["score"], f"{where}: score") if row.get("score") else None
-    if scores and score is not None and not scores[0] <= score <= scores[1]:
-        raise ValueError(f"{where}: score {score:g} is not between {scores[0]:g} and {scores[1]:g}")
+    given = {column: read_score(row, column, where, scores) for column in row if is_score(column) and row[column]}
     return Utterance(
         utt, utt, absolute(row["recording"], folder), speaker, name,
-        score=score, gender=gender_of(row.get("gender") or "", where), text=row.get("text") or None,
+        score=given.pop("score", None), gender=gender_of(row.get("gender") or "", where), text=row.get("text") or None,
         corpus=identifier(row.get("corpus") or "") or None,
+        tables={f"{UTT2SCORE}{column.removeprefix('score')}": str(score) for column, score in given.items()},
     )  # fmt: skip
+
+
+def is_score(column: str | None) -> bool:
+    """Whether a column has scores: the main one, or another."""
+    return column == "score" or bool(column and SCORE_COLUMN.fullmatch(column))
+
+
+def read_score(row: dict, column: str, where: str, scores: tuple[float, float] | None) -> float:
+    """The score in a column; ``ValueError`` if it is no number, or not between ``scores``."""
+    score = number(row[column], f"{where}: {column}")
+    if scores and not scores[0] <= score <= scores[1]:
+        raise ValueError(f"{where}: {column} {score:g} is not between {scores[0]:g} and {scores[1]:g}")
+    return score
 
 
 def check_visible(name: str, column: str, where: str) -> None:

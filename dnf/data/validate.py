@@ -20,6 +20,8 @@ from dnf.data.kaldi_files import (
     PARTIAL,
     VALUES,
     Spellings,
+    form_of,
+    further_scores,
     is_class_name,
     normal,
     not_a_file,
@@ -104,7 +106,7 @@ def validate(
     if not directory.is_dir():
         raise ValueError(f"{directory}: no such data directory")
     check_needed(directory, {UTT2SPK: True, SPK2UTT: need_spk2utt, WAV_SCP: need_wav, FEATS_SCP: need_feats})
-    names = [UTT2SPK, SPK2UTT, *BY_UTTERANCE, *BY_SPEAKER, *BY_RECORDING]
+    names = [UTT2SPK, SPK2UTT, *BY_UTTERANCE, *BY_SPEAKER, *BY_RECORDING, *further_scores(directory)]
     paths = {name: directory / name for name in names if (directory / name).is_file()}
     tables = {name: read_checked(path, allow_pipes=allow_pipes, odd_times=odd_times) for name, path in paths.items()}
     utt2spk = tables[UTT2SPK]
@@ -142,8 +144,9 @@ def check_needed(directory: Path, needed: Mapping[str, bool]) -> None:
 def check_other_tables(directory: Path, tables: dict[str, dict[str, str]]) -> None:
     """Tables by utterance and by speaker have the right keys, and single values of the set are numbers."""
     for name, table in tables.items():
-        if name in BY_UTTERANCE:
-            check_keys(directory / name, table, directory / UTT2SPK, tables[UTT2SPK], partial=name in PARTIAL)
+        if form_of(name) in BY_UTTERANCE:
+            partial = form_of(name) in PARTIAL
+            check_keys(directory / name, table, directory / UTT2SPK, tables[UTT2SPK], partial=partial)
         elif name in BY_SPEAKER:
             check_keys(directory / name, table, directory / SPK2UTT, tables[SPK2UTT], what="speakers")
     for name in GLOBAL:
@@ -155,7 +158,7 @@ def check_other_tables(directory: Path, tables: dict[str, dict[str, str]]) -> No
 def read_checked(path: Path, *, allow_pipes: bool, odd_times: bool = False) -> dict[str, str]:
     """Read a table and check each value on its own."""
     table = read_table(path)
-    is_value, wanted = VALUES.get(path.name, (None, ""))
+    is_value, wanted = VALUES.get(form_of(path.name), (None, ""))
     if odd_times and path.name == SEGMENTS:
         is_value, wanted = are_times, "'recording start end' in seconds"
     for line, (key, value) in enumerate(table.items(), 1):

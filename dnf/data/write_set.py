@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
 
-from dnf.data.kaldi_files import Spellings, is_class_name, write_table
+from dnf.data.kaldi_files import Spellings, further_scores, is_class_name, write_table
 from dnf.experiment.layout import (
     CMVN_SCP,
     FEATS_SCP,
@@ -37,7 +37,9 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
     """Write ``recordings`` and ``supervisions`` of one set as Lhotse manifests and as a Kaldi data directory.
 
     Every supervision is one utterance with ``custom={"class": NAME}`` and, if an expert scored it,
-    ``"score": FLOAT``, and ``"corpus": NAME`` where corpora are known. Utterance ids start with the speaker id, as Kaldi's sort order asks.
+    ``"score": FLOAT``, ``"marks": LIST`` of the experts' own scores, and ``"corpus": NAME`` where corpora are known.
+    ``"tables"`` are its values in further tables, ``{"utt2score_fluency": "7.5", ...}``. Utterance ids start with the speaker
+    id, as Kaldi's sort order asks.
 
     Args:
         recordings: mono recordings, read from plain files.
@@ -72,7 +74,7 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
         )
 
     directory.mkdir(parents=True, exist_ok=True)
-    for name in MADE_FROM_AUDIO:
+    for name in (*MADE_FROM_AUDIO, *further_scores(directory)):
         (directory / name).unlink(missing_ok=True)
     recordings.to_file(directory / RECORDINGS_JSONL)
     supervisions.to_file(directory / SUPERVISIONS_JSONL)
@@ -108,6 +110,10 @@ def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, 
     whole = all(
         s.id == s.recording_id and s.start == 0 and s.duration == by_id[s.recording_id].duration for s in supervisions
     )
+    further: dict[str, dict[str, str]] = {}
+    for s in supervisions:
+        for name, value in s.custom.get("tables", {}).items():
+            further.setdefault(name, {})[s.id] = value
     return {
         WAV_SCP: {
             r.id: f"{r.sources[0].source} |" if r.sources[0].type == "command" else str(r.sources[0].source)
@@ -123,6 +129,7 @@ def tables(recordings: RecordingSet, supervisions: SupervisionSet) -> dict[str, 
         UTT2CORPUS: {s.id: s.custom["corpus"] for s in supervisions}
         if all("corpus" in s.custom for s in supervisions)
         else {},
+        **further,
         "text": {s.id: s.text for s in supervisions if s.text} if all(s.text for s in supervisions) else {},
         SPK2GENDER: {s.speaker: s.gender for s in supervisions}
         if all(s.gender in ("m", "f") for s in supervisions)

@@ -177,36 +177,27 @@ class Assessment:
         models = {name: Regression.of(model) for name, (model, _) in fits.items()}
         return cls(models, weights, float(fusion.intercept_), left_out, errors, speakers, scale)
 
-    def save(self, path: Path) -> None:
-        """Write everything as plain arrays to an .npz file."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as plain arrays by name."""
         arrays = {"speakers": self.speakers.astype(str), "errors": self.errors, "scale": np.array(self.scale)}
         arrays |= {"predictors": np.array(list(self.models)), "intercept": np.array(self.intercept)}
         arrays |= {"weights": np.array([self.weights[name] for name in self.models])}
         arrays |= {f"left_out {name}": values for name, values in self.left_out.items()}
         for name, model in self.models.items():
             arrays |= {f"{field} {name}": values for field, values in vars(model).items()}
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
+        return arrays
 
     @classmethod
-    def load(cls, path: Path) -> Assessment:
-        """Read the file of ``save``.
-
-        Raises:
-            ValueError: the file is damaged.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                names = arrays["predictors"].tolist()
-                fields = [field.name for field in dataclasses.fields(Regression)]
-                models = {name: Regression(*(arrays[f"{field} {name}"] for field in fields)) for name in names}
-                left_out = {name: arrays[f"left_out {name}"] for name in (*names, FUSED)}
-                weights = dict(zip(names, arrays["weights"].tolist(), strict=True))
-                scale = float(arrays["scale"][0]), float(arrays["scale"][1])
-                speakers = arrays["speakers"].astype(object)
-                return cls(models, weights, float(arrays["intercept"]), left_out, arrays["errors"], speakers, scale)
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: is damaged ({error}); {run_again('decide')}") from None
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Assessment:
+        """The fit of ``arrays``; ``KeyError`` or ``ValueError`` if they are not complete."""
+        names = arrays["predictors"].tolist()
+        fields = [field.name for field in dataclasses.fields(Regression)]
+        models = {name: Regression(*(arrays[f"{field} {name}"] for field in fields)) for name in names}
+        left_out = {name: arrays[f"left_out {name}"] for name in (*names, FUSED)}
+        weights = dict(zip(names, arrays["weights"].tolist(), strict=True))
+        scale = float(arrays["scale"][0]), float(arrays["scale"][1])
+        speakers = arrays["speakers"].astype(object)
+        return cls(models, weights, float(arrays["intercept"]), left_out, arrays["errors"], speakers, scale)
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Predicted scores ``(U,)`` by each predictor and ``FUSED``, from columns ``(U, F)`` of each predictor."""
@@ -252,3 +243,28 @@ class Assessment:
             errors = np.sort(self.errors[others[order[: math.ceil(NEAR * len(others))]]])
             widths[u] = errors[min(len(errors), math.ceil(COVERAGE * (len(errors) + 1))) - 1]
         return np.clip(fused - widths, *self.scale), np.clip(fused + widths, *self.scale)
+
+
+def save_fits(path: Path, fits: Mapping[str, Assessment]) -> None:
+    """Write the fits of all scores, by their names, to an .npz file of plain arrays."""
+    arrays = {f"{score}:{name}": values for score, fit in fits.items() for name, values in fit.arrays().items()}
+    with path.open("wb") as file:
+        np.savez(file, scores=np.array(list(fits)), **arrays)
+
+
+def load_fits(path: Path) -> dict[str, Assessment]:
+    """Read the file of ``save_fits``.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            parts = {score: {} for score in file["scores"].tolist()}
+            for name in file.files:
+                score, colon, of_fit = name.partition(":")
+                if colon:
+                    parts[score][of_fit] = file[name]
+            return {score: Assessment.of_arrays(arrays) for score, arrays in parts.items()}
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: is damaged ({error}); {run_again('decide')}") from None

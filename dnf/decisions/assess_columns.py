@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dnf.data.kaldi_files import not_a_file, number_of, read_loose, read_table
+from dnf.data.kaldi_files import further_scores, not_a_file, number_of, read_loose, read_table
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
     DECISIONS,
     LATENTS,
+    UTT2SCORE,
     UTT2SCORES,
     Z_MEAN_NPY,
     Z_SQUASHED_NPY,
@@ -24,6 +26,7 @@ from dnf.experiment.layout import (
 )
 from dnf.experiment.tables import each_row
 from dnf.features.timing import COLUMNS, store_measures
+from dnf.metrics.figures import MAIN
 from dnf.scoring.latent_store import Latents
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TextOf = Callable[[Mapping[str, str]], str]  # of a row of utts.tsv
 TIME = ("duration", "timing", "tempo")  # predictors that need frames, which a model of vectors does not have
 
 
@@ -51,31 +55,34 @@ class Scored:
     speakers: np.ndarray
 
     @classmethod
-    def read(cls, directory: Path, everything: bool = False) -> Scored:
+    def read(
+        cls, directory: Path, everything: bool = False, name: str = UTT2SCORE, text_of: TextOf = itemgetter("score")
+    ) -> Scored:
         """Read them from ``latents/<set>``; warns if only some utterances of a class have scores.
 
         Args:
             directory: the folder.
             everything: also read utterances without scores.
+            name: of the table of the scores, for messages.
+            text_of: the score of an utterance as text; empty without one.
 
         Raises:
             ValueError: a score is not a finite number.
         """
         utts = Latents.open(directory).utts
-        chosen = [(place, utt) for place, utt in enumerate(utts) if everything or utt["score"]]
+        texts = list(map(text_of, utts))
+        chosen = [(place, utt) for place, utt in enumerate(utts) if everything or texts[place]]
         classes = {utt["class"] for _, utt in chosen}
-        missing = [utt["utt"] for utt in utts if utt["class"] in classes and not utt["score"]]
+        missing = [utt["utt"] for utt, text in zip(utts, texts) if utt["class"] in classes and not text]
         if missing and not everything:
             log.warning(
-                "%s: %d utterances have no expert score and are left out, the first is %s",
-                directory, len(missing), missing[0],
+                "%s: %d utterances have no expert score (%s) and are left out, the first is %s",
+                directory, len(missing), name, missing[0],
             )  # fmt: skip
-        scores = np.array([number_of(utt["score"]) for _, utt in chosen])
-        for (_, utt), score in zip(chosen, scores):
-            if utt["score"] and np.isnan(score):
-                raise ValueError(
-                    f"{directory}: {utt['utt']}: score {utt['score']!r} is not a number; correct utt2score"
-                )
+        scores = np.array([number_of(texts[place]) for place, _ in chosen])
+        for (place, utt), score in zip(chosen, scores):
+            if texts[place] and np.isnan(score):
+                raise ValueError(f"{directory}: {utt['utt']}: score {texts[place]!r} is not a number; correct {name}")
         return cls(
             [utt for _, utt in chosen],
             np.array([place for place, _ in chosen], dtype=int),
@@ -102,8 +109,25 @@ class Columns:
         self._exp, self._config, self._layout = exp, config, Layout.read(exp)
         self._timing = functools.cache(self._read_timing)
         self._vectors = functools.cache(self._read_vectors)
-        self.marks = functools.cache(self._marks)
+        self._table = functools.cache(self._read_table)
         self._external = functools.cache(self._read_external)
+
+    def further_scores(self, sets: Iterable[str]) -> list[str]:
+        """Names of the scores besides the main one that sets of the data directory have."""
+        names = {name for of_set in sets for name in further_scores(self._layout.data / of_set)}
+        return sorted(name.removeprefix(f"{UTT2SCORE}_") for name in names if name.startswith(f"{UTT2SCORE}_"))
+
+    def scored(self, directory: Path, score: str, everything: bool) -> Scored:
+        """``Scored.read`` of the main score, or of the one of this name."""
+        if score == MAIN:
+            return Scored.read(directory, everything)
+        name = f"{UTT2SCORE}_{score}"
+        return Scored.read(directory, everything, name, lambda utt: self._table(utt["set"], name).get(utt["utt"], ""))
+
+    def marks(self, utt: Mapping[str, str], score: str) -> list[float]:
+        """Marks of each expert for a score of an utterance; none without a table of them."""
+        table = self._table(utt["set"], f"{UTT2SCORES}_{score}" if score else UTT2SCORES)
+        return [number_of(mark) for mark in table.get(utt["utt"], "").split()]
 
     def predictors(self) -> list[str]:
         """Predictors of the settings that the experiment has: vectors have no timing, a flow without decisions has no ratio.
@@ -193,8 +217,7 @@ class Columns:
 
         return FrameStore(self._layout.frames / name)
 
-    def _marks(self, name: str) -> dict[str, list[float]]:
-        """Marks of each expert for the utterances of a set of the data directory; empty without ``utt2scores``."""
-        path = self._layout.data / name / UTT2SCORES
-        table = read_table(path) if path.is_file() else {}
-        return {utt: [number_of(mark) for mark in marks.split()] for utt, marks in table.items()}
+    def _read_table(self, name: str, table: str) -> dict[str, str]:
+        """A table of a set of the data directory; empty without one."""
+        path = self._layout.data / name / table
+        return read_table(path) if path.is_file() else {}

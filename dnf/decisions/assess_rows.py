@@ -1,6 +1,7 @@
 """Stage decide: predict the expert scores of every set that has some; rows of ``accuracy.tsv`` on their agreement.
 
-Predictions are written to ``assess/<set>.tsv``, and the fit to ``assess.npz``. For utterances of train and dev, in any set, the
+The main score is that of ``utt2score``; those of ``utt2score_<name>`` have fits and figures of their own. Predictions are
+written to ``assess/<set>.tsv``, and the fits to ``assess.npz``. For utterances of train and dev, in any set, the
 speaker is left out of the fit. A copied model applies the fit that came with it to all utterances.
 """
 
@@ -10,21 +11,22 @@ import logging
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from dnf.decisions.accuracy_rows import agreement_rows
-from dnf.decisions.assess import LEAST_SPEAKERS, Assessment
+from dnf.decisions.assess import LEAST_SPEAKERS, Assessment, load_fits, save_fits
 from dnf.decisions.assess_columns import Columns, Scored
 from dnf.decisions.breakdowns import whole_sets
 from dnf.experiment.config import Config
-from dnf.experiment.layout import ASSESS, ASSESS_NPZ, DECILES_TSV, is_taken
+from dnf.experiment.layout import ASSESS, ASSESS_NPZ, DECILES_TSV, UTT2SCORE, is_taken
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import write_tsv
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.correlation import AGREEMENT, one_against_others, pairwise, partial
 from dnf.metrics.figure_rows import row_of, share_row
-from dnf.metrics.figures import EXPERTS, FUSED
+from dnf.metrics.figures import EXPERTS, FUSED, MAIN, predictor_of
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ DECILES = 10
 
 
 def fit(
-    parts: Mapping[str, Scored], columns: Mapping[str, Mapping[str, np.ndarray]], config: Config
+    parts: Mapping[str, Scored], columns: Mapping[str, Mapping[str, np.ndarray]], config: Config, score: str
 ) -> Assessment | None:
     """Fit on some sets; None, with a log line, if there are too few speakers or all scores are equal.
 
@@ -40,24 +42,39 @@ def fit(
         parts: the sets, by name.
         columns: columns of each predictor, of all of them.
         config: settings.
+        score: name of the score.
     """
     speakers = np.concatenate([part.speakers for part in parts.values()])
     scores = np.concatenate([part.scores for part in parts.values()])
     count, where = len(set(speakers)), " and ".join(parts)
     if count < LEAST_SPEAKERS:
         log.warning(
-            "no prediction of expert scores: %s have %d speakers with scores; %d are needed",
-            where,
-            count,
-            LEAST_SPEAKERS,
+            "%s: %s have %d speakers with scores; %d are needed",
+            *(no_prediction(score), where, count, LEAST_SPEAKERS),
         )
         return None
     if scores.min() == scores.max():
-        log.warning("no prediction of expert scores: all scores of %s are %g", where, scores[0])
+        log.warning("%s: all scores of %s are %g", no_prediction(score), where, scores[0])
         return None
     names = list(columns[next(iter(parts))])
     together = {name: np.concatenate([columns[part][name] for part in parts]) for name in names}
     return Assessment.fit(together, scores, speakers, config.assess.regression)
+
+
+def no_prediction(score: str) -> str:
+    """The beginning of a message."""
+    return f"no prediction of expert scores{score and f' {score}'}"
+
+
+def check_scale(name: str, scored: Scored, low: float, high: float, score: str) -> None:
+    """Warn if most scores of a set are outside the range of those that are fitted, as in another scale."""
+    known = scored.scores[~np.isnan(scored.scores)]
+    outside = int(((known < low) | (known > high)).sum())
+    if outside > len(known) / 2:
+        log.warning(
+            "%s: %d of %d expert scores%s are outside %g to %g, the range of the fitted ones; give them the same scale",
+            *(name, outside, len(known), score and f" {score}", low, high),
+        )
 
 
 def predictions(
@@ -80,9 +97,31 @@ def predictions(
     return found
 
 
-def write_predictions(path: Path, scored: Scored, found: Mapping, assessment: Assessment, columns: Columns) -> None:
-    """Write ``assess/<set>.tsv``: predictions, ends of the intervals, parts of the score, which part lowers it, log-likelihood."""
-    cells = prediction_cells(scored, found, assessment)
+class Predicted(NamedTuple):
+    """A score of all sets as it is predicted.
+
+    Attributes:
+        assessment: the fit.
+        sets: utterances by set.
+        found: predictions ``(U,)`` by predictor, by set.
+    """
+
+    assessment: Assessment
+    sets: dict[str, Scored]
+    found: dict[str, dict[str, np.ndarray]]
+
+
+def write_predictions(path: Path, of_scores: Mapping[str, Predicted], columns: Columns) -> None:
+    """Write ``assess/<set>.tsv``: predictions, ends of the intervals, parts of the score, which part lowers it, log-likelihood.
+
+    Of scores besides the main one it has the expert score, the fused prediction and the ends of its interval.
+    """
+    assessment, sets, found = of_scores[MAIN]
+    scored = sets[path.stem]
+    cells = prediction_cells(scored, found[path.stem], assessment)
+    for score, predicted in of_scores.items():
+        if score != MAIN and path.stem in predicted.sets:
+            cells |= further_cells(scored, score, predicted, path.stem)
     cells["loglik"] = [f"{value:.4f}" for value in columns.loglik(path.stem, scored)]
     cells["seconds"] = [f"{value:.3f}" for value in columns.seconds(scored)] or [""] * len(scored.utts)
     write_tsv(
@@ -103,6 +142,17 @@ def prediction_cells(scored: Scored, found: Mapping, assessment: Assessment) -> 
     columns |= {f"part_{name}": [f"{value:.4f}" for value in values] for name, values in parts.items()}
     columns["lowered_by"] = [assessment.lowered_by(dict(zip(parts, values))) for values in zip(*parts.values())]
     return columns
+
+
+def further_cells(scored: Scored, score: str, predicted: Predicted, name: str) -> dict[str, list[str]]:
+    """Columns of ``assess/<set>.tsv`` of a score besides the main one, for the utterances ``scored`` of set ``name``."""
+    of_score = predicted.sets[name]
+    fused = predicted.found[name][FUSED]
+    columns = of_score.scores, fused, *predicted.assessment.ends(fused, of_score.speakers)
+    names = [f"score_{score}", f"predicted_{score}", f"{score}_low", f"{score}_high"]
+    rows = dict(zip((utt["utt"] for utt in of_score.utts), zip(*columns)))
+    cells = [["" if np.isnan(v) else f"{v:.4f}" for v in rows.get(utt["utt"], [np.nan] * 4)] for utt in scored.utts]
+    return dict(zip(names, map(list, zip(*cells))))
 
 
 def prediction_rows(scored: Scored, found: Mapping, ends: Sequence, draw: tuple[int, int], **names: str) -> list[dict]:
@@ -140,9 +190,8 @@ def statistic_row(
     return [row_of(value, ends, speakers, metric=metric, **names)]
 
 
-def expert_rows(scored: Scored, columns: Columns, draw: tuple[int, int], **names: str) -> list[dict]:
-    """Rows on the agreement of experts, over utterances with marks of several; arguments as of ``prediction_rows``."""
-    marks = [columns.marks(utt["set"]).get(utt["utt"], []) for utt in scored.utts]
+def expert_rows(scored: Scored, marks: Sequence[list[float]], draw: tuple[int, int], **names: str) -> list[dict]:
+    """Rows on the agreement of experts, over utterances with ``marks`` of several; arguments as of ``prediction_rows``."""
     several = np.array([len(given) > 1 for given in marks], dtype=bool)
     if several.sum() < DECILES:
         return []
@@ -181,7 +230,7 @@ def without_repeats(sets: Mapping[str, Scored], views: Collection[str]) -> dict[
     return {name: scored for name, scored in sets.items() if name in kept}
 
 
-def sets_of_fit(sets: Mapping[str, Scored], config: Config) -> dict[str, Scored]:
+def sets_of_fit(sets: Mapping[str, Scored], config: Config, score: str) -> dict[str, Scored]:
     """The sets that are fitted: those of ``assess.fit``, else train and dev.
 
     Empty if train has no scores, or, with a log line, if a set of ``assess.fit`` has none.
@@ -189,53 +238,98 @@ def sets_of_fit(sets: Mapping[str, Scored], config: Config) -> dict[str, Scored]
     names = config.assess.fit or dict.fromkeys(name_of(config.data, role) for role in ("train", "dev"))
     missing = [name for name in config.assess.fit if name not in sets]
     if missing:
-        log.warning("no prediction of expert scores: %s of assess.fit is not scored or has no scores", missing[0])
+        log.warning("%s: %s of assess.fit is not scored or has no scores", no_prediction(score), missing[0])
     parts = {name: sets[name] for name in names if name in sets}
     return parts if not missing and next(iter(names)) in parts else {}
 
 
-def fitted_assessment(exp: Path, parts: Mapping[str, Scored], columns: Columns, config: Config) -> Assessment | None:
-    """Fit on ``parts`` and write ``assess.npz``; None, and no file, if there are none or a fit is impossible."""
-    path, predictors = exp / ASSESS_NPZ, columns.predictors()
-    path.unlink(missing_ok=True)
-    if not predictors or not parts:
+def predicted_score(
+    score: str, directories: Sequence[Path], columns: Columns, config: Config, copied: Assessment | None
+) -> Predicted | None:
+    """A score of every set that has it; None, with a log line, where a fit is impossible, and without scores of train.
+
+    Args:
+        score: name of the score.
+        directories: ``latents/<set>``.
+        columns: of the predictors.
+        config: settings.
+        copied: the fit of a copied model, which predicts all utterances; None: fit.
+    """
+    sets = {directory.name: columns.scored(directory, score, everything=bool(copied)) for directory in directories}
+    sets = without_repeats({name: scored for name, scored in sets.items() if scored.utts}, config.data.views)
+    parts, predictors = {} if copied else sets_of_fit(sets, config, score), columns.predictors()
+    assessment = copied
+    if parts and predictors:
+        assessment = fit(parts, {n: columns.of(n, part, predictors) for n, part in parts.items()}, config, score)
+    if assessment is None:
         return None
-    assessment = fit(parts, {name: columns.of(name, part, predictors) for name, part in parts.items()}, config)
-    if assessment is not None:
-        log.info("weights of the predictors of expert scores: %s", assessment.weights)
-        assessment.save(path)
-    return assessment
+    scale = assessment.scale
+    if parts:
+        log.info("weights of the predictors of expert scores%s: %s", score and f" {score}", assessment.weights)
+        first = next(iter(parts.values())).scores
+        scale = float(first.min()), float(first.max())
+    utts = (utt for part in parts.values() for utt in part.utts)
+    fitted = {utt["utt"]: place for place, utt in enumerate(utts)}
+    found = {}
+    for name, scored in sets.items():
+        check_scale(name, scored, *scale, score)
+        found[name] = predictions(scored, columns.of(name, scored, list(assessment.models)), assessment, fitted)
+    return Predicted(assessment, sets, found)
+
+
+def predicted_scores(exp: Path, config: Config, columns: Columns) -> dict[str, Predicted]:
+    """The main score and the others, by name, and write ``assess.npz``; empty if the main one cannot be predicted.
+
+    For a copied model all sets are predicted, with the copied fits.
+    """
+    path, directories = exp / ASSESS_NPZ, list(whole_sets(exp, config))
+    copied: dict[str, Assessment | None] = {MAIN: None}
+    if is_taken(exp):
+        copied = dict(load_fits(path)) if path.is_file() else {}
+    else:
+        path.unlink(missing_ok=True)
+        copied |= dict.fromkeys(columns.further_scores(config.assess.fit or config.data.train))
+    found = {}
+    for score, fits in copied.items():
+        predicted = predicted_score(score, directories, columns, config, fits)
+        if predicted is None and score == MAIN:
+            others = [other for other in copied if other != MAIN]
+            if others:
+                log.warning("%s, which need the main score, %s", no_prediction(", ".join(others)), UTT2SCORE)
+            return {}
+        if predicted is not None:
+            found[score] = predicted
+    if found and not is_taken(exp):
+        save_fits(path, {score: predicted.assessment for score, predicted in found.items()})
+    return found
 
 
 def assess_rows(exp: Path, config: Config) -> list[dict]:
     """Predict the expert scores of every set that has some; rows of ``accuracy.tsv``, none if train has no scores.
 
-    For a copied model all sets are predicted, with the copied fit.
+    Predictors of a score besides the main one are called ``<score>.<predictor>`` there.
     """
-    folder, columns, taken = exp / ASSESS, Columns(exp, config), is_taken(exp)
+    folder, columns = exp / ASSESS, Columns(exp, config)
     shutil.rmtree(folder, ignore_errors=True)
     (exp / DECILES_TSV).unlink(missing_ok=True)
-    if taken and not (exp / ASSESS_NPZ).is_file():
+    of_scores = predicted_scores(exp, config, columns)
+    if not of_scores:
         return []
-    sets = {directory.name: Scored.read(directory, everything=taken) for directory in whole_sets(exp, config)}
-    sets = without_repeats({name: scored for name, scored in sets.items() if scored.utts}, config.data.views)
-    parts = {} if taken else sets_of_fit(sets, config)
-    assessment = Assessment.load(exp / ASSESS_NPZ) if taken else fitted_assessment(exp, parts, columns, config)
-    if assessment is None:
-        return []
-    utts = (utt for part in parts.values() for utt in part.utts)
-    fitted = {utt["utt"]: place for place, utt in enumerate(utts)}
     folder.mkdir()
+    for name in of_scores[MAIN].sets:
+        write_predictions(folder / f"{name}.tsv", of_scores, columns)
     draw, rows, deciles = (config.report.bootstrap, config.seed), [], []
-    for name, scored in sets.items():
-        found = predictions(scored, columns.of(name, scored, list(assessment.models)), assessment, fitted)
-        write_predictions(folder / f"{name}.tsv", scored, found, assessment, columns)
-        scored, found = scored.with_scores(found)
-        if scored.utts:
-            ends = assessment.ends(found[FUSED], scored.speakers)
-            names = {"set": name, "class": scored.name}
-            rows += prediction_rows(scored, found, ends, draw, **names) + expert_rows(scored, columns, draw, **names)
-            deciles += decile_rows(scored, found[FUSED], **names)
+    for score, (assessment, sets, found) in of_scores.items():
+        for name, everything in sets.items():
+            scored, known = everything.with_scores(found[name])
+            if not scored.utts:
+                continue
+            names, marks = {"set": name, "class": scored.name}, [columns.marks(utt, score) for utt in scored.utts]
+            ends = assessment.ends(known[FUSED], scored.speakers)
+            made = prediction_rows(scored, known, ends, draw, **names) + expert_rows(scored, marks, draw, **names)
+            rows += [row | {"decided": predictor_of(score, row["decided"])} for row in made]
+            if score == MAIN:
+                deciles += decile_rows(scored, known[FUSED], **names)
     if deciles:
         write_tsv(exp / DECILES_TSV, deciles)
     return rows

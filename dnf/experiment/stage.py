@@ -46,7 +46,6 @@ from dnf.experiment.layout import (
     UTT2CLASS,
     UTT2CORPUS,
     UTT2SCORE,
-    UTT2SCORES,
     UTT2SPK,
     VECTOR_SCP,
     VECTORS_NPY,
@@ -63,7 +62,7 @@ from dnf.experiment.settings import VectorsSettings
 UP_TO_DATE = 3
 OTHER_DATA = 4  # stage data would run, so sets and classes are not known yet
 TABLES = (
-    *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, UTT2SCORE, UTT2SCORES),
+    *(RECORDINGS_JSONL, SUPERVISIONS_JSONL, WAV_SCP, SEGMENTS, UTT2SPK, UTT2CLASS, f"{UTT2SCORE}*"),
     UTT2CORPUS,
     *(RECORDINGS_TSV, RECORDINGS_CSV, VECTOR_SCP),
 )

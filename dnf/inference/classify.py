@@ -24,7 +24,7 @@ import math
 import random
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,12 +38,22 @@ from dnf.experiment.layout import is_fused
 from dnf.features.extractor import make_extractor
 from dnf.features.recording_frames import RecordingFrames
 from dnf.inference.fused_system import FusedSystem
-from dnf.inference.predicted_score import COLUMNS_OF_SCORE, LONGEST, Utterance, of_frames, part_of, predicted, timing_of
+from dnf.inference.predicted_score import (
+    COLUMNS_OF_SCORE,
+    LONGEST,
+    Utterance,
+    columns_of_scores,
+    of_frames,
+    part_of,
+    predicted,
+    timing_of,
+)
 from dnf.inference.recording_vector import RecordingVector
 from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import score
 from dnf.inference.system import Means, Model, judge, load_system
 from dnf.inference.timeline import Timeline
+from dnf.metrics.figures import MAIN
 from dnf.scoring.channel_model import ChannelModel, Mismatch
 from dnf.scoring.channel_statistics import statistics
 
@@ -165,9 +175,9 @@ def classify_one(
     """Classify one recording."""
     classes, shift = model.trained.classes, model.trained.config.features.frame_shift
     picture = Timeline(frames.count, frames.dim, classes, shift) if plot else None
-    sums, scored, fit = [0.0, 0.0, 0.0, 0.0, 0.0], 0, model.assessment
-    if fit and frames.seconds > LONGEST:
-        fit = None
+    sums, scored, fit = [0.0, 0.0, 0.0, 0.0, 0.0], 0, None
+    if frames.seconds <= LONGEST:
+        fit = model.assessments.get(MAIN)
     for block in score(frames, stats, model.trained, model.device, model.correction, every):
         logp, logdet = block.logp.double(), block.logdet.double()
         mixture = logp.logsumexp(1) - math.log(len(classes))
@@ -211,12 +221,12 @@ def score_of_recording(
     frames: RecordingFrames, means: Means, squashed: np.ndarray, model: Model, picture: Timeline | None
 ) -> dict[str, Any]:
     """The predicted score of a recording, from its timing and mean latents. Also fills the picture's pauses."""
-    fit, reference = model.assessment, model.trained.classes.index(reference_of(model))
+    fit, reference = model.assessments[MAIN], model.trained.classes.index(reference_of(model))
     times, pauses = timing_of(frames, model.trained.config.features.frame_shift)
     utterance = Utterance(times, np.concatenate([means.z, squashed]), means.loglik, means.rows)
     if picture and "latents" in fit.models:
         picture.pauses, picture.sound_part = pauses, part_of(fit, "latents", utterance.latents)
-    return predicted(fit, utterance, reference)
+    return predicted(model.assessments, utterance, reference)
 
 
 def reference_of(model: Model) -> str:
@@ -252,7 +262,7 @@ def channel_and_warnings(frames: RecordingFrames, model: Model, mismatch: Mismat
             warnings.append("unlike training: " + ", ".join(mismatch.unlike))
     if frames.rate < settings.sampling_rate:
         warnings.append(f"sampled at {frames.rate} Hz, below the {settings.sampling_rate} Hz of the model")
-    if model.assessment and frames.seconds > LONGEST:
+    if model.assessments and frames.seconds > LONGEST:
         warnings.append(f"longer than {LONGEST:g} s: no predicted score")
     if frames.speech * settings.frame_shift < LITTLE:
         warnings.append(f"only {frames.speech * settings.frame_shift:.2f} s of speech")
@@ -275,7 +285,7 @@ def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window
     figure.savefig(record["picture"], dpi=model.config.plots.dpi)
 
 
-def row_of(record: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+def row_of(record: dict[str, Any], classes: Sequence[str], scores: Collection[str]) -> dict[str, Any]:
     """A record as a line of the table."""
     if "error" in record:
         return {"recording": record["recording"], "warning": f"error: {record['error']}"}
@@ -290,16 +300,16 @@ def row_of(record: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
         "seconds": f"{record['seconds']:.2f}",
         "speech_seconds": f"{record['speech_seconds']:.2f}",
         "channel_distance": f"{record['channel']['distance']:.2f}" if "channel" in record else "",
-        **{name: record.get(name, "") for name in COLUMNS_OF_SCORE},
+        **{name: record.get(name, "") for name in columns_of_scores(scores)},
         "warning": record["warning"],
     }
 
 
-def columns(classes: Sequence[str], scored: bool) -> list[str]:
-    """Columns of the table; those of the predicted score if the model predicts one."""
+def columns(classes: Sequence[str], scores: Collection[str]) -> list[str]:
+    """Columns of the table; those of predicted scores if the model predicts some."""
     rest = ("calibrated", "open_set", "doubt", "seconds", "speech_seconds", "channel_distance")
-    of_score = COLUMNS_OF_SCORE if scored else ()
-    return ["recording", "class", *(f"posterior_{name}" for name in classes), *rest, *of_score, "warning"]
+    of_scores = columns_of_scores(scores) if scores else ()
+    return ["recording", "class", *(f"posterior_{name}" for name in classes), *rest, *of_scores, "warning"]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -357,7 +367,7 @@ def main(argv: list[str] | None = None) -> int:
     if model.trained.config.cmvn.scope == "speaker" and args.recordings:
         log.warning("%s: trained with normalization over speakers: each recording counts as a speaker", args.model)
     classes, failed, heard = model.trained.classes, False, Heard()
-    heads = columns(classes, model.assessment is not None)
+    heads = columns(classes, model.assessments)
     writer = csv.DictWriter(sys.stdout, heads, "", "ignore", delimiter="\t", lineterminator="\n")
     if not args.json:
         writer.writeheader()
@@ -370,7 +380,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.json:
             print(json.dumps(record))
         else:
-            writer.writerow(row_of(record, classes))
+            writer.writerow(row_of(record, classes, model.assessments))
         sys.stdout.flush()
     if verdict := heard.verdict(model.channel):
         log.info("these recordings: %s", verdict)

@@ -5,19 +5,21 @@ The fit is that of the experiment (``assess.npz``). A recording is a new speaker
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from dnf.decisions.assess import Assessment
+from dnf.decisions.assess import Assessment, load_fits
 from dnf.decisions.evidence import ratio_to_others
 from dnf.experiment.layout import ASSESS_NPZ
 from dnf.features.recording_frames import RecordingFrames
 from dnf.features.timing import COLUMNS, LEAST_PAUSE, cepstra_of, measures
-from dnf.metrics.figures import FUSED
+from dnf.metrics.figures import FUSED, MAIN
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +44,15 @@ class Utterance(NamedTuple):
     rows: int
 
 
-def load_assessment(exp: Path) -> Assessment | None:
-    """The fit of an experiment; None without one, or, with a warning, if it needs an external score."""
+def load_assessments(exp: Path) -> dict[str, Assessment]:
+    """The fits of an experiment by score; none without them, or, with a warning, if they need an external score."""
     if not (exp / ASSESS_NPZ).is_file():
-        return None
-    assessment = Assessment.load(exp / ASSESS_NPZ)
-    if "external" in assessment.models:
+        return {}
+    fits = load_fits(exp / ASSESS_NPZ)
+    if any("external" in fit.models for fit in fits.values()):
         log.warning("%s: no predicted scores: they need an external score; run score on the data instead", exp)
-        return None
-    return assessment
+        return {}
+    return fits
 
 
 def timing_of(frames: RecordingFrames, shift: float) -> tuple[list[float], list[tuple[float, float]]]:
@@ -75,17 +77,27 @@ def columns_of(assessment: Assessment, utterance: Utterance, reference: int) -> 
     return {name: columns[name][None] for name in assessment.models}
 
 
-def predicted(assessment: Assessment, utterance: Utterance, reference: int) -> dict[str, Any]:
-    """Predicted score, its 80 % interval, the parts of timing and sound, and which of them lowers it, as plain values.
+def predicted(fits: Mapping[str, Assessment], utterance: Utterance, reference: int) -> dict[str, Any]:
+    """Predicted scores with their 80 % intervals; of the main one the parts of timing and sound, and which of them lowers it.
 
-    The keys are ``COLUMNS_OF_SCORE`` and ``score_parts``.
+    The keys are those of ``columns_of_scores``, and ``score_parts``; the values are plain.
     """
-    found = assessment.predict(columns_of(assessment, utterance, reference))
-    low, high = assessment.ends(found[FUSED], np.array([None]))
-    parts = {name: float(np.ravel(values)[0]) for name, values in assessment.parts(found).items()}
-    shown = (*(round(float(value[0]), DIGITS) for value in (found[FUSED], low, high)), assessment.lowered_by(parts))
-    of_parts = {name: round(value, DIGITS) for name, value in parts.items()}
-    return dict(zip(COLUMNS_OF_SCORE, shown, strict=True)) | {"score_parts": of_parts}
+    values: list[Any] = []
+    for score, fit in fits.items():
+        found = fit.predict(columns_of(fit, utterance, reference))
+        values += [
+            round(float(value[0]), DIGITS) for value in (found[FUSED], *fit.ends(found[FUSED], np.array([None])))
+        ]
+        if score == MAIN:
+            parts = {name: round(float(np.ravel(part)[0]), DIGITS) for name, part in fit.parts(found).items()}
+            values.append(fit.lowered_by(parts))
+    return dict(zip(columns_of_scores(fits), values, strict=True)) | {"score_parts": parts}
+
+
+def columns_of_scores(scores: Iterable[str]) -> list[str]:
+    """Columns of the table of recordings: ``COLUMNS_OF_SCORE`` of the main score, and three of each other one."""
+    further = ((f"predicted_{name}", f"{name}_low", f"{name}_high") for name in scores if name != MAIN)
+    return [*COLUMNS_OF_SCORE, *itertools.chain.from_iterable(further)]
 
 
 def of_frames(assessment: Assessment, z: torch.Tensor, squashed: torch.Tensor) -> np.ndarray:

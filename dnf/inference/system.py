@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from dnf.experiment.layout import (
     Layout,
     experiment_of,
 )
-from dnf.inference.predicted_score import load_assessment
+from dnf.inference.predicted_score import load_assessments
 from dnf.inference.recording_vector import VectorMaker
 from dnf.inference.recordings import check_takes_recordings
 from dnf.metrics.effective_frames import observed
@@ -57,7 +58,7 @@ class Model(NamedTuple):
         covariance: autocovariance of the frames' log-likelihood ratio on dev, if there is no calibration; may be empty.
         vectors: makes the vector of a recording, where the model takes one; or None.
         doubt: doubt about recordings unlike training, or None.
-        assessment: fit of expert scores, or None.
+        assessments: fits of expert scores by their names; may be empty.
     """
 
     trained: Trained
@@ -70,7 +71,7 @@ class Model(NamedTuple):
     covariance: np.ndarray = np.zeros(0)
     vectors: VectorMaker | None = None
     doubt: Doubt | None = None
-    assessment: Assessment | None = None
+    assessments: Mapping[str, Assessment] = {}
 
 
 class BaselineModel(nn.Module):
@@ -199,9 +200,9 @@ def load_system(folder: Path, frames: Path | None, device: torch.device) -> Mode
     vectors = VectorMaker.load(exp, trained.config) if trained.config.has_vectors else None
     channel, correction = None if vectors else load_channel(exp, frames, trained), load_correction(folder)
     doubt = Doubt.load(exp / DOUBT_JSON) if is_flow and (exp / DOUBT_JSON).is_file() else None
-    assessment = load_assessment(exp) if is_flow and not vectors else None
+    assessments = load_assessments(exp) if is_flow and not vectors else {}
     return Model(
-        trained, config, calibration, open_set, channel, correction, device, covariance, vectors, doubt, assessment
+        trained, config, calibration, open_set, channel, correction, device, covariance, vectors, doubt, assessments
     )
 
 

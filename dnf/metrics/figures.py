@@ -23,7 +23,19 @@ PARTS = ("c", "r", "x")
 KNOWN = "known"  # open set: all utterances of known classes in the test sets, as what a metric is against
 UNSEEN = "unseen"  # the same of unseen classes, where classes are too many for rows of their own
 
+MAIN = ""  # the expert score of utt2score; those of utt2score_<name> have their names
 FUSED, EXPERTS = "fused", "experts"  # predicted expert scores: by all predictors together; agreement of the experts
+
+
+def predictor_of(score: str, predictor: str) -> str:
+    """The name of a predictor in the rows of a score: ``fused``, or ``fluency.fused``."""
+    return f"{score}.{predictor}" if score else predictor
+
+
+def score_of(predictor: str) -> str:
+    """The score of such a name."""
+    return predictor.rpartition(".")[0]
+
 
 MOST_CLASSES = (
     100  # most classes of a model that have rows, columns and pairs of their own; of more, figures are of all

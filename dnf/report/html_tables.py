@@ -16,6 +16,7 @@ from dnf.metrics.figures import (
     costs_last,
     is_difference,
     of_part,
+    score_of,
     shown,
 )
 from dnf.report.cells import Rows, html_share, number, speakers
@@ -97,11 +98,21 @@ def assessment(rows: Rows) -> Section:
     ]
     html = table(heads, body, keys=3)
     more = ("assess_partial", "assess_partial_tempo", "assess_coverage")
-    by_place = rows.pivot((r for r in rows.left if r["metric"] in more), ("set", "class"))
-    heads = ["set", "class", "partial correlation of latents given timing", "given tempo", "coverage of 80 % intervals"]
+    heads = [
+        "set",
+        "class",
+        "score",
+        "partial correlation of latents given timing",
+        "given tempo",
+        "coverage of 80 % intervals",
+    ]
     heads.append("speakers")
-    body = [[*key, *(html_share(cells.get(name)) for name in more), speakers(cells)] for key, cells in by_place.items()]
-    return Section("Predicted expert scores", html + table(heads, body, keys=2))
+    body = []
+    for score in dict.fromkeys(score_of(r["decided"]) for r in rows.left if r["metric"] in more):
+        of_score = (r for r in rows.left if r["metric"] in more and score_of(r["decided"]) == score)
+        for key, cells in rows.pivot(of_score, ("set", "class")).items():
+            body.append([*key, score or "main", *(html_share(cells.get(name)) for name in more), speakers(cells)])
+    return Section("Predicted expert scores", html + table(heads, body, keys=3))
 
 
 def confusions(rows: Rows) -> Section:

@@ -20,7 +20,7 @@ import json
 import logging
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ from dnf.data.kaldi_files import read_loose, read_text, write_table
 from dnf.data.manifests import Utterance
 from dnf.data.recordings_table import gender_of
 from dnf.experiment import entry
+from dnf.experiment.layout import UTT2SCORE, UTT2SCORES
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +54,13 @@ def read(folder: Path, score: str = "total") -> dict[str, list[Utterance]]:
 
     Args:
         folder: speechocean762.
-        score: which of ``SCORES`` is an utterance's score.
+        score: which of ``SCORES`` is an utterance's main score.
 
     Raises:
         ValueError: a table is missing, contradicts another one, or contains an error.
     """
-    scores = read_scores(folder / "resource" / "scores.json", score, number)
-    marks = read_scores(folder / "resource" / "scores-detail.json", score, numbers)
+    scores = read_scores(folder / "resource" / "scores.json", number)
+    marks = read_scores(folder / "resource" / "scores-detail.json", numbers)
     parts = {part: read_part(folder, part) for part in PARTS}
     everyone = [utterance for spoken, _ in parts.values() for utterance in spoken]
     found = {"utterances": len(everyone), "speakers": len({u.speaker for u in everyone})}
@@ -69,7 +70,8 @@ def read(folder: Path, score: str = "total") -> dict[str, list[Utterance]]:
     if scores and unscored:
         log.warning("%s: %d utterances have no score, the first is %s", folder, len(unscored), unscored[0])
     return {
-        part: [labelled(u, scores.get(u.id), marks.get(u.id, ())) for u in spoken] for part, spoken in adults.items()
+        part: [labelled(u, score, scores.get(u.id, {}), marks.get(u.id, {})) for u in spoken]
+        for part, spoken in adults.items()
     }
 
 
@@ -108,11 +110,23 @@ def read_part(folder: Path, part: str) -> tuple[list[Utterance], dict[str, int]]
     ], ages
 
 
-def labelled(utterance: Utterance, score: float | None, marks: tuple[float, ...]) -> Utterance:
-    """The utterance ``speechocean_<speaker>-<utterance>`` with its score and the score of each expert."""
+def labelled(
+    utterance: Utterance, main: str, scores: Mapping[str, float], marks: Mapping[str, tuple[float, ...]]
+) -> Utterance:
+    """The utterance ``speechocean_<speaker>-<utterance>`` with its scores and those of each expert.
+
+    Args:
+        utterance: under the ids of the corpus.
+        main: the score of ``utt2score``; the others are in ``utt2score_<name>``.
+        scores, marks: by name of the score.
+    """
     speaker = f"speechocean_{utterance.speaker}"
     utt = f"{speaker}-{utterance.id}"
-    return utterance._replace(id=utt, recording=utt, speaker=speaker, score=score, marks=marks)
+    tables = {f"{UTT2SCORE}_{name}": str(score) for name, score in scores.items() if name != main}
+    tables |= {f"{UTT2SCORES}_{name}": " ".join(map(str, given)) for name, given in marks.items() if name != main}
+    return utterance._replace(
+        id=utt, recording=utt, speaker=speaker, score=scores.get(main), marks=marks.get(main, ()), tables=tables
+    )
 
 
 def number(value: object) -> float | None:
@@ -128,12 +142,11 @@ def numbers(value: object) -> tuple[float, ...] | None:
     return found if found and None not in found else None
 
 
-def read_scores(path: Path, name: str, legal: Callable[[object], Found | None]) -> dict[str, Found]:
-    """The score ``name`` of each utterance in ``scores.json`` or ``scores-detail.json``; empty without this file.
+def read_scores(path: Path, legal: Callable[[object], Found | None]) -> dict[str, dict[str, Found]]:
+    """``SCORES`` of each utterance in ``scores.json`` or ``scores-detail.json``, by name; empty without this file.
 
     Args:
         path: the file.
-        name: one of ``SCORES``.
         legal: converts a value, and returns None for an invalid one: ``number`` or ``numbers``.
     """
     if not path.is_file():
@@ -145,14 +158,16 @@ def read_scores(path: Path, name: str, legal: Callable[[object], Found | None]) 
         raise ValueError(f"{path}: not JSON ({entry.describe(error)}); {RESTORE}") from None
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected an object with the scores of each utterance; {RESTORE}")
-    scores, kind = {}, "a number" if legal is number else "a list of numbers"
+    scores: dict[str, dict[str, Found]] = {}
+    kind = "a number" if legal is number else "a list of numbers"
     for utt, entries in tree.items():
-        value = entries.get(name) if isinstance(entries, dict) else None
-        found = legal(value)
-        if found is None:
-            scale = f"{SCALE[0]:g} to {SCALE[1]:g}"
-            raise ValueError(f"{path}: utterance {utt}: {name} is {value!r}, not {kind} from {scale}; {RESTORE}")
-        scores[utt] = found
+        for name in SCORES:
+            value = entries.get(name) if isinstance(entries, dict) else None
+            found = legal(value)
+            if found is None:
+                scale = f"{SCALE[0]:g} to {SCALE[1]:g}"
+                raise ValueError(f"{path}: utterance {utt}: {name} is {value!r}, not {kind} from {scale}; {RESTORE}")
+            scores.setdefault(utt, {})[name] = found
     return scores
 
 

@@ -108,14 +108,16 @@ def test_a_table_may_be_csv(own, rows, small_config):
 def test_optional_columns_arrive(own, rows, small_config):
     for n, row in enumerate(rows):
         row |= {"utt": f"u{n}", "score": str(n / 2), "gender": "fm"[(n + n // 9) // 2 % 2], "text": f"line {n}"}
+        row |= {"score_fluency": str(n)} if n != 9 else {}
     own.table(rows)
     own.prepare(small_config())
     assert own.utts("test") == {"eve-u8": "eve", "flo-u9": "flo"}
     assert read_table(own.out / "test" / "utt2score") == {"eve-u8": "4.0", "flo-u9": "4.5"}
+    assert read_table(own.out / "test" / "utt2score_fluency") == {"eve-u8": "8.0"}
     assert read_table(own.out / "test" / "spk2gender") == {"eve": "f", "flo": "m"}
     assert read_table(own.out / "test" / "text") == {"eve-u8": "line 8", "flo-u9": "line 9"}
     custom = {s.id: s.custom for s in SupervisionSet.from_file(own.out / "test" / "supervisions.jsonl.gz")}
-    assert custom["eve-u8"] == {"class": "en", "score": 4.0}
+    assert custom["eve-u8"] == {"class": "en", "score": 4.0, "tables": {"utt2score_fluency": "8.0"}}
 
 
 def test_an_id_that_begins_with_its_speaker_is_kept(own, rows, small_config):
@@ -335,11 +337,15 @@ def test_kaldi_directories_become_valid_sets(own, kaldi, small_config):
         "test",
         ("eve", "flo"),
         utt2score={"eve-1": "2.5"},
+        utt2score_fluency={"eve-1": "3", "flo-2": "4"},
+        utt2scores_fluency={"eve-1": "2 4"},
         text={f"{s}-{n}": "hi" for s in ("eve", "flo") for n in (1, 2)},
     )
     own.prepare(small_config())
     assert len(own.utts("train")) == len(own.utts("dev")) == 4
     assert read_table(own.out / "test" / "utt2score") == {"eve-1": "2.5"}
+    assert read_table(own.out / "test" / "utt2score_fluency") == {"eve-1": "3", "flo-2": "4"}
+    assert read_table(own.out / "test" / "utt2scores_fluency") == {"eve-1": "2 4"}
     assert read_table(own.out / "test" / "text")["flo-2"] == "hi"
     assert read_table(own.out / "test" / "wav.scp")["flo-2"] == str(own.folder / "wav" / "flo-2.wav")
     assert splits.main([str(own.out)]) == 0
@@ -393,6 +399,8 @@ def test_a_segment_may_end_a_rounding_error_after_its_recording(own, kaldi, smal
         ({"utt2class": {"ann-1": "en"}}, "utt2class: its utterances differ from"),
         ({"utt2class": {f"{s}-{n}": "En" for s in SPEAKERS for n in (1, 2)}}, "utt2class line 1: 'ann-1' has 'En'"),
         ({"utt2score": {"ann-1": "good"}}, "utt2score line 1: 'ann-1' has 'good'"),
+        ({"utt2score_fluency": {"ann-1": "good"}}, "utt2score_fluency line 1: 'ann-1' has 'good', not a number"),
+        ({"utt2score_fluency": {"zoe-1": "3"}}, "utt2score_fluency: its utterances differ from"),
         ({"segments": {"ann-1": "ann-1 0.4 late"}}, "segments line 1"),
     ],
 )

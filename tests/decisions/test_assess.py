@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dnf.decisions.assess import FOLDS, Assessment, Regression, best_fit, regressions
+from dnf.decisions.assess import FOLDS, Assessment, Regression, best_fit, load_fits, regressions, save_fits
 from dnf.decisions.assess_columns import Columns, Scored
 from dnf.decisions.assess_rows import assess_rows
 from dnf.experiment.config import Config, resolve
@@ -126,8 +126,11 @@ def test_the_best_regression_is_the_one_with_the_smaller_error():
 def test_a_saved_fit_predicts_the_same(tmp_path):
     columns, scores, who = made(speakers=12, each=4)
     fit = Assessment.fit(columns, scores, who, "best")
-    fit.save(tmp_path / "assess.npz")
-    again = Assessment.load(tmp_path / "assess.npz")
+    other = Assessment.fit({"known": columns["known"]}, 2 * scores, who, "ridge")
+    save_fits(tmp_path / "assess.npz", {"": fit, "fluency": other})
+    found = load_fits(tmp_path / "assess.npz")
+    assert list(found) == ["", "fluency"] and found["fluency"].scale == other.scale
+    again = found[""]
     one, other = fit.predict(columns), again.predict(columns)
     assert list(one) == list(other) == ["known", "speaker", "fused"]
     for name in one:
@@ -135,7 +138,7 @@ def test_a_saved_fit_predicts_the_same(tmp_path):
     np.testing.assert_array_equal(fit.ends(one["fused"], who), again.ends(other["fused"], who))
     (tmp_path / "assess.npz").write_bytes((tmp_path / "assess.npz").read_bytes()[:900])
     with pytest.raises(ValueError, match="assess.npz: is damaged .*; run stage decide again"):
-        Assessment.load(tmp_path / "assess.npz")
+        load_fits(tmp_path / "assess.npz")
 
 
 def test_parts_of_a_score_add_up_to_it():
@@ -252,6 +255,79 @@ def test_rows_and_files_of_an_experiment(tmp_path):
     lines = assess_lines([{k: str(v) for k, v in row.items()} for row in rows], deciles)
     assert any(line.startswith("assess utt test ce fused pearson 0.") for line in lines)
     assert sum(line.startswith("deciles ") for line in lines) == 3
+
+
+def write_fluency(root: Path, exp: Path, change=lambda score: score) -> None:
+    """A further score ``fluency`` of all sets: ten minus the main one, and the marks of two experts."""
+    for utts in exp.glob("latents/*/utts.tsv"):
+        folder = root / "data" / utts.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = sorted(line.split("\t") for line in utts.read_text().splitlines()[1:])
+        scores = {utt: change(10 - float(score)) for utt, _, _, _, score, *_ in rows if score}
+        lines = {utt: score for utt, score in scores.items() if not np.isnan(score)}
+        (folder / "utt2score_fluency").write_text("".join(f"{utt} {score}\n" for utt, score in lines.items()))
+        (folder / "utt2scores_fluency").write_text("".join(f"{utt} {s} {s - 1}\n" for utt, s in lines.items()))
+
+
+def test_a_further_score_has_a_fit_and_figures_of_its_own(tmp_path):
+    exp, config = experiment(tmp_path, LATENTS)
+    alone, main = assess_rows(exp, config), read_tsv(exp / "assess" / "test.tsv")
+    write_fluency(tmp_path, exp)
+    rows = assess_rows(exp, config)
+    assert [row for row in rows if not row["decided"].startswith("fluency.")] == alone
+    value = {(row["metric"], row["set"], row["decided"]): float(row["value"]) for row in rows}
+    assert value["assess_utt_pearson", "test", "fluency.fused"] == pytest.approx(
+        value["assess_utt_pearson", "test", "fused"], abs=1e-3
+    )
+    assert value["assess_utt_pairs", "test", "fluency.experts"] == pytest.approx(1)
+    written = read_tsv(exp / "assess" / "test.tsv")
+    assert [{name: row[name] for name in main[0]} for row in written] == main
+    for row in written:
+        found = [float(row[name]) for name in ("score_fluency", "predicted_fluency", "fluency_low", "fluency_high")]
+        wanted = [10 - float(row[name]) for name in ("score", "fused", "high", "low")]
+        assert found == pytest.approx(wanted, abs=0.02)
+    lines = assess_lines([{k: str(v) for k, v in row.items()} for row in rows], read_tsv(exp / "deciles.tsv"))
+    assert any(line.startswith("assess utt test ce fluency.fused pearson 0.") for line in lines)
+
+
+def test_a_further_score_that_cannot_be_fitted_leaves_the_main_one(tmp_path, caplog):
+    exp, config = experiment(tmp_path, LATENTS)
+    write_fluency(tmp_path, exp, lambda score: 7.0)
+    rows = assess_rows(exp, config)
+    assert rows and not any(row["decided"].startswith("fluency.") for row in rows)
+    assert "no prediction of expert scores fluency: all scores of train and dev are 7" in caplog.text
+    assert list(load_fits(exp / "assess.npz")) == [""]
+
+
+def test_further_scores_need_the_main_one(tmp_path, caplog):
+    exp, config = experiment(tmp_path, LATENTS)
+    write_fluency(tmp_path, exp)
+    for utts in exp.glob("latents/*/utts.tsv"):
+        rows = [line.split("\t") for line in utts.read_text().splitlines()]
+        utts.write_text(
+            "".join("\t".join([*row[:4], row[4] * (n == 0), *row[5:]]) + "\n" for n, row in enumerate(rows))
+        )
+    assert assess_rows(exp, config) == []
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said == "no prediction of expert scores fluency, which need the main score, utt2score"
+
+
+def test_further_scores_may_be_missing_and_must_have_one_scale(tmp_path, caplog):
+    exp, config = experiment(tmp_path, LATENTS)
+    write_fluency(tmp_path, exp, lambda score: score if score > 5 else np.nan)
+    path = tmp_path / "data" / "test" / "utt2score_fluency"
+    scores = [line.split() for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{utt} {10 * float(score)}\n" for utt, score in scores))
+    assess_rows(exp, config)
+    written = read_tsv(exp / "assess" / "test.tsv")
+    assert sum(row["score_fluency"] != "" for row in written) == len(scores) < len(written)
+    said = [record.getMessage() for record in caplog.records]
+    (scale,) = [line for line in said if "outside" in line]
+    assert scale.startswith(f"test: {len(scores)} of {len(scores)} expert scores fluency are outside 5.")
+    assert sum("utterances have no expert score (utt2score_fluency)" in line for line in said) == 3
+    path.write_text(path.read_text().replace(f" {10 * float(scores[0][1])}", " good", 1))
+    with pytest.raises(ValueError, match="score 'good' is not a number; correct utt2score_fluency"):
+        assess_rows(exp, config)
 
 
 def test_an_experiment_has_the_predictors_that_it_can_have(tmp_path):
@@ -384,7 +460,7 @@ def test_a_fit_takes_the_sets_that_are_named(tmp_path, caplog):
     """Such as accented sets, which a flow of native speech has not seen."""
     exp, config = experiment(tmp_path, LATENTS, "assess.fit=[dev, test]", train=lambda scores: scores * NAN)
     assert {row["set"] for row in assess_rows(exp, config)} == {"dev", "test"}
-    assert len(np.load(exp / "assess.npz")["errors"]) == 240
+    assert len(load_fits(exp / "assess.npz")[""].errors) == 240
     exp, config = experiment(tmp_path / "b", LATENTS, "assess.fit=[je_train]")
     assert assess_rows(exp, config) == []
     assert "no prediction of expert scores: je_train of assess.fit is not scored or has no scores" in caplog.text
@@ -406,9 +482,9 @@ def test_scores_may_have_any_scale(tmp_path):
 def test_a_score_far_out_of_range_does_not_leave_the_range_of_the_fit(tmp_path):
     exp, config = experiment(tmp_path, LATENTS, test=lambda s: np.append(1e4, s[1:]))
     assess_rows(exp, config)
-    fit, rows = np.load(exp / "assess.npz"), read_tsv(exp / "assess" / "test.tsv")
+    fit, rows = load_fits(exp / "assess.npz")[""], read_tsv(exp / "assess" / "test.tsv")
     ends = np.array([[float(row[name]) for name in ("low", "fused", "high")] for row in rows])
-    assert float(rows[0]["score"]) == 1e4 and fit["scale"][0] <= ends.min() and ends.max() <= fit["scale"][1]
+    assert float(rows[0]["score"]) == 1e4 and fit.scale[0] <= ends.min() and ends.max() <= fit.scale[1]
 
 
 def test_without_scores_of_train_nothing_is_predicted_and_nothing_said(tmp_path, caplog):

@@ -16,8 +16,10 @@ import soundfile
 import torch
 from recipe_runs import ROOT, environment
 
-from dnf.decisions.assess import Assessment
+from dnf.data.kaldi_files import read_table, write_table
+from dnf.decisions.assess import Assessment, save_fits
 from dnf.experiment.config import Config
+from dnf.experiment.layout import Layout
 from dnf.experiment.tables import read_tsv
 from dnf.features.extractor import extract_whole, make_extractor
 from dnf.inference import classify, move, predicted_score, score_recording, system
@@ -309,7 +311,7 @@ def test_a_fit_that_needs_an_external_score_predicts_nothing_and_a_damaged_one_i
 ):
     exp, who = make_exp("seed=12"), np.repeat([f"s{n}" for n in range(12)], 2).astype(object)
     x = np.random.default_rng(0).standard_normal((24, 1))
-    Assessment.fit({"external": x}, x[:, 0] + 3, who, "ridge").save(exp / "assess.npz")
+    save_fits(exp / "assess.npz", {"": Assessment.fit({"external": x}, x[:, 0] + 3, who, "ridge")})
     status, out = run(capsys, exp, wavs / "plain.wav")
     assert status == 0 and "predicted_score" not in out and "they need an external score" in caplog.text
     (exp / "assess.npz").write_bytes(b"no fit")
@@ -331,7 +333,7 @@ def made_fit(make_exp):
     who = np.repeat([f"s{n:02d}" for n in range(12)], 4).astype(object)
     columns = {"timing": rng.standard_normal((48, 7)), "latents": rng.standard_normal((48, 24))}
     scores = 5 + columns["timing"][:, 0] + columns["latents"][:, 0]
-    Assessment.fit(columns, scores, who, "ridge").save(exp / "assess.npz")
+    save_fits(exp / "assess.npz", {"": Assessment.fit(columns, scores, who, "ridge")})
     return exp
 
 
@@ -437,8 +439,11 @@ def test_a_conditional_flow_decides_on_recordings_as_on_their_frames(tmp_path, s
         voices = [f"{name}{k}_{('en', 'zh')[k % 2]}" for k in range(speakers)]
         write_corpus(tmp_path / "data" / name, voices, seconds=0.8 + 0.01 * n)  # no two recordings are the same
         recipe_runs.write_scores(tmp_path / "data" / name)
+        scores = read_table(tmp_path / "data" / name / "utt2score")
+        write_table(tmp_path / "data" / name / "utt2score_fluency", {u: f"{9 - float(s)}" for u, s in scores.items()})
     (tmp_path / "classes.txt").write_text("en\nzh\n")
     recipe_runs.make_frames(tmp_path, small_config(*WORDS, *words))
+    Layout(*(tmp_path / name for name in ("data", "feats", "frames", "exp"))).save()
     recipe_runs.run_stages(tmp_path)
     capsys.readouterr()
     status, said = run(capsys, tmp_path / "exp", "--data-dir", tmp_path / "data/test", "--frames", tmp_path / "frames")
@@ -452,6 +457,7 @@ def test_a_conditional_flow_decides_on_recordings_as_on_their_frames(tmp_path, s
     assert len({row["posterior_en"] for row in rows}) == len(rows)
     predicted = {row["utt"]: row for row in read_tsv(tmp_path / "exp/assess/test.tsv")}
     names = {"predicted_score": "fused", "score_low": "low", "score_high": "high"}
+    names |= {name: name for name in ("predicted_fluency", "fluency_low", "fluency_high")}
     for row in rows:
         wanted = predicted[row["recording"]]
         assert [float(row[name]) for name in names] == pytest.approx(

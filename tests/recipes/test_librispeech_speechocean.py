@@ -80,6 +80,12 @@ def test_speechocean_scores_are_those_asked_for(mandarin, kind):
         name = utterance.id.split("-")[1]
         assert utterance.score == tree_speechocean.score(name, kind)
         assert utterance.marks == tuple(tree_speechocean.marks_of(name, kind))
+        others = [other for other in speechocean.SCORES if other != kind]
+        assert len(utterance.tables) == 2 * len(others)
+        for other in others:
+            score, marks = tree_speechocean.score(name, other), tree_speechocean.marks_of(name, other)
+            assert float(utterance.tables[f"utt2score_{other}"]) == score
+            assert utterance.tables[f"utt2scores_{other}"] == " ".join(map(str, marks))
 
 
 def test_speechocean_without_scores_is_read_all_the_same(mandarin):
@@ -131,6 +137,9 @@ def test_data_directories_have_what_the_stages_read(tmp_path, native, mandarin):
     )
     assert (chinese / "utt2score").read_text().splitlines()[0] == (
         f"speechocean_0120-001200011 {float(tree_speechocean.score('001200011', 'total'))}"
+    )
+    assert (chinese / "utt2score_fluency").read_text().splitlines()[0] == (
+        f"speechocean_0120-001200011 {float(tree_speechocean.score('001200011', 'fluency'))}"
     )
     assert {line.split()[1] for line in (chinese / "utt2class").read_text().splitlines()} == {"ce"}
     assert (chinese / "spk2gender").is_file() and (english / "spk2gender").is_file()
