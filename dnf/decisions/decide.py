@@ -22,6 +22,7 @@ from dnf.decisions.calibration import Calibration, absent_classes, posteriors, p
 from dnf.decisions.detection_rows import (
     ACCURACY,
     accuracy_gap_rows,
+    cllr_rows,
     detection_rows,
     difference_rows,
     gap_rows,
@@ -56,7 +57,7 @@ from dnf.experiment.sets import fitted_sets, name_of, views_of
 from dnf.experiment.tables import read_tsv, write_tsv
 from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
-from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT, MOST_CLASSES
+from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT, MOST_CLASSES, WITHOUT_DOUBT
 from dnf.metrics.trials import Trials, joined, with_control
 from dnf.plots import assess_figures, detection_figures
 from dnf.scoring.latent_store import Latents, latent_sets
@@ -276,8 +277,8 @@ def blocks(latents: Latents) -> Iterator[Latents]:
         yield latents._replace(utts=[utts[row] for row in range(first, min(first + most, len(utts)))])
 
 
-def calibrated(system: System, name: str, of_set: Evidence, factor: np.ndarray) -> tuple[np.ndarray | None, str]:
-    """Calibrated log-likelihoods ``(U, K)`` of a set, None without a calibration, and the name of their Cllr.
+def calibrated(system: System, name: str, of_set: Evidence) -> tuple[np.ndarray | None, str]:
+    """Calibrated log-likelihoods ``(U, K)`` of a set before doubt, None without a calibration, and the name of their Cllr.
 
     Utterances of dev are calibrated without their speakers if possible. A map of many classes has only one slope; they are
     calibrated by the fit on all.
@@ -286,13 +287,12 @@ def calibrated(system: System, name: str, of_set: Evidence, factor: np.ndarray) 
         system: the system.
         name: name of the set.
         of_set: evidence of U of its utterances.
-        factor: ``(U,)`` factor of doubt of their log-likelihood ratios.
     """
     if system.calibration is None:
         return None, "cllr"
     if name != name_of(system.config.data, "dev"):
         ending = IN_SAMPLE if name in views_of(system.config.data, "dev") else ""
-        return factor[:, None] * system.calibration.loglik(of_set), f"cllr{ending}"
+        return system.calibration.loglik(of_set), f"cllr{ending}"
     if is_fused(system.folder):
         return system.calibration.loglik(of_set), f"cllr{LEFT_OUT}"
     few = len(of_set.classes) <= MOST_CLASSES
@@ -310,13 +310,15 @@ def decide_block(
     window = max(1.0, (config.splice.left + 1 + config.splice.right) / config.splice.hop)
     is_dev = name == name_of(config.data, "dev")
     of_block = system.dev if is_dev and few else evidence(latents, system.covariance)
-    loglik, cllr = calibrated(system, name, of_block, doubt.factor)
+    loglik, cllr = calibrated(system, name, of_block)
     decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.covariance))
-    columns = calibrated_columns(of_block, loglik, reference, config.calibrate.priors, doubt.foreign)
+    doubted = None if loglik is None else doubt.factor[:, None] * loglik
+    columns = calibrated_columns(of_block, doubted, reference, config.calibrate.priors, doubt.foreign)
     rows = (without_class_columns(row, latents.classes) for row in decisions)
     rows = (row | more | {"open_set": ""} for row, more in zip(rows, columns))
     trivial = system.trivial.scores(name, system.order) if system.trivial else {}
-    trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc, **trivial)
+    factor = doubt.factor if (doubt.factor < 1).any() else None
+    trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc, factor, **trivial)
     everything = utterances_of(of_block, system.order)
     if not few:
         trials = summarized(trials)
@@ -353,15 +355,22 @@ def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict],
 def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trials, name: str) -> list[dict]:
     """Rows of ``accuracy.tsv`` of a set with its control, and of the differences of both.
 
+    The differences are without doubt: the ratios of a foreign control are shrunk, so its Cllr would differ for this alone.
+
     Args:
         system: the system of the decisions.
         of_set, control: utterances of the set and of the control.
         of_both: utterances from ``with_control``.
         name: name of the set.
     """
-    settings, draw = system.config.calibrate, system.draw
+    settings, draw, is_doubted = system.config.calibrate, system.draw, of_set.is_doubted or control.is_doubted
+    cllr = f"cllr{WITHOUT_DOUBT}" if is_doubted else "cllr"
+    of_set, control = of_set.without_doubt, control.without_doubt
+    plain = with_control(of_set, control)
     rows = detection_rows(of_both, settings, *draw, ending=CONTROL, set=name)
-    rows += gap_rows(of_set, of_both, settings, *draw, set=name)
+    for trials, ending in ((of_set, ""), (plain, CONTROL)) if is_doubted else ():
+        rows += cllr_rows(trials, *draw, metric=cllr + ending, set=name)
+    rows += gap_rows(of_set, plain, settings, *draw, cllr=cllr, set=name)
     return rows + accuracy_gap_rows(of_set, control, *draw, set=name)
 
 

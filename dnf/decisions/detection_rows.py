@@ -14,7 +14,7 @@ from dnf.experiment.settings import Calibrate
 from dnf.metrics import detection
 from dnf.metrics.bootstrap import fewest, gap, interval, paired, paired_share, weighted_share
 from dnf.metrics.figure_rows import row_of
-from dnf.metrics.figures import DIFFERENCE, GAP, MOST_CLASSES, TRIVIAL
+from dnf.metrics.figures import DIFFERENCE, GAP, MOST_CLASSES, TRIVIAL, WITHOUT_DOUBT
 from dnf.metrics.trials import MOST_PAIRS, MOST_ROWS, Trials
 
 ACCURACY, CALIBRATED_ACCURACY = ACCURACIES = ("utt_accuracy", "utt_accuracy_calibrated")
@@ -36,28 +36,32 @@ def trials_of(
     order: Sequence[str],
     priors: dict[str, float],
     dev_auc: Mapping[str, float] | None = None,
+    factor: np.ndarray | None = None,
     **scores: np.ndarray,
 ) -> Trials:
     """The utterances of known classes, with scores ``mean`` and ``frames``.
 
-    With a calibration also ``calibrated``, and whether the class of highest posterior is the right one.
+    With a calibration also ``calibrated``, and whether the class of highest posterior is the right one, and, where they are
+    doubted, both before the factor of doubt.
 
     Args:
         evidence: evidence of a set.
-        calibrated: ``(U, K)`` calibrated log-likelihoods of its utterances, nats; None without a calibration.
+        calibrated: ``(U, K)`` calibrated log-likelihoods of its utterances without doubt, nats; None without a calibration.
         order: classes, the reference class first.
         priors: priors of the classes; empty: equal priors.
         dev_auc: AUC of pairs of classes, from ``pair_aucs``; None: unknown.
+        factor: ``(U,)`` of doubt; None: no utterance is doubted.
         scores: more scores ``(U,)``, by name.
     """
-    if calibrated is not None:
-        scores["calibrated"] = calibrated[:, [evidence.classes.index(name) for name in order]]
+    factors = {} if calibrated is None else {"": 1.0} if factor is None else {"": factor[:, None], WITHOUT_DOUBT: 1.0}
+    for ending, of_ending in factors.items():
+        loglik = of_ending * calibrated
+        scores[f"calibrated{ending}"] = loglik[:, [evidence.classes.index(name) for name in order]]
     trials = utterances_of(evidence, order, dev_auc, **scores)
-    trials = trials.only(trials.known)
-    if calibrated is None:
-        return trials
-    decided = (trials.scores["calibrated"] + np.log(prior_of(trials.classes, priors))).argmax(1)
-    return replace(trials, scores=trials.scores | {CALIBRATED_ACCURACY: decided == trials.columns})
+    trials, log_prior = trials.only(trials.known), np.log(prior_of(order, priors))
+    decided = {ending: (trials.scores[f"calibrated{ending}"] + log_prior).argmax(1) for ending in factors}
+    right = {CALIBRATED_ACCURACY + ending: columns == trials.columns for ending, columns in decided.items()}
+    return replace(trials, scores=trials.scores | right)
 
 
 def summarized(trials: Trials) -> Trials:
@@ -113,6 +117,17 @@ def pair_aucs(dev: Trials) -> dict[str, float]:
         return detection.chance_above(*ratios)
 
     return {"+".join(pair): auc(*pair) for pair in dev.pairs(len(dev.classes) ** 2)}
+
+
+def cllr_rows(trials: Trials, resamples: int, seed: int, **names: str) -> list[dict]:
+    """Cllr of every pair of classes that is shown; ``names`` are the metric and more columns."""
+    rows = []
+    for pair in (trials.pair(*both) for both in trials.pairs()):
+        arrays, strata = (pair.ranked_by("cllr"), pair.target), pair.target.tolist()
+        draw = {"strata": strata, "resamples": resamples, "seed": seed}
+        ends = interval(partial(weighted, detection.cllr), pair.speakers, *arrays, **draw)
+        rows.append(row_of(detection.cllr(*arrays), ends, pair.speakers, strata, **names, **{"class": pair.name}))
+    return rows
 
 
 def weighted(measure, weights: np.ndarray, scores: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -179,7 +194,9 @@ def gap_row(statistic, of_set: tuple, of_control: tuple, draw: tuple[int, int], 
     return row | {"total": "", "fewest": min(fewest(*of_set[:2]), fewest(*of_control[:2]))}
 
 
-def gap_rows(of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int, **names: str) -> list[dict]:
+def gap_rows(
+    of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int, cllr: str = "cllr", **names: str
+) -> list[dict]:
     """AUC and, if calibrated, Cllr of every pair of classes: those of a set minus those with its control.
 
     Args:
@@ -187,6 +204,7 @@ def gap_rows(of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int
         of_control: utterances from ``with_control``.
         settings: priors and costs.
         draw: resamples and seed.
+        cllr: name of Cllr.
         names: more columns.
     """
     rows = []
@@ -195,7 +213,7 @@ def gap_rows(of_set: Trials, of_control: Trials, settings: Calibrate, *draw: int
         for name, measure in measures(settings).items():
             if name == "auc" or name == "cllr" and all(side.calibrated for side in sides):
                 arrays = [(side.speakers, side.target.tolist(), (side.ranked_by(name), side.target)) for side in sides]
-                more = {"metric": name + GAP, "class": sides[0].name}
+                more = {"metric": (cllr if name == "cllr" else name) + GAP, "class": sides[0].name}
                 rows.append(gap_row(partial(weighted, measure), *arrays, draw, **names, **more))
     return rows
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 CONTROL = "_control"
 GAP = "_control_gap"
 DIFFERENCE = "_difference"
+# Of scores before the factor of doubt: a set and its control are compared without it.
+WITHOUT_DOUBT = "_without_doubt"
 # Of dev, on which the calibration is fitted: by a fit without the utterance's speaker, or by the fit itself.
 LEFT_OUT = "_left_out"
 IN_SAMPLE = "_in_sample"
@@ -120,6 +122,13 @@ METRICS = {
         LOWER,
         "cost of the calibrated log-likelihood ratio; 0: correct and certain, 1: no information (two classes)",
         (*COMPARED, "folder", "sweep"),
+    ),
+    f"cllr{WITHOUT_DOUBT}": Metric(
+        "Cllr without doubt",
+        "bits",
+        LOWER,
+        "the same of ratios before the factor of doubt, where a set is compared with its control",
+        ("detection",),
     ),
     f"cllr{LEFT_OUT}": Metric(
         "Cllr left out",

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dnf.metrics.figures import MOST_CLASSES
+from dnf.metrics.figures import MOST_CLASSES, WITHOUT_DOUBT
 
 MOST_PAIRS = 8  # pairs of classes of a set whose figures have intervals and are shown
 MOST_ROWS = 120  # pairs of classes of a set that have figures
@@ -38,6 +38,7 @@ class Trials:
     without a calibration and do not depend on duration, which separates corpora if one has longer
     utterances; ``calibrated``, calibrated log-likelihoods up to a constant of the utterance, nats; ``frames``; and, by
     the name of an accuracy, whether the decision is right. Of a pair of classes both are log-likelihood ratios ``(U,)``.
+    Those of a set that is doubted have a second value before the factor of doubt, with ``WITHOUT_DOUBT`` behind the name.
     Of more than ``MOST_CLASSES`` classes, in their place are ``ranks`` and ``bits`` ``(U,)``, from ``dnf.decisions.detection_rows.summarized``.
 
     Attributes:
@@ -129,6 +130,17 @@ class Trials:
             name: values[:, a] - values[:, b] if values.ndim == 2 else values for name, values in both.scores.items()
         }
         return replace(both, scores=scores, classes=(first, second))
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether doubt has changed scores."""
+        return any(name.endswith(WITHOUT_DOUBT) for name in self.scores)
+
+    @property
+    def without_doubt(self) -> Trials:
+        """The same utterances with their scores before the factor of doubt."""
+        before = {n.removesuffix(WITHOUT_DOUBT): v for n, v in self.scores.items() if n.endswith(WITHOUT_DOUBT)}
+        return replace(self, scores=self.scores | before)
 
     def ranked_by(self, metric: str) -> np.ndarray:
         """What a figure is of: ``calibrated``, if there is, for the costs of log-likelihood ratios, else ``mean``."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dnf.metrics.figures import CONTROL, HIGHER, METRICS
+from dnf.metrics.figures import CONTROL, HIGHER, METRICS, WITHOUT_DOUBT
 from dnf.report.cells import with_ends
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
 from dnf.report.trivial_sentence import closest
 from dnf.report.wording import Sentence, difference, leaves_out_0, not_beyond_chance, number, title
+
+RATIOS = (f"cllr{WITHOUT_DOUBT}", "cllr", "auc")  # the second where nothing is doubted
 
 
 def control(figures: FigureIndex) -> Iterator[Sentence]:
@@ -23,7 +25,7 @@ def of_control(figures: FigureIndex) -> Iterator[Sentence]:
     if not figures.classes or not figures.main:
         return
     name = figures.main if figures.main in figures.controls else next(iter(figures.controls), "")
-    shares, ratios = figures.gaps(name, (CALIBRATED, ACCURACY)), figures.gaps(name, ("cllr", "auc"))
+    shares, ratios = figures.gaps(name, (CALIBRATED, ACCURACY)), figures.gaps(name, RATIOS)
     if not shares and not ratios:
         yield Sentence(
             "Control", "there is none of the same class from another corpus: the channel may explain all figures."
@@ -74,7 +76,7 @@ def worst(figures: FigureIndex, gaps: Sequence[tuple[str, dict]]) -> tuple[str, 
 
     def rank(gap: tuple[str, dict]) -> tuple:
         now, most = loss(*gap)
-        return now > 0 and leaves_out_0(gap[1]), is_weak(figures, *gap), gap[0] == "cllr", most
+        return now > 0 and leaves_out_0(gap[1]), is_weak(figures, *gap), gap[0] != "auc", most
 
     return max(gaps, key=rank)
 
@@ -104,7 +106,7 @@ def others_lost(figures: FigureIndex, name: str) -> list[str]:
     """The other systems whose control is worse beyond chance, in a clause; nothing where there are none."""
     found = []
     for system in figures.others:
-        gaps = figures.gaps(name, ("cllr", "auc", CALIBRATED, ACCURACY), system)
+        gaps = figures.gaps(name, (*RATIOS, CALIBRATED, ACCURACY), system)
         lost = [title(metric) for metric, row in gaps if loss(metric, row)[0] > 0 and leaves_out_0(row)]
         found += [f"{system} (by {lost[0]})"] if lost else []
     return [f"{', '.join(found)} {'gets' if len(found) == 1 else 'get'} worse beyond chance"] if found else []

@@ -17,6 +17,15 @@ def foreign(rows: Sequence[dict]) -> Iterator[Sentence]:
     differences = (", ".join(row["unlike"].split(", ")[:MOST_NAMED]) for row in found[:MOST_NAMED])
     words = [f"{row['set']} is unlike training: {said}" for row, said in zip(found, differences)]
     words += [f"{len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
-    factors = sorted({f"{float(row['factor']):.2f}" for row in found})
-    said = " to ".join(dict.fromkeys((factors[0], factors[-1])))
-    yield Sentence("Foreign", f"{'; '.join(words)}. Log-likelihood ratios there are multiplied by {said}.")
+    yield Sentence("Foreign", f"{'; '.join(words)}. {shrinkage(found)}.")
+
+
+def shrinkage(rows: Sequence[dict]) -> str:
+    """What doubt does to the log-likelihood ratios of foreign sets; those that only differ in what is normalized are kept."""
+    factors = {row["set"]: f"{float(row['factor']):.2f}" for row in rows}
+    shrunk = {name: factor for name, factor in factors.items() if factor != "1.00"}
+    if not shrunk:
+        return "Log-likelihood ratios there are kept, since normalization removes the difference"
+    where = "there" if len(shrunk) == len(factors) else f"of {', '.join([*shrunk][:MOST_NAMED])}"
+    by = " to ".join(dict.fromkeys((min(shrunk.values()), max(shrunk.values()))))
+    return f"Log-likelihood ratios {where} are multiplied by {by}" + ("" if where == "there" else "; others are kept")

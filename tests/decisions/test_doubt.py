@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from dnf.decisions.calibration import Calibration
+from dnf.decisions.decide import control_rows
+from dnf.decisions.detection_rows import trials_of
 from dnf.decisions.doubt import FOREIGN, PRICE, Doubt, words
 from dnf.decisions.evidence import Evidence
 from dnf.experiment.config import resolve
 from dnf.metrics.detection import cllr
+from dnf.metrics.trials import with_control
 from dnf.scoring.channel_model import ChannelModel
 from dnf.scoring.channel_statistics import Statistics, statistics
 
@@ -109,7 +112,10 @@ def fitted(channels):
 
     def evidence(offset: float) -> Evidence:
         ratio = np.where(labels == "en", 1.0, -1.0) + rng.normal(0, 0.7, len(labels)) + offset
-        utts = [{"class": label, "speaker": name} for label, name in zip(labels, names)]
+        utts = [
+            {"utt": f"{name}-{n}", "class": label, "speaker": name}
+            for n, (label, name) in enumerate(zip(labels, names))
+        ]
         return Evidence(["ce", "en"], utts, np.stack([-ratio / 2, ratio / 2], 1), np.full(len(labels), 100))
 
     dev, noisy, plain = evidence(0.0), evidence(-2.5), evidence(0.0)
@@ -144,6 +150,24 @@ def test_foreign_recordings_have_a_factor_that_costs_unharmed_ones_little(fitted
     assert 0.25 <= doubt.foreign < 1 and (factor <= doubt.foreign).all()
     foreign, home = (cllr(f * calibration.loglik(dev), columns) for f in (doubt.foreign, 1.0))
     assert home < foreign < home + 2 * PRICE
+
+
+def test_a_set_and_its_control_are_compared_without_doubt(fitted):
+    """The control is the set itself, doubted: only what users get may differ."""
+    _, dev, _, _, calibration, _ = fitted
+    loglik, settings = calibration.loglik(dev), resolve([])
+    factors = None, np.full(len(loglik), 0.5)
+    of_set, control = (trials_of(dev, loglik, ["en", "ce"], {}, factor=factor) for factor in factors)
+    system = SimpleNamespace(config=settings, draw=(20, 1))
+    rows = control_rows(system, of_set, control, with_control(of_set, control), "test")
+    found = {row["metric"]: float(row["value"]) for row in rows if row["class"] == "en+ce"}
+    columns = np.array([dev.classes.index(utt["class"]) for utt in dev.utts])
+    plain, halved = cllr(loglik, columns), cllr(loglik / 2, columns)
+    assert found["cllr_control"] == pytest.approx(halved, abs=1e-6) and halved > plain + 0.01
+    assert found["cllr_without_doubt"] == found["cllr_without_doubt_control"] == pytest.approx(plain, abs=1e-6)
+    assert found["cllr_without_doubt_control_gap"] == 0 and "cllr_control_gap" not in found
+    rows = control_rows(system, of_set, of_set, with_control(of_set, of_set), "test")
+    assert not any("doubt" in row["metric"] for row in rows), "nothing is doubted"
 
 
 def test_few_of_dev_and_most_of_another_channel_are_foreign(fitted, channels):

@@ -47,8 +47,23 @@ def test_sets_unlike_training_are_named_with_their_two_largest_differences_and_t
     ]
     assert [sentence.text for sentence in foreign([phone, loud, phone])] == [
         "phone is unlike training: band limited, quieter; loud is unlike training: louder; 1 more. "
-        "Log-likelihood ratios there are multiplied by 0.50 to 1.00."
+        "Log-likelihood ratios of phone are multiplied by 0.50; others are kept."
     ]
+    assert next(foreign([loud])).text.endswith(
+        ". Log-likelihood ratios there are kept, since normalization removes the difference."
+    )
+
+
+def test_a_doubted_control_is_compared_without_doubt():
+    rows = [row("cllr", "test", "en+ce", 0.08, (0.05, 0.09)), row("cllr_control", "test", "en+ce", 0.123, (0.1, 0.2))]
+    values = {"": 0.079, "_control": 0.085, "_control_gap": -0.006}
+    rows += [
+        row(f"cllr_without_doubt{ending}", "test", "en+ce", value, (value - 0.01, value + 0.01))
+        for ending, value in values.items()
+    ]
+    assert "Cllr without doubt 0.079 -> 0.085, difference -0.006 (-0.016 to 0.004): undecided" in the(
+        made(two_class_rows(gap=(-0.1, 0.1)) + rows), "Control"
+    )
 
 
 def test_the_headline_says_how_many_are_right():
