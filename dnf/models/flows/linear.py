@@ -22,9 +22,8 @@ class LU(nn.Module):
     def triangles(self) -> tuple[Tensor, Tensor]:
         """L and U, ``(D, D)`` each."""
         diagonal = self.factors.diagonal()
-        return self.factors.tril(-1) + torch.diag(torch.ones_like(diagonal)), self.factors.triu(
-            1
-        ) + diagonal.exp().diag()
+        lower = self.factors.tril(-1) + torch.ones_like(diagonal).diag()
+        return lower, self.factors.triu(1) + diagonal.exp().diag()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
