@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 LABELS = {"target": True, "nontarget": False, "1": True, "0": False}
+REJECTED = -1  # number of a rejected utterance
 MOST = 20_000_000  # most trials that are made
 NAMED = 5  # most speakers that a message names
 
@@ -31,12 +32,14 @@ class Utterances(NamedTuple):
         names: U names.
         speakers: ``(U,)`` numbers of their speakers, from 0 on.
         sessions: ``(U,)`` numbers of their sessions; None: unknown.
+        rejected: names of utterances of the set that have no vector, since their recordings were rejected.
     """
 
     set: str
     names: Sequence[str]
     speakers: np.ndarray
     sessions: np.ndarray | None = None
+    rejected: Collection[str] = ()
 
     @classmethod
     def of(cls, name: str, names: Sequence[str], speakers: Sequence[str], sessions: Mapping[str, str]) -> Utterances:
@@ -62,27 +65,29 @@ class Enrolments(NamedTuple):
         members: ``(R,)`` utterances, as rows of the set.
         of: ``(R,)`` the enrolment of each member.
         speakers: ``(M,)`` numbers of speakers.
+        rejected: names of enrolments whose utterances were all rejected.
     """
 
     names: Sequence[str]
     members: np.ndarray
     of: np.ndarray
     speakers: np.ndarray
+    rejected: Collection[str] = ()
 
     @classmethod
     def each(cls, utterances: Utterances) -> Enrolments:
         """Every utterance is an enrolment."""
         rows = np.arange(len(utterances.names))
-        return cls(utterances.names, rows, rows, utterances.speakers)
+        return cls(utterances.names, rows, rows, utterances.speakers, utterances.rejected)
 
     @classmethod
     def read(cls, path: Path, utterances: Utterances) -> Enrolments:
-        """From a map of lines ``<enrolment> <utterance> ...``.
+        """From a map of lines ``<enrolment> <utterance> ...``, without rejected utterances.
 
         Raises:
             ValueError: a line is wrong, names no utterance of the set, or utterances of two speakers.
         """
-        row = {utt: number for number, utt in enumerate(utterances.names)}
+        row = numbers_of(utterances.names, utterances.rejected)
         found: dict[str, list[int]] = {}
         for number, line in enumerate(lines_of(path), 1):
             name, *utts = line.split()
@@ -94,14 +99,16 @@ class Enrolments(NamedTuple):
                 raise ValueError(f"{path}: line {number}: {absent[0]} is not an utterance of set {utterances.set}")
             if len(set(utts)) < len(utts):
                 raise ValueError(f"{path}: line {number}: enrolment {name} has an utterance twice; remove one")
-            found[name] = [row[utt] for utt in utts]
+            found[name] = [row[utt] for utt in utts if row[utt] != REJECTED]
             if len(set(utterances.speakers[found[name]])) > 1:
                 raise ValueError(f"{path}: line {number}: enrolment {name} has utterances of several speakers")
+        rejected = [name for name, rows in found.items() if not rows]
+        found = {name: rows for name, rows in found.items() if rows}
         if not found:
-            raise ValueError(f"{path}: is empty; expected lines '<enrolment> <utterance> ...'")
+            raise ValueError(f"{path}: has no enrolment; expected lines '<enrolment> <utterance> ...'")
         members = np.concatenate([*found.values()])
         of = np.repeat(np.arange(len(found)), [len(rows) for rows in found.values()])
-        return cls(list(found), members, of, utterances.speakers[[rows[0] for rows in found.values()]])
+        return cls(list(found), members, of, utterances.speakers[[rows[0] for rows in found.values()]], rejected)
 
 
 class TrialList(NamedTuple):
@@ -137,6 +144,11 @@ def numbered(names: Sequence[str]) -> np.ndarray:
     return np.fromiter((place[name] for name in names), np.int32, len(names))
 
 
+def numbers_of(names: Sequence[str], rejected: Collection[str]) -> dict[str, int]:
+    """The number of each name, and ``REJECTED`` of those that were rejected."""
+    return dict.fromkeys(rejected, REJECTED) | {name: number for number, name in enumerate(names)}
+
+
 def lines_of(path: Path) -> Iterator[str]:
     """Lines of a text file that are not blank."""
     try:
@@ -163,14 +175,14 @@ def order_of(fields: Sequence[str], path: Path) -> tuple[int, int, int]:
 
 
 def read_trials(path: Path, enrolments: Enrolments, utterances: Utterances) -> TrialList:
-    """Trials of a file.
+    """Trials of a file, without those of rejected utterances, which are counted.
 
     Raises:
         ValueError: a line is wrong or names nobody, a trial is there twice, its label contradicts the speakers, or all
             trials are of one kind.
     """
-    row = {utt: number for number, utt in enumerate(utterances.names)}
-    model = row if enrolments.names is utterances.names else {name: n for n, name in enumerate(enrolments.names)}
+    row = numbers_of(utterances.names, utterances.rejected)
+    model = row if enrolments.names is utterances.names else numbers_of(enrolments.names, enrolments.rejected)
     enrolled, tested, target = array("i"), array("i"), array("b")
     places = None
     for number, line in enumerate(lines_of(path), 1):
@@ -190,9 +202,11 @@ def read_trials(path: Path, enrolments: Enrolments, utterances: Utterances) -> T
             )
         enrolled.append(model[first])
         tested.append(row[second])
-    trials = TrialList(np.array(enrolled, np.int32), np.array(tested, np.int32), np.array(target, bool)).checked(
-        str(path)
-    )
+    columns = np.array(enrolled, np.int32), np.array(tested, np.int32), np.array(target, bool)
+    keep = (columns[0] != REJECTED) & (columns[1] != REJECTED)
+    if left_out := len(keep) - int(keep.sum()):
+        log.warning("%s: %d of %d trials are left out: their utterances were rejected", path, left_out, len(keep))
+    trials = TrialList(*(column[keep] for column in columns)).checked(str(path))
     check_labels(trials, enrolments, utterances, path)
     return trials
 
@@ -258,24 +272,35 @@ def drawn_pairs(utterances: Utterances, per_speaker: int, seed: int) -> TrialLis
     starts = np.searchsorted(utterances.speakers[order], np.arange(utterances.speakers.max() + 2))
     found = []
     for first, last in zip(starts, starts[1:]):
-        mine, others = order[first:last], np.concatenate([order[:first], order[last:]])
-        a, b = np.triu_indices(len(mine), 1)
-        found.append(chosen(rng, mine[a], mine[b], utterances, per_speaker))
-        if len(others):
-            a, b = rng.choice(mine, 2 * per_speaker), rng.choice(others, 2 * per_speaker)
-            different = np.unique([np.minimum(a, b), np.maximum(a, b)], axis=1)
-            found.append(chosen(rng, *different, utterances, per_speaker))
+        mine, others = order[first:last], len(order) - (last - first)
+        found.append(target_pairs(rng, mine, utterances.sessions, per_speaker))
+        if others:
+            place = rng.integers(others, size=2 * per_speaker)
+            a, b = rng.choice(mine, 2 * per_speaker), order[np.where(place < first, place, place + last - first)]
+            pairs = np.unique(np.sort(np.column_stack([a, b]), axis=1), axis=0)
+            if utterances.sessions is not None:
+                pairs = pairs[utterances.sessions[pairs[:, 0]] != utterances.sessions[pairs[:, 1]]]
+            found.append(rng.permutation(pairs)[:per_speaker])
     pairs = np.unique(np.concatenate(found), axis=0).astype(np.int32)
     target = utterances.speakers[pairs[:, 0]] == utterances.speakers[pairs[:, 1]]
     return TrialList(pairs[:, 0], pairs[:, 1], target).checked(f"set {utterances.set}")
 
 
-def chosen(rng: np.random.Generator, a: np.ndarray, b: np.ndarray, utterances: Utterances, most: int) -> np.ndarray:
-    """At most ``most`` of the pairs ``(N, 2)``, all different, of utterances ``a`` and ``b`` that are of different sessions."""
-    pairs = np.column_stack([a, b])
-    if utterances.sessions is not None:
-        pairs = pairs[utterances.sessions[pairs[:, 0]] != utterances.sessions[pairs[:, 1]]]
-    return pairs[rng.permutation(len(pairs))[:most]]
+def target_pairs(rng: np.random.Generator, mine: np.ndarray, sessions: np.ndarray | None, most: int) -> np.ndarray:
+    """At most ``most`` of the pairs ``(N, 2)`` of utterances ``mine`` ``(M,)`` of different sessions, by their number.
+
+    The partners of an utterance are those of all later sessions, so a pair has a number, and memory is that of M and N.
+    """
+    session = np.arange(len(mine)) if sessions is None else sessions[mine]
+    order = np.argsort(session, kind="stable")
+    mine, session = mine[order], session[order]
+    later = np.searchsorted(session, session, side="right")
+    partners = len(mine) - later
+    ends = np.cumsum(partners)
+    number = rng.choice(ends[-1], min(most, ends[-1]), replace=False)
+    a = np.searchsorted(ends, number, side="right")
+    b = later[a] + number - ends[a] + partners[a]
+    return np.sort(np.column_stack([mine[a], mine[b]]), axis=1)
 
 
 def warn_of_single(utterances: Utterances, speaker_names: Sequence[str]) -> None:

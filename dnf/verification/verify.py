@@ -24,12 +24,15 @@ from dnf.experiment.layout import (
     CONFIG_YAML,
     DET,
     LATENTS,
+    LISTS,
     META_JSON,
+    REJECTED_TXT,
     RESULTS_TSV,
     RESULTS_TXT,
     SCORES_TSV,
     TRIALS,
     UTT2SESS,
+    UTT2SPK,
     UTTS_TSV,
     VERIFY,
     Z_MEAN_NPY,
@@ -162,18 +165,26 @@ class Task(NamedTuple):
     pairs: bool
 
 
+def prepared_utterances(data: Path, name: str) -> set[str]:
+    """Utterances of a set before stages data and features rejected some; the lists of a recipe have those of its other sets, too."""
+    tables = [data / name / UTT2SPK, data / name / REJECTED_TXT, *data.glob(f"{LISTS}/*_{REJECTED_TXT}")]
+    return {utt for path in tables if path.is_file() for utt in read_table(path)}
+
+
 def make_task(args: argparse.Namespace, name: str, of_set: VectorSet, seed: int) -> Task:
     """The trials of the arguments.
 
     Raises:
         ValueError: trials, enrolments or sessions are wrong.
     """
-    sessions = args.sessions or Layout.read(args.exp).data / name / UTT2SESS
+    data = Layout.read(args.exp).data
+    sessions = args.sessions or data / name / UTT2SESS
     table = read_table(sessions) if args.sessions or sessions.is_file() else {}
     utterances = Utterances.of(name, of_set.names, of_set.speakers, table)
+    utterances = utterances._replace(rejected=prepared_utterances(data, name).difference(of_set.names))
     pairs = args.enrolments is None
     enrolments = Enrolments.each(utterances) if pairs else Enrolments.read(args.enrolments, utterances)
-    published = Layout.read(args.exp).data / name / TRIALS
+    published = data / name / TRIALS
     path = args.trials or (published if published.is_file() and not args.per_speaker and pairs else None)
     if path is not None:
         trials = read_trials(path, enrolments, utterances)

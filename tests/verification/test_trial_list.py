@@ -87,7 +87,7 @@ def test_an_enrolment_may_have_several_utterances(tmp_path, utterances):
         ("A a0 a0\n", "line 1: enrolment A has an utterance twice"),
         ("A a0 b0\n", "line 1: enrolment A has utterances of several speakers"),
         ("A\n", "line 1: no utterances"),
-        ("", "is empty"),
+        ("", "has no enrolment"),
     ),
 )
 def test_what_is_wrong_with_enrolments_is_said(tmp_path, utterances, text, message):
@@ -116,6 +116,41 @@ def test_so_many_pairs_of_a_speaker_are_drawn(sessions):
     assert not sessions or all(sessions[a] != sessions[b] for a, b in pairs)
     again = drawn_pairs(utterances, 3, seed=1)
     np.testing.assert_array_equal(trials.enrolled, again.enrolled)
+
+
+@pytest.mark.parametrize("sizes", ([1] * 7, [4, 2, 1], [7], [6, 1]))
+def test_pairs_are_drawn_from_all_pairs_of_different_sessions(sizes):
+    mine, session = np.arange(20, 27), np.zeros(27, int)
+    session[mine] = np.repeat(np.arange(len(sizes)), sizes)[[3, 0, 6, 1, 5, 2, 4]]
+    every = {(a, b) for a, b in itertools.combinations(mine.tolist(), 2) if session[a] != session[b]}
+    rng = np.random.default_rng(1)
+    sessions = None if len(sizes) == 7 else session
+    assert sorted(map(tuple, trial_list.target_pairs(rng, mine, sessions, 99).tolist())) == sorted(every)
+    some = [tuple(pair) for _ in range(300) for pair in trial_list.target_pairs(rng, mine, sessions, 2).tolist()]
+    assert len(some) == 300 * min(2, len(every)) and set(some) == every
+
+
+def test_drawing_pairs_of_a_speaker_of_many_utterances_makes_few_of_them():
+    many = 1_000_000  # 5e11 pairs
+    utterances = Utterances("test", range(many + 1), np.repeat([0, 1], [many, 1]), np.arange(many + 1) // 3)
+    trials = drawn_pairs(utterances, 1000, seed=1)
+    assert trials.target.sum() == 1000 and 1000 <= (~trials.target).sum() <= 2000
+
+
+def test_trials_of_rejected_utterances_are_left_out_with_a_count(tmp_path, utterances, caplog):
+    utterances = utterances._replace(rejected=["a7", "b7"])
+    with caplog.at_level(logging.WARNING):
+        trials = read(tmp_path / "trials", utterances, "a7 a1 target\na0 a1 target\na0 b7 nontarget\na0 b1 nontarget\n")
+    assert trials.enrolled.tolist() == [0, 0] and trials.tested.tolist() == [1, 5]
+    assert "2 of 4 trials are left out: their utterances were rejected" in caplog.text
+    with pytest.raises(ValueError, match="line 1: enrolment a8 is not an enrolment"):
+        read(tmp_path / "trials", utterances, "a8 a1 target\n")
+    (tmp_path / "map").write_text("A a0 a7\nB b7\n")
+    enrolments = Enrolments.read(tmp_path / "map", utterances)
+    assert enrolments.names == ["A"] and enrolments.members.tolist() == [0]
+    (tmp_path / "trials").write_text("A a2 target\nB a2 nontarget\nA b2 nontarget\n")
+    trials = read_trials(tmp_path / "trials", enrolments, utterances)
+    assert trials.tested.tolist() == [2, 6] and trials.target.tolist() == [True, False]
 
 
 def test_speakers_with_one_utterance_are_named(caplog):

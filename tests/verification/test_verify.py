@@ -114,6 +114,23 @@ def test_the_trials_of_a_set_are_scored_without_being_named(exp):
     assert "24 target" in (exp / "verify/test/results.txt").read_text()
 
 
+def test_trials_of_utterances_that_data_preparation_rejected_are_left_out(exp, caplog):
+    data = Layout.read(exp).data
+    for folder in ("test", "lists"):
+        (data / folder).mkdir(parents=True)
+    (data / "test" / "utt2spk").write_text("test00-000 test00\ntest00-999 test00\n")
+    (data / "lists" / "voices_rejected.txt").write_text("test01-999 file.wav: has no samples\n")
+    lines = ["test00-000 test00-001 target", "test00-000 test00-999 target", "test00-000 test01-999 nontarget"]
+    (data / "test" / "trials").write_text("\n".join([*lines, "test00-000 test01-006 nontarget"]) + "\n")
+    words = [str(exp), "--of", "latents", "--backends", "cosine", "--calibrate", "none"]
+    verify.main(words)
+    assert "2 of 4 trials are left out" in caplog.text
+    assert "1 target, 1 nontarget" in (exp / "verify/test/results.txt").read_text()
+    (data / "lists" / "voices_rejected.txt").unlink()
+    with pytest.raises(ValueError, match="line 3: test test01-999 is not an utterance of set test"):
+        verify.main(words)
+
+
 def test_as_norm_is_that_of_its_definition(exp):
     speaker, z = drawn(*SIZES["test"], 2)
     utterances = Utterances.of("test", [str(n) for n in range(len(z))], [str(k) for k in speaker], {})
