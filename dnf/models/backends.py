@@ -55,23 +55,37 @@ def of_length_one(x: np.ndarray) -> np.ndarray:
 
 
 class Cosine:
-    """Cosine of the angle between the test vector and the mean of the enrolment vectors, all centred and of length 1.
+    """Cosine of the angle between the test vector and the mean of the enrolment vectors, all centred, mapped and of length 1.
 
     Args:
         mean: ``(D,)`` mean of the training vectors.
+        matrix: ``(D, E)`` the map; None: none.
     """
 
-    def __init__(self, mean: np.ndarray):
-        self.mean = mean
+    def __init__(self, mean: np.ndarray, matrix: np.ndarray | None = None):
+        self.mean, self.matrix = mean, matrix
 
     @classmethod
     def fit(cls, x: np.ndarray, speaker: np.ndarray) -> Cosine:
         """From training vectors ``(U, D)``; their speakers ``(U,)`` are not used."""
         return cls(x.mean(0, dtype=np.float64))
 
+    @classmethod
+    def uncentred(cls, x: np.ndarray, speaker: np.ndarray) -> Cosine:
+        """Of vectors as they are; the training vectors have no influence."""
+        return cls(np.zeros(x.shape[1]))
+
+    @classmethod
+    def lda(cls, x: np.ndarray, speaker: np.ndarray) -> Cosine:
+        """In all directions of a linear discriminant analysis of the speakers, where the covariance within them is I."""
+        groups = Groups.of(x, speaker)
+        within = lifted(scatter_within(x, speaker, groups) / len(x))
+        axes, _ = diagonalizing(np.cov(groups.means.T).reshape(within.shape), within)
+        return cls(x.mean(0, dtype=np.float64), axes[:, ::-1][:, : len(groups.counts) - 1])
+
     def prepared(self, x: np.ndarray) -> np.ndarray:
-        """Centred vectors ``(N, D)`` of length 1, whose means are the enrolments."""
-        return of_length_one(x - self.mean)
+        """Centred and mapped vectors ``(N, E)`` of length 1, whose means are the enrolments."""
+        return of_length_one(x - self.mean if self.matrix is None else (x - self.mean) @ self.matrix)
 
     def enrolled(self, groups: Groups) -> np.ndarray:
         """Features ``(G, D)`` of enrolments, from groups of prepared vectors."""

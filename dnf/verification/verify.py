@@ -63,12 +63,23 @@ from dnf.verification.trial_list import (
 
 log = logging.getLogger(__name__)
 
-INPUT, OF_FLOW = "vectors", "latents"  # what is scored
+RAW, INPUT, OF_FLOW = (
+    "raw",
+    "vectors",
+    "latents",
+)  # what is scored: vectors before stage frames, after it, after the flow
 BACKENDS = {
+    "uncentred": Cosine.uncentred,
     "cosine": Cosine.fit,
+    "lda": Cosine.lda,
     "plda": Plda.fit,
     "plda_norm": LengthNormalized.fit,
     "nl": normalized_likelihood,
+}
+OFFERED = {  # back-ends of each
+    RAW: ("uncentred", "cosine"),
+    INPUT: ("cosine", "lda", "plda", "plda_norm"),
+    OF_FLOW: ("cosine", "plda", "plda_norm", "nl"),
 }
 CALIBRATION_PAIRS = 50  # target pairs of each speaker of dev for the calibration, and as many others
 SHOWN = ("eer", "min_dcf_01", "min_dcf_05", "cllr", "identification")
@@ -88,20 +99,28 @@ class VectorSet(NamedTuple):
 
 
 def read_set(exp: Path, name: str, kind: str) -> VectorSet:
-    """The vectors of a set before the flow, as stage frames left them, or its latents, means over frames.
+    """The vectors of a set as they came or were made, as stage frames left them, or its latents, means over frames.
 
     Raises:
         ValueError: the set has none.
     """
-    folder = exp / LATENTS / name if kind == OF_FLOW else Layout.read(exp).frames / name
+    layout = Layout.read(exp)
+    folder = exp / LATENTS / name if kind == OF_FLOW else layout.frames / name
     if not (folder / META_JSON).is_file():
         present = sorted(path.parent.name for path in folder.parent.glob(f"*/{META_JSON}"))
         remedy = f"there are {', '.join(present)}" if present else run_stage("latents" if kind == OF_FLOW else "frames")
-        raise ValueError(f"{folder}: set {name} has no {kind}; {remedy}")
-    rows = list(UtteranceRows(folder / UTTS_TSV)) if kind == OF_FLOW else None
-    if rows is not None:
+        what = OF_FLOW if kind == OF_FLOW else INPUT
+        raise ValueError(f"{folder}: set {name} has no {what}; {remedy}")
+    if kind == RAW:
+        from dnf.features.front_ends import make_front_end  # torch is slow to import
+        from dnf.features.vectors import Vectors
+
+        made = Vectors.read(layout.data / name, make_front_end(Config.load(exp / CONFIG_YAML), layout.feats))
+        return VectorSet(made.utts, made.speakers, made.x)
+    if kind == OF_FLOW:
+        rows = list(UtteranceRows(folder / UTTS_TSV))
         return VectorSet([row["utt"] for row in rows], [row["speaker"] for row in rows], mapped(folder / Z_MEAN_NPY))
-    from dnf.features.frame_store import FrameStore  # torch is slow to import
+    from dnf.features.frame_store import FrameStore
 
     store = FrameStore(folder)
     return VectorSet(store.utterances, store.speakers, store.frames.numpy())
@@ -132,14 +151,12 @@ def prior_variances(config: Config, z: np.ndarray, speaker: np.ndarray) -> np.nd
 
 
 def fitted(names: Sequence[str], train: VectorSet, kind: str, config: Config) -> Iterator[tuple[str, Backend]]:
-    """Back-ends fitted to the training vectors; normalized likelihood is one of latents only."""
+    """Those of the back-ends that are offered for vectors of this kind, fitted to the training vectors."""
     x, speaker = np.asarray(train.x, np.float64), numbered(train.speakers)
     for name in names:
-        if name == "nl":
-            if kind == OF_FLOW:
-                yield name, normalized_likelihood(x, speaker, prior_variances(config, x, speaker))
-        else:
-            yield name, BACKENDS[name](x, speaker)
+        if name in OFFERED[kind]:
+            more = (prior_variances(config, x, speaker),) if name == "nl" else ()
+            yield name, BACKENDS[name](x, speaker, *more)
 
 
 def speaker_means(of_set: VectorSet) -> np.ndarray:
@@ -306,7 +323,7 @@ def head(task: Task, config: Config, calibration: str) -> list[str]:
 def verify(args: argparse.Namespace) -> Path:
     """Score the trials by all systems and write the results; returns their folder."""
     config = Config.load(args.exp / CONFIG_YAML)
-    kinds = args.of or [kind for kind in (INPUT, OF_FLOW) if kind == OF_FLOW or config.has_vectors]
+    kinds = args.of or [kind for kind in OFFERED if kind == OF_FLOW or config.has_vectors]
     name = args.set or only_test_set(args.exp, config)
     task, rows, curves, kept, calibration = None, [], {}, {}, "none"
     for kind in kinds:
@@ -390,7 +407,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--sessions", type=Path, metavar="UTT2SESS", help=f"no trial is made within a session ({UTT2SESS} of the set)"
     )
-    parser.add_argument("--of", nargs="+", choices=(INPUT, OF_FLOW), help="before the flow, after it (both)")
+    parser.add_argument(
+        "--of", nargs="+", choices=OFFERED, help="vectors as they came, after stage frames, after the flow (all)"
+    )
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS), help="(%(default)s)")
     parser.add_argument("--as-norm", metavar="SET", help="normalize scores with the speakers of this set as cohort")
     parser.add_argument("--calibrate", metavar="SET", help="set whose pairs calibrate the scores for Cllr; none (dev)")

@@ -101,6 +101,21 @@ def test_cosine_is_that_of_centred_vectors():
     np.testing.assert_allclose(scores, np.stack([of_two, y[2], y[3]]) @ y[4:6].T)
 
 
+def test_cosine_without_centring_and_after_lda():
+    rng, speaker = np.random.default_rng(4), np.repeat(np.arange(30), 8)
+    x = 5 + rng.normal(size=(30, 3))[speaker] + rng.normal(size=(240, 3)) * [1, 3, 0.2]
+    plain = Cosine.uncentred(x, speaker)
+    np.testing.assert_allclose(plain.prepared(x[:2]), x[:2] / np.linalg.norm(x[:2], axis=1, keepdims=True))
+    bent = rng.normal(size=(3, 3))
+    one, other = Cosine.lda(x, speaker), Cosine.lda(x @ bent, speaker)
+    scores = [backend.prepared(v) @ backend.prepared(v).T for backend, v in ((one, x), (other, x @ bent))]
+    np.testing.assert_allclose(*scores, atol=1e-8)
+    y = (x - one.mean) @ one.matrix
+    within = np.mean([np.cov(y[speaker == k].T, bias=True) for k in range(30)], axis=0)
+    np.testing.assert_allclose(within, np.eye(3), atol=1e-8)
+    assert Cosine.lda(x[:16], speaker[:16]).matrix.shape == (3, 1)
+
+
 def test_normalized_likelihood_is_plda_with_the_variances_of_the_prior():
     variances = np.array([1.0, 1, 1, 1, 0.5, 2])
     model = Plda(np.zeros(DIM), np.diag(np.arange(1.0, 7)), np.diag(variances))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from experiment_files import check_picture
 
+from dnf.data.own_vectors import VectorUtterance, write_set
 from dnf.experiment.config import resolve
 from dnf.experiment.layout import Layout
 from dnf.experiment.tables import read_tsv
@@ -38,11 +39,9 @@ def exp(tmp_path):
         speaker, z = drawn(*size, seed)
         speakers = [f"{name}{k:02}" for k in speaker]
         utts = [f"{who}-{n:03}" for n, who in enumerate(speakers)]
-        write_store(
-            Vectors(name, utts, speakers, speakers, [""] * len(utts), z),
-            np.sinh(z / 2).astype(np.float32),
-            folder / "frames" / name,
-        )
+        x = np.sinh(z / 2).astype(np.float32)
+        write_store(Vectors(name, utts, speakers, speakers, [""] * len(utts), z), x, folder / "frames" / name)
+        write_set([VectorUtterance(u, s, s, row + 1) for u, s, row in zip(utts, speakers, x)], layout.data / name)
         (folder / "latents" / name).mkdir(parents=True)
         np.save(folder / "latents" / name / "z_mean.npy", z.astype(np.float32))
         (folder / "latents" / name / "meta.json").write_text(json.dumps({"classes": [], "cond_dim": DIM}))
@@ -61,7 +60,7 @@ def values(exp, name="test") -> dict[tuple[str, str], float]:
 def test_all_systems_are_scored_and_plda_of_latents_is_near_the_best(exp, capsys):
     assert verify.main([str(exp), "--write-scores"]) == 0
     found, out = values(exp), exp / "verify" / "test"
-    systems = {"vectors_cosine", "vectors_plda", "vectors_plda_norm"}
+    systems = {"raw_uncentred", "raw_cosine", "vectors_cosine", "vectors_lda", "vectors_plda", "vectors_plda_norm"}
     systems |= {"latents_cosine", "latents_plda", "latents_plda_norm", "latents_nl"}
     assert {system for system, _ in found} == systems
     speaker, z = drawn(*SIZES["test"], 2)
@@ -105,7 +104,6 @@ def test_a_file_of_trials_with_enrolments_of_several_utterances(exp, tmp_path):
 
 def test_the_trials_of_a_set_are_scored_without_being_named(exp):
     folder = Layout.read(exp).data / "test"
-    folder.mkdir(parents=True)
     (folder / "trials").write_text("test00-000 test00-001 target\ntest00-000 test01-006 nontarget\n")
     words = [str(exp), "--of", "latents", "--backends", "cosine", "--calibrate", "none"]
     verify.main(words)
@@ -116,11 +114,11 @@ def test_the_trials_of_a_set_are_scored_without_being_named(exp):
 
 def test_trials_of_utterances_that_data_preparation_rejected_are_left_out(exp, caplog):
     data = Layout.read(exp).data
-    for folder in ("test", "lists"):
-        (data / folder).mkdir(parents=True)
-    (data / "test" / "utt2spk").write_text("test00-000 test00\ntest00-999 test00\n")
+    (data / "lists").mkdir()
+    with (data / "test" / "utt2spk").open("a") as file:
+        file.write("test99-999 test99\n")
     (data / "lists" / "voices_rejected.txt").write_text("test01-999 file.wav: has no samples\n")
-    lines = ["test00-000 test00-001 target", "test00-000 test00-999 target", "test00-000 test01-999 nontarget"]
+    lines = ["test00-000 test00-001 target", "test00-000 test99-999 nontarget", "test00-000 test01-999 nontarget"]
     (data / "test" / "trials").write_text("\n".join([*lines, "test00-000 test01-006 nontarget"]) + "\n")
     words = [str(exp), "--of", "latents", "--backends", "cosine", "--calibrate", "none"]
     verify.main(words)
