@@ -2,7 +2,8 @@
 
 The *score* of a recording is larger if it is less like training: the distance of its channel from the nearest training set
 (``dnf.scoring.channel_model``), plus the distance of its mean log p(x) from that of dev on both sides, each in standard
-deviations of dev. A recording is foreign beyond a quantile of dev's scores. A set is foreign by its mean channel.
+deviations of home: training, by fits without the speaker, and dev. A recording is foreign beyond ``limit_for_new_speakers``
+of home's scores. A set is foreign by its mean channel.
 
 Log-likelihood ratios are multiplied by a *factor* of at most 1, so that the posteriors of foreign recordings are modest:
 
@@ -25,6 +26,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,10 +36,9 @@ from dnf.decisions.open_set import Scale, threshold, weights_of
 from dnf.experiment.files import write_json
 from dnf.experiment.layout import run_again
 from dnf.metrics.detection import cllr
-from dnf.scoring.channel_model import ChannelModel
 from dnf.scoring.shifted_evidence import Shifted
 
-FALSE_ALARM = 0.05  # share of dev, with equal weights of classes and speakers, that would be called foreign
+FALSE_ALARM = 0.05  # share of recordings of new speakers that may be called foreign
 USUAL = 1.5  # standard deviations of log p(x) above the mean of dev that count as usual
 RATES = np.concatenate([[0.0], np.geomspace(0.01, 2.0, 47)])  # higher ones cost the noisier recordings of home
 FACTORS = np.arange(1.0, 0.24, -0.05)
@@ -47,13 +48,29 @@ SURE = 0.9  # posterior from which a decision is called sure
 FOREIGN, UNSURE = "foreign", "unsure"
 
 
+class Home(NamedTuple):
+    """U recordings of training and dev.
+
+    Attributes:
+        names: class and speaker of each.
+        distances: ``(U,)`` of their channels, those of training from fits without the speaker.
+        density: ``(U,)`` mean log p(x), nats; that of training, which the flow has seen, moved to the mean of dev's class.
+        frames: ``(U,)`` number of scored frames.
+    """
+
+    names: list[tuple[str, str]]
+    distances: np.ndarray
+    density: np.ndarray
+    frames: np.ndarray
+
+
 @dataclass(frozen=True)
 class Doubt:
     """The fitted score and factor.
 
     Attributes:
-        density: scale of an utterance's mean log p(x), from dev.
-        channel: mean and standard deviation of dev's channel distances.
+        density: scale of an utterance's mean log p(x) at home.
+        channel: mean and standard deviation of the channel distances of home.
         limit: score beyond which a recording is foreign.
         rate: of the factor, per standard deviation of excess.
         foreign: factor of foreign recordings and sets.
@@ -68,29 +85,24 @@ class Doubt:
     @classmethod
     def fit(
         cls,
+        home: Home,
         dev: Evidence,
         density: np.ndarray,
-        vectors: np.ndarray,
-        channels: ChannelModel,
         shifted: Shifted,
         calibration: Calibration | None,
     ) -> Doubt:
-        """Fit on dev and its shifted copies.
+        """Fit the score on home, and the factor on dev and its shifted copies.
 
         Args:
+            home: recordings of known classes.
             dev: evidence of U utterances of known classes.
             density: ``(U,)`` their mean log p(x), nats.
-            vectors: ``(U, S)`` statistics of their channels.
-            channels: channels of training.
             shifted: shifted copies.
             calibration: of the log-likelihoods; None: no factor is learned.
         """
-        distances = channels.distances(vectors)
-        place = float(distances.mean()), float(max(distances.std(), 1e-6))
-        model = cls(Scale.fit(density, dev.frames), place, np.inf, 0.0, 1.0)
-        names = [(utt["class"], utt["speaker"]) for utt in dev.utts]
-        limit = threshold(model.score(distances, density, dev.frames), FALSE_ALARM, weights_of(names))
-        model = dataclasses.replace(model, limit=limit)
+        place = float(home.distances.mean()), float(max(home.distances.std(), 1e-6))
+        model = cls(Scale.fit(home.density, home.frames), place, np.inf, 0.0, 1.0)
+        model = dataclasses.replace(model, limit=limit_for_new_speakers(model.score(*home[1:]), home.names))
         has_copies = len(shifted.kinds) > 0
         return model.learn(dev, density, shifted, calibration) if calibration and has_copies else model
 
@@ -158,6 +170,33 @@ class Doubt:
             return cls(**content)
         except (TypeError, KeyError, ValueError):
             raise ValueError(f"{path}: not the doubt of a model; {run_again('decide')}") from None
+
+
+def limit_for_new_speakers(scores: np.ndarray, names: Sequence[tuple[str, str]]) -> float:
+    """The score that FALSE_ALARM of the recordings of new speakers are expected to exceed.
+
+    It is the larger of the weighted quantile and of the bound of prediction for a recording of a new speaker, with
+    variances b between and w within S speakers:
+
+        mean + t_{S-1} sqrt(b (1 + 1 / S) + w)
+
+    The quantile alone is too low where speakers are few, and the bound where the scores have a long tail.
+
+    Args:
+        scores: ``(U,)``.
+        names: class and speaker of each.
+    """
+    from scipy.stats import t  # slow to import, and only a fit needs it
+
+    limit = threshold(scores, FALSE_ALARM, weights_of(names))
+    speakers, place, counts = np.unique([speaker for _, speaker in names], return_inverse=True, return_counts=True)
+    if len(speakers) < 2:
+        return limit
+    means = np.bincount(place, scores) / counts
+    within = ((scores - means[place]) ** 2).sum() / max(1, len(scores) - len(speakers))
+    between = max(0.0, means.var(ddof=1) - within * (1 / counts).mean())
+    width = t.ppf(1 - FALSE_ALARM, len(speakers) - 1) * np.sqrt(between * (1 + 1 / len(speakers)) + within)
+    return max(limit, float(means.mean() + width))
 
 
 def words(posteriors: np.ndarray, foreign: Sequence[bool]) -> list[str]:

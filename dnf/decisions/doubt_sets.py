@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf.decisions.calibration import Calibration, known_utterances
-from dnf.decisions.doubt import LEAST, Doubt
-from dnf.decisions.evidence import evidence
+from dnf.decisions.doubt import LEAST, Doubt, Home
+from dnf.decisions.evidence import Evidence, evidence
 from dnf.decisions.utterance_summary import Summary, read
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
@@ -28,13 +28,13 @@ from dnf.experiment.layout import (
 )
 from dnf.experiment.sets import fitted_sets, name_of
 from dnf.experiment.tables import write_tsv
-from dnf.scoring.channel_model import ChannelModel
+from dnf.scoring.channel_model import ChannelModel, left_out_distances
 from dnf.scoring.latent_store import Latents, mapped
 from dnf.scoring.shifted_evidence import Shifted
 
 log = logging.getLogger(__name__)
 
-MOST = 5000  # most recordings for the verdict on a set
+MOST = 5000  # most recordings for the verdict on a set, and of train for the limit
 COLUMNS = ("set", "verdict", "distance", "errors", "limit", "recordings", "speakers", "foreign", "factor", "unlike")
 
 
@@ -60,7 +60,7 @@ def no_doubt(count: int) -> SetDoubt:
 
 
 def fit(exp: Path, config: Config, calibration: Calibration | None, channels: ChannelModel) -> Doubt | None:
-    """Fit on dev and write ``doubt.json``; None, and no file, if dev has too little."""
+    """Fit on train and dev and write ``doubt.json``; None, and no file, if dev has too little."""
     (exp / DOUBT_JSON).unlink(missing_ok=True)
     folder = exp / LATENTS / name_of(config.data, "dev")
     content, dev = read(folder), evidence(Latents.open(folder))
@@ -68,11 +68,36 @@ def fit(exp: Path, config: Config, calibration: Calibration | None, channels: Ch
     if content is None or len(known) < LEAST:
         log.warning("%s: no doubt about recordings: dev has fewer than %d utterances of known classes", exp, LEAST)
         return None
-    density, vectors = density_of(content[1]), mapped(folder / CHANNEL_NPY)
-    shifted = Shifted.load(exp / SHIFTED_NPZ)
-    model = Doubt.fit(dev.only(known), density[known], vectors[known], channels, shifted, calibration)
+    density, of_dev = density_of(content[1])[known], dev.only(known)
+    home = home_of(of_dev, density, channels.distances(mapped(folder / CHANNEL_NPY)[known]), exp, config)
+    model = Doubt.fit(home, of_dev, density, Shifted.load(exp / SHIFTED_NPZ), calibration)
     model.save(exp / DOUBT_JSON)
     return model
+
+
+def home_of(dev: Evidence, density: np.ndarray, distances: np.ndarray, exp: Path, config: Config) -> Home:
+    """The recordings of known classes of dev, with ``(U,)`` mean log p(x) and channel distances, and those of train."""
+    folder = exp / LATENTS / name_of(config.data, "train")
+    latents, summary = read(folder)
+    rows = np.array([u for u, utt in enumerate(latents.utts) if utt["class"] in latents.classes])
+    rows = rows[drawn(len(rows))]
+    utts, of_train = [latents.utts[u] for u in rows], density_of(summary)[rows]
+    speakers = [utt["speaker"] for utt in utts]
+    labels, dev_labels = (np.array([utt["class"] for utt in of]) for of in (utts, dev.utts))
+    for label in set(dev_labels) & set(labels):
+        of_train[labels == label] += density[dev_labels == label].mean() - of_train[labels == label].mean()
+    vectors, sets = mapped(folder / CHANNEL_NPY)[rows], [utt["set"] for utt in utts]
+    return Home(
+        [*zip(labels.tolist(), speakers), *((utt["class"], utt["speaker"]) for utt in dev.utts)],
+        np.concatenate([left_out_distances(vectors, sets, speakers), distances]),
+        np.concatenate([of_train, density]),
+        np.concatenate([summary.frames[rows], dev.frames]),
+    )
+
+
+def drawn(count: int) -> np.ndarray:
+    """At most ``MOST`` of so many recordings, evenly spaced."""
+    return np.linspace(0, count - 1, min(MOST, count)).astype(int)
 
 
 def density_of(summary: Summary) -> np.ndarray:
@@ -116,8 +141,8 @@ def set_doubt(
     """
     latents, summary = read(folder)
     vectors = mapped(folder / CHANNEL_NPY)
-    drawn = np.linspace(0, len(vectors) - 1, min(MOST, len(vectors))).astype(int)
-    verdict = channels.compare_set(vectors[drawn], [latents.utts[u]["speaker"] for u in drawn])
+    rows = drawn(len(vectors))
+    verdict = channels.compare_set(vectors[rows], [latents.utts[u]["speaker"] for u in rows])
     if verdict.is_foreign:
         log.warning("%s: %s", folder.name, verdict.sentence)
     density = density_of(summary)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -330,6 +330,27 @@ def speakers_of(of_set: np.ndarray, speakers: Sequence[str], sets: Sequence[str]
     return np.array([counts[name] for name in sets])
 
 
+def left_out_fits(
+    profiles: np.ndarray, of_set: np.ndarray, speakers: Sequence[str], sets: Sequence[str]
+) -> Iterator[tuple[np.ndarray, Fit]]:
+    """The utterances ``(U,)`` of each fold of speakers, and the fit without them; a fold that leaves a set nothing is skipped."""
+    fold_of = {name: n % FOLDS for n, name in enumerate(sorted(set(speakers)))}
+    part = np.array([fold_of[name] for name in speakers])
+    for fold in range(FOLDS):
+        rest = part != fold
+        if set(of_set[rest]) == set(sets) and not rest.all():
+            yield ~rest, Fit.of(profiles[rest], of_set[rest], sets)
+
+
+def left_out_distances(vectors: np.ndarray, of_set: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
+    """Distances ``(U,)`` of training utterances with statistics ``(U, S)``, each from a fit without its speaker if possible."""
+    profiles, set_of, sets = profile(vectors.astype(np.float64)), np.array(of_set), sorted(set(of_set))
+    distances = Fit.of(profiles, set_of, sets).distances(profiles).min(1)
+    for out, fit in left_out_fits(profiles, set_of, speakers, sets):
+        distances[out] = fit.distances(profiles[out]).min(1)
+    return distances
+
+
 def left_out(
     profiles: np.ndarray, of_set: np.ndarray, speakers: Sequence[str], sets: Sequence[str]
 ) -> tuple[list[np.ndarray], list[float]]:
@@ -337,17 +358,12 @@ def left_out(
 
     Of each fold of speakers, the sets are all its utterances, those of each training set, and draws of these.
     """
-    fold_of = {name: n % FOLDS for n, name in enumerate(sorted(set(speakers)))}
-    part, of_speaker, rng = np.array([fold_of[s] for s in speakers]), np.array(speakers), np.random.default_rng(0)
+    of_speaker, rng = np.array(speakers), np.random.default_rng(0)
     distances, errors = [], []
-    for fold in range(FOLDS):
-        rest = part != fold
-        if set(of_set[rest]) != set(sets) or rest.all():
-            continue
-        fit = Fit.of(profiles[rest], of_set[rest], sets)
-        trained = speakers_of(of_set[rest], of_speaker[rest].tolist(), sets)
-        distances.append(fit.distances(profiles[~rest]).min(1))
-        for wanted in (~rest, *(~rest & (of_set == name) for name in sets)):
+    for out, fit in left_out_fits(profiles, of_set, speakers, sets):
+        trained = speakers_of(of_set[~out], of_speaker[~out].tolist(), sets)
+        distances.append(fit.distances(profiles[out]).min(1))
+        for wanted in (out, *(out & (of_set == name) for name in sets)):
             places = np.flatnonzero(wanted)
             draws = [places] if len(places) else []
             if len(places) > DRAWN:

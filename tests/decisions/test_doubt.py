@@ -8,12 +8,13 @@ import pytest
 from dnf.decisions.calibration import Calibration
 from dnf.decisions.decide import control_rows
 from dnf.decisions.detection_rows import trials_of
-from dnf.decisions.doubt import FOREIGN, PRICE, Doubt, words
+from dnf.decisions.doubt import FALSE_ALARM, FOREIGN, PRICE, Doubt, Home, limit_for_new_speakers, words
 from dnf.decisions.evidence import Evidence
+from dnf.decisions.open_set import threshold, weights_of
 from dnf.experiment.config import resolve
 from dnf.metrics.detection import cllr
 from dnf.metrics.trials import with_control
-from dnf.scoring.channel_model import ChannelModel
+from dnf.scoring.channel_model import ChannelModel, left_out_distances
 from dnf.scoring.channel_statistics import Statistics, statistics
 
 BINS = 20
@@ -128,7 +129,8 @@ def fitted(channels):
         frames=np.full(2 * len(labels), 100),
         density=np.concatenate([density + 30, density]),
     )
-    return Doubt.fit(dev, density, vectors, channels, shifted, calibration), dev, noisy, density, calibration, vectors
+    home = Home(list(zip(labels, names)), channels.distances(vectors), density, dev.frames)
+    return Doubt.fit(home, dev, density, shifted, calibration), dev, noisy, density, calibration, vectors
 
 
 def test_ratios_of_data_that_are_too_likely_shrink_and_those_of_dev_do_not(fitted):
@@ -150,6 +152,31 @@ def test_foreign_recordings_have_a_factor_that_costs_unharmed_ones_little(fitted
     assert 0.25 <= doubt.foreign < 1 and (factor <= doubt.foreign).all()
     foreign, home = (cllr(f * calibration.loglik(dev), columns) for f in (doubt.foreign, 1.0))
     assert home < foreign < home + 2 * PRICE
+
+
+@pytest.mark.parametrize("speakers", [4, 8, 20])
+def test_few_recordings_of_new_speakers_are_beyond_the_limit(speakers):
+    """Speakers differ more than the recordings of each; a quantile alone is far too low for few of them."""
+    rng, shares = np.random.default_rng(speakers), {"limit": [], "quantile": []}
+    names = [(f"c{n % 2}", f"s{n}") for n in range(speakers) for _ in range(15)]
+    for _ in range(200):
+        known, new = (rng.normal(0, 1.3, (count, 1)) + rng.normal(0, 0.7, (count, 15)) for count in (speakers, 200))
+        limits = {
+            "limit": limit_for_new_speakers(known.ravel(), names),
+            "quantile": threshold(known.ravel(), FALSE_ALARM, weights_of(names)),
+        }
+        for name, limit in limits.items():
+            shares[name].append((new > limit).mean())
+    assert 0.02 < np.mean(shares["limit"]) < 1.2 * FALSE_ALARM
+    assert speakers > 4 or np.mean(shares["quantile"]) > 1.7 * FALSE_ALARM
+
+
+def test_left_out_distances_are_of_fits_without_the_speaker():
+    vectors, names = recordings(12, 700)
+    apart = left_out_distances(vectors, ["read"] * len(names), names)
+    fit = ChannelModel.fit(vectors, ["read"] * len(names), names, FREQUENCIES)
+    fresh = fit.distances(recordings(40, 800)[0])
+    assert fit.distances(vectors).mean() < 1.05 < apart.mean() and 0.7 < apart.mean() / fresh.mean() < 1.3
 
 
 def test_a_set_and_its_control_are_compared_without_doubt(fitted):
