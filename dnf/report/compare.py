@@ -15,7 +15,7 @@ import numpy as np
 from dnf.decisions.detection_rows import ACCURACY, weighted
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
-from dnf.experiment.config import Config
+from dnf.experiment.config import Config, of_any_version
 from dnf.experiment.layout import CONFIG_YAML, DECISIONS, experiment_of, run_stage
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv
@@ -90,7 +90,7 @@ def two_systems(a: Path, b: Path) -> str:
     both = sorted(set.intersection(*({p.stem for p in (s / DECISIONS).glob("*.txt")} for s in (a, b))))
     if not both:
         raise ValueError(f"{a} and {b}: no set has decisions of both; {run_stage('decide')} for both")
-    config, other_config = (Config.load(experiment_of(system) / CONFIG_YAML) for system in (a, b))
+    config, other_config = map(settings_of, (a, b))
     sets = {name: [read_decided(system / DECISIONS / f"{name}.txt") for system in (a, b)] for name in both}
     lines = [["set", "metric", "a", "b", "a - b", "95% interval", "p", "utterances", "speakers"]]
     for name, (ours, theirs) in sets.items():
@@ -109,6 +109,19 @@ def two_systems(a: Path, b: Path) -> str:
             of_both = (with_control(*sides) for sides in zip((ours, theirs), sets[control]))
             lines += difference_lines(f"{name}|{control}", *of_both, reference, config)
     return "\n".join([f"a: {a}", f"b: {b}", *aligned(lines, 7)])
+
+
+def settings_of(system: Path) -> Config:
+    """The settings of the system's experiment, which an earlier version may have written.
+
+    Raises:
+        ValueError: they do not say which classes and sets there are.
+    """
+    path = experiment_of(system) / CONFIG_YAML
+    config, lacking = of_any_version(path)
+    if "data" in lacking:
+        raise ValueError(f"{path}: does not exist, or has no section data; restore it, or run the experiment again")
+    return config
 
 
 def difference_lines(name: str, a: Trials, b: Trials, reference: str, config: Config) -> Iterator[list[str]]:

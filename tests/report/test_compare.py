@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.metrics import roc_auc_score
 
 from dnf.experiment.tables import write_tsv
@@ -199,6 +200,18 @@ def test_systems_with_other_reference_classes_are_an_error(exp, small_config, tm
         ValueError, match="test: the log-likelihood ratios of .* are of en, those of .* of ce; give both"
     ):
         two_systems(exp, other)
+
+
+def test_an_experiment_of_an_earlier_version_is_compared(exp, tmp_path):
+    before, path = two_systems(exp, exp / "baselines" / "mlp"), exp / "config.yaml"
+    tree = yaml.safe_load(path.read_text())
+    del tree["assess"], tree["splice"]["hop"]
+    path.write_text(yaml.safe_dump(tree))
+    assert two_systems(exp, exp / "baselines" / "mlp") == before
+    del tree["data"]
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ValueError, match="config.yaml: does not exist, or has no section data; restore it, or run the"):
+        two_systems(exp, exp / "baselines" / "mlp")
 
 
 def test_systems_of_other_classes_or_without_common_sets_are_errors(exp, tmp_path):
