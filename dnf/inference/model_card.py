@@ -23,7 +23,8 @@ from dnf.inference.system import Model
 from dnf.inference.taken_model import trained_on
 from dnf.metrics.figures import FUSED, METRICS
 
-SHOWN = dict.fromkeys(("utt_accuracy_calibrated", "auc", "eer", "cllr", "open_set_auc", "open_set_false"), FLOW)
+# metric: the predictor that its rows name
+SHOWN = dict.fromkeys(("utt_accuracy_calibrated", "auc", "eer", "cllr", "open_set_auc", "open_set_false"), "")
 SHOWN |= dict.fromkeys(("assess_utt_pearson", "assess_speaker_pearson", "assess_utt_rmse", "assess_coverage"), FUSED)
 LIMITS = """- Not for decisions about a person: employment, examinations, migration, insurance, police.
 - Not as evidence of a person's origin, first language, nationality or identity. It compares sounds with the recordings of
@@ -103,9 +104,9 @@ def data_words(exp: Path) -> str:
 def figures(exp: Path, left_out: Sequence[str]) -> list[str]:
     """The lines of a table of the flow's main figures, and those of predicted scores, on all sets but those left out."""
     lines = ["| figure | set | class | value | 95 % interval | speakers |", "|---|---|---|---|---|---|"]
-    rows = [row for row in read_tsv(exp / ACCURACY_TSV) if row["set"] not in left_out and not row["decided"]]
-    for metric, system in SHOWN.items():
-        for row in (row for row in rows if (row["metric"], row["system"]) == (metric, system)):
+    rows = [row for row in read_tsv(exp / ACCURACY_TSV) if row["set"] not in left_out and row["system"] == FLOW]
+    for metric, decided in SHOWN.items():
+        for row in (row for row in rows if (row["metric"], row["decided"]) == (metric, decided)):
             interval = f"{float(row['low']):.3f} to {float(row['high']):.3f}" if row["low"] else ""
             value = f"{float(row['value']):.3f}"
             cells = (METRICS[metric].title, row["set"], row["class"], value, interval, row["speakers"])
