@@ -32,7 +32,6 @@ import numpy as np
 
 from dnf.decisions.doubt import FOREIGN, words
 from dnf.experiment import entry
-from dnf.experiment.classes import reference_first
 from dnf.experiment.environment import choose_device
 from dnf.experiment.layout import is_fused
 from dnf.features.extractor import make_extractor
@@ -221,17 +220,12 @@ def score_of_recording(
     frames: RecordingFrames, means: Means, squashed: np.ndarray, model: Model, picture: Timeline | None
 ) -> dict[str, Any]:
     """The predicted score of a recording, from its timing and mean latents. Also fills the picture's pauses."""
-    fit, reference = model.assessments[MAIN], model.trained.classes.index(reference_of(model))
+    fit, reference = model.assessments[MAIN], model.trained.classes.index(model.reference)
     times, pauses = timing_of(frames, model.trained.config.features.frame_shift)
     utterance = Utterance(times, np.concatenate([means.z, squashed]), means.loglik, means.rows)
     if picture and "latents" in fit.models:
         picture.pauses, picture.sound_part = pauses, part_of(fit, "latents", utterance.latents)
     return predicted(model.assessments, utterance, reference)
-
-
-def reference_of(model: Model) -> str:
-    """The reference class."""
-    return reference_first(model.trained.classes, model.trained.config.data.classes)[0]
 
 
 def channel_of(frames: RecordingFrames, model: Model, picture: Timeline | None) -> np.ndarray | None:
@@ -280,7 +274,7 @@ def save_picture(record: dict[str, Any], picture: Timeline, model: Model, window
         value, low, high, lowered_by = (record[name] for name in COLUMNS_OF_SCORE)
         title += f"; predicted score {value:.1f} ({low:.1f}-{high:.1f}), lowered by {lowered_by}"
     frequencies = make_extractor(model.trained.config.features).frequencies.tolist()
-    figure = draw(picture, title, window, frequencies, reference_of(model), model.config.plots.colours)
+    figure = draw(picture, title, window, frequencies, model.reference, model.config.plots.colours)
     Path(record["picture"]).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(record["picture"], dpi=model.config.plots.dpi)
 

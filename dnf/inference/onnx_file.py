@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 import dnf
 from dnf.experiment.files import write_json
-from dnf.inference.onnx_graph import OUTPUTS, RecordingGraph
+from dnf.inference.onnx_graph import RecordingGraph
 from dnf.inference.system import Model
 
 SAME = (
@@ -38,7 +39,7 @@ def check_exportable(system: Model) -> None:
             raise ValueError(f"{name} is not installed: python3 -m pip install {' '.join(PACKAGES)}") from None
 
 
-def description(system: Model, opset: int) -> dict:
+def description(system: Model, graph: RecordingGraph, opset: int) -> dict:
     """The JSON file: input, outputs, and the numbers behind the decisions."""
     config = system.trained.config
     return {
@@ -46,7 +47,8 @@ def description(system: Model, opset: int) -> dict:
         "classes": system.trained.classes,
         "input": {"samples": "(T,) float32 in -1..1, one channel, one recording"},
         "sampling_rate": config.features.sampling_rate,
-        "outputs": OUTPUTS,
+        "outputs": graph.outputs,
+        "scores": [name or "score" for name in system.assessments],
         "priors": system.config.calibrate.priors or "equal",
         "open_set_threshold": system.open_set.threshold,
         "open_set_false_alarm": system.open_set.false_alarm,
@@ -78,7 +80,7 @@ def write_onnx(system: Model, path: Path, opset: int) -> None:
     """
     check_exportable(system)
     graph, samples = RecordingGraph(system).eval(), trial(system.trained.config)
-    facts = description(system, opset)
+    facts = description(system, graph, opset)
     logging.disable(logging.WARNING)  # the exporter reports each of its rewrites
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -90,7 +92,7 @@ def write_onnx(system: Model, path: Path, opset: int) -> None:
                 dynamo=True,
                 opset_version=opset,
                 input_names=["samples"],
-                output_names=list(OUTPUTS),
+                output_names=list(graph.outputs),
                 external_data=False,
                 verbose=False,
             )
@@ -106,14 +108,14 @@ def write_onnx(system: Model, path: Path, opset: int) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         program.save(part)
-        compare(part, samples.numpy(), [value.numpy() for value in expected])
+        compare(part, samples.numpy(), dict(zip(graph.outputs, (value.numpy() for value in expected), strict=True)))
         write_json(description_of(path), facts)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def compare(path: Path, samples: np.ndarray, expected: list[np.ndarray]) -> None:
+def compare(path: Path, samples: np.ndarray, expected: Mapping[str, np.ndarray]) -> None:
     """Raise ``ValueError`` if the file's outputs differ from ``expected``."""
     import onnxruntime
 
@@ -123,7 +125,7 @@ def compare(path: Path, samples: np.ndarray, expected: list[np.ndarray]) -> None
         raise ValueError(
             f"onnxruntime cannot read the file: {str(error).splitlines()[0]}; try another --opset"
         ) from None
-    for name, value, wanted in zip(OUTPUTS, session.run(None, {"samples": samples}), expected):
+    for (name, wanted), value in zip(expected.items(), session.run(None, {"samples": samples})):
         if value.shape != wanted.shape or np.abs(value.astype(float) - wanted).max() > SAME * max(
             1, np.abs(wanted).max()
         ):

@@ -22,6 +22,7 @@ from dnf.decisions.open_set import SCORES, OpenSet, Scale
 from dnf.experiment.config import Config
 from dnf.features.cmvn import mean_and_scale
 from dnf.features.fbank import FULL_SCALE, lhotse_fbank
+from dnf.inference.onnx_score import SCORE_OUTPUTS, Scores, constants
 from dnf.inference.system import Model
 from dnf.scoring.channel_compensation import Correction
 from dnf.scoring.channel_model import ChannelModel
@@ -198,10 +199,13 @@ class Doubted(nn.Module):
 
 
 class RecordingGraph(nn.Module):
-    """Samples ``(T,)`` float32 in -1..1, at the model's rate, to the values of ``OUTPUTS``, in their order.
+    """Samples ``(T,)`` float32 in -1..1, at the model's rate, to the values of ``outputs``, in their order.
 
     Args:
         system: a model with a calibration and an open-set score.
+
+    Attributes:
+        outputs: ``OUTPUTS``, and ``SCORE_OUTPUTS`` if the model predicts expert scores.
     """
 
     def __init__(self, system: Model):
@@ -214,12 +218,17 @@ class RecordingGraph(nn.Module):
         self.calibrated, self.open_set = Calibrated(system.calibration), OpenSetScore(system.open_set)
         priors = prior_of(system.trained.classes, system.config.calibrate.priors)
         (self.log_prior,) = constants(np.log(priors))
+        self.scores, self.outputs = None, OUTPUTS
+        if system.assessments:
+            reference = system.trained.classes.index(system.reference)
+            self.scores, self.outputs = Scores(system.assessments, config, reference), OUTPUTS | SCORE_OUTPUTS
         self.window = torch.arange(-config.splice.left, config.splice.right + 1)
 
     def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
         frames, energy = self.frames(samples)
         sounds = (samples.abs().sum() > 0) & (torch.ones_like(samples).sum() >= self.frames.length)
-        speech = torch.nonzero(self.speech(energy) & sounds)[:, 0]
+        spoken = self.speech(energy) & sounds
+        speech = torch.nonzero(spoken)[:, 0]
         centres = speech[:: self.config.splice.hop]
         z, logdet = self.model(self.vectors(frames, speech, centres))
         z = self.centring(z)
@@ -230,7 +239,7 @@ class RecordingGraph(nn.Module):
         means = [of.sum(0) / rows for of in (loglik, logp, mixture, logdet, z.double())]  # NaN without vectors
         foreign, factor = self.doubted(frames, speech, means[2] + means[3], rows)
         calibrated, score = factor * self.calibrated(means[0], rows), self.open_set(*means[1:], rows)
-        return (
+        outputs = (
             means[0].float(),
             calibrated.float(),
             (calibrated + self.log_prior).softmax(0).float(),
@@ -242,6 +251,10 @@ class RecordingGraph(nn.Module):
             centres,
             loglik.float(),
         )
+        if self.scores is None:
+            return outputs
+        latents = torch.cat([means[4], self.model.prior.squashed(z).double().sum(0) / rows])
+        return outputs + self.scores(samples, frames, spoken, latents, means[0], rows)
 
     def vectors(self, frames: Tensor, speech: Tensor, centres: Tensor) -> Tensor:
         """Vectors ``(N, D)`` about the centres, normalized over the speech frames."""
@@ -252,11 +265,6 @@ class RecordingGraph(nn.Module):
             mean, scale = mean_and_scale(stats[None], variance=self.config.cmvn.variance)
             frames = (frames - mean) * scale
         return frames[(centres[:, None] + self.window).clamp(0, frames.shape[0] - 1)].flatten(1)
-
-
-def constants(*arrays: np.ndarray | list[float]) -> list[Tensor]:
-    """The arrays as float64 tensors."""
-    return [torch.as_tensor(np.asarray(array), dtype=torch.float64) for array in arrays]
 
 
 def scaled(scale: Scale, value: Tensor, rows: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from dnf.decisions.evidence import Evidence, dev_covariance
 from dnf.decisions.open_set import OpenSet
 from dnf.decisions.utterance_summary import Summary, best_two
 from dnf.experiment import entry
+from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
     BEST_PT,
@@ -72,6 +73,11 @@ class Model(NamedTuple):
     vectors: VectorMaker | None = None
     doubt: Doubt | None = None
     assessments: Mapping[str, Assessment] = {}
+
+    @property
+    def reference(self) -> str:
+        """The class of the log-likelihood ratio."""
+        return reference_first(self.trained.classes, self.trained.config.data.classes)[0]
 
 
 class BaselineModel(nn.Module):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import recipe_runs
 import soundfile
 import torch
 from recipe_runs import environment, make_frames, run_stages
@@ -20,7 +21,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.tables import write_tsv
 from dnf.inference import classify, export, taken_model
 from dnf.inference.model_card import figures
-from dnf.inference.onnx_graph import OUTPUTS, RecordingGraph
+from dnf.inference.onnx_graph import RecordingGraph
 from dnf.inference.system import Model
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.models import load_model
@@ -37,6 +38,7 @@ WORDS = (
         "splice.hop=2",
         "channel.centre=utterance",
     ),
+    *("assess.predictors=[timing, tempo, latents]", "assess.regression=svr"),
     *("flow.mix=lu", "flow.mask=evenodd", "report.bootstrap=50", "latents.durations=[]", "plots.enabled=false"),
 )
 WITHOUT_TORCH = """
@@ -57,6 +59,7 @@ def exp(tmp_path_factory, write_corpus, small_config):
     for n, name in enumerate(("train", "dev", "test")):
         speakers = [f"{name}{k}_{('en', 'zh')[k % 2]}" for k in range(8)]
         write_corpus(root / "data" / name, speakers, seconds=0.8 + 0.01 * n)  # no two recordings are the same
+        recipe_runs.write_scores(root / "data" / name)
     for folder in (root, root / "data"):
         (folder / "classes.txt").write_text("en\nzh\n")
     make_frames(root, small_config(*WORDS))
@@ -111,6 +114,10 @@ def test_the_file_computes_what_classify_does_where_torch_is_not_installed(exp, 
         assert (output["foreign"], record["doubt"]) in ((True, "foreign"), (False, "sure"), (False, "unsure"))
         assert output["factor"] == pytest.approx(record["factor"], abs=1e-4)
         assert output["open_set_score"] > card["open_set_threshold"] or not output["none_of_these"]
+        assert card["scores"] == ["score"] and output["scores"] == pytest.approx([record["predicted_score"]], abs=6e-4)
+        ends = [record["score_low"], record["score_high"]]
+        assert output["score_intervals"].tolist() == [pytest.approx(ends, abs=6e-4)]
+        assert output["score_parts"] == pytest.approx(list(record["score_parts"].values()), abs=6e-4)
         assert output["frame_loglik"].shape == (record["vectors"], 2)
         assert output["frame_loglik"].mean(0) == pytest.approx(output["loglik"], abs=1e-3)
         assert len(output["centres"]) == record["vectors"]
@@ -130,7 +137,7 @@ def test_the_graph_doubts_recordings_as_classify_does(folder, sounds, limit, rat
         for changed in (samples, 0.05 * samples, samples + noise):
             record = classifier(changed, 16000)
             with torch.no_grad():
-                output = dict(zip(OUTPUTS, graph(torch.from_numpy(changed)), strict=True))
+                output = dict(zip(graph.outputs, graph(torch.from_numpy(changed)), strict=True))
             assert bool(output["foreign"]) == (record["doubt"] == "foreign") == (limit == 3.0)
             assert output["factor"] == pytest.approx(record["factor"], abs=1e-4)
             assert output["posteriors"].numpy() == pytest.approx(list(record["posteriors"].values()), abs=1e-4)
@@ -188,9 +195,9 @@ def test_a_file_that_computes_other_values_is_refused(small_config, tmp_path, mo
             return [np.zeros(2)]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    compare(tmp_path / "m", np.zeros(1), [np.zeros(2)])
+    compare(tmp_path / "m", np.zeros(1), {"loglik": np.zeros(2)})
     with pytest.raises(ValueError, match="loglik differs from what PyTorch computes"):
-        compare(tmp_path / "m", np.zeros(1), [np.array([0.0, 0.01])])
+        compare(tmp_path / "m", np.zeros(1), {"loglik": np.array([0.0, 0.01])})
 
 
 def test_an_opset_that_the_exporter_lacks_is_refused(small_config, tmp_path, monkeypatch):
@@ -236,9 +243,11 @@ def test_the_folder_names_the_model_that_training_started_at_and_not_its_place(e
 
 
 def test_the_card_has_the_figures_of_predicted_scores(tmp_path):
-    row = dict.fromkeys(COLUMNS, "") | {"metric": "assess_utt_pearson", "set": "test", "speakers": 40}
+    row = dict.fromkeys(COLUMNS, "") | {"system": "dnf", "metric": "assess_utt_pearson", "set": "test", "speakers": 40}
     row |= {"value": 0.82, "low": 0.75, "high": 0.88, "class": "ce"}
-    write_tsv(tmp_path / "accuracy.tsv", [row | {"system": system} for system in ("duration", "fused")], COLUMNS)
+    write_tsv(
+        tmp_path / "accuracy.tsv", [row | {"decided": name} for name in ("duration", "fused", "fluency.fused")], COLUMNS
+    )
     *_, line = figures(tmp_path, ["train"])
     assert line == "| Pearson of predicted scores over utterances | test | ce | 0.820 | 0.750 to 0.880 | 40 |"
     assert len(figures(tmp_path, ["train"])) == 3 and len(figures(tmp_path, ["test"])) == 2
