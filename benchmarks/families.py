@@ -1,21 +1,24 @@
 """Compare flows of each family with zuko's of the same size: NLL of dev after the same training, and speed.
 
     benchmarks/run.sh --only none                                         # once: installs zuko
-    OMP_NUM_THREADS=1 python3 -m benchmarks.families egs/mini/exp/frames
+    OMP_NUM_THREADS=1 python3 -m benchmarks.families egs/mini/exp/frames --seeds 1 2 3
 
 Both flows of a pair get the same standardized batches, optimizer and learning rates, and have the prior N(0, I). Their
-training steps alternate, so a slower machine slows both.
+training steps alternate, so a slower machine slows both. Seeds draw the weights and the order of the vectors.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from benchmarks import ours, peers
@@ -101,6 +104,26 @@ def contest(
     }
 
 
+def run(options: argparse.Namespace, watch: Watch, words: list[str]) -> dict[str, tuple[int, float, float]]:
+    """``contest`` on the sets train and dev, of the sizes in ``options`` and with the settings ``words``."""
+    config = ours.settings(options.context, options.hidden, options.batch, *words)
+    train, dev = (
+        ours.open_windows(FrameStore(options.frames / name), config, watch.device, all_classes=True)
+        for name in ("train", "dev")
+    )
+    return contest(config, train, dev, watch)
+
+
+def percent_above(values: Sequence[float], reference: Sequence[float]) -> str:
+    """Mean difference from the reference in percent of it and, of several seeds, its 95 % interval by Student's t."""
+    differences = np.subtract(values, reference) * 100 / abs(np.mean(reference))
+    mean, words = differences.mean(), ""
+    if len(differences) > 1 and differences.any():
+        half = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / math.sqrt(len(differences))
+        words = f" ({mean - half:+.2f} to {mean + half:+.2f})"
+    return f"{mean:+.2f}{words} %"
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.families", description=__doc__.split("\n\n")[0])
     parser.add_argument("frames", type=Path, help="exp/frames of a recipe, with the sets train and dev")
@@ -109,6 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: seconds on a processor (%(default)s)")
     parser.add_argument("--context", type=int, default=1, help="frames on each side (%(default)s)")
     parser.add_argument("--hidden", type=int, default=128, help="units of a hidden layer (%(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="means over these are shown (1)")
     parser.add_argument("--steps", type=int, default=500, help="(%(default)s)")
     parser.add_argument("--batch", type=int, default=1000, help="vectors (%(default)s)")
     parser.add_argument("--set", nargs="+", default=[], metavar="section.key=value", help="more settings of both flows")
@@ -120,16 +144,13 @@ def main(argv: list[str] | None = None) -> int:
     for kind in options.kinds:
         words = [f"flow.kind={kind}", "splice.hop=3", f"train.steps={options.steps}", *options.set]
         words += [] if kind == "maf" else ["flow.mask=evenodd"]  # zuko's mask
-        config = ours.settings(options.context, options.hidden, options.batch, *words)
-        train, dev = (
-            ours.open_windows(FrameStore(options.frames / name), config, watch.device, all_classes=True)
-            for name in ("train", "dev")
-        )
-        found = contest(config, train, dev, watch)
-        _, speed, nll = found.get("zuko", found["ours"])
-        for name, (size, rate, value) in found.items():
-            lines.append([f"{kind}: {name}", f"{size}", f"{rate:.0f}", f"{rate / speed:.2f}", f"{value:.2f}"])
-            lines[-1].append(f"{100 * (value - nll) / abs(nll):+.2f} %")
+        found = [run(options, watch, [*words, f"seed={seed}"]) for seed in options.seeds]
+        reference = [of_seed.get("zuko", of_seed["ours"]) for of_seed in found]
+        for name in found[0]:
+            size, rates, values = zip(*(of_seed[name] for of_seed in found))
+            speed = np.mean(rates) / np.mean([rate for _, rate, _ in reference])
+            lines.append([f"{kind}: {name}", f"{size[0]}", f"{np.mean(rates):.0f}", f"{speed:.2f}"])
+            lines[-1] += [f"{np.mean(values):.2f}", percent_above(values, [nll for *_, nll in reference])]
     print(aligned(lines))
     return 0
 

@@ -265,6 +265,13 @@ def test_families_are_measured_by_the_density_of_the_features(tmp_path, capsys):
         assert float(row[5]) == pytest.approx(expected, abs=0.01)
 
 
+def test_differences_of_seeds_are_paired():
+    assert families.percent_above([-99.0], [-100.0]) == "+1.00 %"
+    assert (
+        families.percent_above([103.0, 99.0], [101.0, 99.0]) == "+1.00 (-11.71 to +13.71) %"
+    )  # t of one degree: 12.706
+
+
 @pytest.mark.parametrize("kind", families.KINDS)
 def test_the_peer_of_a_family_has_its_size(kind):
     if "zuko" not in peers.available()[0]:
