@@ -150,6 +150,7 @@ def test_predicted_scores_are_said_beside_those_of_timing():
     ends = {"fused": (0.7, 0.85), "timing": (0.68, 0.84)}
     rows = [row("assess_utt_pearson", "test", "ce", 0.8, ends[by], decided=by) for by in ends]
     rows.append(row("assess_partial", "test", "ce", 0.2, (0.01, 0.39), decided="latents"))
+    rows += [r | {"decided": f"fluency.{r['decided']}", "value": "0.9"} for r in rows]  # which the answer leaves out
     assert the(made(two_class_rows() + rows), "Scores") == (
         "predicted expert scores of test: correlation 0.800 (0.700-0.850), timing alone 0.800 (0.680-0.840); partial "
         "correlation of latents given timing 0.200 (0.010-0.390)."

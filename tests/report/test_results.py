@@ -11,7 +11,7 @@ from result_rows import WORDS, row, two_class_rows
 from dnf.experiment import entry
 from dnf.experiment.config import resolve
 from dnf.report.cells import Rows
-from dnf.report.html_tables import gaussianity
+from dnf.report.html_tables import assessment, gaussianity
 from dnf.report.lines import speaker_lines
 from dnf.report.results import autocorrelation_rows, main, text
 
@@ -84,6 +84,15 @@ def test_autocorrelation_stands_beside_gaussianity(exp, capsys):
     assert main([str(exp), "--details", "gaussianity"]) == 0
     line = "autocorrelation test ce+en c100 lag 1 0.0123 lag 5 -0.0040 [ 990 pairs at lag 1 ]"
     assert line in capsys.readouterr().out.splitlines()
+
+
+def test_further_scores_have_rows_of_their_own_on_the_page():
+    names = {"fused": "assess_utt_pearson", "latents": "assess_partial"}
+    values = {"fused": "0.811", "latents": "0.378", "fluency.fused": "0.862", "fluency.latents": "0.274"}
+    rows = Rows([row(names[by.split(".")[-1]], "test", "ce", float(v), decided=by) for by, v in values.items()])
+    page = assessment(rows).html
+    assert not rows.left and all(f'">{value}' in page for value in values.values())
+    assert "fluency.fused" in page and ">fluency<" in page and ">main<" in page
 
 
 @pytest.mark.parametrize(
