@@ -288,6 +288,12 @@ def test_a_further_score_has_a_fit_and_figures_of_its_own(tmp_path):
         assert found == pytest.approx(wanted, abs=0.02)
     lines = assess_lines([{k: str(v) for k, v in row.items()} for row in rows], read_tsv(exp / "deciles.tsv"))
     assert any(line.startswith("assess utt test ce fluency.fused pearson 0.") for line in lines)
+    (exp / "model.json").write_text("{}")  # a copied model, on data without this score
+    shutil.rmtree(tmp_path / "data")
+    assert not any(row["decided"].startswith("fluency.") for row in assess_rows(exp, config))
+    copied = read_tsv(exp / "assess" / "test.tsv")
+    assert [row["predicted_fluency"] for row in copied] == [row["predicted_fluency"] for row in written]
+    assert {row["score_fluency"] for row in copied} == {""}
 
 
 def test_a_further_score_that_cannot_be_fitted_leaves_the_main_one(tmp_path, caplog):
