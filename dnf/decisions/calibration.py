@@ -41,7 +41,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import special
 
 from dnf.decisions.evidence import Evidence
 from dnf.experiment.classes import check_priors
@@ -50,6 +49,7 @@ from dnf.experiment.layout import run_again, run_stage
 from dnf.experiment.settings import Calibrate
 from dnf.metrics.effective_frames import effective_frames
 from dnf.metrics.figures import MOST_CLASSES
+from dnf.metrics.log_sum_exp import log_sum_exp
 
 HALF = (1e-2, 1e5)  # lowest and highest h, effective frames
 LEAST = 1e-6  # least deviation of log-likelihoods that counts, nats
@@ -200,7 +200,8 @@ def absent_classes(evidence: Evidence) -> list[str]:
 
 def posteriors(loglik: np.ndarray, classes: list[str], priors: dict[str, float]) -> np.ndarray:
     """Posteriors ``(U, K)`` of calibrated log-likelihoods ``(U, K)`` under priors by class; empty: equal priors."""
-    return special.softmax(loglik + np.log(prior_of(classes, priors)), axis=1)
+    joint = loglik + np.log(prior_of(classes, priors))
+    return np.exp(joint - log_sum_exp(joint)[:, None])
 
 
 def known_utterances(evidence: Evidence) -> np.ndarray:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dnf.decisions.accuracy_rows import FRAMES, Tally, accuracy_rows, calibrated_rows, correlation_rows
+from dnf.decisions.accuracy_rows import Tally, accuracy_rows, calibrated_rows, correlation_rows
 from dnf.decisions.assess_rows import assess_rows
 from dnf.decisions.breakdowns import breakdown_rows
-from dnf.decisions.calibration import Calibration, absent_classes, posteriors, prior_of
+from dnf.decisions.calibration import Calibration, absent_classes, prior_of
+from dnf.decisions.decision_rows import calibrated_columns, decide, without_class_columns
 from dnf.decisions.detection_rows import (
     ACCURACY,
     accuracy_gap_rows,
@@ -31,9 +32,9 @@ from dnf.decisions.detection_rows import (
     trials_of,
     utterances_of,
 )
-from dnf.decisions.doubt import words
 from dnf.decisions.doubt_sets import SetDoubt, no_doubt, set_doubts
-from dnf.decisions.evidence import Evidence, evidence, ratio_to_others
+from dnf.decisions.evidence import Evidence, evidence
+from dnf.decisions.many_classes import blocks, for_fit
 from dnf.decisions.open_set_rows import open_set_rows
 from dnf.decisions.trivial import Trivial
 from dnf.decisions.unseen_rows import unseen_rows
@@ -55,7 +56,6 @@ from dnf.experiment.layout import (
 from dnf.experiment.progress import progress
 from dnf.experiment.sets import fitted_sets, name_of, views_of
 from dnf.experiment.tables import read_tsv, write_tsv
-from dnf.metrics.effective_frames import observed
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import CONTROL, IN_SAMPLE, LEFT_OUT, MOST_CLASSES, WITHOUT_DOUBT
 from dnf.metrics.trials import Trials, joined, with_control
@@ -63,64 +63,6 @@ from dnf.plots import assess_figures, detection_figures
 from dnf.scoring.latent_store import Latents, latent_sets
 
 log = logging.getLogger(__name__)
-
-CELLS = 4_000_000  # log-likelihoods in memory, of more than MOST_CLASSES classes
-
-
-def decide(
-    latents: Latents, reference: str, window: float, near_tie: float, covariance: np.ndarray = np.zeros(0)
-) -> Iterator[dict]:
-    """One row per utterance: the class of highest log-likelihood, its margin, and the decisions for its frames.
-
-    ``margin`` is the mean over frames of log p(x | best class) - log p(x | second), nats per frame; ``near_tie`` is yes
-    if the margin is below ``near_tie`` standard errors, or if there is only one frame. ``llr`` is the log-likelihood ratio of
-    the reference class against the mean density of the others, nats per frame. ``logp_<class>`` and ``logdet`` are means
-    over frames; for many classes see ``class_columns``.
-
-    Args:
-        latents: latents of a set.
-        reference: class of the log-likelihood ratio.
-        window: span of one vector, in hops; without ``covariance``, so many neighbours count as one observation.
-        near_tie: number of standard errors.
-        covariance: autocovariance of the frames' log-likelihood ratio on dev, for the effective number of frames; empty:
-            unknown.
-    """
-    place = latents.classes.index(reference)
-    frames = np.array([utt["rows"] for utt in latents.utts])
-    observations = observed(frames, covariance, window)
-    for utt, worth in zip(latents.utts, observations):
-        loglik, part = latents.loglik(utt), slice(utt["first"], utt["first"] + utt["rows"])
-        sums = loglik.sum(0)
-        shares = np.bincount(loglik.argmax(1), minlength=len(latents.classes))
-        second, best = np.argpartition(sums, (-2, -1))[-2:]
-        margins = loglik[:, best] - loglik[:, second]
-        error = margins.std() / np.sqrt(worth)
-        ratio = ratio_to_others(sums, place)
-        row = {name: utt[name] for name in ("utt", "speaker", "class")} | {"decision": latents.classes[best]}
-        tie = len(margins) == 1 or margins.mean() < near_tie * error
-        row |= {"margin": f"{margins.mean():.6f}", "near_tie": "yes" if tie else "no"}
-        row |= {"llr": f"{ratio / utt['rows']:.6f}", "score": utt["score"], "frames": utt["rows"]}
-        row |= class_columns(latents, part, shares)
-        yield row | {"logdet": f"{latents.logdet[part].astype(np.float64).mean():.6f}"}
-
-
-def class_columns(latents: Latents, rows: slice, shares: np.ndarray) -> dict:
-    """Columns of an utterance with frames ``rows``: ``frames_<class>``, from ``shares`` ``(K,)``, and ``logp_<class>``.
-
-    For more than ``MOST_CLASSES`` classes only ``frames_<class>``, for the classes that frames were decided as.
-    """
-    if len(latents.classes) > MOST_CLASSES:
-        return {f"{FRAMES}{latents.classes[k]}": int(shares[k]) for k in np.flatnonzero(shares)}
-    logp = latents.logp[rows].astype(np.float64).mean(0)
-    of_frames = {f"{FRAMES}{name}": int(count) for name, count in zip(latents.classes, shares)}
-    return of_frames | {f"logp_{name}": f"{value:.6f}" for name, value in zip(latents.classes, logp)}
-
-
-def without_class_columns(row: dict, classes: list[str]) -> dict:
-    """The columns of a row that are written: without ``frames_<class>`` if rows differ in these columns."""
-    if len(classes) <= MOST_CLASSES:
-        return row
-    return {name: value for name, value in row.items() if not name.startswith(FRAMES)}
 
 
 def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None:
@@ -142,36 +84,6 @@ def calibrate(folder: Path, dev: Evidence, config: Config) -> Calibration | None
         log.warning("%s: its scores do not separate the classes of dev; calibrated scores carry no information", folder)
     calibration.save(folder / CALIBRATION_JSON)
     return calibration
-
-
-def calibrated_columns(
-    evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict, foreign: np.ndarray
-) -> Iterable[dict]:
-    """Posteriors of each utterance, the class of the highest, and the log-likelihood ratio of the reference class, nats.
-
-    The ratio is against the mean of the others. Then the doubt in a word. All are empty without calibrated log-likelihoods.
-
-    Args:
-        evidence: U utterances.
-        loglik: ``(U, K)`` calibrated log-likelihoods, or None.
-        reference: class of the log-likelihood ratio.
-        priors: of the classes.
-        foreign: ``(U,)`` whether each is unlike training.
-    """
-    shown = evidence.classes if len(evidence.classes) <= MOST_CLASSES else []
-    names = [f"posterior_{name}" for name in shown] + ["decision_calibrated", "llr_calibrated", "doubt"]
-    if loglik is None:
-        return (dict.fromkeys(names, "") for _ in evidence.utts)
-    place = evidence.classes.index(reference)
-    others = np.delete(loglik, place, axis=1)
-    ratios = loglik[:, place] - np.logaddexp.reduce(others, axis=1) + np.log(others.shape[1])
-    of_classes = posteriors(loglik, evidence.classes, priors)
-    decided = (evidence.classes[k] for k in of_classes.argmax(1))
-    cells = (
-        [*(f"{p:.6f}" for p in row[: len(shown)]), best, f"{ratio:.6f}", word]
-        for row, best, ratio, word in zip(of_classes, decided, ratios, words(of_classes, foreign))
-    )
-    return (dict(zip(names, row)) for row in cells)
 
 
 class System(NamedTuple):
@@ -256,25 +168,6 @@ def open_system(
         doubts = set_doubts(folder, config, calibration, list(latents))
     trivial = Trivial.open(folder, config) if is_flow and len(order) <= MOST_CLASSES else None
     return System(folder, config, is_flow, order, dev, covariance, calibration, dev_auc, doubts, trivial)
-
-
-def for_fit(latents: Latents) -> Latents:
-    """The utterances that a calibration is fitted on: all, or of more than ``MOST_CLASSES`` classes as many as ``CELLS`` allows."""
-    count = len(latents.utts)
-    if len(latents.classes) <= MOST_CLASSES or count * len(latents.classes) <= CELLS:
-        return latents
-    rows = np.linspace(0, count - 1, CELLS // len(latents.classes)).round().astype(int)
-    return latents._replace(utts=[latents.utts[row] for row in rows])
-
-
-def blocks(latents: Latents) -> Iterator[Latents]:
-    """The utterances of a set, those of a model of more than ``MOST_CLASSES`` classes in blocks of at most ``CELLS`` log-likelihoods."""
-    if len(latents.classes) <= MOST_CLASSES:
-        yield latents
-        return
-    utts, most = latents.utts, max(1, CELLS // len(latents.classes))
-    for first in range(0, len(utts), most):
-        yield latents._replace(utts=[utts[row] for row in range(first, min(first + most, len(utts)))])
 
 
 def calibrated(system: System, name: str, of_set: Evidence) -> tuple[np.ndarray | None, str]:

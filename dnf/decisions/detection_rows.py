@@ -24,8 +24,7 @@ def utterances_of(
     evidence: Evidence, order: Sequence[str], dev_auc: Mapping[str, float] | None = None, **scores: np.ndarray
 ) -> Trials:
     """All utterances of a set, with scores ``mean`` and ``frames``; arguments as of ``trials_of``."""
-    columns = [evidence.classes.index(name) for name in order]
-    scores |= {"mean": evidence.mean[:, columns], "frames": evidence.frames}
+    scores |= {"mean": evidence.mean[:, evidence.columns(order)], "frames": evidence.frames}
     utts, speakers, labels = ([utt[name] for utt in evidence.utts] for name in ("utt", "speaker", "class"))
     return Trials(utts, speakers, labels, scores, list(order), dev_auc=dev_auc or {})
 
@@ -56,7 +55,7 @@ def trials_of(
     factors = {} if calibrated is None else {"": 1.0} if factor is None else {"": factor[:, None], WITHOUT_DOUBT: 1.0}
     for ending, of_ending in factors.items():
         loglik = of_ending * calibrated
-        scores[f"calibrated{ending}"] = loglik[:, [evidence.classes.index(name) for name in order]]
+        scores[f"calibrated{ending}"] = loglik[:, evidence.columns(order)]
     trials = utterances_of(evidence, order, dev_auc, **scores)
     trials, log_prior = trials.only(trials.known), np.log(prior_of(order, priors))
     decided = {ending: (trials.scores[f"calibrated{ending}"] + log_prior).argmax(1) for ending in factors}

@@ -25,6 +25,7 @@ from dnf.experiment.layout import LATENTS, META_JSON
 from dnf.experiment.sets import name_of
 from dnf.experiment.settings import DataSettings
 from dnf.metrics.effective_frames import autocovariance
+from dnf.metrics.log_sum_exp import log_sum_exp
 from dnf.scoring.latent_store import Latents
 
 
@@ -45,14 +46,25 @@ class Evidence(NamedTuple):
     frames: np.ndarray
     covariance: np.ndarray = np.zeros(0)
 
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """Columns of some of the classes."""
+        column = {name: k for k, name in enumerate(self.classes)}
+        return [column[name] for name in names]
+
     def only(self, rows: np.ndarray) -> Evidence:
         """Some utterances, by index."""
         return self._replace(utts=[self.utts[row] for row in rows], mean=self.mean[rows], frames=self.frames[rows])
 
 
-def ratio_to_others(sums: np.ndarray, place: int) -> float:
-    """Log-likelihood ratio of class ``place`` against the mean density of the others, nats, from log-likelihoods ``(K,)``."""
-    return float(sums[place] - np.logaddexp.reduce(np.delete(sums, place)) + np.log(len(sums) - 1))
+def ratio_to_others(loglik: np.ndarray, place: int) -> np.ndarray:
+    """Log-likelihood ratio ``(...)`` of class ``place`` against the mean density of the others, nats.
+
+    Args:
+        loglik: log-likelihoods ``(..., K)``, nats.
+        place: column of the class.
+    """
+    others = np.delete(loglik, place, axis=-1)
+    return loglik[..., place] - log_sum_exp(others) + np.log(others.shape[-1])
 
 
 def evidence(latents: Latents, covariance: np.ndarray | None = None) -> Evidence:

@@ -16,7 +16,7 @@ from dnf.decisions.open_set import LEAST, SCORES, OpenSet
 from dnf.decisions.utterance_summary import Summary, read
 from dnf.experiment.classes import UNLABELLED
 from dnf.experiment.config import Config
-from dnf.experiment.layout import DECISIONS, LATENTS, OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV, is_taken, run_again
+from dnf.experiment.layout import DECISIONS, OPEN_SET_JSON, OPEN_SET_NPZ, OPEN_SET_TSV, is_taken, run_again
 from dnf.experiment.sets import fitted_sets, name_of
 from dnf.experiment.settings import DataSettings
 from dnf.experiment.tables import each_row, write_tsv
@@ -74,10 +74,16 @@ def remove_open_set(exp: Path) -> None:
         (exp / name).unlink(missing_ok=True)
 
 
-def fit(exp: Path, config: Config) -> OpenSet | None:
-    """Fit the score and write ``open_set.json``; None, and no file, if train or dev has too little."""
+def fit(exp: Path, config: Config, sets: Mapping[str, tuple[Latents, Summary]]) -> OpenSet | None:
+    """Fit the score and write ``open_set.json``; None, and no file, if train or dev has too little.
+
+    Args:
+        exp: folder of the experiment.
+        config: settings.
+        sets: latents and summary of each set with mean latents.
+    """
     remove_open_set(exp)
-    train, dev = (read(exp / LATENTS / name_of(config.data, role)) for role in ("train", "dev"))
+    train, dev = (sets.get(name_of(config.data, role)) for role in ("train", "dev"))
     if train is None or dev is None:
         log.warning(f"%s: no open-set score: train and dev have no mean latents; {run_again('latents')}", exp)
         return None
@@ -111,16 +117,12 @@ def score_set(model: OpenSet, latents: Latents, summary: Summary) -> Trials:
     return Trials(utts, speakers, labels, scores, latents.classes)
 
 
-def score_sets(exp: Path, model: OpenSet) -> dict[str, Trials]:
-    """Score every set that has mean latents."""
-    scored = {}
-    for directory in latent_sets(exp):
-        content = read(directory)
-        if content is None:
-            log.warning("%s: no open-set score: it has no mean latents", directory)
-            continue
-        scored[directory.name] = score_set(model, *content)
-    return scored
+def read_sets(exp: Path) -> dict[str, tuple[Latents, Summary]]:
+    """Latents and summary of every set that has mean latents."""
+    contents = {directory: read(directory) for directory in latent_sets(exp)}
+    for directory in (directory for directory, content in contents.items() if content is None):
+        log.warning("%s: no open-set score: it has no mean latents", directory)
+    return {directory.name: content for directory, content in contents.items() if content is not None}
 
 
 def add_flags(path: Path, trials: Trials) -> None:
@@ -166,25 +168,25 @@ def known_pools(
     return pools
 
 
-def corpora_of(directory: Path) -> np.ndarray:
-    """Corpus of each utterance ``(U,)`` of ``latents/<set>``, empty where it is not known."""
-    return np.array([utt.get("corpus", "") for utt in Latents.open(directory).utts], dtype=object)
+def corpora_of(latents: Latents) -> np.ndarray:
+    """Corpus of each utterance ``(U,)``, empty where it is not known."""
+    return np.array([utt.get("corpus", "") for utt in latents.utts], dtype=object)
 
 
 def open_set_rows(exp: Path, config: Config) -> list[dict]:
     """Fit the score or read a copied one, score all sets, add column ``open_set`` to ``decisions/``; rows of ``accuracy.tsv``."""
     path = exp / OPEN_SET_JSON
-    if is_taken(exp):
-        model = OpenSet.load(path) if path.is_file() else None
-    else:
-        model = fit(exp, config)
+    if is_taken(exp) and not path.is_file():
+        return []
+    contents = read_sets(exp)
+    model = OpenSet.load(path) if is_taken(exp) else fit(exp, config, contents)
     if model is None:
         return []
-    sets = score_sets(exp, model)
+    sets = {name: score_set(model, *content) for name, content in contents.items()}
     for name, trials in sets.items():
         path = exp / DECISIONS / f"{name}.txt"
         if path.is_file():
             add_flags(path, trials)
     write_tsv(exp / OPEN_SET_TSV, score_rows(sets))
-    pools = known_pools(sets, config.data, {name: corpora_of(exp / LATENTS / name) for name in sets})
+    pools = known_pools(sets, config.data, {name: corpora_of(latents) for name, (latents, _) in contents.items()})
     return [row for name, trials in sets.items() for row in set_rows(name, trials, pools[name], config)]

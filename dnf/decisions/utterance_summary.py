@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf.experiment.layout import Z_MEAN_NPY, run_again
+from dnf.metrics.log_sum_exp import log_sum_exp
 from dnf.scoring.latent_store import Latents, mapped
 
 
@@ -44,16 +45,14 @@ def summary_of(logp: np.ndarray, logdet: np.ndarray, z_mean: np.ndarray) -> Summ
         z_mean: ``(D,)`` mean of z.
     """
     logp = np.asarray(logp, np.float64)
-    mixture = np.logaddexp.reduce(logp, axis=1).mean() - np.log(logp.shape[1])
+    mixture = log_sum_exp(logp).mean() - np.log(logp.shape[1])
     means = best_two(logp.mean(0)[None]), np.array([mixture]), np.array([np.mean(logdet, dtype=np.float64)])
     return Summary(*means, np.asarray(z_mean, np.float64)[None], np.array([len(logp)]))
 
 
 def best_two(values: np.ndarray) -> np.ndarray:
     """The highest and the second ``(U, 2)`` of ``(U, K)`` values of the classes; ``(U, 1)`` for one class."""
-    return (
-        -np.sort(-values, axis=1)[:, :2] if values.shape[1] < 3 else -np.sort(np.partition(-values, 1, axis=1)[:, :2])
-    )
+    return (np.sort(values, axis=1) if values.shape[1] < 3 else np.partition(values, (-2, -1), axis=1))[:, :-3:-1]
 
 
 def read(directory: Path) -> tuple[Latents, Summary] | None:

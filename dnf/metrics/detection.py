@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dnf.metrics.log_sum_exp import log_sum_exp
+
 
 def error_rates(scores: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Misses and false alarms ``(R, G + 1)`` of rising thresholds: below all scores, above each of G distinct ones."""
@@ -102,7 +104,7 @@ def surprise(loglik: np.ndarray, columns: np.ndarray) -> np.ndarray:
     if loglik.ndim == 1:
         return np.logaddexp(0, np.where(columns.astype(bool), -loglik, loglik)) / np.log(2)
     rows = np.arange(len(columns))
-    return (np.logaddexp.reduce(loglik, axis=1) - loglik[rows, columns]) / np.log(2)
+    return (log_sum_exp(loglik) - loglik[rows, columns]) / np.log(2)
 
 
 def class_mean(values: np.ndarray, columns: np.ndarray, weights: np.ndarray | None = None) -> float | np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from dnf.decisions.accuracy_rows import Tally, accuracy_rows, correlation_rows
-from dnf.decisions.decide import decide
+from dnf.decisions.decision_rows import decide
 from dnf.experiment.config import resolve
 from dnf.metrics.bootstrap import interval
 from dnf.metrics.correlation import COEFFICIENTS, by_speaker, pearson

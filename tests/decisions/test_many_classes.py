@@ -1,14 +1,14 @@
 """Tables of utterances have a column a class for few classes, and none for many; what is counted is the same."""
 
-import sys
-
 import numpy as np
 import pytest
 
+from dnf.decisions import many_classes
 from dnf.decisions.accuracy_rows import Tally
 from dnf.decisions.calibration import Calibration
-from dnf.decisions.decide import blocks, decide, for_fit, without_class_columns
+from dnf.decisions.decision_rows import decide, without_class_columns
 from dnf.decisions.evidence import evidence
+from dnf.decisions.many_classes import blocks, for_fit
 from dnf.decisions.utterance_summary import best_two
 from dnf.experiment.config import resolve
 from dnf.metrics.figures import MOST_CLASSES
@@ -61,8 +61,7 @@ def test_densities_are_those_of_the_true_class_and_of_the_mixture_of_others():
 
 
 def test_blocks_and_what_a_calibration_is_fitted_on_have_bounded_sizes(monkeypatch):
-    module = sys.modules["dnf.decisions.decide"]
-    monkeypatch.setattr(module, "CELLS", 1500)
+    monkeypatch.setattr(many_classes, "CELLS", 1500)
     few, many = latents(40), latents(150)
     assert list(blocks(few)) == [few] and for_fit(few) is few
     assert [len(block.utts) for block in blocks(many)] == [10, 10, 10]

@@ -287,14 +287,14 @@ def test_an_experiment_gets_its_rows_column_and_file(experiment):
 
 def test_unseen_classes_have_no_part_in_the_fit(experiment):
     """With the unseen class moved far away in train and dev, score and threshold stay, bit for bit."""
-    before = open_set_rows.fit(experiment.exp, experiment.config)
+    before = open_set_rows.fit(experiment.exp, experiment.config, open_set_rows.read_sets(experiment.exp))
     for name in ("train", "dev"):
         folder = experiment.exp / "latents" / name
         unseen = [n for n, row in enumerate(rows_of(folder / "utts.tsv")) if row["class"] == "je"]
         z_mean = np.load(folder / "z_mean.npy")
         z_mean[unseen] += 100
         np.save(folder / "z_mean.npy", z_mean)
-    after = open_set_rows.fit(experiment.exp, experiment.config)
+    after = open_set_rows.fit(experiment.exp, experiment.config, open_set_rows.read_sets(experiment.exp))
     assert (after.threshold, after.scales) == (before.threshold, before.scales)
     np.testing.assert_array_equal(after.precision, before.precision)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from recipe_runs import run_stages
 
-from dnf.decisions import decide
+from dnf.decisions import decide, decision_rows
 from dnf.decisions.accuracy_rows import Tally, accuracy_rows
 from dnf.features.frame_store import FrameStore
 from dnf.features.windows import Windows
@@ -283,7 +283,7 @@ def toy() -> Latents:
 
 def test_sums_and_decisions_by_hand(toy):
     assert utterance_loglik(toy).tolist() == [[-7, -3, -24], [-3, -3, 1], [1, 0, -4]]
-    made = list(decide.decide(toy, "de", window=1.0, near_tie=2.0))
+    made = list(decision_rows.decide(toy, "de", window=1.0, near_tie=2.0))
     columns = ("utt", "speaker", "class", "decision", "margin", "near_tie", "llr", "score", "frames")
     assert [tuple(row[name] for name in columns) for row in made] == [
         ("a-1", "a", "de", "en", "1.333333", "yes", f"{(-7 + 3 + math.log(2)) / 3:.6f}", "2.5", 3),
@@ -310,7 +310,7 @@ def test_densities_by_hand(toy):
 
 def test_accuracy_by_hand(toy):
     tally = Tally(toy.classes)
-    for row in decide.decide(toy, "de", 1.0, 2.0):
+    for row in decision_rows.decide(toy, "de", 1.0, 2.0):
         tally.add(row)
     trials = tally.trials()
     known = trials.only(trials.known)
