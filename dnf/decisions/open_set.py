@@ -31,7 +31,6 @@ References:
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +40,8 @@ from pathlib import Path
 import numpy as np
 
 from dnf.decisions.utterance_summary import Summary
-from dnf.experiment.files import replace_file
-from dnf.experiment.layout import run_stage
+from dnf.experiment.files import intact, write_arrays, write_json
+from dnf.experiment.layout import run_again
 from dnf.experiment.settings import OpenSetSettings
 
 MOST = 20000  # most training utterances for the covariance
@@ -186,36 +185,33 @@ class OpenSet:
         content |= {"false_alarm": self.false_alarm, "expected": self.expected}
         for name in ("inner", "scales"):
             content[name] = {key: vars(scale) for key, scale in getattr(self, name).items()}
-        arrays = io.BytesIO()
-        np.savez(arrays, means=self.means, precision=self.precision)
-        replace_file(path.with_suffix(".npz"), arrays.getvalue())
-        replace_file(path, (json.dumps(content, indent=1) + "\n").encode())
+        write_arrays(path.with_suffix(".npz"), {"means": self.means, "precision": self.precision})
+        write_json(path, content)
 
     @classmethod
     def load(cls, path: Path) -> OpenSet:
         """Read ``path`` and the arrays beside it, which ``save`` wrote.
 
         Raises:
-            ValueError: one of the two files does not exist.
+            ValueError: one of the two files is missing or damaged.
         """
         beside = path.with_suffix(".npz")
-        if not path.is_file() or not beside.is_file():
-            raise ValueError(f"{path} or {beside.name}: does not exist; {run_stage('decide')}")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        inner, scales = ({key: Scale(**s) for key, s in content[name].items()} for name in ("inner", "scales"))
-        with np.load(beside) as arrays:
+        with intact(beside, run_again("decide")), np.load(beside) as arrays:
             means, precision = arrays["means"], arrays["precision"]
-        return cls(
-            classes=content["classes"],
-            means=means,
-            precision=precision,
-            expected=tuple(content["expected"]),
-            inner=inner,
-            scales=scales,
-            score_name=content["score"],
-            threshold=content["threshold"],
-            false_alarm=content["false_alarm"],
-        )
+        with intact(path, run_again("decide")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            inner, scales = ({key: Scale(**s) for key, s in content[name].items()} for name in ("inner", "scales"))
+            return cls(
+                classes=content["classes"],
+                means=means,
+                precision=precision,
+                expected=tuple(content["expected"]),
+                inner=inner,
+                scales=scales,
+                score_name=content["score"],
+                threshold=content["threshold"],
+                false_alarm=content["false_alarm"],
+            )
 
 
 def density(model: OpenSet, summary: Summary) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dnf.decisions.open_set import gaussian
 from dnf.experiment.config import Config
-from dnf.experiment.files import replacing
+from dnf.experiment.files import intact, write_arrays
 from dnf.experiment.layout import (
     BANDS_NPZ,
     CHANNEL_NPY,
@@ -26,6 +26,7 @@ from dnf.experiment.layout import (
     is_fused,
     is_taken,
     members_of,
+    run_again,
 )
 from dnf.experiment.sets import name_of
 from dnf.scoring.channel_statistics import Statistics, profile
@@ -79,14 +80,13 @@ class Trivial(NamedTuple):
         if is_fused(exp) or is_taken(exp):
             bands = None
             if path.is_file():
-                with np.load(path) as arrays:
+                with intact(path, run_again("decide")), np.load(path) as arrays:
                     bands = Bands(**arrays)
             return cls(source, config, bands)
         path.unlink(missing_ok=True)
         bands = Bands.fit(Latents.open(train), mapped(train / CHANNEL_NPY)) if (train / CHANNEL_NPY).is_file() else None
         if bands:
-            with replacing(path, "wb") as file:
-                np.savez(file, **bands._asdict())
+            write_arrays(path, bands._asdict())
         return cls(source, config, bands)
 
     def scores(self, name: str, order: Sequence[str]) -> dict[str, np.ndarray]:

@@ -1,13 +1,19 @@
-"""Write files completely or not at all."""
+"""Write files completely or not at all, and name the file and the remedy where one cannot be read."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+from dnf.experiment import entry
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextlib.contextmanager
@@ -38,3 +44,22 @@ def replace_file(path: Path, data: bytes | str) -> None:
 
 def write_json(path: Path, table: dict) -> None:
     replace_file(path, json.dumps(table, indent=1) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an ``.npz`` file."""
+    import numpy  # slow to import, and most who write files have no arrays
+
+    with replacing(path, "wb") as file:
+        numpy.savez(file, **arrays)
+
+
+@contextlib.contextmanager
+def intact(path: Path, remedy: str) -> Iterator[None]:
+    """Raise ``ValueError`` with the file and the remedy if the block, which reads it, finds it missing or damaged."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ValueError(f"{path}: does not exist; {remedy}") from None
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: is damaged ({entry.describe(error)}); {remedy}") from None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dnf.experiment import entry
+from dnf.experiment.files import intact
 from dnf.experiment.layout import (
     CENTRES_BIN,
     FRAMES_BIN,
@@ -47,7 +46,7 @@ class FrameStore:
         meta_path = directory / META_JSON
         if not meta_path.is_file():
             raise ValueError(f"{directory}: no frame store; {run_stage('frames')}")
-        with intact(meta_path):
+        with intact(meta_path, run_again("frames")):
             meta = json.loads(meta_path.read_text(encoding="utf-8"))
             counts = {name: int(meta[name]) for name in ("frames", "dim", "speech", "utterances")}
             meta = {"dtype": np.dtype(meta["dtype"]).name, **counts}
@@ -59,7 +58,7 @@ class FrameStore:
             load_places(directory / name, meta["utterances"] + 1) for name in (OFFSETS_NPY, SPOKEN_NPY)
         )
         self.utterances, self.speakers, self.classes, self.scores, self.corpora = [], [], [], [], []
-        with intact(directory / UTTS_TSV), (directory / UTTS_TSV).open(encoding="utf-8") as file:
+        with intact(directory / UTTS_TSV, run_again("frames")), (directory / UTTS_TSV).open(encoding="utf-8") as file:
             next(file, None)
             for line in file:
                 utt, speaker, name, score, *corpus = line.rstrip("\n").split("\t")
@@ -81,18 +80,9 @@ class FrameStore:
         return digest.hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def intact(path: Path) -> Iterator[None]:
-    """Raise ``ValueError`` with the file and the remedy if the file is damaged."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{path}: is damaged ({entry.describe(error)}); {run_again('frames')}") from None
-
-
 def load_places(path: Path, count: int) -> torch.Tensor:
     """``count`` positions, int64, from a .npy file."""
-    with intact(path):
+    with intact(path, run_again("frames")):
         places = np.load(path)
         if places.shape != (count,):
             raise ValueError(f"{places.shape} positions, not {count}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnf.experiment.files import intact, write_arrays
 from dnf.experiment.layout import run_again
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,11 @@ class Ubm(NamedTuple):
     @classmethod
     def load(cls, path: Path) -> Ubm:
         """Raises ``ValueError`` if the file is missing or damaged."""
-        try:
-            with np.load(path) as arrays:
-                return cls(*(torch.from_numpy(arrays[name]) for name in cls._fields))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            raise ValueError(f"{path}: no readable background model; {run_again('features')}") from None
+        with intact(path, run_again("features")), np.load(path) as arrays:
+            return cls(*(torch.from_numpy(arrays[name]) for name in cls._fields))
 
     def save(self, path: Path) -> None:
-        np.savez(path, **{name: value.cpu().numpy() for name, value in self._asdict().items()})
+        write_arrays(path, {name: value.cpu().numpy() for name, value in self._asdict().items()})
 
     def joint(self, x: Tensor) -> Tensor:
         """log p(c, x) ``(N, C)`` of frames ``(N, D)``, nats."""

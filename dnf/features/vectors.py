@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +27,7 @@ import numpy as np
 from dnf.data.kaldi_files import read_table
 from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config
+from dnf.experiment.files import intact, write_arrays
 from dnf.experiment.layout import (
     CENTRES_BIN,
     FRAMES_BIN,
@@ -175,16 +175,13 @@ class Preprocessing(NamedTuple):
         return (centred @ self.matrix + self.offset).astype(np.float32)
 
     def save(self, path: Path) -> None:
-        np.savez(path, **self._asdict())
+        write_arrays(path, self._asdict())
 
     @classmethod
     def load(cls, path: Path) -> Preprocessing:
         """Raises ``ValueError`` if the file is missing or damaged."""
-        try:
-            with np.load(path) as arrays:
-                return cls(**{name: arrays[name] for name in cls._fields})
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            raise ValueError(f"{path}: no readable steps of vectors; {run_again('frames')}") from None
+        with intact(path, run_again("frames")), np.load(path) as arrays:
+            return cls(**{name: arrays[name] for name in cls._fields})
 
 
 def projection(x: np.ndarray, labels: Sequence[str], settings: VectorsSettings) -> tuple[np.ndarray, np.ndarray]:

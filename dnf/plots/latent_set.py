@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from matplotlib import colors
 
@@ -130,7 +129,7 @@ def read_latents(directory: Path) -> LatentSet:
     """One set's latents; the arrays stay on disk until used."""
     latents = latent_store.Latents.open(directory)
     z, rows, z_mean = (
-        torch.from_numpy(np.load(directory / name, mmap_mode="c")) for name in (Z_NPY, Z_ROWS_NPY, Z_MEAN_NPY)
+        torch.from_numpy(latent_store.mapped(directory / name, "c")) for name in (Z_NPY, Z_ROWS_NPY, Z_MEAN_NPY)
     )
     ends = [0, *(utt["first"] + utt["rows"] for utt in latents.utts)]
     if [utt["first"] for utt in latents.utts] != ends[:-1] or not ends[-1] == len(latents.logp) == len(latents.logdet):

@@ -44,7 +44,6 @@ only c: with ``prior.cond_r``, which gives r class means, too, it is refused.
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,8 +53,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnf.experiment.files import replace_file
-from dnf.experiment.layout import CORRECTION_NPZ
+from dnf.experiment.files import intact, write_arrays
+from dnf.experiment.layout import CORRECTION_NPZ, run_again
 from dnf.experiment.settings import ChannelSettings
 from dnf.features.rows import batch_for
 from dnf.features.segments import Segment
@@ -167,13 +166,12 @@ class Correction:
         return cls(settings.centre, reference, offset, predict)
 
     def save(self, path: Path) -> None:
-        arrays = io.BytesIO()
-        np.savez(arrays, **vars(self))
-        replace_file(path, arrays.getvalue())
+        write_arrays(path, vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Correction:
-        with np.load(path) as file:
+        """Raises ``ValueError`` if the file is missing or damaged."""
+        with intact(path, run_again("latents")), np.load(path) as file:
             return cls(str(file["centre"]), *(file[name] for name in ("reference", "offset", "predict")))
 
     def shifts(self, model: DNF, windows: Windows) -> Tensor:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dnf.experiment.layout import LATENTS, LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV, run_stage
+from dnf.experiment.files import intact
+from dnf.experiment.layout import LATENTS, LOGDET_NPY, LOGP_NPY, META_JSON, UTTS_TSV, run_again, run_stage
 
 COUNTS = ("first", "rows")  # integer columns of utts.tsv
 
@@ -68,9 +69,13 @@ class Latents(NamedTuple):
         return self.logp[rows].astype(np.float64) + self.logdet[rows, None]
 
 
-def mapped(path: Path) -> np.ndarray:
-    """An array that stays on disk, as a plain ndarray, since slicing numpy's ``memmap`` is slow."""
-    return np.load(path, mmap_mode="r").view(np.ndarray)
+def mapped(path: Path, mode: str = "r") -> np.ndarray:
+    """An array of stage latents that stays on disk, as a plain ndarray, since slicing numpy's ``memmap`` is slow.
+
+    ``mode`` is that of numpy's ``memmap``. Raises ``ValueError`` if the file is missing or damaged.
+    """
+    with intact(path, run_again("latents")):
+        return np.load(path, mmap_mode=mode).view(np.ndarray)
 
 
 def latent_sets(exp: Path) -> list[Path]:

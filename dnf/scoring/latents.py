@@ -63,6 +63,7 @@ from dnf.scoring.gaussianity_rows import (
     gaussianity_rows,
     parts,
 )
+from dnf.scoring.latent_store import mapped
 from dnf.scoring.latent_writer import SegmentMeans, write_scored, written_whole
 from dnf.scoring.open_sets import Opened, each_set, open_sets
 from dnf.scoring.pieces import COLUMNS, piece_rows
@@ -166,7 +167,7 @@ def write_latents(
 def write_normalized(latents: Path, windows: Windows, folder: Path) -> None:
     """Write ``<set>.{ark,scp}`` below ``folder``: the mean latent of each utterance, for back-ends that read Kaldi vectors."""
     folder.mkdir(exist_ok=True)
-    path, z_mean = folder.absolute() / latents.name, np.load(latents / Z_MEAN_NPY, mmap_mode="r")
+    path, z_mean = folder.absolute() / latents.name, mapped(latents / Z_MEAN_NPY)
     with kaldiio.WriteHelper(f"ark,scp:{path}.ark,{path}.scp") as writer:
         for segment, z in zip(windows.segments(), z_mean):
             writer(segment.utt, np.asarray(z))
@@ -205,7 +206,7 @@ def set_rows(
 ) -> dict[str, list[dict]]:
     """Rows of ``TABLES`` for a set, from what ``write_latents`` wrote to ``out`` and returned."""
     moments, of_input, autocorrelation = figures
-    z, places = (torch.from_numpy(np.load(out / file, mmap_mode="c")) for file in (Z_NPY, Z_ROWS_NPY))
+    z, places = (torch.from_numpy(mapped(out / file, "c")) for file in (Z_NPY, Z_ROWS_NPY))
     true = true_classes(windows, all_classes)[windows.segment(places)]
     columns, names = parts(moments.dim, trained.config.prior.cond_dim), (all_classes, trained.classes)
     of_z = Kept(true, z.__getitem__, mardia_frames)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dnf.experiment.files import replacing
+from dnf.experiment.files import intact, write_arrays
+from dnf.experiment.layout import run_again
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class Shifted:
     statistics: np.ndarray
 
     def save(self, path: Path) -> None:
-        with replacing(path, "wb") as file:
-            np.savez(file, **vars(self))
+        write_arrays(path, vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Shifted:
-        with np.load(path) as arrays:
+        """Raises ``ValueError`` if the file is missing or damaged."""
+        with intact(path, run_again("latents")), np.load(path) as arrays:
             return cls(**arrays)

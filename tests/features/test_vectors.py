@@ -55,7 +55,7 @@ def test_saved_steps_are_read_again_and_a_damaged_file_is_an_error(x, tmp_path):
         np.testing.assert_array_equal(value, getattr(made, name))
     for damaged in (b"", b"no", path.read_bytes()[:500]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=f"^{path}: no readable steps of vectors; run stage frames again"):
+        with pytest.raises(ValueError, match=rf"^{path}: is damaged \(.*\); run stage frames again"):
             Preprocessing.load(path)
 
 

@@ -413,7 +413,7 @@ def test_a_changed_background_model_makes_vectors_anew(made_of_vectors, tmp_path
     assert score(exp, made_of_vectors.data, out, *ASKED)[0] == "features"
     (exp / "feats/ubm.npz").unlink()
     (out / "feats/ubm.npz").unlink()
-    with pytest.raises(ValueError, match="ubm.npz: no readable background model"):
+    with pytest.raises(ValueError, match="ubm.npz: does not exist; run stage features again"):
         score(exp, made_of_vectors.data, out, *ASKED)
 
 
