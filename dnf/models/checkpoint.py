@@ -28,25 +28,28 @@ def save(path: Path, content: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def load(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(path: Path | str, device: torch.device | str = "cpu", stage: str = "train") -> dict[str, Any]:
     """Read a checkpoint; only tensors and plain values are unpickled.
+
+    Args:
+        path: the file.
+        device: where the tensors go.
+        stage: that writes it, for the remedy.
 
     Raises:
         ValueError: it does not exist, or is not one of ours.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no checkpoint; {run_stage('train')}")
+        raise ValueError(f"{path}: no checkpoint; {run_stage(stage)}")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # the exception for a damaged file depends on the damage
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        raise ValueError(f"{path}: not a readable checkpoint; delete it and {run_again('train')}") from None
+        raise ValueError(f"{path}: not a readable checkpoint; delete it and {run_again(stage)}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: not a checkpoint of this program (format {FORMAT}); {run_again('train')} with --force"
-        )
+        raise ValueError(f"{path}: not a checkpoint of this program (format {FORMAT}); {run_again(stage)} with --force")
     return content
 
 
@@ -65,7 +68,12 @@ class Trained:
     content: dict[str, Any]
 
 
-def load_model(path: Path | str, device: torch.device | str = "cpu", known_classes: list[str] | None = None) -> Trained:
+def load_model(
+    path: Path | str,
+    device: torch.device | str = "cpu",
+    known_classes: list[str] | None = None,
+    stage: str = "train",
+) -> Trained:
     """The model of a checkpoint, in evaluation mode.
 
     >>> import tempfile
@@ -85,11 +93,12 @@ def load_model(path: Path | str, device: torch.device | str = "cpu", known_class
         path: ``best.pt`` or ``last.pt``.
         device: where the model goes.
         known_classes: the corpus's classes; the checkpoint's must be among them, in the same order.
+        stage: that writes the file, for the remedy.
 
     Raises:
         ValueError: no checkpoint, weights of another shape, or classes the corpus does not have.
     """
-    content = load(path, device)
+    content = load(path, device, stage)
     config, classes = from_saved(content["config"]), content["classes"]
     if known_classes is not None and [name for name in known_classes if name in classes] != classes:
         raise ValueError(

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import logging
+from pathlib import Path
 
 import kaldiio
 import numpy as np
@@ -232,9 +233,10 @@ def test_a_damaged_file_of_the_front_end_stops_the_task_and_rejects_no_utterance
     make(corpus, config)
     for name in make_front_end(config, corpus / "feats").fitted:
         intact = (corpus / "feats" / name).read_bytes()
-        (corpus / "feats" / name).write_bytes(b"no")
-        with pytest.raises(ValueError, match=f"^{corpus / 'feats' / name}: "):
-            extract.compute(corpus / "data", corpus / "feats", config, 1, 1)
+        for damage in (lambda path: path.write_bytes(b"no"), Path.unlink):
+            damage(corpus / "feats" / name)
+            with pytest.raises(ValueError, match=f"^{corpus / 'feats' / name}: .*run stage features"):
+                extract.compute(corpus / "data", corpus / "feats", config, 1, 1)
         (corpus / "feats" / name).write_bytes(intact)
 
 
@@ -291,6 +293,17 @@ def test_silence_around_an_utterance_changes_its_embedding_little(speech_like):
     silence = 1e-4 * np.random.default_rng(1).standard_normal(5 * 16000).astype(np.float32)
     alone, padded = (front_end.measure(x) for x in (samples, np.concatenate([samples, silence])))
     assert alone @ padded / np.linalg.norm(alone) / np.linalg.norm(padded) > 0.99
+
+
+def test_an_utterance_whose_last_frame_alone_is_speech_has_an_embedding(speech_like, monkeypatch):
+    def last(energies, settings):
+        return np.arange(len(energies)) == len(energies) - 1
+
+    monkeypatch.setattr(encoder, "speech_marks", last)
+    front_end = make_front_end(settings("vectors.front_end=encoder", "vectors.encoder_hop=0.805"), None)
+    assert np.isfinite(
+        front_end.measure(speech_like(2.405, 5))
+    ).all()  # 240.5 frames, the last window ends with half of one
 
 
 def test_dims_that_are_always_zero_are_left_out_with_a_message(corpus, caplog):

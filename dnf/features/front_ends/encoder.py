@@ -135,7 +135,9 @@ class EncoderFrontEnd:
         padded = np.pad(samples * np.float32(louder), (0, max(0, (count - 1) * hop + size - len(samples))))
         windows = torch.from_numpy(padded).unfold(0, size, hop)
         per_frame = round(self.config.features.frame_shift * encoder.rate)
-        weights = np.array([speech[i * hop // per_frame : (i * hop + size) // per_frame].sum() for i in range(count)])
+        weights = np.array(
+            [speech[i * hop // per_frame : -(-(i * hop + size) // per_frame)].sum() for i in range(count)]
+        )
         embeddings = torch.cat([encoder.embed(part) for part in windows.split(BATCH)]).numpy()
         return (weights @ embeddings / weights.sum()).astype(np.float32)
 

@@ -37,7 +37,7 @@ class FlowSource:
 
     @functools.cached_property
     def trained(self) -> Trained:
-        return load_model(self.path)
+        return load_model(self.path, stage="features")
 
     def prepare(self) -> None:
         """Raises ``ValueError`` if the copy is missing or damaged."""
