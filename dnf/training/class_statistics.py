@@ -1,10 +1,10 @@
-"""Counts, means and covariances of the classes, from one pass over vectors, in memory K x D x D for any number of vectors."""
+"""Counts, means and covariances of the classes, in memory K x D x D for any number of vectors, or D x D for a common covariance."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,9 +115,41 @@ def check_finite(x: Tensor, rows: Tensor, windows: Windows) -> None:
         )
 
 
+def standardized(windows: Windows, standardize: Standardize, ranks: Ranks) -> Iterator[tuple[Tensor, Tensor]]:
+    """All vectors of a rank in batches ``(N, D)`` float64, standardized, with their labels ``(N,)``.
+
+    Raises:
+        ValueError: a vector has a value that is not finite.
+    """
+    first, end = ranks.bounds(len(windows))
+    for start in range(first, end, batch_for(windows.device)):
+        rows = torch.arange(start, min(start + batch_for(windows.device), end))
+        x = windows.gather(rows)
+        check_finite(x, rows, windows)
+        yield standardize(x.double())[0], windows.labels(rows)
+
+
+@torch.no_grad()
+def class_means(
+    windows: Windows, classes: Sequence[str], standardize: Standardize, ranks: Ranks = ALONE
+) -> tuple[Tensor, Tensor]:
+    """Number of vectors ``(K,)`` and mean ``(K, D)`` of each class; arguments as of ``class_statistics``."""
+    counts = torch.zeros(len(classes), dtype=torch.float64, device=windows.device)
+    sums = torch.zeros(len(classes), windows.dim, dtype=torch.float64, device=windows.device)
+    for x, labels in standardized(windows, standardize, ranks):
+        counts += labels.bincount(minlength=len(classes))
+        sums.index_add_(0, labels, x)
+    counts, sums = (ranks.sum_tensor(t).cpu() for t in (counts, sums))
+    return counts, sums / counts[:, None]
+
+
 @torch.no_grad()
 def class_statistics(
-    windows: Windows, classes: Sequence[str], standardize: Standardize, ranks: Ranks = ALONE
+    windows: Windows,
+    classes: Sequence[str],
+    standardize: Standardize,
+    ranks: Ranks = ALONE,
+    about: Tensor | None = None,
 ) -> ClassStatistics:
     """Statistics of all vectors of ``windows``, standardized; every vector is gathered once.
 
@@ -126,20 +158,19 @@ def class_statistics(
         classes: their names, in id order; a single class takes all vectors.
         standardize: the layer for standardization, which keeps the sums small.
         ranks: processes that call this together, each for its part of the vectors; all get the same result.
+        about: ``(L, D)`` means of the labels from ``class_means``, subtracted from the vectors of each: the covariance of a
+            single class is then the pooled one within the labels.
 
     Raises:
         ValueError: a vector has a value that is not finite.
     """
     k, dim, device = len(classes), windows.dim, windows.device
+    about = about.to(device) if about is not None else None
     counts, norms, squares = (torch.zeros(k, dtype=torch.float64, device=device) for _ in range(3))
     sums, weighted = (torch.zeros(k, dim, dtype=torch.float64, device=device) for _ in range(2))
     products = torch.zeros(k, dim, dim, dtype=torch.float64, device=device)
-    first, end = ranks.bounds(len(windows))
-    for start in range(first, end, batch_for(device)):
-        rows = torch.arange(start, min(start + batch_for(device), end))
-        x, labels = windows.gather(rows), windows.labels(rows)
-        check_finite(x, rows, windows)
-        x = standardize(x.double())[0]
+    for x, labels in standardized(windows, standardize, ranks):
+        x = x - about[labels] if about is not None else x
         for label in labels.unique().tolist() if k > 1 else [0]:
             of_class = x[labels == label] if k > 1 else x
             norm = of_class.square().sum(1)

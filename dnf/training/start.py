@@ -20,12 +20,14 @@ from dnf.features.windows import Windows
 from dnf.models.diagonalize import diagonal_of, diagonalize, whiten
 from dnf.models.dnf import DNF
 from dnf.models.standardize import Standardize
-from dnf.training.class_statistics import class_statistics
+from dnf.training.class_statistics import class_means, class_statistics
 from dnf.training.evaluate import AGREEMENT_FRAMES
 from dnf.training.ranks import ALONE, Ranks
 from dnf.training.sampler import class_shares
 
 log = logging.getLogger(__name__)
+
+MOST_CELLS = 50_000_000  # most K x D x D for which each class has its own covariance: 0.4 GB, and a copy
 
 
 def of_each_class(windows: Windows, counts: Sequence[int], count: int) -> Tensor:
@@ -78,22 +80,31 @@ def start_from_statistics(
 ) -> None:
     """Set the prior, and a first layer that decorrelates, from means and covariances of the classes, or of all vectors."""
     known = classes if config.prior.cond_dim else ["all"]
-    statistics = class_statistics(train, known, standardize, ranks)
-    covariances, means = statistics.invertible().numpy(), statistics.means
-    shares = class_shares(statistics.counts.tolist(), balanced=config.train.sampling != "natural")
+    kind, has_own = config.flow.first, len(known) == 1 or len(known) * config.dim**2 <= MOST_CELLS
+    if has_own:
+        statistics = class_statistics(train, known, standardize, ranks)
+        counts, means = statistics.counts, statistics.means
+    else:
+        counts, means = class_means(train, known, standardize, ranks)
+        statistics = class_statistics(train, ["all classes"], standardize, ranks, about=means)
+    covariances = statistics.invertible().numpy()
+    shares = class_shares(counts.tolist(), balanced=config.train.sampling != "natural")
+    weights = shares if has_own else torch.ones(1, dtype=torch.float64)
     matrix = torch.eye(config.dim, dtype=torch.float64)[:, config.frame or slice(None)]
-    if config.flow.first != "standardize":
-        kind, centre = config.flow.first, statistics.mean()
-        if kind == "joint" and len(known) == 1:
+    if kind != "standardize":
+        centre = counts @ means / counts.sum()
+        if kind == "joint" and len(covariances) == 1:
             why = "there is one class" if config.prior.cond_dim else "the flow has no classes"
+            if not has_own:
+                why = f"the covariances of {len(known)} classes in {config.dim} dims do not fit in memory"
             log.warning("flow.first joint: %s, so the first layer is whitening, as with whiten", why)
             kind = "whiten"
         if config.frame:
-            matrix = residual(torch.tensordot(shares, torch.from_numpy(covariances), 1), config.frame)
+            matrix = residual(torch.tensordot(weights, torch.from_numpy(covariances), 1), config.frame)
         inner = matrix.T.numpy() @ covariances @ matrix.numpy()
-        found = diagonalize(inner, shares.numpy()) if kind == "joint" else whiten(np.tensordot(shares, inner, 1))
+        found = diagonalize(inner, weights.numpy()) if kind == "joint" else whiten(np.tensordot(weights, inner, 1))
         matrix, means = matrix @ torch.from_numpy(found), means - centre
         mean, std = standardize.mean.cpu().double(), standardize.std.cpu().double()
         model.first.set(mean + std * centre, matrix / std[:, None])
     variances = torch.stack([torch.from_numpy(diagonal_of(matrix.numpy(), c)) for c in covariances])
-    model.prior.start(means @ matrix, variances, shares)
+    model.prior.start(means @ matrix, variances.expand(len(known), -1), shares)

@@ -7,7 +7,7 @@ from sklearn.covariance import ledoit_wolf
 
 from dnf.models.standardize import Standardize
 from dnf.training import class_statistics as module
-from dnf.training.class_statistics import class_statistics
+from dnf.training.class_statistics import class_means, class_statistics
 from dnf.training.ranks import Ranks
 
 NAMES = ["en", "ja", "zh"]
@@ -48,6 +48,18 @@ def statistics(x, labels, names=NAMES, mean=4.0, std=2.0):
     standardize = Standardize(x.shape[1])
     standardize.set(torch.full((1,), mean), torch.full((1,), std))
     return class_statistics(Vectors(x, labels), names, standardize)
+
+
+def test_vectors_about_the_means_of_their_classes_have_the_pooled_covariance(small_batches):
+    x, labels = draw((300, 40, 1), 6)
+    standardize, vectors = Standardize(6), Vectors(x, labels)
+    counts, means = class_means(vectors, NAMES, standardize)
+    assert counts.tolist() == [300, 40, 1]
+    np.testing.assert_allclose(means, [x[labels == k].mean(0) for k in range(3)], rtol=1e-10)
+    pooled = class_statistics(vectors, ["all classes"], standardize, about=means)
+    centred = x - means.numpy()[labels]
+    np.testing.assert_allclose(pooled.covariances[0], centred.T @ centred / 341, rtol=1e-10)
+    np.testing.assert_allclose(pooled.fourth, [np.square((centred**2).sum(1)).mean()], rtol=1e-10)
 
 
 def test_one_pass_gives_what_numpy_finds(small_batches):

@@ -10,6 +10,7 @@ from one_step import one_step
 from scipy import stats
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 
+from dnf.training import start as start_module
 from dnf.training.evaluate import evaluate
 from dnf.training.ranks import ALONE, Ranks
 from dnf.training.train import make_trainer
@@ -103,6 +104,21 @@ def test_a_flow_without_classes_is_whitened_by_the_covariance_of_all_vectors(sta
     np.testing.assert_allclose(np.cov(z.T, bias=True), np.eye(12), atol=1e-4)
     np.testing.assert_allclose(z.mean(0), np.zeros(12), atol=1e-4)
     assert "flow.first joint: the flow has no classes" in caplog.text
+
+
+@pytest.mark.parametrize("first", ("whiten", "joint"))
+def test_classes_whose_covariances_do_not_fit_share_one(start, monkeypatch, caplog, first):
+    monkeypatch.setattr(start_module, "MOST_CELLS", 2 * 12**2 - 1)
+    trainer = start("prior.cond_dim=12", "prior.variances=free", f"flow.first={first}")
+    x, labels = everything(trainer.train)
+    with torch.no_grad():
+        z = trainer.model(x)[0].double()
+    means = torch.stack([z[labels == k].mean(0) for k in range(2)])
+    np.testing.assert_allclose(np.cov((z - means[labels]).T, bias=True), np.eye(12), atol=1e-4)
+    np.testing.assert_allclose(trainer.model.prior.class_means().detach(), means, atol=1e-4)
+    np.testing.assert_allclose(trainer.model.prior.class_log_variances().detach(), np.zeros((2, 12)), atol=1e-4)
+    told = "flow.first joint: the covariances of 2 classes in 12 dims do not fit in memory, so the first layer is whitening"
+    assert (told in caplog.text) == (first == "joint")
 
 
 def test_one_class_is_whitened(small_config, stores, tmp_path, caplog):
