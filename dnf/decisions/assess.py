@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from dnf.experiment.files import intact, write_arrays
 from dnf.experiment.layout import run_again
 from dnf.metrics.figures import FUSED
 
@@ -248,8 +248,7 @@ class Assessment:
 def save_fits(path: Path, fits: Mapping[str, Assessment]) -> None:
     """Write the fits of all scores, by their names, to an .npz file of plain arrays."""
     arrays = {f"{score}:{name}": values for score, fit in fits.items() for name, values in fit.arrays().items()}
-    with path.open("wb") as file:
-        np.savez(file, scores=np.array(list(fits)), **arrays)
+    write_arrays(path, {"scores": np.array(list(fits))} | arrays)
 
 
 def load_fits(path: Path) -> dict[str, Assessment]:
@@ -258,13 +257,10 @@ def load_fits(path: Path) -> dict[str, Assessment]:
     Raises:
         ValueError: the file is damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            parts = {score: {} for score in file["scores"].tolist()}
-            for name in file.files:
-                score, colon, of_fit = name.partition(":")
-                if colon:
-                    parts[score][of_fit] = file[name]
-            return {score: Assessment.of_arrays(arrays) for score, arrays in parts.items()}
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: is damaged ({error}); {run_again('decide')}") from None
+    with intact(path, run_again("decide")), np.load(path) as file:
+        parts = {score: {} for score in file["scores"].tolist()}
+        for name in file.files:
+            score, colon, of_fit = name.partition(":")
+            if colon:
+                parts[score][of_fit] = file[name]
+        return {score: Assessment.of_arrays(arrays) for score, arrays in parts.items()}

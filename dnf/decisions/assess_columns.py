@@ -22,12 +22,11 @@ from dnf.experiment.layout import (
     Z_MEAN_NPY,
     Z_SQUASHED_NPY,
     Layout,
-    run_again,
 )
 from dnf.experiment.tables import each_row
 from dnf.features.timing import COLUMNS, store_measures
 from dnf.metrics.figures import MAIN
-from dnf.scoring.latent_store import Latents
+from dnf.scoring.latent_store import Latents, mapped
 
 if TYPE_CHECKING:
     from dnf.features.frame_store import FrameStore
@@ -195,10 +194,7 @@ class Columns:
     def _means(self, name: str, scored: Scored) -> list[np.ndarray]:
         """Mean latents and mean squashed latents of the utterances, ``(U, D)`` each."""
         paths = [self._exp / LATENTS / name / file for file in (Z_MEAN_NPY, Z_SQUASHED_NPY)]
-        for path in paths:
-            if not path.is_file():
-                raise ValueError(f"{path}: does not exist; {run_again('latents')}")
-        return [np.load(path, mmap_mode="r")[scored.places] for path in paths]
+        return [mapped(path)[scored.places] for path in paths]
 
     def _times(self, scored: Scored) -> np.ndarray:
         return np.array([self._timing(utt["set"])[utt["utt"]] for utt in scored.utts])
