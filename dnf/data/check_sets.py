@@ -78,11 +78,11 @@ def main(argv: list[str] | None = None) -> int:
     add_arguments(parser)
     args = parser.parse_args(argv)
     config = resolve(args.layers)
-    check_names(config, args.data)
     reason = lacking(config.data, args.data) or missing(config)
     if reason:
         print(reason)
         return CANNOT_RUN
+    check_names(config, args.data)
     check_classes(config, args.data)
     return 0
 

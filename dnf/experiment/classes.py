@@ -21,14 +21,14 @@ def read_classes(path: Path) -> list[str]:
 
 
 def choose_classes(known: list[str], wanted: list[str], source: Path) -> list[str]:
-    """The classes of ``known`` that an experiment models, in id order; all if ``wanted`` is empty."""
+    """The classes of ``known`` that an experiment models, in id order; all but ``UNLABELLED`` if ``wanted`` is empty."""
     strange = [name for name in wanted if name not in known]
     if strange:
         raise ValueError(
             f"data.classes: {strange[0]!r} is not a class of {source}, which has {', '.join(known)}; "
             "give existing classes with --set 'data.classes=[...]', or [] for all"
         )
-    return [name for name in known if not wanted or name in wanted]
+    return [name for name in known if (name in wanted if wanted else name != UNLABELLED)]
 
 
 def reference_first(known: list[str], wanted: list[str]) -> list[str]:

@@ -18,8 +18,10 @@ from experiment_files import check_experiment
 from recipe_runs import ROOT, experiments_on_frames, results, run_here, run_recipe
 from scipy import stats
 
+from dnf.data import check_sets
+from dnf.data.kaldi_files import read_table
 from egs.corpora import librispeech, speechocean
-from egs.librispeech_speechocean.local import prepare_data
+from egs.librispeech_speechocean.local import prepare_data, speaker_sets
 
 RECIPE = "librispeech_speechocean"
 CORPORA = Path(os.environ.get("DNF_CORPORA", ROOT.parent / "shared" / "corpora"))
@@ -108,9 +110,32 @@ def speakers(manifests):
     return {s.speaker for s in manifests.supervisions}
 
 
+def test_sets_of_speakers_have_pieces_of_readers_and_other_speakers_in_the_test(
+    tmp_path, native, mandarin, monkeypatch
+):
+    for name, value in (("SECONDS", 0.1), ("LEAST", 3), ("MOST", 7)):
+        monkeypatch.setattr(speaker_sets, name, value)
+    corpora = ["--librispeech", str(native), "--speechocean", str(mandarin), "--speakers", "true"]
+    assert prepare_data.main([str(tmp_path / "data"), *corpora]) == 0
+    sets = {path.parent.name: read_table(path) for path in (tmp_path / "data").glob("*/utt2spk")}
+    assert set(sets) == {"train", "dev", "calibration", "test"}
+    training = set(sets["train"].values())
+    assert training == set(sets["dev"].values()) and len(training) == 6 + 4
+    assert training.isdisjoint(sets["test"].values()) and training.isdisjoint(sets["calibration"].values())
+    labels = {name: set(read_table(tmp_path / "data" / name / "utt2class").values()) for name in sets}
+    assert labels["train"] == training and labels["test"] == labels["calibration"] == {"unlabelled"}
+    of_one = [utt for name in ("train", "dev") for utt, speaker in sets[name].items() if speaker == "librispeech_103"]
+    assert len(of_one) == 7 and "librispeech_103-121669-0002-02" in of_one
+    segments = read_table(tmp_path / "data" / "train" / "segments")
+    ends = [tuple(map(float, segments[utt].split()[1:])) for utt in sets["train"] if utt in of_one]
+    assert all(end - start == pytest.approx(0.1) and end <= 0.351 for start, end in ends)
+
+
 def test_sets_share_no_speaker_and_follow_from_the_seed(tmp_path, native, mandarin):
     sets = prepare(tmp_path / "data", librispeech=native, speechocean=mandarin)
     assert set(sets) == SETS
+    speakers_yaml = str(ROOT / "egs" / RECIPE / "conf" / "speakers.yaml")
+    assert check_sets.main([str(tmp_path / "data"), "--config", speakers_yaml]) == check_sets.CANNOT_RUN
     everyone = [speaker for manifests in sets.values() for speaker in speakers(manifests)]
     assert len(everyone) == len(set(everyone)) == 16
     counts = {name: len(speakers(manifests)) for name, manifests in sets.items()}

@@ -5,7 +5,9 @@ import logging
 import math
 import re
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import tree_cnceleb
@@ -16,6 +18,7 @@ from recipe_runs import ROOT, other_takes, results, run_recipe
 from dnf.data import check_sets
 from dnf.data.kaldi_files import read_table
 from dnf.experiment.config import resolve
+from dnf.verification import verify
 from dnf.verification.trial_list import Enrolments, Utterances, read_trials
 from egs.corpora import cnceleb, voxceleb
 from egs.voxceleb_cnceleb.local import prepare_data
@@ -312,28 +315,53 @@ def test_a_speaker_of_two_lines_of_the_meta_file_is_named(vox):
         voxceleb.read(vox[0])
 
 
-@pytest.fixture
-def speaker_sets(vox, cn, tmp_path):
-    """The data directories of experiment speakers, with ten more utterances each and a list of VoxCeleb1-O."""
-    for root in (vox[0] / "wav", cn[0] / "data"):
-        for folder in sorted(path for path in root.glob("id*")):
-            first = next(path for path in sorted(folder.rglob("*.*")) if path.is_file())
+def with_more(vox: Path, cn: Path) -> list[str]:
+    """Options of experiment speakers, after ten more utterances of each speaker, and a list of VoxCeleb1-O, are in the trees."""
+    rng = np.random.default_rng(1)
+    for root in (vox / "wav", cn / "data"):
+        for folder in sorted(root.glob("id*")):
+            samples, rate = soundfile.read(next(path for path in sorted(folder.rglob("*.*")) if path.is_file()))
             for number in range(10):
-                video = folder / f"video{number}" if root == vox[0] / "wav" else folder
-                video.mkdir(exist_ok=True)
-                shutil.copy(first, video / (f"0000{number}.wav" if video != folder else f"speech-02-{number:03}.flac"))
+                place = (
+                    (f"video{number}", f"0000{number}.wav") if root.name == "wav" else (f"speech-02-{number:03}.flac",)
+                )
+                path = folder.joinpath(*place)
+                path.parent.mkdir(exist_ok=True)
+                soundfile.write(path, samples + 0.01 * rng.standard_normal(len(samples)), rate, subtype="PCM_16")
     pairs = [
         "1 id10270/video0/00000.wav id10270/video1/00001.wav",
         "0 id10270/video0/00000.wav id10271/video1/00001.wav",
     ]
-    (vox[0] / "veri_test2.txt").write_text("\n".join(pairs) + "\n")
-    words = ["--vox1", vox[0], "--cnceleb1", cn[0], "--speakers", "true"]
-    assert prepare_data.main([str(word) for word in (tmp_path / "data", *words)]) == 0
+    (vox / "veri_test2.txt").write_text("\n".join(pairs) + "\n")
+    return ["--vox1", str(vox), "--cnceleb1", str(cn), "--speakers", "true"]
+
+
+@pytest.fixture
+def speaker_sets(vox, cn, tmp_path):
+    """The data directories of experiment speakers."""
+    assert prepare_data.main([str(tmp_path / "data"), *with_more(vox[0], cn[0])]) == 0
     return tmp_path / "data"
+
+
+@pytest.mark.slow
+def test_speakers_are_trained_and_the_published_trials_scored(voices, tmp_path, monkeypatch, capsys):
+    options = with_more(tree_voxceleb.make(tmp_path, voices)[0], tree_cnceleb.make(tmp_path, voices)[0])
+    settings = ("vectors.front_end=pool", "vectors.project_to=8", "flow.blocks=10", "baselines.enabled=true")
+    words = [word for setting in (*settings, "plots.enabled=false") for word in ("--set", setting)]
+    said = run_recipe(tmp_path, "voxceleb_cnceleb", *options, "--exp", "speakers", *words)
+    assert "results: exp/speakers/results.txt" in said
+    monkeypatch.chdir(tmp_path)
+    for name, counts in (("voxceleb_test", "1 target, 1 nontarget"), ("cnceleb_test", "4 target, 4 nontarget")):
+        assert verify.main(["exp/speakers", "--set", name, "--as-norm", "train"]) == 0
+        text = capsys.readouterr().out
+        assert counts in text and "vectors_cosine" in text and "latents_nl" in text
+    assert not [row for row in results(tmp_path, "speakers") if row["class"].startswith(("vox_id1027", "cn_id008"))]
 
 
 def test_speakers_are_classes_and_the_published_trials_name_utterances(speaker_sets):
     classes = {part: read_table(speaker_sets / part / "utt2class") for part in ("train", "dev")}
+    known = (speaker_sets / "classes.txt").read_text().split()
+    assert set(known) == {"unlabelled", *classes["train"].values()}
     assert set(classes["train"].values()) == set(classes["dev"].values())
     assert {"vox_id10001", "cn_id00010"} <= set(classes["train"].values())
     assert not classes["train"].keys() & classes["dev"].keys() and len(classes["train"]) > 4 * len(classes["dev"])

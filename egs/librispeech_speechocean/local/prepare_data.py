@@ -9,6 +9,7 @@
 Both corpora, https://www.openslr.org/12 and https://www.openslr.org/101, are CC BY 4.0; ``librispeech.py`` and
 ``speechocean.py`` of ``egs/corpora`` describe origin and layout. Transcripts are not used. No speaker is in two sets.
 The division depends on the seed; ``OUTPUT_DIR/lists/<set>.txt`` has the speakers of each set.
+With ``--speakers true`` the sets are those of ``speaker_sets``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dnf.data import recipe
 from dnf.data.recipe import Corpus, Manifests
 from dnf.experiment import entry
 from egs.corpora import librispeech, speechocean
+from egs.librispeech_speechocean.local import speaker_sets
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--score", choices=speechocean.SCORES, default="total", help="score of the experts (%(default)s)"
     )
     parser.add_argument(
+        "--speakers", choices=("true", "false"), default="false", help="sets of the experiment speakers (%(default)s)"
+    )
+    parser.add_argument(
         "--download",
         choices=("true", "false"),
         default="false",
@@ -109,6 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif folders[name] is None and default.is_dir():
             folders[name] = default
     found = recipe.given(CORPORA, folders)
+    if arguments.speakers == "true":
+        sets = speaker_sets.make(found, arguments.output_dir, arguments.seed, arguments.max_rejected)
+        recipe.write(sets, arguments.output_dir, CORPORA, found)
+        return 0
     prepare(found, arguments.output_dir, arguments.seed, arguments.max_rejected, arguments.score)
     return 0
 

@@ -11,11 +11,8 @@ The lists of VoxCeleb are at https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from dnf.data import recipe
 from dnf.data.kaldi_files import read_text
@@ -23,12 +20,11 @@ from dnf.data.manifests import Utterance
 from dnf.data.recipe import Manifests
 from dnf.experiment.files import replace_file
 from dnf.experiment.layout import TRIALS
-from egs.corpora import cnceleb, voxceleb
+from egs.corpora import cnceleb, speakers, voxceleb
 
 log = logging.getLogger(__name__)
 
 LEAST = 10  # utterances of a training speaker, as in arXiv:2004.04095
-DEV_SHARE = 0.15  # of the utterances of each
 VOXCELEB_LISTS = ("veri_test2.txt", "veri_test.txt")
 
 
@@ -47,35 +43,13 @@ def make(corpus_dirs: Mapping[str, Path], output_dir: Path, seed: int, max_rejec
         parts = cnceleb.read(given("cnceleb1"), given("cnceleb2"))
         enrolled = cnceleb.enrolments(corpus_dirs["cnceleb1"]) if "cnceleb1" in corpus_dirs else []
         train, tests["cnceleb_test"] = train + parts["train"], parts["test"] + enrolled
-    counts = Counter(utterance.speaker for utterance in train)
-    enough = {speaker for speaker, count in counts.items() if count >= LEAST}
-    if len(enough) < 2:
-        raise ValueError(f"{len(enough)} training speakers have {LEAST} utterances or more; give more of the corpora")
-    log.info("%d of %d training speakers have %d utterances or more", len(enough), len(counts), LEAST)
-    spoken = of_speakers(utterance for utterance in train if utterance.speaker in enough)
-    whole, dev = recipe.make("train", spoken, output_dir, max_rejected), dev_utterances(spoken, seed)
     made = {
-        "train": recipe.of_utterances(whole, [utterance.id for utterance in spoken if utterance.id not in dev]),
-        "dev": recipe.of_utterances(whole, dev),
+        name: recipe.make(name, part, output_dir, max_rejected)
+        for name, part in {"train": train, **tests}.items()
+        if part
     }
-    more = {
-        name: recipe.make(name, of_speakers(part), output_dir, max_rejected) for name, part in tests.items() if part
-    }
-    return made | more
-
-
-def of_speakers(spoken) -> list[Utterance]:
-    """The utterances with their speakers as classes."""
-    return [utterance._replace(name=utterance.speaker) for utterance in spoken]
-
-
-def dev_utterances(spoken: Sequence[Utterance], seed: int) -> set[str]:
-    """``DEV_SHARE`` of the utterances of each speaker, two at least."""
-    rng, by_speaker = np.random.default_rng(seed), {}
-    for utterance in sorted(spoken, key=lambda utterance: utterance.id):
-        by_speaker.setdefault(utterance.speaker, []).append(utterance.id)
-    chosen = (rng.permutation(utts)[: max(2, round(DEV_SHARE * len(utts)))] for utts in by_speaker.values())
-    return {str(utt) for utts in chosen for utt in utts}
+    sets = speakers.train_and_dev(made.pop("train"), LEAST, seed)
+    return sets | {name: speakers.unlabelled(of_set) for name, of_set in made.items()}
 
 
 def write_trials(corpus_dirs: Mapping[str, Path], output_dir: Path) -> None:
