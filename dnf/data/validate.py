@@ -44,7 +44,7 @@ from dnf.experiment.layout import (
     WAV_SCP,
 )
 
-MOST_CLASSES = 20  # that are counted one by one in a message
+MOST_COUNTED = 20  # that are counted one by one in a message
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Counts:
             minutes, seconds = divmod(round(self.seconds), 60)
             parts.append(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} hours")
         parts += [f"{self.frames} frames"] if self.frames is not None else []
-        if len(self.classes) > MOST_CLASSES:
+        if len(self.classes) > MOST_COUNTED:
             parts += [
                 f"{min(self.classes.values())} to {max(self.classes.values())} of each of {len(self.classes)} classes"
             ]

@@ -392,8 +392,11 @@ FLOW = "dnf"
 
 
 def experiment_of(system: Path) -> Path:
-    """The experiment that a system belongs to."""
-    return system.parent.parent if system.parent.name == BASELINES else system
+    """The experiment that a system belongs to; its folder may be relative to any place, such as ``.`` or ``../mlp``."""
+    for folder in (system, Path(os.path.abspath(system))):
+        if folder.parent.name == BASELINES:
+            return folder.parent.parent
+    return system
 
 
 def systems(exp: Path) -> dict[str, Path]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dnf.experiment.layout import LAYOUT_JSON, Layout
+from dnf.experiment.layout import LAYOUT_JSON, Layout, experiment_of
 
 
 @pytest.mark.parametrize("corpus", ("", "my_corpus"))
@@ -45,3 +45,22 @@ def test_names_of_other_folders_are_no_experiments(name):
     with pytest.raises(ValueError, match=f"experiment {name}: exp/{name} has other contents; rename the experiment"):
         Layout.make(Path("exp"), name)
     assert Layout.make(Path("exp"), name, "my_corpus").exp == Path(f"exp/my_corpus_{name}")
+
+
+def test_the_experiment_of_a_baseline_is_found_from_every_place(tmp_path, monkeypatch):
+    exp = tmp_path / "exp/nf"
+    (exp / "baselines/mlp").mkdir(parents=True)
+    (exp / "baselines/gmm").mkdir()
+    for place, system in (
+        (tmp_path, "exp/nf/baselines/mlp"),
+        (exp, "baselines/mlp"),
+        (exp / "baselines", "mlp"),
+        (exp / "baselines/mlp", "."),
+        (exp / "baselines/gmm", "../mlp"),
+        (tmp_path, exp / "baselines/mlp"),
+    ):
+        monkeypatch.chdir(place)
+        assert experiment_of(Path(system)).resolve() == exp
+    for place, system in ((tmp_path, "exp/nf"), (exp, "."), (exp / "baselines", "..")):
+        monkeypatch.chdir(place)
+        assert experiment_of(Path(system)) == Path(system)
