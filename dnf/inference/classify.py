@@ -24,7 +24,7 @@ import math
 import random
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ from dnf.inference.predicted_score import (
     predicted,
     timing_of,
 )
-from dnf.inference.recording_vector import RecordingVector
+from dnf.inference.read_recording import SharedFrames, read_recording
 from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import score
 from dnf.inference.system import Means, Model, judge, load_system
@@ -100,6 +100,7 @@ def classify(
     window: float | None = None,
     every: int = 1,
     heard: Heard | None = None,
+    read_recording: Callable[[Item, Model, Path], RecordingFrames] = read_recording,
 ) -> Iterator[dict[str, Any]]:
     """One record of plain values per item, in order; an unusable recording has ``error`` instead of a class.
 
@@ -108,6 +109,7 @@ def classify(
         window: seconds of the moving average in pictures.
         every: score every N-th vector.
         heard: gets the channel of each recording.
+        read_recording: reads a recording for a model into a folder.
     """
     scope, pictures = model.trained.config.cmvn.scope, picture_names(items) if plots else {}
     together = (lambda item: item.group) if scope == "speaker" else (lambda item: item.name)
@@ -148,7 +150,11 @@ def classify_fused(items: Sequence[Item], system: FusedSystem, heard: Heard | No
     """
     classes = system.classes
     listeners = [heard, *(None for _ in system.members[1:])]
-    of_members = (classify(items, member, heard=listener) for member, listener in zip(system.members, listeners))
+    read_once = SharedFrames().read
+    of_members = (
+        classify(items, member, heard=listener, read_recording=read_once)
+        for member, listener in zip(system.members, listeners)
+    )
     for records in zip(*of_members, strict=True):
         failed = next((record for record in records if "error" in record), None)
         if failed:
@@ -159,13 +165,6 @@ def classify_fused(items: Sequence[Item], system: FusedSystem, heard: Heard | No
         decision = {"class": classes[int(posteriors.argmax())], "posteriors": dict(zip(classes, posteriors.tolist()))}
         doubt = records[0]["doubt"] and words(posteriors[None], [records[0]["doubt"] == FOREIGN])[0]
         yield records[0] | decision | {"calibrated": True, "doubt": doubt}
-
-
-def read_recording(item: Item, model: Model, folder: Path) -> RecordingFrames:
-    """The recording as the model takes it; raises ``ValueError`` if it cannot be used."""
-    if model.vectors:
-        return RecordingVector(item.source, model.trained.config, folder, model.vectors)
-    return RecordingFrames(item.source, model.trained.config, folder, device=model.device)
 
 
 def classify_one(

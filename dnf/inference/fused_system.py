@@ -13,7 +13,7 @@ from dnf.decisions.calibration import posteriors
 from dnf.decisions.evidence import Evidence
 from dnf.decisions.fusion import Fusion
 from dnf.experiment.config import Config
-from dnf.experiment.layout import CONFIG_YAML, FUSION_JSON, present_members
+from dnf.experiment.layout import CONFIG_YAML, FUSION_JSON, experiment_of, present_members
 from dnf.inference.system import Model, load_system
 
 
@@ -33,7 +33,10 @@ class FusedSystem(NamedTuple):
     @classmethod
     def load(cls, exp: Path, device: torch.device) -> FusedSystem:
         """Read a folder of ``dnf fuse``; raises ``ValueError`` if it or a member is not complete."""
-        members = [load_system(folder, None, device) for folder in present_members(exp)]
+        folders, makers = present_members(exp), {}
+        members = [load_system(folder, None, device) for folder in folders]
+        for number, (folder, member) in enumerate(zip(folders, members)):  # of an experiment, all have the same vectors
+            members[number] = member._replace(vectors=makers.setdefault(experiment_of(folder), member.vectors))
         return cls(members, Fusion.load(exp / FUSION_JSON), Config.load(exp / CONFIG_YAML))
 
     @property

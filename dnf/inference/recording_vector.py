@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnf.data.audio_blocks import Source, read_blocks, resampled
+from dnf.data.audio_blocks import Source
 from dnf.experiment import packages
 from dnf.experiment.config import Config
 from dnf.experiment.layout import PREPROCESSING_NPZ, Layout
-from dnf.features.extractor import BLOCK_SECONDS
 from dnf.features.front_ends import FrontEnd, make_front_end
 from dnf.features.recording_frames import RecordingFrames
 from dnf.features.vectors import Preprocessing, Vectors
@@ -36,12 +35,10 @@ class VectorMaker(NamedTuple):
         front_end.prepare()
         return cls(front_end, Preprocessing.load(layout.frames / PREPROCESSING_NPZ))
 
-    def make(self, source: Source, rate: int) -> np.ndarray:
-        """The vector ``(D,)`` float32 of a recording, read at ``rate`` Hz."""
-        own_rate, blocks = read_blocks(source, BLOCK_SECONDS)
-        samples = np.concatenate(list(resampled(blocks, own_rate, rate)))
+    def make(self, path: str, samples: np.ndarray) -> np.ndarray:
+        """The vector ``(D,)`` float32 of the samples ``(T,)`` of a recording, at the rate of the features."""
         vector = self.front_end.vector(self.front_end.measure(samples))
-        return self.preprocessing.apply(Vectors("recordings", [source.path], [], [], [], vector[None]))[0]
+        return self.preprocessing.apply(Vectors("recordings", [path], [], [], [], vector[None]))[0]
 
 
 class RecordingVector(RecordingFrames):
@@ -49,8 +46,15 @@ class RecordingVector(RecordingFrames):
 
     def __init__(self, source: Source, config: Config, folder: Path, maker: VectorMaker):
         of_frames = dataclasses.replace(config.features, kind="fbank")
+        self.blocks_read: list[np.ndarray] = []
         super().__init__(source, dataclasses.replace(config, features=of_frames), folder)
-        self.vector = maker.make(source, of_frames.sampling_rate)
+        self.vector = maker.make(source.path, np.concatenate(self.blocks_read))
+        self.blocks_read.clear()
+
+    def counted(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+        for block in super().counted(blocks, rate):
+            self.blocks_read.append(block)
+            yield block
 
     def inputs(
         self, norm: tuple[Tensor, Tensor] | None, hop: int, device: torch.device

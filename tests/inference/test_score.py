@@ -477,6 +477,14 @@ def test_a_recording_has_the_log_likelihood_ratio_of_the_stages(made, plain, sys
         assert (record["open_set"] is None) == (system != "fused")
 
 
+def test_members_that_take_the_same_frames_read_a_recording_once(made, fused, monkeypatch, capsys):
+    read, module = [], sys.modules["dnf.features.recording_frames"]
+    whole = module.read_blocks
+    monkeypatch.setattr(module, "read_blocks", lambda source, seconds: read.append(source) or whole(source, seconds))
+    assert classify.main([str(fused), "--data-dir", str(made / "data/test")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(read) == 1 + len(set(read))
+
+
 def test_other_data_scored_with_a_fused_system_have_its_figures(made, fused, tmp_path, monkeypatch):
     """``dnf score`` scores each experiment once, with the stages of run.sh, and fuses with the weights that are there."""
     out, ran = tmp_path / "out", []
