@@ -13,7 +13,8 @@ from dnf.experiment.config import resolve
 from dnf.report.cells import Rows
 from dnf.report.html_tables import assessment, gaussianity
 from dnf.report.lines import speaker_lines
-from dnf.report.results import autocorrelation_rows, main, text
+from dnf.report.result_rows import autocorrelation_rows
+from dnf.report.results import main, text
 
 
 def full_rows() -> list[dict]:
