@@ -89,6 +89,21 @@ class Spellings:
             )
 
 
+class Genders:
+    """Every speaker has one gender: ``of`` has it by speaker."""
+
+    def __init__(self, prefix: str):
+        self.prefix, self.of, self.places = prefix, {}, {}
+
+    def check(self, speaker: str, gender: str | None, place: str) -> None:
+        """Raise ``ValueError`` if the speaker appeared before with another gender; the message names both places."""
+        before, first = self.of.setdefault(speaker, gender), self.places.setdefault(speaker, place)
+        if before != gender:
+            raise ValueError(
+                f"{self.prefix}{place}: speaker {speaker} is {gender}, but {before} in {first}; correct one of the two"
+            )
+
+
 def number_of(value: str) -> float:
     """``value`` as a number, or NaN, which compares false with everything."""
     return float(value) if NUMBER.fullmatch(value) and math.isfinite(float(value)) else math.nan

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dnf.data import own_vectors
-from dnf.data.kaldi_files import Spellings, further_scores, not_a_file, read_table, write_table
+from dnf.data.kaldi_files import Genders, Spellings, further_scores, not_a_file, read_table, write_table
 from dnf.data.manifests import Utterance, absolute, check_rejected, is_visible, manifests, number
 from dnf.data.recordings_table import NEEDED, read_recordings_table
 from dnf.data.splits import check_splits, speaker_classes
@@ -155,17 +155,12 @@ def split_dev(train: list[Either], seed: int, *, shared: bool = False) -> tuple[
 
 def check_speakers(sets: Mapping[str, Sequence[Either]]) -> None:
     """Raise ``ValueError`` if a speaker has two spellings in two sets, or two genders."""
-    spellings, genders = Spellings("set "), {}
+    spellings, genders = Spellings("set "), Genders("set ")
     for name, utterances in sets.items():
         for utterance in utterances:
             spellings.check("speaker", utterance.speaker, name)
             if utterance.gender:
-                gender, other = genders.setdefault(utterance.speaker, (utterance.gender, name))
-                if gender != utterance.gender:
-                    raise ValueError(
-                        f"speaker {utterance.speaker} is of gender {gender} in {other} and {utterance.gender} in {name}; "
-                        "correct one of the two"
-                    )
+                genders.check(utterance.speaker, utterance.gender, name)
 
 
 def check_order(name: str, utterances: Sequence[Either]) -> None:

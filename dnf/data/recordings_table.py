@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnf.data.kaldi_files import Spellings, normal
+from dnf.data.kaldi_files import Genders, Spellings, normal
 from dnf.data.manifests import Utterance, absolute, identifier, number
 from dnf.data.write_set import check_class
 from dnf.experiment.classes import UNLABELLED
@@ -58,8 +58,7 @@ def read_recordings_table(
             raise ValueError(f"{path}: column {name!r} is not known; call it {meant!r}, or give it another name")
     sets: dict[str, list[Utterance]] = {}
     seen: dict[str, int] = {}
-    names = Spellings(f"{path}: ")
-    genders: dict[str, tuple[str, int]] = {}
+    names, genders = Spellings(f"{path}: "), Genders(f"{path}: ")
     for line, row in rows:
         where = f"{path}: line {line}"
         utterance = read_row(row, needed, path.parent, where, scores, allow_pipes=allow_pipes)
@@ -72,12 +71,7 @@ def read_recordings_table(
         names.check("utterance", utterance.id, f"line {line}")
         names.check("speaker", utterance.speaker, f"line {line}")
         if utterance.gender:
-            gender, first = genders.setdefault(utterance.speaker, (utterance.gender, line))
-            if gender != utterance.gender:
-                raise ValueError(
-                    f"{where}: speaker {utterance.speaker} is {utterance.gender}, but {gender} in line {first}; "
-                    "correct one of the two"
-                )
+            genders.check(utterance.speaker, utterance.gender, f"line {line}")
         sets.setdefault(row.get("set") or "", []).append(utterance)
     if not sets:
         raise ValueError(f"{path}: has no recordings; add lines below its header")

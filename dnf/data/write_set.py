@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
 
-from dnf.data.kaldi_files import Spellings, further_scores, is_class_name, write_table
+from dnf.data.kaldi_files import Genders, Spellings, further_scores, is_class_name, write_table
 from dnf.experiment.layout import (
     CMVN_SCP,
     FEATS_SCP,
@@ -56,21 +56,16 @@ def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory:
         validate_recordings_and_supervisions(recordings, supervisions)
     except AssertionError as error:
         raise ValueError(f"{directory}: {error}") from None
-    spellings, genders = Spellings(f"{directory}: "), {}
+    spellings, genders = Spellings(f"{directory}: "), Genders(f"{directory}: ")
     for utterance in supervisions:
         check_utterance(utterance, directory)
         spellings.check("speaker", utterance.speaker, f"utterance {utterance.id}")
-        gender = genders.setdefault(utterance.speaker, utterance.gender)
-        if gender != utterance.gender:
-            raise ValueError(
-                f"{directory}: utterance {utterance.id}: speaker {utterance.speaker} is of gender {utterance.gender} here "
-                f"and {gender} in another utterance; correct one of the two"
-            )
-    unknown = [speaker for speaker, gender in genders.items() if gender not in ("m", "f")]
-    if 0 < len(unknown) < len(genders):
+        genders.check(utterance.speaker, utterance.gender, f"utterance {utterance.id}")
+    unknown = [speaker for speaker, gender in genders.of.items() if gender not in ("m", "f")]
+    if 0 < len(unknown) < len(genders.of):
         log.warning(
             "%s: %d of %d speakers have no gender, the first is %s: no spk2gender",
-            *(directory, len(unknown), len(genders), unknown[0]),
+            *(directory, len(unknown), len(genders.of), unknown[0]),
         )
 
     directory.mkdir(parents=True, exist_ok=True)

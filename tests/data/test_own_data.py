@@ -475,7 +475,7 @@ def test_a_speaker_of_two_genders_in_two_sets_is_refused(own, kaldi, small_confi
     kaldi("train")
     for name, gender in (("one", "f"), ("two", "m")):
         kaldi(name, ("eve",), spk2gender={"eve": gender})
-    with pytest.raises(ValueError, match="speaker eve is of gender f in one and m in two"):
+    with pytest.raises(ValueError, match="^set two: speaker eve is m, but f in one; correct one of the two$"):
         own.prepare(small_config())
 
 
