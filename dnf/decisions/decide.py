@@ -98,7 +98,7 @@ class System(NamedTuple):
         covariance: autocovariance of the frames' log-likelihood ratio on dev.
         calibration: fitted on dev; None without a calibration.
         dev_auc: AUC of pairs of classes, from ``pair_aucs`` of the flow, so that all systems have the same pairs.
-        doubts: doubt about each test set, from the flow; empty without channels of training.
+        doubts: doubt about each test set, from the flow; None without channels of training.
         trivial: the trivial systems, whose figures stand beside those of the flow; None for vectors, baselines and
             many classes.
     """
@@ -111,7 +111,7 @@ class System(NamedTuple):
     covariance: np.ndarray
     calibration: Calibration | None
     dev_auc: Mapping[str, float]
-    doubts: Mapping[str, SetDoubt]
+    doubts: Mapping[str, SetDoubt] | None
     trivial: Trivial | None
 
     @property
@@ -131,7 +131,7 @@ def open_system(
     config: Config,
     latents: Mapping[str, Latents],
     dev_auc: Mapping[str, float],
-    doubts: Mapping[str, SetDoubt],
+    doubts: Mapping[str, SetDoubt] | None,
     *,
     is_flow: bool,
     taken: bool,
@@ -206,7 +206,8 @@ def decide_block(
     loglik, cllr = calibrated(system, name, of_block)
     decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.covariance))
     doubted = None if loglik is None else doubt.factor[:, None] * loglik
-    columns = calibrated_columns(of_block, doubted, reference, config.calibrate.priors, doubt.foreign)
+    foreign = None if system.doubts is None else doubt.foreign
+    columns = calibrated_columns(of_block, doubted, reference, config.calibrate.priors, foreign)
     rows = (without_class_columns(row, latents.classes) for row in decisions)
     rows = (row | more | {"open_set": ""} for row, more in zip(rows, columns))
     trivial = system.trivial.scores(name, system.order) if system.trivial else {}
@@ -222,7 +223,7 @@ def decide_block(
 def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict], Trials, Trials]:
     """Write ``decisions/<set>.txt``; rows of ``accuracy.tsv``, and the set's utterances of known and of unseen classes."""
     config, draw, reference = system.config, system.draw, system.order[0]
-    tally, parts, doubt = Tally(latents.classes), [], system.doubts.get(name, no_doubt(len(latents.utts)))
+    tally, parts, doubt = Tally(latents.classes), [], (system.doubts or {}).get(name, no_doubt(len(latents.utts)))
 
     def rows_of_blocks() -> Iterator[dict]:
         first = 0
@@ -271,11 +272,11 @@ def decide_system(
     folder: Path,
     config: Config,
     dev_auc: Mapping[str, float],
-    doubts: Mapping[str, SetDoubt],
+    doubts: Mapping[str, SetDoubt] | None,
     *,
     is_flow: bool,
     taken: bool,
-) -> tuple[list[dict], dict[str, Trials], Mapping[str, SetDoubt]]:
+) -> tuple[list[dict], dict[str, Trials], Mapping[str, SetDoubt] | None]:
     """Write a system's decisions; its rows of ``accuracy.tsv``, each set's utterances of known classes, and the doubts."""
     latents = {directory.name: Latents.open(directory) for directory in latent_sets(folder)}
     remove_decisions(folder)
@@ -289,7 +290,7 @@ def decide_system(
     rows += unseen_rows(trials, unseen, config)
     for name, of_both in with_controls(trials, config.data.controls).items():
         rows += control_rows(system, trials[name], trials[config.data.controls[name]], of_both, name)
-    return rows, trials, system.doubts if system else {}
+    return rows, trials, system.doubts if system else None
 
 
 def with_controls(trials: Mapping[str, Trials], controls: Mapping[str, str]) -> dict[str, Trials]:
@@ -333,7 +334,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config, taken, rows, trials = Config.load(args.exp / CONFIG_YAML), is_taken(args.exp), [], {}
     dev_auc = read_pairs(args.exp / PAIRS_TSV) if taken else {}
-    doubts: Mapping[str, SetDoubt] = {}
+    doubts: Mapping[str, SetDoubt] | None = None
     for system, folder in systems(args.exp).items():
         system_rows, trials[system], doubts = decide_system(
             folder, config, dev_auc, doubts, is_flow=system == FLOW, taken=taken

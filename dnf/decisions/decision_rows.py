@@ -72,7 +72,7 @@ def without_class_columns(row: dict, classes: list[str]) -> dict:
 
 
 def calibrated_columns(
-    evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict, foreign: np.ndarray
+    evidence: Evidence, loglik: np.ndarray | None, reference: str, priors: dict, foreign: np.ndarray | None
 ) -> Iterable[dict]:
     """Posteriors of each utterance, the class of the highest, and the log-likelihood ratio of the reference class, nats.
 
@@ -83,7 +83,7 @@ def calibrated_columns(
         loglik: ``(U, K)`` calibrated log-likelihoods, or None.
         reference: class of the log-likelihood ratio.
         priors: of the classes.
-        foreign: ``(U,)`` whether each is unlike training.
+        foreign: ``(U,)`` whether each is unlike training; None: unknown, which leaves the word empty.
     """
     shown = evidence.classes if len(evidence.classes) <= MOST_CLASSES else []
     names = [f"posterior_{name}" for name in shown] + ["decision_calibrated", "llr_calibrated", "doubt"]
@@ -93,8 +93,9 @@ def calibrated_columns(
     ratios = ratio_to_others(loglik, place)
     of_classes = posteriors(loglik, evidence.classes, priors)
     decided = (evidence.classes[k] for k in of_classes.argmax(1))
+    of_doubt = [""] * len(of_classes) if foreign is None else words(of_classes, foreign)
     cells = (
         [*(f"{p:.6f}" for p in row[: len(shown)]), best, f"{ratio:.6f}", word]
-        for row, best, ratio, word in zip(of_classes, decided, ratios, words(of_classes, foreign))
+        for row, best, ratio, word in zip(of_classes, decided, ratios, of_doubt)
     )
     return (dict(zip(names, row)) for row in cells)

@@ -105,10 +105,12 @@ def density_of(summary: Summary) -> np.ndarray:
     return summary.mixture + summary.logdet
 
 
-def set_doubts(exp: Path, config: Config, calibration: Calibration | None, names: list[str]) -> dict[str, SetDoubt]:
-    """Doubt about each test set of ``names``; writes ``doubt.tsv``. Empty without channels of training.
+def set_doubts(
+    exp: Path, config: Config, calibration: Calibration | None, names: list[str]
+) -> dict[str, SetDoubt] | None:
+    """Doubt about each test set of ``names``; writes ``doubt.tsv``. None without channels of training.
 
-    Of a fused system it is that of its first member's experiment.
+    Of a fused system it is that of the first experiment of its members that has one.
 
     Args:
         exp: folder of the flow or of the fused system.
@@ -117,13 +119,17 @@ def set_doubts(exp: Path, config: Config, calibration: Calibration | None, names
         names: the sets that have latents.
     """
     (exp / DOUBT_TSV).unlink(missing_ok=True)
-    source, is_fitted = experiment_of(members_of(exp)[0]) if is_fused(exp) else exp, is_taken(exp) or is_fused(exp)
-    has_shifted = (source / (DOUBT_JSON if is_fitted else SHIFTED_NPZ)).is_file()
-    if not has_shifted or not (source / CHANNEL_JSON).is_file():
-        return {}
+    of_members = [experiment_of(member) for member in members_of(exp)] if is_fused(exp) else [exp]
+    is_fitted = is_taken(exp) or is_fused(exp)
+    needed = CHANNEL_JSON, DOUBT_JSON if is_fitted else SHIFTED_NPZ
+    source = next((of for of in of_members if all((of / name).is_file() for name in needed)), None)
+    if source is None:
+        return None
     channels = ChannelModel.load(source / CHANNEL_JSON)
     model = Doubt.load(source / DOUBT_JSON) if is_fitted else fit(exp, config, calibration, channels)
-    tests = [name for name in names if name not in fitted_sets(config.data)] if model else []
+    if model is None:
+        return None
+    tests = [name for name in names if name not in fitted_sets(config.data)]
     doubts, rows = {}, []
     for name in tests:
         doubts[name], row = set_doubt(source / LATENTS / name, model, channels, config)

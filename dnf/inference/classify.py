@@ -49,7 +49,7 @@ from dnf.inference.predicted_score import (
 )
 from dnf.inference.read_recording import SharedFrames, read_recording
 from dnf.inference.recordings import Item, picture_names, read_items
-from dnf.inference.score_recording import score
+from dnf.inference.score_recording import log_density, score
 from dnf.inference.system import Means, Model, judge, load_system
 from dnf.inference.timeline import Timeline
 from dnf.metrics.figures import MAIN
@@ -146,10 +146,10 @@ def classify(
 def classify_fused(items: Sequence[Item], system: FusedSystem, heard: Heard | None = None) -> Iterator[dict[str, Any]]:
     """One record per item as of ``classify``: that of the first member, with the class and posteriors of the fusion.
 
-    A recording that a member cannot use has its ``error``. The doubt is that of the first member.
+    A recording that a member cannot use has its ``error``. The doubt is that of the first member that has one.
     """
-    classes = system.classes
-    listeners = [heard, *(None for _ in system.members[1:])]
+    classes, doubting = system.classes, system.doubting
+    listeners = [heard if n == doubting else None for n in range(len(system.members))]
     read_once = SharedFrames().read
     of_members = (
         classify(items, member, heard=listener, read_recording=read_once)
@@ -161,10 +161,11 @@ def classify_fused(items: Sequence[Item], system: FusedSystem, heard: Heard | No
             yield failed
             continue
         loglik = [np.array([record["loglik"][name] for name in classes]) for record in records]
-        posteriors = system.posteriors(loglik, [record["vectors"] for record in records], records[0]["factor"])
+        doubted = records[doubting]
+        posteriors = system.posteriors(loglik, [record["vectors"] for record in records], doubted["factor"])
         decision = {"class": classes[int(posteriors.argmax())], "posteriors": dict(zip(classes, posteriors.tolist()))}
-        doubt = records[0]["doubt"] and words(posteriors[None], [records[0]["doubt"] == FOREIGN])[0]
-        yield records[0] | decision | {"calibrated": True, "doubt": doubt}
+        doubt = doubted["doubt"] and words(posteriors[None], [doubted["doubt"] == FOREIGN])[0]
+        yield records[0] | decision | {"calibrated": True, "doubt": doubt, "factor": doubted["factor"]}
 
 
 def classify_one(
@@ -190,7 +191,10 @@ def classify_one(
     means = Means(logp, float(mixture), float(logdet), z, frames.rows(model.trained.config.splice.hop))
     vector = channel_of(frames, model, picture)
     mismatch = None if model.channel is None else model.channel.compare(vector)
-    judged = judge(model, means, None if mismatch is None else mismatch.distance)
+    density = None
+    if flow := model.flow:
+        density = log_density(score(frames, stats, flow.trained, flow.device, flow.correction, every))
+    judged = judge(model, means, None if mismatch is None else mismatch.distance, density)
     best = int(judged.posteriors.argmax())
     record = {
         "recording": item.name,
@@ -375,7 +379,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             writer.writerow(row_of(record, classes, model.assessments))
         sys.stdout.flush()
-    if verdict := heard.verdict(model.channel):
+    if verdict := heard.verdict((fused.members[fused.doubting] if fused else model).channel):
         log.info("these recordings: %s", verdict)
     return int(failed)
 

@@ -43,6 +43,11 @@ class FusedSystem(NamedTuple):
     def classes(self) -> list[str]:
         return self.fusion.calibrations[0].classes
 
+    @property
+    def doubting(self) -> int:
+        """The number of the first member with a doubt, or 0: as in ``dnf.decisions.doubt_sets.set_doubts``."""
+        return next((n for n, member in enumerate(self.members) if member.doubt and member.channel), 0)
+
     def posteriors(self, loglik: Sequence[np.ndarray], rows: Sequence[int], factor: float = 1.0) -> np.ndarray:
         """Posteriors ``(K,)`` of the classes.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,15 @@ class Block(NamedTuple):
     z: Tensor
     logp: Tensor
     logdet: Tensor
+
+
+def log_density(blocks: Iterable[Block]) -> float:
+    """Mean over vectors of the log of the classes' mean density, nats."""
+    total, count = 0.0, 0
+    for block in blocks:
+        mixture = block.logp.double().logsumexp(1) - math.log(block.logp.shape[1])
+        total, count = total + float((mixture + block.logdet.double()).sum()), count + len(mixture)
+    return total / count
 
 
 @torch.no_grad()

@@ -59,6 +59,7 @@ class Model(NamedTuple):
         covariance: autocovariance of the frames' log-likelihood ratio on dev, if there is no calibration; may be empty.
         vectors: makes the vector of a recording, where the model takes one; or None.
         doubt: doubt about recordings unlike training, or None.
+        flow: of a baseline with a doubt, the flow of its experiment: the doubt is about its density; else None.
         assessments: fits of expert scores by their names; may be empty.
     """
 
@@ -73,6 +74,7 @@ class Model(NamedTuple):
     vectors: VectorMaker | None = None
     doubt: Doubt | None = None
     assessments: Mapping[str, Assessment] = {}
+    flow: Model | None = None
 
     @property
     def reference(self) -> str:
@@ -148,8 +150,15 @@ class Judgement(NamedTuple):
     factor: float
 
 
-def judge(model: Model, means: Means, distance: float | None = None) -> Judgement:
-    """Posteriors, open-set flag and doubt of one recording; ``distance`` is that of its channel, None: unknown."""
+def judge(model: Model, means: Means, distance: float | None = None, density: float | None = None) -> Judgement:
+    """Posteriors, open-set flag and doubt of one recording.
+
+    Args:
+        model: the system.
+        means: of the recording.
+        distance: of its channel; None: unknown.
+        density: its mean log p(x) by the flow, nats; None: that of ``means``.
+    """
     none_of_these = None
     if model.open_set is not None:
         summary = Summary(
@@ -167,9 +176,9 @@ def judge(model: Model, means: Means, distance: float | None = None) -> Judgemen
         return Judgement(softmax(weight * means.loglik), False, none_of_these, None, 1.0)
     rows, foreign, factor = np.array([means.rows]), None, 1.0
     if model.doubt is not None and distance is not None:
-        density = np.array([means.mixture + means.logdet])
-        foreign = model.doubt.score(np.array([distance]), density, rows) > model.doubt.limit
-        factor = float(model.doubt.factor(density, rows, foreign)[0])
+        likely = np.array([means.mixture + means.logdet if density is None else density])
+        foreign = model.doubt.score(np.array([distance]), likely, rows) > model.doubt.limit
+        factor = float(model.doubt.factor(likely, rows, foreign)[0])
     evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows)
     loglik = factor * model.calibration.loglik(evidence)
     of_classes = posteriors(loglik, model.trained.classes, model.config.calibrate.priors)
@@ -205,10 +214,22 @@ def load_system(folder: Path, frames: Path | None, device: torch.device) -> Mode
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
     vectors = VectorMaker.load(exp, trained.config) if trained.config.has_vectors else None
     channel, correction = None if vectors else load_channel(exp, frames, trained), load_correction(folder)
-    doubt = Doubt.load(exp / DOUBT_JSON) if is_flow and (exp / DOUBT_JSON).is_file() else None
+    doubt = Doubt.load(exp / DOUBT_JSON) if (exp / DOUBT_JSON).is_file() else None
+    flow = load_system(exp, frames, device) if doubt and not is_flow else None
     assessments = load_assessments(exp) if is_flow and not vectors else {}
     return Model(
-        trained, config, calibration, open_set, channel, correction, device, covariance, vectors, doubt, assessments
+        trained,
+        config,
+        calibration,
+        open_set,
+        channel,
+        correction,
+        device,
+        covariance,
+        vectors,
+        doubt,
+        assessments,
+        flow,
     )
 
 

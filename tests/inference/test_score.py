@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,14 @@ import numpy as np
 import pytest
 import recipe_runs
 import soundfile
+import torch
 import yaml
 from recipe_runs import ROOT, environment, make_frames, run_stages, stage_arguments
 
 from dnf.data import data_to_score
+from dnf.decisions import decide, utterance_summary
+from dnf.decisions.doubt import Doubt
+from dnf.decisions.doubt_sets import set_doubts
 from dnf.experiment import stage
 from dnf.experiment.config import Config
 from dnf.experiment.layout import Layout
@@ -23,8 +28,10 @@ from dnf.experiment.plan import check_out
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import read_tsv
 from dnf.inference import classify, export, move, score_data, taken_model
+from dnf.inference.fused_system import FusedSystem
 from dnf.report import fuse
 from dnf.scoring import baselines
+from dnf.scoring.channel_model import ChannelModel
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
 SETS = {
@@ -483,6 +490,62 @@ def test_members_that_take_the_same_frames_read_a_recording_once(made, fused, mo
     monkeypatch.setattr(module, "read_blocks", lambda source, seconds: read.append(source) or whole(source, seconds))
     assert classify.main([str(fused), "--data-dir", str(made / "data/test")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(read) == 1 + len(set(read))
+
+
+@pytest.fixture(scope="module")
+def doubted(plain, tmp_path_factory):
+    """The same, with a limit that half of the recordings of the test set exceed; as a set they are home."""
+    root = tmp_path_factory.mktemp("doubted") / "root"
+    shutil.copytree(plain, root)
+    exp, channels = root / "exp", ChannelModel.load(root / "exp/channel.json")
+    replace(channels, set_limit=1e9).save(exp / "channel.json")
+    _, summary = utterance_summary.read(exp / "latents/test")
+    doubt, distances = Doubt.load(exp / "doubt.json"), channels.distances(np.load(exp / "latents/test/channel.npy"))
+    scores = doubt.score(distances, summary.mixture + summary.logdet, summary.frames)
+    replace(doubt, limit=float(np.median(scores)), foreign=0.5, rate=0.3).save(exp / "doubt.json")
+    decide.main([str(root / "fused")])
+    (exp / "model.json").write_text("{}")  # so that stage decide applies the fits, as to other data
+    (exp / "fitted.tsv").write_text("set\tsystem\n")
+    for path in [*exp.glob("**/latents/dev"), *exp.glob("**/latents/train")]:
+        shutil.rmtree(path)
+    decide.main([str(exp)])
+    return root
+
+
+@pytest.mark.parametrize("system", ["exp", "exp/baselines/mlp", "exp/baselines/gmm", "fused"])
+def test_a_recording_is_doubted_as_in_stage_decide(doubted, system, capsys):
+    wanted = {row["utt"]: row for row in read_tsv(doubted / system / "decisions/test.txt")}
+    assert classify.main([str(doubted / system), "--json", "--data-dir", str(doubted / "data/test")]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["doubt"] for record in records] == [wanted[record["recording"]]["doubt"] for record in records]
+    assert sum(record["doubt"] == "foreign" for record in records) == len(records) / 2
+    for record in records:
+        ratio = np.log(record["posteriors"]["en"] / record["posteriors"]["zh"])
+        assert ratio == pytest.approx(float(wanted[record["recording"]]["llr_calibrated"]), abs=2e-5)
+
+
+@pytest.mark.parametrize("system", ["exp", "exp/baselines/gmm", "fused"])
+def test_without_a_doubt_no_stage_says_how_sure_it_is(plain, tmp_path, system, capsys):
+    shutil.copytree(plain, tmp_path / "root")
+    for name in ("doubt.json", "shifted.npz"):
+        (tmp_path / "root/exp" / name).unlink()
+    decide.main([str(tmp_path / "root" / ("fused" if system == "fused" else "exp"))])
+    assert {row["doubt"] for row in read_tsv(tmp_path / "root" / system / "decisions/test.txt")} == {""}
+    classify.main([str(tmp_path / "root" / system), "--json", "--data-dir", str(plain / "data/test")])
+    assert not any(json.loads(line)["doubt"] for line in capsys.readouterr().out.splitlines())
+
+
+def test_the_doubt_about_a_fused_system_is_of_the_first_member_that_has_one(plain, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(plain, root)
+    shutil.copytree(root / "exp", root / "none")
+    for name in ("doubt.json", "shifted.npz"):
+        (root / "none" / name).unlink()
+    (root / "fused/members.json").write_text(json.dumps(["../none/baselines/gmm", "../exp/baselines/mlp", "../exp"]))
+    config = Config.load(root / "fused/config.yaml")
+    doubts = set_doubts(root / "fused", config, None, ["test", "other"])
+    assert doubts.keys() == {"test", "other"}
+    assert FusedSystem.load(root / "fused", torch.device("cpu")).doubting == 1
 
 
 def test_other_data_scored_with_a_fused_system_have_its_figures(made, fused, tmp_path, monkeypatch):
