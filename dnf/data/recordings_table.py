@@ -76,7 +76,7 @@ def read_recordings_table(
     if not sets:
         raise ValueError(f"{path}: has no recordings; add lines below its header")
     for name, utterances in sets.items():
-        sets[name] = [u._replace(gender=genders.get(u.speaker, (None,))[0]) for u in utterances]
+        sets[name] = [u._replace(gender=genders.of.get(u.speaker)) for u in utterances]
     return sets
 
 
