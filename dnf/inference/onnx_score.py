@@ -39,6 +39,8 @@ class Timing(nn.Module):
         super().__init__()
         self.shift = config.features.frame_shift
         self.width = max(1, round(SMOOTH / self.shift))
+        # in frames, since the exporter rounds seconds to float32
+        self.least_pause = int(np.argmax(np.arange(LONGEST / self.shift) * self.shift >= LEAST_PAUSE))
         self.steps = [max(1, round(lag / self.shift)) for lag in LAGS]
         self.levels = math.ceil(math.log2(LONGEST / self.shift))  # of the search for a higher value
         cosines = dct(np.eye(config.features.num_filters), axis=1, norm="ortho")[:, 1 : 1 + CEPSTRA]
@@ -48,11 +50,11 @@ class Timing(nn.Module):
         frames, count = frames.double(), torch.ones_like(spoken).sum().double()
         duration, speech = count * self.shift, spoken.sum().clamp(min=1).double() * self.shift
         places = torch.nonzero(spoken)[:, 0]
-        lengths = (places[1:] - places[:-1] - 1).double() * self.shift  # a whole number of frames would become float32
-        silent = lengths >= LEAST_PAUSE
+        gaps = places[1:] - places[:-1] - 1
+        silent = gaps >= self.least_pause
         pauses = silent.sum()
         nuclei = self.peaks(frames.mean(1), spoken)
-        mean = (lengths * silent).sum() / pauses.clamp(min=1)
+        mean = (gaps * silent).sum().double() * self.shift / pauses.clamp(min=1)
         figures = (duration.log(), speech.log(), speech / duration, pauses, mean, nuclei / duration, nuclei / speech)
         return torch.cat(
             [torch.stack([figure.double() for figure in figures]), self.tempo(frames @ self.cosines, spoken)]

@@ -35,6 +35,30 @@ def test_timing_is_that_of_stage_decide(small_config):
     assert (np.std(found, 0) > 0).all(), "each measure differs between the recordings"
 
 
+def test_onnxruntime_measures_timing_as_pytorch_does(small_config, tmp_path):
+    """Also a pause of exactly the least length, which single precision would miss."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[onnx]'")
+    import onnxruntime
+
+    graph, path = Timing(small_config("features.num_filters=40")), tmp_path / "timing.onnx"
+    made = [(torch.from_numpy(frames), torch.from_numpy(spoken)) for frames, spoken in recordings(30)]
+    for _, spoken in made:
+        spoken[19:36] = torch.arange(17) % 16 == 0
+    axis = {0: torch.export.Dim.AUTO}
+    exported = torch.export.export(graph, made[0], dynamic_shapes=(axis, axis), strict=True)
+    torch.onnx.export(exported, dynamo=True, opset_version=18, input_names=["frames", "spoken"], verbose=False).save(
+        path
+    )
+    session = onnxruntime.InferenceSession(path)
+    for frames, spoken in made:
+        (found,) = session.run(None, {"frames": frames.numpy(), "spoken": spoken.numpy()})
+        assert found == pytest.approx(graph(frames, spoken).numpy(), abs=1e-5)
+        assert found == pytest.approx(
+            measures(frames.numpy().mean(1), cepstra_of(frames.numpy()), spoken.numpy(), 0.01), abs=1e-4
+        )
+
+
 ONE_POINT = {"svr": {"C": (1.0,), "gamma": (0.3,)}, "ridge": {"alpha": (10.0,)}}  # quick
 
 
@@ -69,7 +93,8 @@ def test_scores_are_those_of_classify(small_config, regression, monkeypatch):
     assert np.std(seen, 0).min() > 0.05
 
 
-def test_a_long_recording_has_no_score(small_config):
+def test_a_long_recording_has_no_score(small_config, monkeypatch):
+    monkeypatch.setattr(assess, "GRIDS", ONE_POINT)
     graph, (frames, spoken) = Scores(fits("ridge"), small_config("features.num_filters=40"), 0), next(recordings())
     rest = torch.from_numpy(frames), torch.from_numpy(spoken), torch.zeros(8), torch.zeros(2), torch.tensor(5.0)
     for seconds, is_known in ((60, True), (60.1, False)):
