@@ -4,7 +4,7 @@
 (``UTTERANCE_VECTORS``, else ``SPEAKER_VECTORS``), ``utt2spk`` and optionally ``utt2class``; or it has one ``vectors.npz``
 or ``vectors.npy`` of all sets. An npz has the arrays ``vector`` ``(U, D)``, ``utt``, ``spk``, optionally ``class``, and for
 several sets ``set`` ``(U,)``. A table ``vectors.tsv`` beside ``vectors.npy`` has a header ``utt speaker class set`` and one
-line per vector, in the same order. Without classes, the speakers are the classes.
+line per vector, in the same order. Without classes, the training speakers are the classes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dnf.data.recordings_table import read_rows
 from dnf.data.validate import check_keys, validate
 from dnf.data.write_set import check_class
 from dnf.experiment import entry
+from dnf.experiment.classes import UNLABELLED
 from dnf.experiment.layout import (
     SPEAKER_VECTORS,
     SPK2UTT,
@@ -191,7 +192,7 @@ def utterances(path: Path, vectors: np.ndarray, columns: Mapping[str, Sequence[s
 
 
 def with_classes(sets: dict[str, list[VectorUtterance]]) -> dict[str, list[VectorUtterance]]:
-    """The same utterances, with the speakers as classes if there are none.
+    """The same utterances, with the training speakers as classes if there are none; those of others are unlabelled then.
 
     Raises:
         ValueError: only some utterances have a class, a class has no legal name, or two speakers would be one class.
@@ -208,8 +209,10 @@ def with_classes(sets: dict[str, list[VectorUtterance]]) -> dict[str, list[Vecto
             f"{name}: utterance {utterance.id} has no class, and others have one; give all a class, or none"
         )
     speakers = class_of_speaker(utterance.speaker for _, utterance in everything)
+    trained = {utterance.speaker for utterance in sets["train"]}
+    classes = {speaker: name if speaker in trained else UNLABELLED for speaker, name in speakers.items()}
     return {
-        name: [utterance._replace(name=speakers[utterance.speaker]) for utterance in of_set]
+        name: [utterance._replace(name=classes[utterance.speaker]) for utterance in of_set]
         for name, of_set in sets.items()
     }
 

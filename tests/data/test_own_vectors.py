@@ -141,6 +141,9 @@ def test_without_classes_the_speakers_are_the_classes(own):
     parts = {part: set(read_table(own.out / part / "utt2class").values()) for part in ("train", "dev", "test")}
     assert all(classes == {"dan", "spk_1089"} for classes in parts.values())
     assert len(read_table(own.out / "dev" / "utt2spk")) == 2
+    own.npz("test", **{"class": None, "spk": np.array(["1089"] * 2 + ["eve"] * 2)})
+    own.prepare("data.shared_speakers=true")
+    assert list(read_table(own.out / "test" / "utt2class").values()) == ["spk_1089"] * 2 + ["unlabelled"] * 2
 
 
 def test_speakers_that_would_be_one_class_are_an_error():
