@@ -69,13 +69,16 @@ def fit(exp: Path, config: Config, calibration: Calibration | None, channels: Ch
         log.warning("%s: no doubt about recordings: dev has fewer than %d utterances of known classes", exp, LEAST)
         return None
     density, of_dev = density_of(content[1])[known], dev.only(known)
-    home = home_of(of_dev, density, channels.distances(mapped(folder / CHANNEL_NPY)[known]), exp, config)
+    distances = channels.distances(mapped(folder / CHANNEL_NPY)[known])
+    home = home_of(of_dev, density, distances, channels, exp, config)
     model = Doubt.fit(home, of_dev, density, Shifted.load(exp / SHIFTED_NPZ), calibration)
     model.save(exp / DOUBT_JSON)
     return model
 
 
-def home_of(dev: Evidence, density: np.ndarray, distances: np.ndarray, exp: Path, config: Config) -> Home:
+def home_of(
+    dev: Evidence, density: np.ndarray, distances: np.ndarray, channels: ChannelModel, exp: Path, config: Config
+) -> Home:
     """The recordings of known classes of dev, with ``(U,)`` mean log p(x) and channel distances, and those of train."""
     folder = exp / LATENTS / name_of(config.data, "train")
     latents, summary = read(folder)
@@ -86,10 +89,10 @@ def home_of(dev: Evidence, density: np.ndarray, distances: np.ndarray, exp: Path
     labels, dev_labels = (np.array([utt["class"] for utt in of]) for of in (utts, dev.utts))
     for label in set(dev_labels) & set(labels):
         of_train[labels == label] += density[dev_labels == label].mean() - of_train[labels == label].mean()
-    vectors, sets = mapped(folder / CHANNEL_NPY)[rows], [utt["set"] for utt in utts]
+    profiles, sets = channels.profiles_of(mapped(folder / CHANNEL_NPY)[rows]), [utt["set"] for utt in utts]
     return Home(
         [*zip(labels.tolist(), speakers), *((utt["class"], utt["speaker"]) for utt in dev.utts)],
-        np.concatenate([left_out_distances(vectors, sets, speakers), distances]),
+        np.concatenate([left_out_distances(profiles, sets, speakers), distances]),
         np.concatenate([of_train, density]),
         np.concatenate([summary.frames[rows], dev.frames]),
     )

@@ -48,6 +48,7 @@ from dnf.inference.predicted_score import (
     timing_of,
 )
 from dnf.inference.read_recording import SharedFrames, read_recording
+from dnf.inference.recording_vector import RecordingVector
 from dnf.inference.recordings import Item, picture_names, read_items
 from dnf.inference.score_recording import log_density, score
 from dnf.inference.system import Means, Model, judge, load_system
@@ -235,6 +236,8 @@ def channel_of(frames: RecordingFrames, model: Model, picture: Timeline | None) 
     """The statistics ``(S,)`` of a recording's channel; None without channels of training. Also fills the picture's spectrogram."""
     if model.channel is None and picture is None:
         return None
+    if isinstance(frames, RecordingVector):
+        return frames.vector
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first, part, speech in frames.blocks():

@@ -213,7 +213,7 @@ def load_system(folder: Path, frames: Path | None, device: torch.device) -> Mode
     if is_flow and (exp / OPEN_SET_JSON).is_file():
         open_set = OpenSet.load(exp / OPEN_SET_JSON)
     vectors = VectorMaker.load(exp, trained.config) if trained.config.has_vectors else None
-    channel, correction = None if vectors else load_channel(exp, frames, trained), load_correction(folder)
+    channel, correction = load_channel(exp, frames, trained), load_correction(folder)
     doubt = Doubt.load(exp / DOUBT_JSON) if (exp / DOUBT_JSON).is_file() else None
     flow = load_system(exp, frames, device) if doubt and not is_flow else None
     assessments = load_assessments(exp) if is_flow and not vectors else {}

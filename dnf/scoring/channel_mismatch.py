@@ -25,9 +25,18 @@ from dnf.scoring.channel_statistics import SCALARS, statistics
 
 log = logging.getLogger(__name__)
 
+MOST_DIMS = 512  # of vectors: their covariance is in channel.json
+
+
+def frequencies_of(config: Config) -> np.ndarray:
+    """Centres of the bins ``(F,)``, Hz; empty for a model of vectors."""
+    return np.zeros(0) if config.has_vectors else make_extractor(config.features).frequencies
+
 
 def statistics_of(store: FrameStore, first: int, last: int, frequencies: np.ndarray) -> np.ndarray:
-    """Statistics ``(S,)`` of frames ``first : last`` of a store."""
+    """Statistics ``(S,)`` of frames ``first : last`` of a store; where they are a vector, that itself."""
+    if not len(frequencies):
+        return store.frames[first].numpy()
     speech = np.zeros(last - first, bool)
     spoken = torch.searchsorted(store.centres, torch.tensor([first, last])).tolist()
     speech[store.centres[slice(*spoken)].numpy() - first] = True
@@ -42,7 +51,8 @@ def write_statistics(path: Path, windows: Windows, frequencies: np.ndarray) -> N
         for first, last in zip(part.source.begin.tolist(), part.source.end.tolist())
     )
     count = sum(len(part.source.begin) for part in windows.parts)
-    file = open_memmap(path, "w+", np.float32, (count, 5 * len(frequencies) + len(SCALARS)))
+    width = 5 * len(frequencies) + len(SCALARS) if len(frequencies) else windows.parts[0].store.frames.shape[1]
+    file = open_memmap(path, "w+", np.float32, (count, width))
     for row, (store, first, last) in zip(file, places):
         row[:] = statistics_of(store, first, last, frequencies)
     file.flush()
@@ -58,7 +68,7 @@ def store_vectors(store: FrameStore, classes: list[str], frequencies: np.ndarray
 
 def fit_experiment(frames: Path, config: Config, classes: list[str]) -> ChannelModel:
     """The channels of an experiment's training sets, from their frame stores below ``frames``."""
-    frequencies, vectors, of_set, speakers = make_extractor(config.features).frequencies, [], [], []
+    frequencies, vectors, of_set, speakers = frequencies_of(config), [], [], []
     for name in config.data.train:
         for vector, speaker in store_vectors(FrameStore(frames / name), classes, frequencies):
             vectors.append(vector)

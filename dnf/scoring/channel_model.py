@@ -14,6 +14,8 @@ them is. With many speakers, small differences are significant; they do not make
 deviations, so that a few odd recordings do not make a set foreign.
 
 Warnings name the statistics that differ.
+
+For a model of vectors, all of this is about its preprocessed vectors in place of profiles.
 """
 
 from __future__ import annotations
@@ -167,7 +169,7 @@ class ChannelModel:
     """The channels of training.
 
     Attributes:
-        frequencies: ``(F,)`` centres of the bins, Hz.
+        frequencies: ``(F,)`` centres of the bins, Hz; empty for vectors.
         sets: names of the training sets.
         speakers: number of speakers of each.
         means: ``(sets, S)`` mean statistics.
@@ -195,8 +197,9 @@ class ChannelModel:
 
     @classmethod
     def fit(cls, vectors: np.ndarray, of_set: list[str], speakers: list[str], frequencies: np.ndarray) -> ChannelModel:
-        """Fit statistics ``(U, S)`` of utterances with the set and the speaker of each."""
-        sets, set_of, profiles = sorted(set(of_set)), np.array(of_set), profile(vectors)
+        """Fit statistics ``(U, S)`` of utterances, or vectors, with the set and the speaker of each."""
+        sets, set_of = sorted(set(of_set)), np.array(of_set)
+        profiles = profile(vectors) if len(frequencies) else vectors
         fit = Fit.of(profiles, set_of, sets)
         held_out, errors = left_out(profiles, set_of, speakers, sets)
         if not held_out:  # one speaker per set: no fit without the speaker
@@ -220,18 +223,28 @@ class ChannelModel:
     def fitted(self) -> Fit:
         return Fit(np.array(self.profiles), np.array(self.scale), np.array(self.precision))
 
+    def profiles_of(self, vectors: np.ndarray) -> np.ndarray:
+        """The profiles ``(..., P)`` of statistics ``(..., S)``, float64; vectors are their own."""
+        vectors = vectors.astype(np.float64)
+        return profile(vectors) if self.frequencies else vectors
+
+    @property
+    def shape(self) -> str:
+        """What differs where no statistic that has a name does, in words."""
+        return "different shape of the long-term spectrum" if self.frequencies else "different vectors"
+
     def distances(self, vectors: np.ndarray) -> np.ndarray:
         """Distance ``(U,)`` of statistics ``(U, S)`` of recordings from the nearest set."""
         fit, parts = self.fitted, np.array_split(vectors, -(-len(vectors) // MOST))
-        return np.concatenate([fit.distances(profile(part.astype(np.float64))).min(1) for part in parts])
+        return np.concatenate([fit.distances(self.profiles_of(part)).min(1) for part in parts])
 
     def compare(self, vector: np.ndarray) -> Mismatch:
         """Compare the statistics ``(S,)`` of a recording with training."""
-        gaps = self.fitted.distances(profile(vector)[None])[0]
+        gaps = self.fitted.distances(self.profiles_of(vector)[None])[0]
         nearest, distance = int(gaps.argmin()), float(gaps.min())
         unlike = self.named(vector, np.array(self.means)[nearest])
         if distance > self.limit and not unlike:
-            unlike = ["different shape of the long-term spectrum"]
+            unlike = [self.shape]
         return Mismatch(distance, self.limit, self.sets[nearest], unlike)
 
     def compare_set(self, vectors: np.ndarray, speakers: Sequence[str]) -> SetMismatch:
@@ -242,7 +255,7 @@ class ChannelModel:
             speakers: speaker of each; if they are unknown, a name for each recording.
         """
         vectors = vectors.astype(np.float64)
-        profiles, trained = profile(vectors), np.array(self.speakers)
+        profiles, trained = self.profiles_of(vectors), np.array(self.speakers)
         distance, errors, nearest = self.fitted.set_distance(profiles, speakers, trained)
         rest, dim = self.fitted.from_dim(first := min(PROFILE["spectrum"], len(self.frequencies))), profiles.shape[1]
         limit = self.set_limit * by_chance(dim - first, trained.sum()) / by_chance(dim, trained.sum())
@@ -252,11 +265,13 @@ class ChannelModel:
         if not found.is_foreign:
             return found
         mean = np.array(self.means)[nearest].mean(0)
-        unlike = self.set_named(vectors.mean(0), mean) or ["different shape of the long-term spectrum"]
+        unlike = self.set_named(vectors.mean(0), mean) or [self.shape]
         return found._replace(unlike=unlike)
 
     def set_named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
         """What differs between the mean statistics ``(S,)`` of a set and ``mean`` of training, in words, the largest first."""
+        if not self.frequencies:
+            return []
         band, tilt = self.band(vector, mean), "tilt"
         gaps, units = (Statistics.of(array) for array in (vector - mean, np.maximum(np.array(self.deviations), 1e-6)))
         found = []
@@ -285,6 +300,8 @@ class ChannelModel:
 
     def named(self, vector: np.ndarray, mean: np.ndarray) -> list[str]:
         """Statistics outside the range of training, in words; ``mean`` is that of the nearest set."""
+        if not self.frequencies:
+            return []
         unlike = self.band(vector, mean)
         parts, low, high = (Statistics.of(np.asarray(array)) for array in (vector, self.low, self.high))
         for name, (title, less, more) in NAMES.items():
@@ -342,9 +359,9 @@ def left_out_fits(
             yield ~rest, Fit.of(profiles[rest], of_set[rest], sets)
 
 
-def left_out_distances(vectors: np.ndarray, of_set: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
-    """Distances ``(U,)`` of training utterances with statistics ``(U, S)``, each from a fit without its speaker if possible."""
-    profiles, set_of, sets = profile(vectors.astype(np.float64)), np.array(of_set), sorted(set(of_set))
+def left_out_distances(profiles: np.ndarray, of_set: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
+    """Distances ``(U,)`` of training utterances with profiles ``(U, P)``, each from a fit without its speaker if possible."""
+    set_of, sets = np.array(of_set), sorted(set(of_set))
     distances = Fit.of(profiles, set_of, sets).distances(profiles).min(1)
     for out, fit in left_out_fits(profiles, set_of, speakers, sets):
         distances[out] = fit.distances(profiles[out]).min(1)

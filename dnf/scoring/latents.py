@@ -45,7 +45,6 @@ from dnf.experiment.layout import (
 )
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import write_tsv
-from dnf.features.extractor import make_extractor
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
 from dnf.metrics.autocorrelation import Autocorrelation
@@ -53,7 +52,7 @@ from dnf.metrics.figures import MOST_CLASSES
 from dnf.metrics.gaussianity import Moments
 from dnf.models.checkpoint import Trained, load_model
 from dnf.scoring import channel_compensation
-from dnf.scoring.channel_mismatch import fit_experiment, write_statistics
+from dnf.scoring.channel_mismatch import MOST_DIMS, fit_experiment, frequencies_of, write_statistics
 from dnf.scoring.gaussianity_rows import (
     AUTOCORRELATION,
     FISHER,
@@ -158,9 +157,7 @@ def write_latents(
         means.file.flush()
         squashed.file.flush()
         np.save(folder / Z_ROWS_NPY, kept.numpy())
-        if not trained.config.has_vectors:
-            frequencies = make_extractor(trained.config.features).frequencies
-            write_statistics(folder / CHANNEL_NPY, windows, frequencies)
+        write_statistics(folder / CHANNEL_NPY, windows, frequencies_of(trained.config))
     return *(Moments(classes, of.dim).merge(of) for of in (moments, of_input)), autocorrelation
 
 
@@ -187,7 +184,7 @@ def fit_to_training(
     for name in (CHANNEL_JSON, SHIFTED_NPZ):
         (args.exp / name).unlink(missing_ok=True)
     correction = channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)
-    if not config.has_vectors:
+    if not config.has_vectors or trained.model.prior.dim <= MOST_DIMS:
         fit_experiment(args.frames, trained.config, trained.classes).save(args.exp / CHANNEL_JSON)
         if len(trained.classes) <= MOST_CLASSES:
             dev = [opened.stores[name] for name in config.data.dev]

@@ -16,11 +16,11 @@ from torch import Tensor
 from dnf.experiment.settings import Augment
 from dnf.features.augment import PROBES, Augmenter, window_keys
 from dnf.features.cmvn import cmvn_stats, of_recording
-from dnf.features.extractor import make_extractor
 from dnf.features.frame_store import FrameStore
 from dnf.features.rows import evenly_spaced
 from dnf.models.checkpoint import Trained
 from dnf.scoring.channel_compensation import Correction, centred
+from dnf.scoring.channel_mismatch import frequencies_of
 from dnf.scoring.channel_statistics import statistics
 from dnf.scoring.shifted_evidence import Shifted
 
@@ -70,11 +70,11 @@ def evidence(
 def shifted_copies(
     trained: Trained, correction: Correction | None, stores: list[FrameStore], device: torch.device
 ) -> Shifted:
-    """Shifted copies of utterances of known classes in ``stores``, evenly spaced in each class."""
+    """Shifted copies of utterances of known classes in ``stores``, evenly spaced in each class; of vectors there are none."""
     config, rows = trained.config, []
-    frequencies = make_extractor(config.features).frequencies
+    frequencies, kinds = frequencies_of(config), {} if config.has_vectors else KINDS
     trained.model.eval()
-    for number, (kind, settings) in enumerate(KINDS.items()):
+    for number, (kind, settings) in enumerate(kinds.items()):
         augmenter = Augmenter(Augment(**NONE | settings), config.seed, number, config.features.frame_shift)
         for place, (store, u) in enumerate(chosen(stores, trained.classes)):
             first, last = store.offsets[u : u + 2].tolist()

@@ -15,7 +15,7 @@ from dnf.experiment.config import resolve
 from dnf.metrics.detection import cllr
 from dnf.metrics.trials import with_control
 from dnf.scoring.channel_model import ChannelModel, left_out_distances
-from dnf.scoring.channel_statistics import Statistics, statistics
+from dnf.scoring.channel_statistics import Statistics, profile, statistics
 
 BINS = 20
 FREQUENCIES = np.geomspace(100, 7000, BINS)
@@ -81,6 +81,26 @@ def test_a_small_difference_beside_the_level_does_not_remain_after_normalization
     vectors, names = recordings(200, 400, lambda frames: np.logaddexp(frames, 4.0) + 5.0)
     verdict = channels.compare_set(vectors, names)
     assert verdict.is_foreign and not verdict.remains
+
+
+def test_vectors_are_compared_with_those_of_training():
+    """Speakers, and recordings of each, around the origin in 30 dims; other data are three off in one of them."""
+    rng, axis = np.random.default_rng(0), np.eye(30)[7]
+    speakers = [f"s{n}" for n in range(60) for _ in range(3)]
+
+    def drawn() -> np.ndarray:
+        return np.repeat(rng.normal(0, 0.7, (60, 30)), 3, axis=0) + rng.normal(0, 0.7, (180, 30))
+
+    model = ChannelModel.fit(drawn(), ["read"] * 180, speakers, np.zeros(0))
+    home, few = drawn(), slice(0, 30)
+    assert (
+        not model.compare_set(home, speakers).is_foreign and not model.compare_set(home[few], speakers[few]).is_foreign
+    )
+    verdict = model.compare_set(home[few] + 3 * axis, speakers[few])
+    assert verdict.is_foreign and verdict.remains and verdict.sentence.endswith(": different vectors")
+    unlike = [model.compare(vector + 10 * axis).unlike for vector in home[few]]
+    assert unlike == [["different vectors"]] * 30
+    assert sum(bool(model.compare(vector).unlike) for vector in home) <= 9
 
 
 def test_one_odd_recording_does_not_make_a_set_foreign(channels):
@@ -173,7 +193,7 @@ def test_few_recordings_of_new_speakers_are_beyond_the_limit(speakers):
 
 def test_left_out_distances_are_of_fits_without_the_speaker():
     vectors, names = recordings(12, 700)
-    apart = left_out_distances(vectors, ["read"] * len(names), names)
+    apart = left_out_distances(profile(vectors), ["read"] * len(names), names)
     fit = ChannelModel.fit(vectors, ["read"] * len(names), names, FREQUENCIES)
     fresh = fit.distances(recordings(40, 800)[0])
     assert fit.distances(vectors).mean() < 1.05 < apart.mean() and 0.7 < apart.mean() / fresh.mean() < 1.3
