@@ -220,6 +220,7 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
             "flow.dropout: train.objective gaussianality maps each batch twice, and alike; set one of them to its default"
         )
     check_channel(config)
+    check_pieces(config)
     if config.vectors.front_end == "ubm" and config.vectors.ubm_ceps > config.features.num_filters:
         raise ValueError(
             f"vectors.ubm_ceps {config.vectors.ubm_ceps} is more than features.num_filters "
@@ -254,6 +255,7 @@ def without_time(config: Config) -> Config:
         "frames": {"dtype": "float32"},
         "cmvn": {"scope": "speaker" if config.cmvn.scope == "speaker" else "none"},
         "augment": {"probability": 0.0},
+        "train": {"pieces": 0.0},
         "splice": {"left": 0, "right": 0, "hop": 1},
         "latents": {"durations": []},
         "score": {"frame_scores": False},
@@ -261,6 +263,23 @@ def without_time(config: Config) -> Config:
     }
     sections = {name: dataclasses.replace(getattr(config, name), **values) for name, values in off.items()}
     return dataclasses.replace(config, **sections)
+
+
+def check_pieces(config: Config) -> None:
+    """Raise ``ValueError`` if ``train.pieces`` is shorter than a spliced vector, or would have no effect."""
+    frames, seconds = config.splice.left + 1 + config.splice.right, config.train.pieces
+    if not seconds:
+        return
+    if config.cmvn.scope != "utterance":
+        raise ValueError(
+            f"train.pieces: with cmvn.scope {config.cmvn.scope} the length of a recording does not change its "
+            "normalization; set cmvn.scope=utterance, or train.pieces=0"
+        )
+    if round(seconds / config.features.frame_shift) < frames:
+        raise ValueError(
+            f"train.pieces {seconds:g} s is shorter than a vector of {frames} frames "
+            f"({frames * config.features.frame_shift:g} s); set some seconds, or 0"
+        )
 
 
 def check_channel(config: Config) -> None:

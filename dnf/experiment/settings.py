@@ -279,6 +279,7 @@ class Train:
     batch_size: int
     micro_batch: int
     sampling: Literal["natural", "balanced", "corpora"]
+    pieces: float
     lr: float
     lr_final: float
     warmup_steps: int
@@ -299,6 +300,7 @@ class Train:
         not_negative(
             self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay", "beta"
         )
+        not_negative(self, "pieces")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"train.label_smoothing must be from 0 to below 1, not {self.label_smoothing}")
         if self.select == "ce" and not self.beta:

@@ -42,11 +42,12 @@ def of_segments(
     elif count is None:
         stats, group = store.stats, utterance
     else:
-        stats, group = piece_stats(store, spoken, count), torch.arange(len(utterance))
-    mean = torch.empty(len(group), stats.shape[2] - 1)
+        stats, group = None, utterance
+    mean = torch.empty(len(group), store.frames.shape[1])
     scale = torch.empty_like(mean)
     for chunk in torch.arange(len(group)).split(CHUNK):
-        mean[chunk], scale[chunk] = mean_and_scale(stats[group[chunk]], variance=cmvn.variance)
+        of = piece_stats(store, spoken[chunk], count[chunk]) if stats is None else stats[group[chunk]]
+        mean[chunk], scale[chunk] = mean_and_scale(of, variance=cmvn.variance)
     return mean, scale
 
 

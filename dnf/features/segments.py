@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dnf.experiment.settings import Cmvn
-from dnf.features.cmvn import of_segments
+from dnf.features.cmvn import of_segments, piece_stats
 from dnf.features.frame_store import FrameStore
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,20 @@ class Part(NamedTuple):
         utterance: ``(G,)`` int64, utterance of each segment.
         piece: ``(G,)`` int64, number of the piece within its utterance.
         source: the store as it lies on disk, and its segments.
+        count: ``(G,)`` int64, speech frames of each piece; None where the segments are complete utterances.
     """
 
     store: FrameStore
     utterance: Tensor
     piece: Tensor
     source: Source
+    count: Tensor | None
+
+    def statistics(self, chosen: Tensor) -> Tensor:
+        """CMVN statistics ``(C, 2, F + 1)`` float64 of the ``chosen`` ``(C,)`` segments."""
+        if self.count is None:
+            return self.store.stats[self.utterance[chosen]]
+        return piece_stats(self.store, self.source.spoken[chosen], self.count[chosen])
 
 
 def home_of(stores: Sequence[FrameStore], device: torch.device) -> torch.device:
@@ -112,25 +120,43 @@ def concatenate(sources: Sequence[Source], home: torch.device) -> Source:
 
 
 def make_part(
-    store: FrameStore, wanted: Tensor, hop: int, cmvn: Cmvn, piece_frames: int | None, device: torch.device
+    store: FrameStore,
+    wanted: Tensor,
+    hop: int,
+    cmvn: Cmvn,
+    piece_frames: int | None,
+    most_frames: int | None,
+    device: torch.device,
 ) -> Part:
     """The segments of the ``wanted`` ``(U,)`` utterances that have speech."""
     utterance = torch.nonzero(wanted)[:, 0]
-    if piece_frames is None:
+    if piece_frames is None and most_frames is None:
         piece = torch.zeros_like(utterance)
         begin, end = store.offsets[utterance], store.offsets[utterance + 1]
         spoken, count = store.spoken[utterance], store.spoken[utterance + 1] - store.spoken[utterance]
     else:
-        pieces = (store.offsets[utterance + 1] - store.offsets[utterance]) // piece_frames
-        utterance = utterance.repeat_interleave(pieces)
-        piece = torch.arange(len(utterance)) - (pieces.cumsum(0) - pieces).repeat_interleave(pieces)
-        begin = store.offsets[utterance] + piece * piece_frames
-        end = begin + piece_frames
+        utterance, piece, begin, end = pieces_of(store, utterance, piece_frames, most_frames)
         spoken = torch.searchsorted(store.centres, begin)
         count = torch.searchsorted(store.centres, end) - spoken
     rows = -(-count // hop)
     keep = rows > 0
     utterance, piece, begin, end, spoken, rows = (t[keep] for t in (utterance, piece, begin, end, spoken, rows))
-    mean, scale = of_segments(store, cmvn, utterance, spoken, count[keep] if piece_frames else None)
+    count = count[keep] if piece_frames or most_frames else None
+    mean, scale = of_segments(store, cmvn, utterance, spoken, count)
     on_device = (None if t is None else t.to(device) for t in (mean, scale))
-    return Part(store, utterance, piece, Source(store.frames, store.centres, begin, end, spoken, rows, *on_device))
+    return Part(
+        store, utterance, piece, Source(store.frames, store.centres, begin, end, spoken, rows, *on_device), count
+    )
+
+
+def pieces_of(
+    store: FrameStore, utterance: Tensor, piece_frames: int | None, most_frames: int | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Utterance, number within it, first frame and end ``(G,)`` of the pieces of utterances ``(U,)``, cut as ``Windows`` says."""
+    start, frames = store.offsets[utterance], store.offsets[utterance + 1] - store.offsets[utterance]
+    pieces = frames // piece_frames if piece_frames else -(-frames // most_frames)
+    of = torch.arange(len(utterance)).repeat_interleave(pieces)
+    piece = torch.arange(len(of)) - (pieces.cumsum(0) - pieces)[of]
+    size, parts = (piece_frames, 1) if piece_frames else (frames[of], pieces[of])
+    begin, end = start[of] + piece * size // parts, start[of] + (piece + 1) * size // parts
+    return utterance[of], piece, begin, end

@@ -41,6 +41,14 @@ def at_step(windows: Windows, config: Config, step: int) -> Windows | Augmented:
     return Augmented(windows, Augmenter(config.augment, config.seed, step, config.features.frame_shift))
 
 
+def training_windows(
+    stores: Sequence[FrameStore], config: Config, classes: Sequence[str], device: torch.device
+) -> Windows:
+    """The vectors that a model is fitted to: those of training sets, whose utterances ``train.pieces`` cuts."""
+    most = round(config.train.pieces / config.features.frame_shift) or None
+    return Windows(stores, config.splice, config.cmvn, classes, keep_unseen=False, device=device, most_frames=most)
+
+
 class Windows:
     """All spliced vectors of ``stores``, one store after the other.
 
@@ -59,6 +67,8 @@ class Windows:
             disk and are gathered there.
         scores: lowest and highest expert score of the utterances to take, of stores that have scores; empty: all.
         piece_frames: cut utterances into pieces of so many frames without the rest; None: complete utterances.
+        most_frames: instead divide each utterance, with the rest, into as few pieces of about the same length as have
+            at most so many frames.
     """
 
     def __init__(
@@ -72,9 +82,10 @@ class Windows:
         device: torch.device,
         scores: Sequence[float] = (),
         piece_frames: int | None = None,
+        most_frames: int | None = None,
     ):
         ids = {name: i for i, name in enumerate(classes)}
-        self.stores, self.device, self.cut = list(stores), device, piece_frames is not None
+        self.stores, self.device, self.cut = list(stores), device, bool(piece_frames or most_frames)
         self.home = home_of(self.stores, device)
         self.parts, labels, corpora = [], [], []
         corpus_ids = {name: i for i, name in enumerate(sorted({name for store in stores for name in store.corpora}))}
@@ -83,7 +94,7 @@ class Windows:
             wanted = of_store >= 0 if not keep_unseen else torch.ones_like(of_store, dtype=torch.bool)
             if scores and any(score is not None for score in store.scores):
                 wanted &= torch.tensor([s is not None and scores[0] <= s <= scores[1] for s in store.scores])
-            part = make_part(store, wanted, splice.hop, cmvn, piece_frames, device)
+            part = make_part(store, wanted, splice.hop, cmvn, piece_frames, most_frames, device)
             self.parts.append(part)
             labels.append(of_store[part.utterance])
             corpora.append(torch.tensor([corpus_ids[name] for name in store.corpora])[part.utterance])
@@ -202,7 +213,7 @@ class Windows:
         total = sums = squares = 0.0
         for part in self.parts:
             for chunk in torch.arange(len(part.source.rows)).split(CHUNK):
-                stats = part.store.stats[part.utterance[chunk]]
+                stats = part.statistics(chunk)
                 count, first, second = stats[:, 0, -1:], stats[:, 0, :-1], stats[:, 1, :-1]
                 if part.source.mean is not None:
                     norm = part.source.mean, part.source.scale

@@ -19,7 +19,7 @@ from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config, from_saved
 from dnf.experiment.environment import choose_device
 from dnf.experiment.layout import BASELINES, CONFIG_YAML, LATENTS, MODEL_PT, is_taken
-from dnf.features.windows import Windows
+from dnf.features.windows import Windows, training_windows
 from dnf.models import checkpoint
 from dnf.scoring.latent_writer import write_scored, written_whole
 from dnf.scoring.open_sets import Opened, each_set, open_sets
@@ -56,7 +56,10 @@ def fit_systems(exp: Path, train: Windows, dev: Windows, classes: list[str], con
 def vectors_of(role: str, opened: Opened, classes: list[str], config: Config, device: torch.device) -> Windows:
     """All vectors of train or dev; ``ValueError`` if a class has too few for a baseline."""
     stores = [opened.stores[name] for name in getattr(config.data, role)]
-    windows = Windows(stores, config.splice, config.cmvn, classes, keep_unseen=False, device=device)
+    if role == "train":
+        windows = training_windows(stores, config, classes, device)
+    else:
+        windows = Windows(stores, config.splice, config.cmvn, classes, keep_unseen=False, device=device)
     for name, count in windows.class_counts(classes).items():
         if count < FEWEST_FRAMES:
             raise ValueError(

@@ -46,7 +46,7 @@ from dnf.experiment.layout import (
 from dnf.experiment.sets import fitted_sets
 from dnf.experiment.tables import write_tsv
 from dnf.features.rows import evenly_spaced
-from dnf.features.windows import Windows
+from dnf.features.windows import Windows, training_windows
 from dnf.metrics.autocorrelation import Autocorrelation
 from dnf.metrics.figures import MOST_CLASSES
 from dnf.metrics.gaussianity import Moments
@@ -180,7 +180,8 @@ def fit_to_training(
     splice, cmvn = trained.config.splice, trained.config.cmvn
     stores = [opened.stores[name] for name in config.data.train]
     train = Windows(stores, splice, cmvn, trained.classes, keep_unseen=False, device=device)
-    check_agreement(trained, train, args.exp, config.latents.max_difference)
+    fitted = training_windows(stores, trained.config, trained.classes, device)
+    check_agreement(trained, fitted, args.exp, config.latents.max_difference)
     for name in (CHANNEL_JSON, SHIFTED_NPZ):
         (args.exp / name).unlink(missing_ok=True)
     correction = channel_compensation.fit_correction(config.channel, trained.model, train, args.exp)

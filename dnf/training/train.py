@@ -18,7 +18,7 @@ from dnf.experiment.files import write_json
 from dnf.experiment.layout import CONFIG_YAML, ENV_JSON, LAST_PT, TRAINING_JSON
 from dnf.experiment.progress import progress
 from dnf.features.frame_store import FrameStore, check_speakers
-from dnf.features.windows import Windows
+from dnf.features.windows import Windows, training_windows
 from dnf.training.history import History, NoHistory
 from dnf.training.ranks import Ranks, join_ranks, leave, recorded
 from dnf.training.trainer import Trainer
@@ -79,9 +79,11 @@ def make_trainer(
     opened = {}
     for role in ("train", "dev"):
         names = getattr(config.data, role)
-        windows = Windows(
-            [stores[n] for n in names], config.splice, config.cmvn, classes, keep_unseen=False, device=ranks.device
-        )
+        of_role = [stores[n] for n in names]
+        if role == "train":
+            windows = training_windows(of_role, config, classes, ranks.device)
+        else:
+            windows = Windows(of_role, config.splice, config.cmvn, classes, keep_unseen=False, device=ranks.device)
         for label, count in windows.class_counts(classes).items():
             if not count:
                 raise ValueError(

@@ -160,6 +160,8 @@ def test_a_value_of_another_type_names_its_setting(word):
         "report.bootstrap=0",
         "latents.save_frames=-1",
         "latents.max_difference=0",
+        "train.pieces=-1",
+        "train.pieces=3",  # without normalization the length changes nothing
     ],
 )
 def test_a_value_out_of_range_names_its_setting(word):
@@ -281,6 +283,14 @@ def test_cond_dim_fits_into_the_vector():
     ):
         resolve(["prior.cond_dim=441"])
     assert resolve(["prior.cond_dim=440"]).prior.cond_dim == 440
+
+
+def test_pieces_are_no_shorter_than_a_vector():
+    words = ["cmvn.scope=utterance", "train.pieces=0.1"]
+    with pytest.raises(ValueError, match=r"train.pieces 0.1 s is shorter than a vector of 11 frames \(0.11 s\)"):
+        resolve(words)
+    assert resolve([*words, "splice.left=4", "prior.cond_dim=0"]).train.pieces == 0.1
+    assert resolve([*words, "features.kind=vectors", "vectors.dim=440"]).train.pieces == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Spliced vectors of one set or several, whole utterances or pieces of them, against a plain loop over numpy arrays."""
 
 import gc
+import math
 import random
 from collections import Counter
 from pathlib import Path
@@ -85,7 +86,7 @@ def normalized(of: Row, spoken: np.ndarray, rows: dict[str, Row], cmvn: Cmvn) ->
 
 
 def slow(
-    names, splice, cmvn, classes, keep_unseen=True, scores=(), piece_frames=None
+    names, splice, cmvn, classes, keep_unseen=True, scores=(), piece_frames=None, most_frames=None
 ) -> list[tuple[Segment, np.ndarray]]:
     """Every segment of some of SETS and its vectors, frame by frame."""
     found, first = [], 0
@@ -96,9 +97,9 @@ def slow(
                 continue
             if scores and scored and (of.score is None or not scores[0] <= of.score <= scores[1]):
                 continue
-            size = piece_frames or len(of.x)
-            for n in range(len(of.x) // size):
-                begin, end = n * size, (n + 1) * size
+            size = piece_frames or len(of.x) / math.ceil(len(of.x) / (most_frames or len(of.x)))
+            for n in range(int(len(of.x) / size + 1e-9)):
+                begin, end = int(n * size + 1e-9), int((n + 1) * size + 1e-9)
                 centres = [t for t in range(begin, end) if of.speech[t]]
                 if not centres:
                     continue
@@ -107,7 +108,7 @@ def slow(
                 vectors = [
                     np.concatenate([x[min(max(t + d, begin), end - 1)] for d in window]) for t in centres[:: splice.hop]
                 ]
-                segment = f"{utt}-{n:04d}" if piece_frames else utt
+                segment = f"{utt}-{n:04d}" if piece_frames or most_frames else utt
                 found.append(
                     (Segment(segment, of.speaker, of.name, name, of.score, first, len(vectors)), np.array(vectors))
                 )
@@ -119,9 +120,13 @@ def slow(
 
 
 @every_cmvn
-@pytest.mark.parametrize("piece_frames", (None, PIECE, 1), ids=lambda n: f"pieces of {n}" if n else "whole")
+@pytest.mark.parametrize(
+    "cut",
+    ({}, {"piece_frames": PIECE}, {"piece_frames": 1}, {"most_frames": PIECE}),
+    ids=("whole", f"pieces of {PIECE}", "pieces of 1", f"at most {PIECE}"),
+)
 @pytest.mark.parametrize("splice", [Splice(0, 0, 1), Splice(2, 1, 1), Splice(5, 5, 3)], ids=str)
-def test_vectors_equal_a_plain_loop(stores, cmvn, splice, piece_frames):
+def test_vectors_equal_a_plain_loop(stores, cmvn, splice, cut):
     """Sets alone and together, all classes or the model's, all scores or some."""
     for names, keep_unseen, scores, classes in (
         (("one",), True, (), ("en", "zh")),
@@ -138,9 +143,9 @@ def test_vectors_equal_a_plain_loop(stores, cmvn, splice, piece_frames):
             keep_unseen=keep_unseen,
             device=CPU,
             scores=scores,
-            piece_frames=piece_frames,
+            **cut,
         )
-        wanted = slow(names, splice, cmvn, classes, keep_unseen, scores, piece_frames)
+        wanted = slow(names, splice, cmvn, classes, keep_unseen, scores, **cut)
         vectors = np.concatenate([x for _, x in wanted])
         assert list(of.segments()) == [segment for segment, _ in wanted]
         assert (len(of), of.dim) == vectors.shape

@@ -112,6 +112,26 @@ def test_pieces_begin_anew_and_leave_out_what_is_shorter(toy):
     ]
 
 
+def test_pieces_of_at_most_so_many_frames_divide_an_utterance_evenly(toy):
+    """Of at most four: 10-12 and 13-15, 20-23, 30-31 and 32-34, 40; each has its own mean."""
+    of = open_windows(toy, right=1, most_frames=4)
+    assert gathered(of)[:, 0].tolist() == [11, 13, 14, 20, 21, 22, 23, 30, 34, 40]
+    assert gathered(of)[7:].tolist() == [[30, 31], [34, 34], [40, 40]]
+    assert [s.utt for s in of.segments()] == [
+        "a-1-0000",
+        "a-1-0001",
+        "a-2-0000",
+        "b-1-0000",
+        "b-1-0001",
+        "c-1-0000",
+    ]
+    normalized = open_windows(toy, cmvn=Cmvn("utterance", False), most_frames=4)
+    got = gathered(normalized)[:, 0]
+    assert got.tolist() == [0, -0.5, 0.5, -1.5, -0.5, 0.5, 1.5, 0, 0, 0]
+    mean, std = normalized.global_normalization()
+    np.testing.assert_allclose([mean.item(), std.item()], [got.mean(), got.std()], atol=1e-6)
+
+
 def test_a_piece_without_speech_is_left_out_and_the_next_keeps_its_number(toy):
     segments = list(open_windows(toy, piece_frames=1).segments())
     assert [s.utt for s in segments if s.speaker in "bc"] == ["b-1-0000", "b-1-0004", "c-1-0000"]

@@ -318,6 +318,17 @@ def test_sampling_is_that_of_the_settings(new_trainer, write_store, two_classes,
     assert drawn.sum() == rare and len(drawn) == 200
 
 
+def test_pieces_cut_the_training_sets_alone(new_trainer):
+    whole = new_trainer("cmvn.scope=utterance", out="whole")
+    cut = new_trainer("cmvn.scope=utterance", "train.pieces=0.1", out="cut")
+    lengths = [s.end - s.begin for s in (part.source for part in cut.train.parts)]
+    assert all(length.max() <= 10 for length in lengths) and len(list(cut.train.segments())) > len(
+        list(whole.train.segments())
+    )
+    assert len(cut.dev) == len(whole.dev) and len(list(cut.dev.segments())) == len(list(whole.dev.segments()))
+    train.run(cut)
+
+
 @pytest.mark.parametrize("sampling", ("natural", "balanced"))
 @pytest.mark.parametrize("cond_dim", (0, 6, 12))
 def test_every_kind_of_prior_and_sampling_trains(new_trainer, sampling, cond_dim):
