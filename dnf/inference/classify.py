@@ -8,8 +8,8 @@
 Recordings can have any rate, length and number of channels. The model folder needs config.yaml and best.pt. With
 calibration.json the posteriors are calibrated. With open_set.json a recording can be of none of the classes. With
 channel.json, or the frame stores of training to compute it from, a recording with an unusual channel gets a warning. With
-assess.npz a recording gets a predicted expert score with its 80 % interval, and what lowers it: timing, sound or both. If the
-model was trained with cmvn.scope speaker, a recording counts as a speaker, and consecutive utterances of a speaker in a data
+assess.npz a recording gets predicted expert scores with their 80 % intervals, and of the main one what lowers it: timing, sound
+or both. If the model was trained with cmvn.scope speaker, a recording counts as a speaker, and consecutive utterances of a speaker in a data
 directory are normalized together.
 """
 
