@@ -9,6 +9,7 @@ import pytest
 pytest.register_assert_rewrite("queue_behaviour")
 from queue_behaviour import QueueBehaviour, SchedulerStops, Site, alive  # noqa: E402
 from queues import ANSWER, FOR_EVER, LOST, READY, SOON, SlurmCluster, missing, wait_for  # noqa: E402
+from recipe_runs import ROOT, counts, run  # noqa: E402
 
 from utils.jobs import log as job_log  # noqa: E402
 from utils.jobs import slurm  # noqa: E402
@@ -183,6 +184,24 @@ TABLE = """\
 12                       4                        PENDING                  0            a-1   DependencyNeverSatisfied
 13                       N/A                      RUNNING                  0            other None
 """
+
+
+@pytest.mark.slow
+@needs_slurm
+def test_the_mini_recipe_on_vectors_runs_through_the_queue(cluster, tmp_path, monkeypatch):
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = ("vectors.ubm_components=4", "vectors.project_to=4", "train.batch_size=8", "plots.enabled=false")
+    words = [word for setting in settings for word in ("--set", setting)]
+    runner = f"{ROOT}/utils/slurm.py --mem 2000M"
+    said = run(tmp_path, *counts(2, 2, 2, 2, 3), "--exp", "vectors_ubm", "--cmd", runner, *words)
+    assert "results: exp/vectors_ubm/results.txt" in said
+    exp = tmp_path / "exp/vectors_ubm"
+    assert "EM step 15 of 15" in (exp / "feats/log/fit.log").read_text()
+    jobs = cluster.call("squeue", "-h", "-r", "-t", "all", "-o", "%Z %T %j")
+    of_this_run = re.findall(rf"^{tmp_path} COMPLETED (\w+)-", jobs, re.MULTILINE)
+    stages = ["prepare", "fit", *["features_JOB"] * 2, "frames", "train", "latents", "plots", "score", "decide"]
+    assert sorted(of_this_run) == sorted(stages), jobs
 
 
 def test_table_of_squeue():
