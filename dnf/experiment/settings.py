@@ -208,6 +208,8 @@ class DataSettings:
         for name in self.views:
             if not SET_NAME.fullmatch(name):
                 raise ValueError(f"data.views: {name!r} cannot be the name of a folder; use letters, digits, _ . + -")
+            if name in {*self.train, *self.dev, *self.test}:
+                raise ValueError(f"data.views: {name} is the name of a set; rename the view")
         for role in ("train", "dev"):
             sets = getattr(self, role)
             if not sets or len(set(sets)) < len(sets):
