@@ -62,6 +62,7 @@ $dry_run || take_lock
 choose_device
 while IFS= read -r experiment <&3; do
   choose_experiment "$experiment"
+  [[ -z $lacking || $stop_stage -eq 0 ]] || { leave_out "$lacking"; continue; }
   ! $dry_run || { show_outlook; continue; }
 
   if begin 0 data; then

@@ -213,6 +213,11 @@ train() {  # or copy the model with --model; several processes run by torchrun, 
     dnf.training.train "$frames_dir" "$exp_dir" --classes "$data_dir/classes.txt" --device "$device" $restart
 }
 
+leave_out() {  # REASON: an error, but --exp all runs without this experiment
+  [[ $exp == all ]] || { echo "run.sh: experiment $name cannot run: $1" >&2; exit 1; }
+  LEFT_OUT+=("$name: $1")
+}
+
 can_run() {  # whether the training and dev sets exist; --exp all leaves out experiments without them
   local reason status=0
   [[ -z $model && -f $data_dir/.done.data ]] || return 0
@@ -222,8 +227,7 @@ can_run() {  # whether the training and dev sets exist; --exp all leaves out exp
     4) [[ $stop_stage -ge 3 ]] || return 0 ;;
     *) exit "$status" ;;
   esac
-  [[ $exp == all ]] || { echo "run.sh: experiment $name cannot run: $reason" >&2; exit 1; }
-  LEFT_OUT+=("$name: $reason")
+  leave_out "$reason"
   return 1
 }
 

@@ -9,7 +9,6 @@ from dnf.experiment import entry
 from dnf.experiment.classes import check_priors, choose_classes, read_classes
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.layout import CLASSES_TXT, MISSING_TXT, UTT2CLASS, UTT2SPK
-from dnf.experiment.packages import missing
 from dnf.experiment.sets import check_shared, name_of, scored_sets
 from dnf.experiment.settings import DataSettings
 
@@ -78,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     add_arguments(parser)
     args = parser.parse_args(argv)
     config = resolve(args.layers)
-    reason = lacking(config.data, args.data) or missing(config)
+    reason = lacking(config.data, args.data)
     if reason:
         print(reason)
         return CANNOT_RUN

@@ -221,6 +221,7 @@ def from_tree(tree: Mapping[str, Any]) -> Config:
         )
     check_channel(config)
     check_pieces(config)
+    check_rate_of_vad(config)
     if config.vectors.front_end == "ubm" and config.vectors.ubm_ceps > config.features.num_filters:
         raise ValueError(
             f"vectors.ubm_ceps {config.vectors.ubm_ceps} is more than features.num_filters "
@@ -279,6 +280,15 @@ def check_pieces(config: Config) -> None:
         raise ValueError(
             f"train.pieces {seconds:g} s is shorter than a vector of {frames} frames "
             f"({frames * config.features.frame_shift:g} s); set some seconds, or 0"
+        )
+
+
+def check_rate_of_vad(config: Config) -> None:
+    """Raise ``ValueError`` if the network of ``vad.kind`` silero does not read the sampling rate."""
+    if config.vad.kind == "silero" and config.features.sampling_rate not in (8000, 16000):
+        raise ValueError(
+            f"vad.kind: silero reads 8000 or 16000 Hz, not features.sampling_rate {config.features.sampling_rate}; "
+            "set vad.kind=energy, or another rate with features.resample=true"
         )
 
 

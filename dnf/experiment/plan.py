@@ -1,8 +1,8 @@
 """The experiments of a run: names, folders and settings for ``run.sh``, all checked before anything runs.
 
 Prints a line for each: shell assignments of ``name``, ``data_dir``, ``feats_dir``, ``frames_dir``, ``exp_dir``,
-``spliced_dir``, of the settings that ``run.sh`` itself needs, of whether stage latents has work with ``baselines``, and of the
-arrays ``config`` and ``folders``, which are options of ``dnf.experiment.stage``.
+``spliced_dir``, of the settings that ``run.sh`` itself needs, of whether stage latents has work with ``baselines``, of the package that is
+``lacking``, and of the arrays ``config`` and ``folders``, which are options of ``dnf.experiment.stage``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dnf.experiment import entry
 from dnf.experiment.config import Config, add_arguments, resolve
 from dnf.experiment.layout import BASELINES, BEST_PT, CONFIG_YAML, MEMBERS, STAGES, Layout
 from dnf.experiment.markers import read_marker
+from dnf.experiment.packages import missing
 
 
 class Experiment(NamedTuple):
@@ -108,6 +109,7 @@ def assignments(name: str, layers: Iterable[Path | str], config: Config, layout:
     words["front_end"] = config.vectors.front_end if config.has_vectors else ""
     wanted = config.baselines.enabled and config.baselines.systems
     words["baselines"] = str(bool(wanted) or (layout.exp / BASELINES).is_dir()).lower()  # to make or to remove
+    words["lacking"] = missing(config) or ""
     options = [word for layer in layers for word in ("--config" if isinstance(layer, Path) else "--set", str(layer))]
     folders = [word for place in ("data", "feats", "frames", "exp") for word in (f"--{place}", places[place])]
     lists = {"config": options, "folders": folders}

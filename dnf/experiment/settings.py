@@ -117,13 +117,16 @@ class Vad:
     energy_mean_scale: float
     frames_context: int
     proportion_threshold: float
-    kind: Literal["energy", "relative"] = "energy"
+    kind: Literal["energy", "relative", "silero"] = "energy"
     relative_share: float = 0.3
+    silero_threshold: float = 0.5
 
     def __post_init__(self):
         not_negative(self, "frames_context", "proportion_threshold")
         if not 0 < self.relative_share < 1:
             raise ValueError(f"vad.relative_share must be between 0 and 1, not {self.relative_share}")
+        if not 0 < self.silero_threshold < 1:
+            raise ValueError(f"vad.silero_threshold must be between 0 and 1, not {self.silero_threshold}")
 
 
 @dataclass(frozen=True)

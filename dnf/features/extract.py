@@ -26,7 +26,7 @@ from dnf.data import sphere
 from dnf.data.audio import Rejected, load_samples
 from dnf.data.data_dir import sets_below
 from dnf.data.kaldi_files import read_table
-from dnf.experiment import entry
+from dnf.experiment import entry, packages
 from dnf.experiment.classes import choose_classes, read_classes
 from dnf.experiment.config import Config
 from dnf.experiment.environment import choose_device
@@ -63,7 +63,7 @@ def extract(
         if front_end:
             return {front_end.kind: front_end.measure(samples)}
         frames, log_energy = extract_whole(samples, config.features)
-        speech = speech_marks(log_energy, config.vad)
+        speech = speech_marks(samples, log_energy, config)
     except ValueError as error:
         raise Rejected(f"{recording.sources[0].source}: {error}") from None
     return {"feats": frames, "vad": speech, "stats": cmvn_stats(frames[speech > 0])}
@@ -140,6 +140,7 @@ def compute(
     clean = True
     torch.set_num_threads(1)
     sphere.install()
+    packages.check(config)
     front_end = make_front_end(config, feats)
     if front_end:
         front_end.prepare()  # what is wrong with it is wrong for all utterances

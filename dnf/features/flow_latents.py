@@ -18,7 +18,7 @@ from dnf.models.checkpoint import Trained
 def log_mel(samples: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Filter banks ``(N, F)`` and speech marks ``(N,)``, bool, of samples ``(T,)`` in -1..1; raises ``ValueError`` without speech."""
     frames, log_energy = extract_whole(samples, dataclasses.replace(config.features, kind="fbank"))
-    return frames, speech_marks(log_energy, config.vad) > 0
+    return frames, speech_marks(samples, log_energy, config) > 0
 
 
 @torch.no_grad()

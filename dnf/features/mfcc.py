@@ -39,6 +39,6 @@ def speech_mfcc(samples: np.ndarray, config: Config) -> np.ndarray:
         ValueError: there is no speech.
     """
     frames, log_energy = mfcc(samples, config)
-    speech = with_deltas(frames)[speech_marks(log_energy, config.vad) > 0]
+    speech = with_deltas(frames)[speech_marks(samples, log_energy, config) > 0]
     window = round(config.vectors.ubm_warp / config.features.frame_shift)
     return (warp(speech, window) if window else speech).astype(np.float32)

@@ -19,7 +19,8 @@ from dnf.data.audio_blocks import Source, read_blocks, resampled
 from dnf.experiment.config import Config
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.extractor import BLOCK_SECONDS, extract_blocks
-from dnf.features.vad import by_mean, energy_vad, threshold_of
+from dnf.features.silero import Silero
+from dnf.features.vad import by_mean, no_speech, threshold_of, vote
 
 BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
 
@@ -54,6 +55,8 @@ class RecordingFrames:
         folder.mkdir(parents=True, exist_ok=True)
         wanted = config.features.sampling_rate
         samples = self.counted(resampled(blocks, rate, wanted), wanted)
+        self.silero = Silero(config.features) if config.vad.kind == "silero" else None
+        samples = self.silero.passed(samples) if self.silero else samples
         with (folder / "frames.bin").open("wb") as frames_file, (folder / "energy.bin").open("wb") as energy_file:
             try:
                 for frames, energy in extract_blocks(samples, config.features, str(device)):
@@ -69,7 +72,7 @@ class RecordingFrames:
             raise ValueError(f"{source.path}: digital silence")
         self.mark_speech(config, energy_sum / self.count)
         if not self.speech:
-            raise ValueError(f"{source.path}: the energy VAD finds no speech")
+            raise ValueError(f"{source.path}: {no_speech(config.vad)}")
 
     def counted(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         self.seconds = self.peak = 0.0
@@ -83,16 +86,22 @@ class RecordingFrames:
         context, self.speech, self.stats = config.vad.frames_context, 0, np.zeros((2, self.dim + 1))
         threshold = by_mean(np.float32(mean_energy), config.vad)
         if config.vad.kind != "energy":
-            threshold = threshold_of(self.read("energy", np.float32, 0, self.count), config.vad)
+            threshold = threshold_of(self.vad_scores(0, self.count), config.vad)
         with (self.folder / "speech.bin").open("wb") as file:
             for first in range(0, self.count, BLOCK_FRAMES):
                 last = min(first + BLOCK_FRAMES, self.count)
                 before, after = max(0, first - context), min(self.count, last + context)
-                energy = self.read("energy", np.float32, before, after)
-                speech = energy_vad(energy, config.vad, threshold)[first - before : last - before] > 0
+                scores = self.vad_scores(before, after)
+                speech = vote(scores, config.vad, threshold)[first - before : last - before] > 0
                 file.write(speech.astype(np.uint8).tobytes())
                 self.stats += cmvn_stats(self.frames(first, last)[speech])
                 self.speech += int(speech.sum())
+
+    def vad_scores(self, first: int, last: int) -> np.ndarray:
+        """What the VAD compares with its threshold in frames ``first : last``."""
+        if self.silero:
+            return self.silero.probabilities(first, last)
+        return self.read("energy", np.float32, first, last)
 
     def read(self, name: str, dtype: np.dtype | type, first: int, last: int, width: int = 1) -> np.ndarray:
         size = np.dtype(dtype).itemsize * width

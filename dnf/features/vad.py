@@ -1,32 +1,48 @@
-"""Voice activity detection by energy: Kaldi's rule with a fixed threshold, or a threshold between noise and speech."""
+"""Voice activity detection: by energy, with Kaldi's threshold or one between noise and speech, or by Silero VAD.
+
+A frame has a score, its log-energy or Silero's probability of speech, and is speech if enough of its neighbours have scores above
+a threshold.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from dnf.experiment.config import Config
 from dnf.experiment.settings import Vad
+from dnf.features import silero
 
+LOWER = {"energy": "energy_threshold", "relative": "relative_share", "silero": "silero_threshold"}
 QUIET_AND_LOUD = (0.05, 0.95)  # quantiles of the log-energy that stand for noise and for speech
 
 
-def speech_marks(log_energy: np.ndarray, settings: Vad) -> np.ndarray:
-    """The marks of ``energy_vad`` for a complete recording; raises ``ValueError`` if it has no speech."""
-    speech = energy_vad(log_energy, settings)
+def speech_marks(samples: np.ndarray, log_energy: np.ndarray, config: Config) -> np.ndarray:
+    """The marks of ``vote`` for a complete recording ``(T,)`` with frames ``(N,)``; raises ``ValueError`` if it has no speech."""
+    scores = log_energy
+    if config.vad.kind == "silero":
+        scores = silero.probabilities(samples, len(log_energy), config.features)
+    speech = vote(scores, config.vad)
     if not speech.any():
-        raise ValueError("the energy VAD finds no speech; leave it out, or lower vad.energy_threshold")
+        raise ValueError(f"{no_speech(config.vad)}; leave it out, or lower vad.{LOWER[config.vad.kind]}")
     return speech
 
 
-def threshold_of(log_energy: np.ndarray, settings: Vad) -> float:
-    """The log-energy above which a frame is loud, from all frames ``(N,)`` of a recording.
+def no_speech(settings: Vad) -> str:
+    return f"the {'Silero' if settings.kind == 'silero' else 'energy'} VAD finds no speech"
+
+
+def threshold_of(scores: np.ndarray, settings: Vad) -> float:
+    """The score above which a frame votes for speech, from the scores ``(N,)`` of all frames of a recording.
 
     With ``vad.kind: energy`` it follows Kaldi's rule, so that all frames of a noisy recording may be loud. With ``relative`` it lies
-    between the quiet and the loud frames, at a share of the way, wherever these are.
+    between the quiet and the loud frames, at a share of the way, wherever these are. With ``silero`` it is a probability.
     """
+    if settings.kind == "silero":
+        return settings.silero_threshold
     if settings.kind == "relative":
-        low, high = np.quantile(log_energy, QUIET_AND_LOUD)
+        low, high = np.quantile(scores, QUIET_AND_LOUD)
         return low + settings.relative_share * (high - low)
-    return by_mean(log_energy.mean(), settings)
+    return by_mean(scores.mean(), settings)
 
 
 def by_mean(mean: float, settings: Vad) -> float:
@@ -34,14 +50,14 @@ def by_mean(mean: float, settings: Vad) -> float:
     return settings.energy_threshold + settings.energy_mean_scale * mean
 
 
-def energy_vad(log_energy: np.ndarray, settings: Vad, threshold: float | None = None) -> np.ndarray:
-    """Speech (1) or not (0) for each frame ``(N,)``: whether it is loud, by a vote of the neighbouring frames.
+def vote(scores: np.ndarray, settings: Vad, threshold: float | None = None) -> np.ndarray:
+    """Speech (1) or not (0) for each frame ``(N,)``: whether enough frames around it have scores above the threshold.
 
-    ``threshold`` is that of the recording if ``log_energy`` is only a part of it.
+    ``threshold`` is that of the recording if ``scores`` are only of a part of it.
     """
-    threshold = threshold_of(log_energy, settings) if threshold is None else threshold
+    threshold = threshold_of(scores, settings) if threshold is None else threshold
     window = np.ones(2 * settings.frames_context + 1)
-    centre = slice(settings.frames_context, settings.frames_context + len(log_energy))
-    loud = np.convolve(log_energy > threshold, window)[centre]
-    votes = np.convolve(np.ones(len(log_energy)), window)[centre]
+    centre = slice(settings.frames_context, settings.frames_context + len(scores))
+    loud = np.convolve(scores > threshold, window)[centre]
+    votes = np.convolve(np.ones(len(scores)), window)[centre]
     return (loud >= votes * settings.proportion_threshold).astype(np.float32)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from dnf.data.audio_blocks import Source
-from dnf.experiment import packages
 from dnf.experiment.config import Config
 from dnf.experiment.layout import PREPROCESSING_NPZ, Layout
 from dnf.features.front_ends import FrontEnd, make_front_end
@@ -29,7 +28,6 @@ class VectorMaker(NamedTuple):
     @classmethod
     def load(cls, exp: Path, config: Config) -> VectorMaker:
         """Raises ``ValueError`` if a file of the experiment is missing or damaged, or the encoder is not installed."""
-        packages.check(config)
         layout = Layout.read(exp)
         front_end = make_front_end(config, layout.feats)
         front_end.prepare()

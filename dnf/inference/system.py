@@ -18,7 +18,7 @@ from dnf.decisions.doubt import Doubt, words
 from dnf.decisions.evidence import Evidence, dev_covariance
 from dnf.decisions.open_set import OpenSet
 from dnf.decisions.utterance_summary import Summary, best_two
-from dnf.experiment import entry
+from dnf.experiment import entry, packages
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
@@ -195,12 +195,13 @@ def load_system(folder: Path, frames: Path | None, device: torch.device) -> Mode
         device: device of the model.
 
     Raises:
-        ValueError: the model has fewer than two classes.
+        ValueError: the model has fewer than two classes, or a package that it needs is not installed.
     """
     exp = experiment_of(folder)
     is_flow = folder == exp
     trained = load_model(exp / BEST_PT, device) if is_flow else load_baseline(folder / MODEL_PT, device)
     check_takes_recordings(exp, trained.config)
+    packages.check(trained.config)
     if trained.config.prior.cond_dim == 0 or len(trained.classes) < 2:
         raise ValueError(f"{exp}: the model has no classes; use one with prior.cond_dim above 0")
     config = Config.load(exp / CONFIG_YAML)

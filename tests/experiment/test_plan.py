@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dnf.experiment import packages
 from dnf.experiment.config import resolve
 from dnf.experiment.layout import Layout
 from dnf.experiment.plan import assignments, experiments, main
@@ -65,6 +66,18 @@ def test_a_job_of_baselines_is_for_those_to_make_or_to_remove(folder, capsys):
     assert asked("baselines.enabled=false") == asked("baselines.systems=[]") == ["false"]
     Path("exp/y/baselines").mkdir(parents=True)
     assert asked("baselines.enabled=false") == ["true"]
+
+
+def test_a_missing_package_is_known_before_any_stage(folder, capsys, monkeypatch):
+    def lacking(*words: str) -> list[str]:
+        (line,) = shown(capsys, *(option for word in words for option in ("--set", word)), "y.yaml")
+        return in_bash(line, '"$lacking"')
+
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None if name == "silero_vad" else True)
+    why = "the package silero-vad is not installed: python3 -m pip install --no-deps silero-vad==6.2.3"
+    assert lacking() == lacking("vad.kind=silero", "features.kind=vectors") == [""]
+    assert lacking("vad.kind=silero") == [f"vad.kind silero: {why}"]
+    assert lacking("features.kind=vectors", "vectors.front_end=ubm", "vad.kind=silero") == [f"vad.kind silero: {why}"]
 
 
 def test_any_text_reaches_the_shell_as_it_is(small_config):

@@ -23,7 +23,7 @@ from dnf.experiment.settings import Features, Vad
 from dnf.features import collect, extract
 from dnf.features.cmvn import cmvn_stats
 from dnf.features.extractor import extract_whole
-from dnf.features.vad import energy_vad, threshold_of
+from dnf.features.vad import threshold_of, vote
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]  # Lhotse's
 RATE = 16000
@@ -134,7 +134,7 @@ def test_vad_equals_kaldis_rule(settings):
     rng = np.random.default_rng(1)
     for frames in (1, 2, 4, 5, 40, 200):
         log_energy = (10 + 4 * np.sin(np.arange(frames) / 7) + rng.normal(0, 3, frames)).astype(np.float32)
-        marks = energy_vad(log_energy, settings)
+        marks = vote(log_energy, settings)
         assert marks.dtype == np.float32 and marks.tolist() == kaldi_vad(log_energy, settings), frames
 
 
@@ -145,16 +145,16 @@ def test_a_relative_threshold_finds_the_same_speech_at_any_level_and_in_noise():
     log_energy = np.logaddexp(np.where(spoken, 16 + rng.normal(0, 1, len(spoken)), 0), noise).astype(np.float32)
     relative, energy = Vad(5.0, 0.5, 0, 0.12, kind="relative"), Vad(5.0, 0.5, 0, 0.12)
     for change in (lambda e: e, lambda e: e - 5, lambda e: np.logaddexp(e, 12.0 + rng.normal(0, 0.2, len(e)))):
-        assert (energy_vad(change(log_energy), relative) == spoken).mean() > 0.97
-    assert energy_vad(np.logaddexp(log_energy, 13.0), energy).all()  # noise alone is above Kaldi's threshold
-    half = energy_vad(log_energy[:90], relative, threshold_of(log_energy, relative))
-    np.testing.assert_array_equal(half, energy_vad(log_energy, relative)[:90])
+        assert (vote(change(log_energy), relative) == spoken).mean() > 0.97
+    assert vote(np.logaddexp(log_energy, 13.0), energy).all()  # noise alone is above Kaldi's threshold
+    half = vote(log_energy[:90], relative, threshold_of(log_energy, relative))
+    np.testing.assert_array_equal(half, vote(log_energy, relative)[:90])
 
 
 def test_vad_counts_energies_above_the_threshold_and_shares_at_it():
     log_energy = np.array([0, 0, 10, 0, 0, 0], dtype=np.float32)
-    assert energy_vad(log_energy, Vad(10.0, 0.0, 0, 0.5)).sum() == 0  # equal is not above
-    assert energy_vad(log_energy, Vad(9.0, 0.0, 2, 0.2)).tolist() == [
+    assert vote(log_energy, Vad(10.0, 0.0, 0, 0.5)).sum() == 0  # equal is not above
+    assert vote(log_energy, Vad(9.0, 0.0, 2, 0.2)).tolist() == [
         1,
         1,
         1,
@@ -232,7 +232,7 @@ def test_features_of_a_set_are_those_of_its_recordings(computed, small_config):
     for utt, path in read_table(directory / "wav.scp").items():
         frames, energy = extract_whole(soundfile.read(path, dtype="float32")[0], config.features)
         np.testing.assert_array_equal(feats[utt], frames)
-        np.testing.assert_array_equal(vad[utt], energy_vad(energy, config.vad))
+        np.testing.assert_array_equal(vad[utt], vote(energy, config.vad))
         assert 0 < vad[utt].sum() < len(frames)
         assert read_table(directory / "utt2num_frames")[utt] == str(len(frames))
 

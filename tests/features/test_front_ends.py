@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import logging
 from pathlib import Path
 
@@ -257,7 +258,7 @@ def test_weights_of_the_encoder_are_checked(corpus, weights, monkeypatch):
         ValueError, match=rf"^{weights}: has a wrong checksum; install the package again: {command} --force-rein"
     ):
         make(corpus, config)
-    monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"the package resemblyzer is not installed: {command}$"):
         make(corpus, config)
     with pytest.raises(ValueError, match=f"the package resemblyzer is not installed: {command}$"):
@@ -296,7 +297,7 @@ def test_silence_around_an_utterance_changes_its_embedding_little(speech_like):
 
 
 def test_an_utterance_whose_last_frame_alone_is_speech_has_an_embedding(speech_like, monkeypatch):
-    def last(energies, settings):
+    def last(samples, energies, config):
         return np.arange(len(energies)) == len(energies) - 1
 
     monkeypatch.setattr(encoder, "speech_marks", last)

@@ -7,6 +7,7 @@ import torch
 
 from dnf.data.audio import load_samples
 from dnf.data.audio_blocks import Source, read_blocks, resampled
+from dnf.experiment import packages
 from dnf.experiment.config import resolve
 from dnf.experiment.settings import Features
 from dnf.features import collect, extract, frame_store, frames, recording_frames
@@ -21,6 +22,8 @@ from dnf.scoring import latents
 from dnf.scoring.latent_store import Latents
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]
+lacking = packages.absent("silero_vad", "onnxruntime")
+silero = pytest.mark.skipif(bool(lacking), reason=str(lacking))
 CPU = torch.device("cpu")
 WORDS = ("features.resample=true", "frames.dtype=float32")
 
@@ -111,6 +114,8 @@ def shaken(config) -> DNF:
         (("cmvn.scope=speaker", "vad.frames_context=0"), 16000),
         (("cmvn.scope=utterance", "frames.dtype=float16"), 16000),
         (("cmvn.scope=utterance", "vad.kind=relative"), 16000),
+        pytest.param(("cmvn.scope=utterance", "vad.kind=silero", "vad.silero_threshold=0.02"), 16000, marks=silero),
+        pytest.param(("cmvn.scope=utterance", "vad.kind=silero", "vad.silero_threshold=0.02"), 11025, marks=silero),
         (("cmvn.scope=utterance",), 11025),
     ],
     ids=str,

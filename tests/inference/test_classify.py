@@ -353,7 +353,7 @@ def test_a_long_recordings_timeline_is_no_larger():
 def channel(speech_like):
     """Frames of recordings over a channel that ``change`` makes of them, and the channels of forty plain ones."""
     from dnf.experiment.config import resolve
-    from dnf.features.vad import energy_vad
+    from dnf.features.vad import vote
 
     config = resolve([])
     frequencies = make_extractor(config.features).frequencies
@@ -363,7 +363,7 @@ def channel(speech_like):
         samples = 0.5 * speech_like(3.0, 0) + rng.normal(0, 0.004) * speech_like(3.0, seed)
         samples = samples + 1e-4 * np.random.default_rng(seed).standard_normal(len(samples))
         frames, energy = extract_whole(change(samples).astype(np.float32), config.features)
-        speech = energy_vad(energy, config.vad) > 0
+        speech = vote(energy, config.vad) > 0
         return statistics([(frames[:90], speech[:90]), (frames[90:], speech[90:])], frequencies)
 
     names = [f"s{n}" for n in range(20)]

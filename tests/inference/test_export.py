@@ -300,10 +300,13 @@ def test_what_cannot_be_exported_is_refused_in_a_line(exp, tmp_path, monkeypatch
     (copy / "accuracy.tsv").unlink()
     with pytest.raises(ValueError, match="accuracy.tsv: does not exist; run stage decide"):
         export.main([str(copy), *out])
-    from dnf.inference.onnx_file import check_exportable
+    from dnf.inference.onnx_file import check_exportable, write_onnx
 
     with pytest.raises(ValueError, match="features.dither: an ONNX file adds no random noise"):
         check_exportable(random_model(small_config("features.dither=1.0")))
+    for kind in ("relative", "silero"):
+        with pytest.raises(ValueError, match=f"^vad.kind: {kind} has no ONNX graph; export a folder, or train a model"):
+            write_onnx(random_model(small_config(f"vad.kind={kind}")), tmp_path / "m.onnx", 18)
     assert not (tmp_path / "m.onnx").exists()
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import importlib.util
 import math
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from torch import Tensor, nn
 
 from dnf.experiment.config import Config
 from dnf.experiment.layout import VECTOR
-from dnf.experiment.packages import install
+from dnf.experiment.packages import file_of
 from dnf.features.vad import speech_marks
 
 BATCH = 64  # windows of a step
@@ -70,20 +68,8 @@ ENCODERS = {"resemblyzer": Resemblyzer}
 
 
 def load_weights(package: str, file: str, sha256: str) -> dict:
-    """The content of a file of weights in an installed package, which is not imported; only tensors are unpickled.
-
-    Raises:
-        ValueError: the file is missing, or is not that of the version in ``dnf.experiment.packages``.
-    """
-    spec = importlib.util.find_spec(package)
-    path = Path(spec.submodule_search_locations[0]) / file if spec else None
-    if path is None or not path.is_file():
-        raise ValueError(f"vectors.front_end encoder: the package {package} is not installed: {install(package)}")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise ValueError(
-            f"{path}: has a wrong checksum; install the package again: {install(package)} --force-reinstall"
-        )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """The content of a file of weights in an installed package (``file_of``); only tensors are unpickled."""
+    return torch.load(file_of(package, file, sha256), map_location="cpu", weights_only=True)
 
 
 def slaney_filters(count: int, fft: int, rate: int) -> Tensor:
@@ -128,7 +114,7 @@ class EncoderFrontEnd:
 
         encoder = make_encoder(self.config.vectors.encoder)
         features = dataclasses.replace(self.config.features, kind="fbank")
-        speech = speech_marks(extract_whole(samples, features)[1], self.config.vad)
+        speech = speech_marks(samples, extract_whole(samples, features)[1], self.config)
         size, hop = (round(seconds * encoder.rate) for seconds in (encoder.window, self.config.vectors.encoder_hop))
         count = 1 + max(0, math.ceil((len(samples) - size) / hop))
         louder = max(1.0, 10 ** (encoder.level / 20) / np.sqrt(np.mean(np.square(samples, dtype=np.float64))))

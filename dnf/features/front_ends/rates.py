@@ -37,7 +37,7 @@ class RatesFrontEnd:
 
         features = dataclasses.replace(self.config.features, kind="fbank")
         frames, log_energy = extract_whole(samples, features)
-        spoken = speech_marks(log_energy, self.config.vad) > 0
+        spoken = speech_marks(samples, log_energy, self.config) > 0
         inside = slice(np.flatnonzero(spoken)[0], np.flatnonzero(spoken)[-1] + 1)
         measured = timing(frames[inside].mean(1), spoken[inside], features.frame_shift)
         values = dict(zip(FEATURES, measured))
