@@ -1,6 +1,7 @@
 """Silero VAD gives the probabilities of its own program, for whole recordings as for those in blocks."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,7 @@ def test_a_damaged_network_is_refused(tmp_path, monkeypatch):
     (path.parents[1] / "__init__.py").write_text("raise ImportError('this package must not be imported')\n")
     path.write_bytes(b"no")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "silero_vad", raising=False)  # an earlier test imports it
     silero.session.cache_clear()
     with pytest.raises(
         ValueError, match=f"^{path}: has a wrong checksum; install the package again: {COMMAND} --force"
