@@ -9,6 +9,7 @@ line per vector, in the same order. Without classes, the training speakers are t
 
 from __future__ import annotations
 
+import logging
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ from dnf.experiment.layout import (
     VECTORS_NPZ,
     VECTORS_TSV,
 )
+
+log = logging.getLogger(__name__)
 
 WHOLE = (VECTORS_NPZ, VECTORS_NPY)
 COLUMNS = {"utt": "utt", "spk": "speaker", "class": "class", "set": "set", "score": "score"}  # by array of an npz
@@ -75,7 +78,21 @@ def read_sets(directory: Path) -> dict[str, list[VectorUtterance]]:
         sets = {folder.name: read_folder(folder, directory) for folder in sorted({path.parent for path in paths})}
     if not sets.get("train"):
         raise ValueError(f"--data {directory}: no vectors of a set 'train': expected {WANTED}")
+    say_repeated(sets)
     return with_classes(sets)
+
+
+def say_repeated(sets: Mapping[str, Sequence[VectorUtterance]]) -> None:
+    """Warn of utterances of the training set that another set has, too."""
+    trained = {utterance.id for utterance in sets["train"]}
+    for name in sets.keys() - {"train"}:
+        if again := sorted(trained & {utterance.id for utterance in sets[name]}):
+            log.warning(
+                "set %s: utterance %s and %d more are in train, too; scores on training vectors mean nothing",
+                name,
+                again[0],
+                len(again) - 1,
+            )
 
 
 def read_folder(folder: Path, base: Path) -> list[VectorUtterance]:

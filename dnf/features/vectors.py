@@ -136,7 +136,7 @@ class Preprocessing(NamedTuple):
         """
         kept = np.flatnonzero(x.min(0) < x.max(0))
         if not len(kept):
-            raise ValueError("all training vectors are the same")
+            raise ValueError("training sets: all vectors are the same; extract them again")
         if len(kept) < x.shape[1]:
             constant = np.setdiff1d(np.arange(x.shape[1]), kept)
             names = " ".join(map(str, constant[:NAMED])) + " ..." * (len(constant) > NAMED)
@@ -283,6 +283,8 @@ def build(directories: Sequence[Path], frames: Path, config: Config, classes_txt
         size = vectors.x.shape[1]
         if size != fitted.size:
             path = table_of(directory, front_end)
-            raise ValueError(f"{path}: vectors of {size} dims, but those of training have {fitted.size}")
+            raise ValueError(
+                f"{path}: vectors of {size} dims, but those of training have {fitted.size}; extract all alike"
+            )
         write_store(vectors, fitted.apply(vectors), frames / name)
         log.info("%s: %d vectors of %d dims, from %d", frames / name, len(vectors.utts), fitted.matrix.shape[1], size)

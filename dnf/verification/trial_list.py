@@ -96,12 +96,16 @@ class Enrolments(NamedTuple):
             if name in found:
                 raise ValueError(f"{path}: line {number}: enrolment {name} a second time; give each one line")
             if absent := [utt for utt in utts if utt not in row]:
-                raise ValueError(f"{path}: line {number}: {absent[0]} is not an utterance of set {utterances.set}")
+                raise ValueError(
+                    f"{path}: line {number}: {absent[0]} is not an utterance of set {utterances.set}; correct it"
+                )
             if len(set(utts)) < len(utts):
                 raise ValueError(f"{path}: line {number}: enrolment {name} has an utterance twice; remove one")
             found[name] = [row[utt] for utt in utts if row[utt] != REJECTED]
             if len(set(utterances.speakers[found[name]])) > 1:
-                raise ValueError(f"{path}: line {number}: enrolment {name} has utterances of several speakers")
+                raise ValueError(
+                    f"{path}: line {number}: enrolment {name} has utterances of several speakers; split it"
+                )
         rejected = [name for name, rows in found.items() if not rows]
         found = {name: rows for name, rows in found.items() if rows}
         if not found:

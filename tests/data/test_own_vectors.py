@@ -1,5 +1,7 @@
 """A user's own vectors: npz, npy with a table, and Kaldi's tables, to checked sets; and what is wrong with them."""
 
+import shutil
+
 import kaldiio
 import numpy as np
 import pytest
@@ -233,6 +235,16 @@ def test_no_command_is_run(own):
     with pytest.raises(ValueError, match="is a command"):
         own.prepare()
     assert not (own.folder / "ran").exists()
+
+
+def test_utterances_of_train_in_another_set_are_said(both, caplog):
+    both.prepare()
+    assert not caplog.text
+    shutil.copy(both.folder / "train" / "vectors.npz", both.folder / "test")
+    own_vectors.read_sets(both.folder)
+    assert (
+        f"set test: utterance {names('train')[0]} and {len(names('train')) - 1} more are in train, too" in caplog.text
+    )
 
 
 def test_a_folder_without_vectors_is_named(own):

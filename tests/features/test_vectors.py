@@ -166,7 +166,7 @@ def damaged(sets, fault):
         ("zero", ("vectors.length_norm=true",), "set test: the vector of s003 is all zero and has no direction"),
         ("lengths", (), r"s007 has shape \(4,\), not that of a vector of 6 dims, as s000"),
         ("other", (), "test/vector.scp: vectors of 4 dims, but those of training have 6"),
-        ("same", (), "all training vectors are the same"),
+        ("same", (), "training sets: all vectors are the same"),
         ("dim", ("vectors.dim=5",), "vectors.dim is 5, but the vectors have 4 dims"),
     ),
 )
