@@ -10,24 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from dnf.experiment.setting_checks import below_one, between_0_and_1, different, is_colour, not_negative, positive
+
 SET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-
-
-def section_name(section) -> str:
-    """The name of a section in YAML: ``open_set`` of ``OpenSetSettings``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(section).__name__.removesuffix("Settings")).lower()
-
-
-def positive(section, *names: str) -> None:
-    for name in names:
-        if not getattr(section, name) > 0:
-            raise ValueError(f"{section_name(section)}.{name} must be above 0, not {getattr(section, name)}")
-
-
-def not_negative(section, *names: str) -> None:
-    for name in names:
-        if getattr(section, name) < 0:
-            raise ValueError(f"{section_name(section)}.{name} must not be negative, but is {getattr(section, name)}")
 
 
 @dataclass(frozen=True)
@@ -96,16 +81,8 @@ class VectorsSettings:
     dim: int | None
 
     def __post_init__(self):
-        positive(
-            self,
-            "project_to",
-            "encoder_hop",
-            "ubm_components",
-            "ubm_ceps",
-            "ubm_seconds",
-            "ubm_iterations",
-            "ubm_relevance",
-        )
+        positive(self, "project_to", "encoder_hop", "ubm_components", "ubm_ceps")
+        positive(self, "ubm_seconds", "ubm_iterations", "ubm_relevance")
         not_negative(self, "ubm_lifter", "ubm_warp")
         if self.dim is not None:
             positive(self, "dim")
@@ -123,10 +100,7 @@ class Vad:
 
     def __post_init__(self):
         not_negative(self, "frames_context", "proportion_threshold")
-        if not 0 < self.relative_share < 1:
-            raise ValueError(f"vad.relative_share must be between 0 and 1, not {self.relative_share}")
-        if not 0 < self.silero_threshold < 1:
-            raise ValueError(f"vad.silero_threshold must be between 0 and 1, not {self.silero_threshold}")
+        between_0_and_1(self, "relative_share", "silero_threshold")
 
 
 @dataclass(frozen=True)
@@ -239,8 +213,7 @@ class Flow:
 
     def __post_init__(self):
         positive(self, "blocks", "hidden", "layers", "summary", "log_scale_bound", "tail_bound")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"flow.dropout must be at least 0 and below 1, not {self.dropout}")
+        below_one(self, "dropout")
         if not 2 <= self.bins <= 100:
             raise ValueError(f"flow.bins must be from 2 to 100, not {self.bins}")
 
@@ -302,12 +275,9 @@ class Train:
 
     def __post_init__(self):
         positive(self, "num_gpus", "num_nodes", "epochs", "batch_size", "lr", "grad_clip", "spike_factor")
-        not_negative(
-            self, "micro_batch", "warmup_steps", "eval_steps", "max_restores", "lr_final", "weight_decay", "beta"
-        )
-        not_negative(self, "pieces")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"train.label_smoothing must be from 0 to below 1, not {self.label_smoothing}")
+        not_negative(self, "micro_batch", "warmup_steps", "eval_steps", "max_restores")
+        not_negative(self, "lr_final", "weight_decay", "beta", "pieces")
+        below_one(self, "label_smoothing")
         if self.select == "ce" and not self.beta:
             raise ValueError("train.select: ce needs hybrid training; set train.beta, or train.select=nll")
         if self.select == "loss" and self.objective == "gaussianality":
@@ -327,8 +297,9 @@ class LatentsSettings:
     def __post_init__(self):
         not_negative(self, "save_frames", "duration_frames")
         positive(self, "max_difference", "mardia_frames")
-        if any(seconds <= 0 for seconds in self.durations) or len(set(self.durations)) < len(self.durations):
-            raise ValueError(f"latents.durations must be different numbers of seconds above 0, not {self.durations}")
+        different(self, "durations", "numbers of seconds")
+        if any(seconds <= 0 for seconds in self.durations):
+            raise ValueError(f"latents.durations must be above 0, not {self.durations}")
 
 
 @dataclass(frozen=True)
@@ -347,24 +318,11 @@ class Baselines:
     def __post_init__(self):
         positive(self, "max_frames", "gmm_components", "mlp_hidden", "mlp_layers", "mlp_epochs", "mlp_lr")
         not_negative(self, "mlp_weight_decay")
-        if len(set(self.systems)) < len(self.systems):
-            raise ValueError(f"baselines.systems must be different systems, not {self.systems}")
-        if not 0 <= self.mlp_dropout < 1:
-            raise ValueError(f"baselines.mlp_dropout must be from 0 to below 1, not {self.mlp_dropout}")
+        different(self, "systems", "systems")
+        below_one(self, "mlp_dropout")
 
 
 LEAST_TSNE_ITERATIONS = 250  # that scikit-learn takes: those of its early exaggeration
-
-# Colours that need no check by matplotlib
-PLAIN_COLOUR = re.compile(r"tab:(blue|orange|green|red|purple|brown|pink|gray|olive|cyan)|#[0-9a-fA-F]{6}")
-
-
-def is_colour(text: str) -> bool:
-    if PLAIN_COLOUR.fullmatch(text):
-        return True
-    from matplotlib import colors  # slow, and rarely needed
-
-    return colors.is_color_like(text)
 
 
 @dataclass(frozen=True)
@@ -406,8 +364,7 @@ class OpenSetSettings:
     false_alarm: float
 
     def __post_init__(self):
-        if not 0 < self.false_alarm < 1:
-            raise ValueError(f"open_set.false_alarm must be between 0 and 1, not {self.false_alarm}")
+        between_0_and_1(self, "false_alarm")
 
 
 @dataclass(frozen=True)
@@ -418,8 +375,7 @@ class Assess:
     external: str | None
 
     def __post_init__(self):
-        if len(set(self.predictors)) < len(self.predictors):
-            raise ValueError(f"assess.predictors must be different predictors, not {self.predictors}")
+        different(self, "predictors", "predictors")
         if ("external" in self.predictors) != (self.external is not None):
             raise ValueError(
                 "assess.predictors: external needs assess.external, a file of lines 'utterance score', and the reverse; "
@@ -439,9 +395,8 @@ class Calibrate:
     dcf_cost_false: float
 
     def __post_init__(self):
-        positive(self, "pseudo_speakers", "dcf_prior", "dcf_cost_miss", "dcf_cost_false")
-        if not self.dcf_prior < 1:
-            raise ValueError(f"calibrate.dcf_prior must be below 1, not {self.dcf_prior}")
+        positive(self, "pseudo_speakers", "dcf_cost_miss", "dcf_cost_false")
+        between_0_and_1(self, "dcf_prior")
         for name, prior in self.priors.items():
             if not prior > 0:
                 raise ValueError(f"calibrate.priors: the prior of {name} must be above 0, not {prior}")

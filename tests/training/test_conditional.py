@@ -128,7 +128,7 @@ def test_dropout_follows_seed_and_step(new_trainer):
         (("prior.cond_dim=5",), "prior.cond_dim 5 is more than the 4 dims of a frame"),
         (("splice.left=0",), "flow.kind conditional needs frames around each; set splice.left"),
         (("flow.first_trainable=true",), "no trainable first layer; set flow.first_trainable=false"),
-        (("flow.dropout=1.0",), "flow.dropout must be at least 0 and below 1"),
+        (("flow.dropout=1.0",), "flow.dropout must be from 0 to below 1"),
         (("flow.dropout=0.1", "train.objective=gaussianality"), "flow.dropout: train.objective gaussianality"),
     ],
 )
