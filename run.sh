@@ -115,6 +115,7 @@ while IFS= read -r experiment <&3; do
     run_here dnf.report.html "$exp_dir"
     finish report
   fi
+  write_marker
   [[ $stop_stage -lt 8 ]] || { check_results; log "results: $exp_dir/results.txt, page: $exp_dir/report.html"; }
 done 3<<<"$experiments"
 [[ -z $sweep || $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf sweep exp "${sweep%%=*}"

@@ -144,7 +144,7 @@ plan() {  # print shell assignments, one line per experiment, after checks of al
 choose_experiment() {  # ASSIGNMENTS: a line of plan
   eval "$1"
   stage_options=("${config[@]}" "${folders[@]}" "${source_options[@]}" "${source_tables[@]}")
-  restart='' up_to_date=
+  restart='' up_to_date='' ended=
   ! $force || { stage_options+=(--force); restart=--restart; }
 }
 
@@ -160,27 +160,33 @@ show_outlook() {  # show which stages would run, and errors of the sets unless t
 
 is_up_to_date() { [[ " $up_to_date " == *" $1 "* ]]; }
 
-begin() {  # NUMBER NAME: whether the stage must run; a later run with the same DNF_WORK can continue the work
+begin() {  # NUMBER NAME: whether the stage must run; the same interpreter writes the marker of the stage before
   [[ $stage -le $1 && $1 -le $stop_stage ]] || return 1
   local answer to_come status=0
   if ! is_up_to_date "$2"; then
-    answer=$(python3 -m dnf.experiment.stage begin "$2" "${stage_options[@]}" --first "$stage" --last "$stop_stage") || status=$?
+    answer=$(python3 -m dnf.experiment.stage begin "$2" ${ended:+--finish "$ended"} "${stage_options[@]}" \
+      --first "$stage" --last "$stop_stage") || status=$?
+    ended=
     case $status in
-      0)  # it must run: the answer is the name of its work, then the forecast
-        read -r DNF_WORK to_come <<<"$answer"
-        export DNF_WORK
-        log "stage $1 ($2)${to_come:+: $to_come}"
-        return 0
-        ;;
-      3)  # the answer names the stages that are up to date, this one first
-        up_to_date=$answer
-        is_up_to_date "$2" || exit 1
-        ;;
+      0) ;;
+      3) up_to_date=$answer && is_up_to_date "$2" || exit ;;  # the answer has the stages up to the first that must run
       *) exit "$status" ;;
     esac
   fi
-  log "stage $1 ($2): up to date"
-  return 1
+  ! is_up_to_date "$2" || { log "stage $1 ($2): up to date"; return 1; }
+  read -r DNF_WORK to_come <<<"$answer"  # the name of its work, which a later run can continue, then the forecast
+  export DNF_WORK
+  log "stage $1 ($2)${to_come:+: $to_come}"
+}
+
+finish() {  # NAME: the stage has succeeded; begin or write_marker writes its marker
+  [[ $1 != report ]] || check_results
+  ended=$1
+}
+
+write_marker() {  # of the stage that ended last, unless begin has written it
+  [[ -z $ended ]] || python3 -m dnf.experiment.stage finish "$ended" "${stage_options[@]}" || exit
+  ended=
 }
 
 check_results() {  # check that stage report has written its files
@@ -189,11 +195,6 @@ check_results() {  # check that stage report has written its files
     [[ -s $exp_dir/$file && ! $exp_dir/.started.report -nt $exp_dir/$file ]] ||
       { echo "run.sh: $exp_dir/$file: stage 8 (report) did not write it; start again with --stage 8 --force" >&2; exit 1; }
   done
-}
-
-finish() {
-  [[ $1 != report ]] || check_results
-  python3 -m dnf.experiment.stage finish "$1" "${stage_options[@]}"
 }
 
 train() {  # or copy the model with --model; several processes run by torchrun, one job per node, and meet by a file in exp_dir
@@ -220,6 +221,7 @@ leave_out() {  # REASON: an error, but --exp all runs without this experiment
 
 can_run() {  # whether the training and dev sets exist; --exp all leaves out experiments without them
   local reason status=0
+  write_marker
   [[ -z $model && -f $data_dir/.done.data ]] || return 0
   reason=$(python3 -m dnf.data.check_sets "$data_dir" "${config[@]}") || status=$?
   case $status in

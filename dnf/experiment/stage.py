@@ -4,7 +4,8 @@
 are written beside its output, and the name of the work is printed: the same as before, if it continues what a run
 with the same settings and inputs left unfinished. The forecast of the run follows on the same line. If the stage is
 up to date, its name is printed, and those of the stages that follow it up to the first that has to run. ``finish``
-writes its marker. A marker has a key: the hash of the settings and tables the stage reads and of the runs of the
+writes the marker of a stage that succeeded; ``begin --finish`` writes it before it looks at the next one, to save the
+start of an interpreter. A marker has a key: the hash of the settings and tables the stage reads and of the runs of the
 stages before it. So a stage is run again when a setting or table changed or a stage before it ran again, and starting
 in the middle with settings that an earlier stage was not run with is an error.
 """
@@ -286,6 +287,8 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, text in (("begin", "whether the stage has to run"), ("finish", "the stage has succeeded")):
         verbs.add_parser(verb, help=text, parents=[shared]).add_argument("name", choices=STEPS, help="of the stage")
+    text = "first write the marker of this stage, which has succeeded"
+    verbs.choices["begin"].add_argument("--finish", choices=STEPS, metavar="NAME", help=text)
     verbs.add_parser("outlook", help="what a run would do", parents=[shared])
     return parser
 
@@ -304,12 +307,13 @@ def main(argv: list[str] | None = None) -> int:
         return OTHER_DATA if other_data else 0
     if args.verb == "finish":
         finish(args.name, *made_from)
-    else:
-        to_come = coming(args.name, made_from[1], args.first, args.last) if args.name in STAGES else ""
-        work = begin(args.name, *made_from, force=args.force)
-        print(f"{work} {to_come}".rstrip() if work else " ".join(up_to_date_from(args.name, *made_from)))
-        return 0 if work else UP_TO_DATE
-    return 0
+        return 0
+    if args.finish:
+        finish(args.finish, *made_from)
+    to_come = coming(args.name, made_from[1], args.first, args.last) if args.name in STAGES else ""
+    work = begin(args.name, *made_from, force=args.force)
+    print(f"{work} {to_come}".rstrip() if work else " ".join(up_to_date_from(args.name, *made_from)))
+    return 0 if work else UP_TO_DATE
 
 
 if __name__ == "__main__":

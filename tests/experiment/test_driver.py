@@ -15,7 +15,7 @@ OLD_PYTHON = shutil.which("python3.10")
 
 SOURCED = f"""set -euo pipefail
     ROOT={ROOT} RECIPE_DIR={ROOT}/egs/mini recipe=mini stage=0 stop_stage=8 nj=1 device=cpu seed= data= model= out= sweep= max_rejected=
-    RECIPE_OPTIONS=(wsj hours) wsj= hours=50 stage_options=() up_to_date=
+    RECIPE_OPTIONS=(wsj hours) wsj= hours=50 stage_options=() up_to_date='' ended=
     . {ROOT}/local/stages.sh
     note_numbers
 """
@@ -258,3 +258,16 @@ def test_the_sets_of_a_recipe_are_not_those_of_own_recordings(tmp_path):
     data = resolve([words[0], Path(words[1]), *words[2:]]).data
     assert (data.train, data.dev, data.test, data.views, data.controls) == (["train"], ["dev"], [], {}, {})
     assert own == "--set cmvn.scope=utterance --config my.yaml\n"
+
+
+def test_one_interpreter_finishes_a_stage_and_begins_the_next():
+    script = """
+        python3() { echo "${*:3:4}" >&3; echo work; }
+        log() { :; }
+        for name in features frames; do ! begin 1 $name || finish $name; done
+        stop_stage=2; ! begin 3 train || finish train
+        write_marker
+        write_marker"""
+    done = in_bash(f"{{ {script}\n}} 3>&1")
+    calls = [line.split(" --first")[0] for line in done.stdout.splitlines() if line != "work"]
+    assert calls == ["begin features", "begin frames --finish features", "finish frames"] and not done.stderr

@@ -62,7 +62,7 @@ def test_time_left_follows_from_the_stages_of_this_run_and_of_other_experiments(
     assert seconds_left("train", layout, 3) == pytest.approx(100)
 
 
-STAGE = f"""set -euo pipefail; . {ROOT}/local/stages.sh; stage=0 stop_stage=8 stage_options=() up_to_date=
+STAGE = f"""set -euo pipefail; . {ROOT}/local/stages.sh; stage=0 stop_stage=8 stage_options=() up_to_date='' ended=
     python3() {{ echo "f3a1 4 of 9 stages, about 01:40 left"; }}; begin 3 train; echo $DNF_WORK"""
 
 

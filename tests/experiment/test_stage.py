@@ -123,6 +123,22 @@ def test_begin_removes_the_marker_and_finish_writes_it(done):
     assert sorted(left) == [".done.frames", "config.yaml"]
 
 
+def test_begin_first_finishes_the_stage_before(run):
+    run.go(last=2)
+    run.begin("train")
+    assert run.main("begin", "latents", "--finish", "train", *run.options([])) == 0
+    assert run.marker("train").is_file() and not run.marker("latents").exists()
+    assert run.main("begin", "train", "--finish", "latents", *run.options([])) == UP_TO_DATE
+
+
+def test_a_stage_is_finished_even_if_the_next_one_cannot_begin(run):
+    run.go(last=0)
+    run.begin("features")
+    with pytest.raises(ValueError, match="stage 2 .frames. is not done"):
+        run.main("begin", "train", "--finish", "features", *run.options([]))
+    assert run.marker("features").is_file()
+
+
 def test_a_stage_that_was_killed_runs_again(run):
     run.go(last=2)
     assert run.begin("train")
