@@ -24,7 +24,7 @@ from dnf.inference.taken_model import trained_on
 from dnf.metrics.figures import FUSED, METRICS
 
 # metric: the predictor that its rows name
-SHOWN = dict.fromkeys(("utt_accuracy_calibrated", "auc", "eer", "cllr", "open_set_auc", "open_set_false"), "")
+SHOWN = dict.fromkeys(("utt_accuracy_calibrated", "auc", "eer", "cllr", "open_set_detected", "open_set_false"), "")
 SHOWN |= dict.fromkeys(("assess_utt_pearson", "assess_speaker_pearson", "assess_utt_rmse", "assess_coverage"), FUSED)
 LIMITS = """- Not for decisions about a person: employment, examinations, migration, insurance, police.
 - Not as evidence of a person's origin, first language, nationality or identity. It compares sounds with the recordings of
@@ -90,7 +90,7 @@ def card(exp: Path, folder: Path, system: Model, licence: str) -> str:
             "",
             "With 95 % intervals over speakers, as in results.txt. The figures of dev are too good: dev chose the model.",
             "",
-            *figures(exp, ("train", *config.data.train)),
+            *figures(exp, ("train", *config.data.train), ("dev", *config.data.dev)),
             "",
         ]
     )
@@ -101,10 +101,11 @@ def data_words(exp: Path) -> str:
     return re.sub(r"\S*/(?=\S)", "", trained_on(exp))
 
 
-def figures(exp: Path, left_out: Sequence[str]) -> list[str]:
-    """The lines of a table of the flow's main figures, and those of predicted scores, on all sets but those left out."""
+def figures(exp: Path, left_out: Sequence[str], last: Sequence[str]) -> list[str]:
+    """The lines of a table of the flow's main figures and predicted scores, on all sets but those left out, ``last`` last."""
     lines = ["| figure | set | class | value | 95 % interval | speakers |", "|---|---|---|---|---|---|"]
     rows = [row for row in read_tsv(exp / ACCURACY_TSV) if row["set"] not in left_out and row["system"] == FLOW]
+    rows.sort(key=lambda row: row["set"] in last)
     for metric, decided in SHOWN.items():
         for row in (row for row in rows if (row["metric"], row["decided"]) == (metric, decided)):
             interval = f"{float(row['low']):.3f} to {float(row['high']):.3f}" if row["low"] else ""

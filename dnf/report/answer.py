@@ -227,7 +227,8 @@ def glossary(figures: FigureIndex) -> str:
     if figures.others:
         words.append(f"{', '.join(figures.others)}: other systems on the same frames, {figures.other} the best on dev")
     known = f"{shortened(figures.classes)}: classes of the model" if figures.classes else ""
-    unseen = list(dict.fromkeys(row["class"] for row in figures.shares if row["class"] not in figures.classes))
+    labels = dict.fromkeys(row["class"] for row in figures.shares if row["set"] in figures.tests)
+    unseen = [label for label in labels if label not in figures.classes]
     words += [known + (f", {shortened(unseen)} unseen" if unseen else "")] if known else []
     words += ["control: the same class from another corpus"] if figures.controls else []
     words += ["Cllr: bits, 0 is perfect, 1 is chance (two classes)"] if figures.pairs else []

@@ -22,7 +22,7 @@ def control(figures: FigureIndex) -> Iterator[Sentence]:
 
 def of_control(figures: FigureIndex) -> Iterator[Sentence]:
     """Whether the control has lost against its set, so that the channel may explain the figures of the set."""
-    if not figures.classes or not figures.main:
+    if not figures.labels(ACCURACY, figures.main):
         return
     name = figures.main if figures.main in figures.controls else next(iter(figures.controls), "")
     shares, ratios = figures.gaps(name, (CALIBRATED, ACCURACY)), figures.gaps(name, RATIOS)

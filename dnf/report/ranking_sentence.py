@@ -16,7 +16,7 @@ from dnf.report.wording import Sentence, number, title, verdict
 
 def best(figures: FigureIndex) -> Iterator[Sentence]:
     """All systems by one figure of the main test set, and from which of them the flow differs beyond chance."""
-    if not figures.classes or not figures.main:
+    if not figures.labels(ACCURACY, figures.main):
         return
     if not figures.others:
         by_hand = "; dnf compare does it with its members" if figures.members else ""

@@ -41,7 +41,9 @@ def accuracy(figures: FigureIndex) -> Iterator[Sentence]:
         return
     row = figures.whole(ACCURACY, figures.main)
     if not row:
-        why = f"no utterance of {figures.main} is of a known class" if figures.main else "no test set was scored"
+        unlabelled = {row["class"] for row in figures.shares if row["set"] == figures.main} == {UNLABELLED}
+        lacks = "has a class" if unlabelled else "is of a known class"
+        why = f"no utterance of {figures.main} {lacks}" if figures.main else "no test set was scored"
         yield Sentence("Accuracy", f"{why}, so nothing shows the accuracy on new speakers.")
         return
     spoken = with_ends(row, f"{row['speakers']} speakers")
@@ -86,12 +88,12 @@ def unseen_name(label: str) -> str:
 def flagging(figures: FigureIndex, taken: dict[str, dict]) -> list[str]:
     """How well the open-set score finds an unseen class that is the only one, and among which known utterances."""
     (label, row), *more = taken.items()
-    found = [
-        f"{'all test sets' if pool == KNOWN else pool} {with_ends(auc)}"
-        for pool in (row["set"], KNOWN)
-        if not more and (auc := figures.open_set.get((row["set"], label, pool)))
-    ]
-    return [f"AUC of flagging it against known classes of {', of '.join(found)}"] if found else []
+    found: dict[str, str] = {}  # by figure: a single test set is all of them
+    for pool in (row["set"], KNOWN):
+        if not more and (auc := figures.open_set.get((row["set"], label, pool))):
+            found.setdefault(with_ends(auc), "all test sets" if pool == KNOWN else pool)
+    words = ", of ".join(f"{pool} {figure}" for figure, pool in found.items())
+    return [f"AUC of flagging it against known classes of {words}"] if found else []
 
 
 def detected(figures: FigureIndex) -> Iterator[Sentence]:

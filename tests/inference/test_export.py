@@ -221,6 +221,7 @@ def test_a_folder_is_classified_with_as_its_experiment_and_has_no_paths(exp, fol
     card = (folder / "card.md").read_text()
     assert "CC BY 4.0" in card and "Data: bursts." in card and "must not be used" in card and "| Cllr | test |" in card
     assert "There is no model.onnx" in card
+    assert 0 < card.index("utterance accuracy | test |") < card.index("utterance accuracy | dev |")
 
 
 def test_scores_with_the_folder_say_what_it_was_trained_on(folder, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from result_rows import WORDS, row, two_class_rows
 
+from dnf.experiment.classes import UNLABELLED
 from dnf.experiment.config import resolve
 from dnf.report.answer import Answer, answer
 from dnf.report.answer_text import text
@@ -219,6 +220,17 @@ def test_the_auc_of_flagging_names_what_it_is_against():
     assert sentence.endswith(". AUC of flagging it against known classes of test 0.800, of all test sets 0.700.")
     sentence = the(made([*two_class_rows(), rows[0]]), "Unseen")
     assert sentence.endswith(". AUC of flagging it against known classes of all test sets 0.700.")
+    rows[0]["value"] = rows[1]["value"]
+    sentence = the(made(two_class_rows() + rows), "Unseen")
+    assert sentence.endswith(". AUC of flagging it against known classes of test 0.800.")
+
+
+def test_a_set_without_known_classes_says_nothing_of_systems_and_controls():
+    rows = [row("utt_share", "calls", UNLABELLED, 0.9, decided="en")]
+    rows += [of_fit for of_fit in two_class_rows() if of_fit["set"] in ("train", "dev")]
+    said = made(rows).sentences
+    assert said[0].text == "no utterance of calls has a class, so nothing shows the accuracy on new speakers."
+    assert {"Best", "Control"}.isdisjoint(sentence.lead for sentence in said)
 
 
 def test_what_was_odd_alone():
