@@ -62,6 +62,7 @@ def test_densities_are_those_of_the_true_class_and_of_the_mixture_of_others():
 
 def test_blocks_and_what_a_calibration_is_fitted_on_have_bounded_sizes(monkeypatch):
     monkeypatch.setattr(many_classes, "CELLS", 1500)
+    monkeypatch.setattr(many_classes, "BLOCK", 1500)
     few, many = latents(40), latents(150)
     assert list(blocks(few)) == [few] and for_fit(few) is few
     assert [len(block.utts) for block in blocks(many)] == [10, 10, 10]
