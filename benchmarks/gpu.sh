@@ -3,8 +3,8 @@
 #     benchmarks/gpu.sh [FOLDER]      writes machine.txt, tests.txt, speed.txt and speed.json; FOLDER is gpu by default
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../path.sh"
-python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
-  { echo "benchmarks/gpu.sh: PyTorch finds no GPU here" >&2; exit 1; }
+python3 -c 'import sys, torch; torch.cuda.is_available() or sys.exit(
+  f"benchmarks/gpu.sh: PyTorch {torch.__version__} finds no GPU here: nvidia-smi must list one, and PyTorch be a build for CUDA")'
 out=$(realpath -m "${1:-gpu}")
 mkdir -p "$out"
 cd "$DNF_ROOT"

@@ -139,6 +139,7 @@ def of_scoring(model: DNF, windows: ours.Windows, rows: Tensor, x: Tensor) -> Ro
 def measure(makers: dict[str, Callable[[], Row]], precisions: tuple[str, ...], mm: int, watch: Watch) -> Measured:
     """Make the rows, and time them and ``torch.mm`` of two square matrices of size ``mm`` in turn."""
     rows, memory, device = {}, {}, watch.device
+    torch.compiler.reset()  # it gives up after eight models, and those of other sizes would count
     for name, make in makers.items():
         before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         rows[name] = make()

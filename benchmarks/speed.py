@@ -1,6 +1,6 @@
 """One table of speeds: training and its peers, scoring, splicing, filter banks, wav to decision, starts, stages.
 
-    benchmarks/run.sh --threads 1                        on one thread, about ten minutes
+    benchmarks/run.sh --threads 1                        on one thread, about 22 minutes
     benchmarks/run.sh --device cuda --profile            on a GPU, with the profile of a step
     benchmarks/run.sh --only 'batch 1000 .*(ours$|zuko)' some rows
     benchmarks/run.sh --quick                            a smoke test of seconds, without peers and run.sh

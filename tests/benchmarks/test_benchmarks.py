@@ -228,7 +228,8 @@ def test_rows_can_be_chosen():
 def test_the_checks_of_a_gpu_say_in_one_line_that_there_is_none(tmp_path):
     command = ["bash", ROOT / "benchmarks" / "gpu.sh", tmp_path / "out"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "benchmarks/gpu.sh: PyTorch finds no GPU here\n")
+    line = f"benchmarks/gpu.sh: PyTorch {torch.__version__} finds no GPU here: nvidia-smi must list one, and PyTorch be a build for CUDA\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
     assert not (tmp_path / "out").exists()
 
 
