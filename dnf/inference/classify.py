@@ -214,7 +214,7 @@ def classify_one(
             model.trained.config.cmvn.scope, item.group.split()[0]
         ),
     }
-    record |= channel_and_warnings(frames, model, mismatch)
+    record |= channel_and_warnings(frames, model, mismatch, judged.doubt == FOREIGN)
     if fit:
         record |= score_of_recording(frames, means, squashed, model, picture)
     return Classified(record, item.group, vector, picture)
@@ -248,8 +248,10 @@ def channel_of(frames: RecordingFrames, model: Model, picture: Timeline | None) 
     return statistics(blocks(), make_extractor(model.trained.config.features).frequencies)
 
 
-def channel_and_warnings(frames: RecordingFrames, model: Model, mismatch: Mismatch | None) -> dict[str, Any]:
-    """The channel of a recording and its warnings: an unusual channel, a low rate, little speech."""
+def channel_and_warnings(
+    frames: RecordingFrames, model: Model, mismatch: Mismatch | None, is_foreign: bool
+) -> dict[str, Any]:
+    """The channel of a recording and its warnings: an unusual channel, why it is foreign, a low rate, little speech."""
     settings, warnings, record = model.trained.config.features, [], {}
     if mismatch is not None:
         record["channel"] = {
@@ -260,6 +262,8 @@ def channel_and_warnings(frames: RecordingFrames, model: Model, mismatch: Mismat
         }
         if mismatch.unlike:
             warnings.append("unlike training: " + ", ".join(mismatch.unlike))
+        elif is_foreign:
+            warnings.append("unlike training, though no single difference stands out")
     if frames.rate < settings.sampling_rate:
         warnings.append(f"sampled at {frames.rate} Hz, below the {settings.sampling_rate} Hz of the model")
     if model.assessments and frames.seconds > LONGEST:

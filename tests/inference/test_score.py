@@ -521,6 +521,7 @@ def test_a_recording_is_doubted_as_in_stage_decide(doubted, system, capsys):
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record["doubt"] for record in records] == [wanted[record["recording"]]["doubt"] for record in records]
     assert sum(record["doubt"] == "foreign" for record in records) == len(records) / 2
+    assert all("unlike training" in record["warning"] for record in records if record["doubt"] == "foreign")
     for record in records:
         ratio = np.log(record["posteriors"]["en"] / record["posteriors"]["zh"])
         assert ratio == pytest.approx(float(wanted[record["recording"]]["llr_calibrated"]), abs=2e-5)
