@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
+from pathlib import Path
 
 from dnf.experiment import entry
 
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="one of the verbs below")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="arguments of the verb")
     args = parser.parse_args()
+    sys.path.append(str(Path(__file__).resolve().parents[1]))  # has utils, also where path.sh was not sourced
     return importlib.import_module(VERBS[args.verb][0]).main(args.words)
 
 

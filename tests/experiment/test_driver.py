@@ -209,6 +209,12 @@ def test_a_module_of_the_working_folder_is_not_taken_for_the_librarys(tmp_path):
     assert done.stdout.startswith("usage: python3 -m dnf.experiment.status"), done.stderr
 
 
+def test_a_verb_runs_in_the_checkout_where_path_sh_was_not_sourced():
+    words, environment = [sys.executable, "-m", "dnf", "status", "--help"], {"PATH": os.environ["PATH"]}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("words", (["-m", "dnf"], ["-m", "dnf", "compare"], [f"{ROOT}/utils/run.py"]))
 def test_help_without_docstrings(words):
     done = subprocess.run([sys.executable, "-OO", *words, "--help"], env=environment(), capture_output=True, text=True)
