@@ -76,6 +76,10 @@ def make_trainer(
     """Open train and dev and check that every class of the model has frames in both; other arguments as of ``Trainer``."""
     stores = {name: FrameStore(frames / name) for name in dict.fromkeys((*config.data.train, *config.data.dev))}
     check_speakers(stores, config.data)
+    if config.prior.cond_dim and len(classes) == 1:
+        log.warning(
+            "%s is the only class, so nothing will be decided: give another class, or prior.cond_dim=0", *classes
+        )
     opened = {}
     for role in ("train", "dev"):
         names = getattr(config.data, role)

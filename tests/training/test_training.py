@@ -254,6 +254,16 @@ def test_a_class_without_frames_is_named(write_store, two_classes, small_config,
         make_trainer(tmp_path, tmp_path, small_config(), ["en", "zh"], ALONE)
 
 
+@pytest.mark.parametrize(("cond_dim", "warned"), ((2, True), (0, False)))
+def test_a_single_class_is_trained_with_a_warning(
+    write_store, two_classes, small_config, tmp_path, caplog, cond_dim, warned
+):
+    for name, seed in (("train", 1), ("dev", 2)):
+        write_store(tmp_path / name, two_classes(seed))
+    make_trainer(tmp_path, tmp_path, small_config(f"prior.cond_dim={cond_dim}"), ["en"], ALONE)
+    assert ("en is the only class" in caplog.text) == warned
+
+
 def test_utterances_of_other_classes_are_left_out(write_store, two_classes, small_config, tmp_path):
     for name, seed in (("train", 1), ("dev", 2)):
         rows = two_classes(seed)
