@@ -80,11 +80,11 @@ while IFS= read -r experiment <&3; do
     finish features
   fi
   if begin 2 frames; then
-    $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.features.frames build "$data_dir" "$frames_dir" --feats "$feats_dir"
+    $train_cmd "$frames_dir/log/frames.log" python3 -m dnf.features.frames "$data_dir" "$frames_dir" --feats "$feats_dir"
     finish frames
   fi
   if $write_spliced && begin 2 spliced; then
-    $train_cmd "$spliced_dir/log/spliced.log" python3 -m dnf.features.frames splice "$frames_dir" "$spliced_dir" "${config[@]}"
+    $train_cmd "$spliced_dir/log/spliced.log" python3 -m dnf.features.splice "$frames_dir" "$spliced_dir" "${config[@]}"
     finish spliced
   fi
   if begin 3 train; then

@@ -13,14 +13,6 @@ from dnf.features.frame_store import FrameStore
 CHUNK = 100_000  # utterances whose statistics are read at a time
 
 
-def cmvn_stats(frames: np.ndarray) -> np.ndarray:
-    """Kaldi's CMVN statistics ``(2, F + 1)`` of frames ``(N, F)``: sums and count, sums of squares and 0."""
-    frames = frames.astype(np.float64)
-    stats = np.zeros((2, frames.shape[1] + 1))
-    stats[0, :-1], stats[0, -1], stats[1, :-1] = frames.sum(0), len(frames), (frames**2).sum(0)
-    return stats
-
-
 def of_segments(
     store: FrameStore, cmvn: Cmvn, utterance: Tensor, spoken: Tensor, count: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:

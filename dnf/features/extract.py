@@ -41,10 +41,10 @@ from dnf.experiment.layout import (
     run_again,
 )
 from dnf.experiment.progress import progress
-from dnf.features.cmvn import cmvn_stats
 from dnf.features.collect import kinds
 from dnf.features.extractor import extract_whole
 from dnf.features.front_ends import FrontEnd, make_front_end
+from dnf.features.statistics import cmvn_stats
 from dnf.features.vad import speech_marks
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from dnf.experiment.config import Config
-from dnf.features.cmvn import cmvn_stats, of_recording
+from dnf.features.cmvn import of_recording
 from dnf.features.extractor import extract_whole
 from dnf.features.rows import BATCH
+from dnf.features.statistics import cmvn_stats
 from dnf.features.vad import speech_marks
 from dnf.models.checkpoint import Trained
 

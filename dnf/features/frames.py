@@ -23,13 +23,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import kaldiio
 import numpy as np
-import torch
 
 from dnf.data.data_dir import sets_below
 from dnf.experiment import entry
-from dnf.experiment.config import Config, add_arguments, resolve
+from dnf.experiment.config import Config
 from dnf.experiment.layout import (
     CENTRES_BIN,
     CLASSES_TXT,
@@ -50,12 +48,8 @@ from dnf.experiment.layout import (
     run_again,
 )
 from dnf.experiment.progress import progress
-from dnf.experiment.settings import Cmvn, Splice
-from dnf.features import vectors
 from dnf.features.arks import read_array
-from dnf.features.cmvn import cmvn_stats
-from dnf.features.frame_store import FrameStore
-from dnf.features.windows import Windows
+from dnf.features.statistics import cmvn_stats
 
 log = logging.getLogger(__name__)
 
@@ -154,38 +148,20 @@ def build(directory: Path, out: Path, dtype: str, dim: int | None = None) -> dic
     return meta
 
 
-def write_spliced(store: FrameStore, splice: Splice, cmvn: Cmvn, out: Path) -> None:
-    """Write ``spliced.ark`` and ``spliced.scp``: the spliced speech frames of each utterance, for use in Kaldi."""
-    windows = Windows([store], splice, cmvn, [], keep_unseen=True, device=torch.device("cpu"))
-    out.mkdir(parents=True, exist_ok=True)
-    with kaldiio.WriteHelper(f"ark,scp:{out}/spliced.ark,{out}/spliced.scp") as writer:
-        for segment in windows.segments():
-            writer(segment.utt, windows.gather(torch.arange(segment.first, segment.first + segment.rows)).numpy())
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = entry.parser(__spec__, __doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    building = verbs.add_parser("build", help="build frame stores of all data directories")
-    building.add_argument("data", type=Path, help="folder of the data directories")
-    building.add_argument("frames", type=Path, help="output folder of the stores; its config.yaml has the settings")
-    building.add_argument("--feats", type=Path, help="folder of stage features, where a front-end makes vectors")
-    splicing = verbs.add_parser("splice", help="write arks of spliced vectors for Kaldi")
-    splicing.add_argument("frames", type=Path, help="folder of the stores")
-    splicing.add_argument("out", type=Path, help="folder for <set>/spliced.{ark,scp}")
-    add_arguments(splicing)
+    parser.add_argument("data", type=Path, help="folder of the data directories")
+    parser.add_argument("frames", type=Path, help="output folder of the stores; its config.yaml has the settings")
+    parser.add_argument("--feats", type=Path, help="folder of stage features, where a front-end makes vectors")
     args = parser.parse_args(argv)
-    if args.verb == "splice":
-        config = resolve(args.layers)
-        for path in sorted(args.frames.glob(f"*/{META_JSON}")):
-            write_spliced(FrameStore(path.parent), config.splice, config.cmvn, args.out / path.parent.name)
-        return 0
     config, directories = Config.load(args.frames / CONFIG_YAML), sets_below(args.data)
     wanted = {directory.name for directory in directories}
     for path in args.frames.glob(f"*/{META_JSON}"):
         if path.parent.name not in wanted:
             shutil.rmtree(path.parent)  # a set of an earlier run, or stage latents would score it
     if config.has_vectors:
+        from dnf.features import vectors  # it imports PyTorch, which is slow
+
         vectors.build(directories, args.frames, config, args.data / CLASSES_TXT, args.feats)
         return 0
     for directory in directories:

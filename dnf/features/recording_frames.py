@@ -17,9 +17,9 @@ from torch import Tensor
 
 from dnf.data.audio_blocks import Source, read_blocks, resampled
 from dnf.experiment.config import Config
-from dnf.features.cmvn import cmvn_stats
 from dnf.features.extractor import BLOCK_SECONDS, extract_blocks
 from dnf.features.silero import Silero
+from dnf.features.statistics import cmvn_stats
 from dnf.features.vad import by_mean, no_speech, threshold_of, vote
 
 BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder

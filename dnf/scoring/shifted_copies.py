@@ -15,9 +15,10 @@ from torch import Tensor
 
 from dnf.experiment.settings import Augment
 from dnf.features.augment import PROBES, Augmenter, window_keys
-from dnf.features.cmvn import cmvn_stats, of_recording
+from dnf.features.cmvn import of_recording
 from dnf.features.frame_store import FrameStore
 from dnf.features.rows import evenly_spaced
+from dnf.features.statistics import cmvn_stats
 from dnf.models.checkpoint import Trained
 from dnf.scoring.channel_compensation import Correction, centred
 from dnf.scoring.channel_mismatch import frequencies_of

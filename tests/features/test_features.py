@@ -21,8 +21,8 @@ from dnf.experiment import entry
 from dnf.experiment.config import Config, resolve
 from dnf.experiment.settings import Features, Vad
 from dnf.features import collect, extract
-from dnf.features.cmvn import cmvn_stats
 from dnf.features.extractor import extract_whole
+from dnf.features.statistics import cmvn_stats
 from dnf.features.vad import threshold_of, vote
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{of}") for of in ("snip_edges", "__array_wrap__")]  # Lhotse's

@@ -11,11 +11,10 @@ import torch
 
 from dnf.data.kaldi_files import write_table
 from dnf.experiment.settings import Cmvn, Splice
-from dnf.features import frames
+from dnf.features import frames, splice
 from dnf.features.arks import read_all
-from dnf.features.cmvn import cmvn_stats
 from dnf.features.frame_store import FrameStore
-from dnf.features.frames import write_spliced
+from dnf.features.statistics import cmvn_stats
 from dnf.features.windows import Windows
 
 CPU = torch.device("cpu")
@@ -132,10 +131,10 @@ def test_the_store_is_a_small_share_of_the_spliced_bytes(write_store, tmp_path):
 
 @every_cmvn
 def test_spliced_arks_equal_the_gathered_vectors(random_store, tmp_path, cmvn):
-    splice = Splice(2, 1, 2)
-    write_spliced(random_store, splice, cmvn, tmp_path / "spliced")
+    settings = Splice(2, 1, 2)
+    splice.write_spliced(random_store, settings, cmvn, tmp_path / "spliced")
     read = kaldiio.load_scp(str(tmp_path / "spliced" / "spliced.scp"))
-    of = Windows([random_store], splice, cmvn, [], keep_unseen=True, device=CPU)
+    of = Windows([random_store], settings, cmvn, [], keep_unseen=True, device=CPU)
     assert list(read) == random_store.utterances
     for segment in of.segments():
         rows = torch.arange(segment.first, segment.first + segment.rows)
@@ -143,17 +142,8 @@ def test_spliced_arks_equal_the_gathered_vectors(random_store, tmp_path, cmvn):
 
 
 def test_the_splice_command_writes_every_set(random_store, tmp_path):
-    argv = [
-        "splice",
-        str(random_store.directory.parent),
-        str(tmp_path),
-        "--set",
-        "splice.left=1",
-        "--set",
-        "splice.right=0",
-    ]
-    argv += ["--set", "prior.cond_dim=0"]
-    assert frames.main(argv) == 0
+    argv = [str(random_store.directory.parent), str(tmp_path), "--set", "splice.left=1", "--set", "splice.right=0"]
+    assert splice.main([*argv, "--set", "prior.cond_dim=0"]) == 0
     read = kaldiio.load_scp(str(tmp_path / "train" / "spliced.scp"))
     assert read["a-0"].shape[1] == 8 and list(read) == random_store.utterances
 
@@ -163,12 +153,12 @@ def test_the_build_command_makes_a_store_of_every_set(write_store, small_config,
     for name in ("dev", "train"):
         write_store(tmp_path / "data" / name, {"a-1": ("a", "en", x, np.ones(4))})
     small_config("frames.dtype=float16").save(tmp_path / "exp" / "config.yaml")
-    assert frames.main(["build", str(tmp_path / "data"), str(tmp_path / "exp")]) == 0
+    assert frames.main([str(tmp_path / "data"), str(tmp_path / "exp")]) == 0
     for name in ("dev_data", "train_data"):
         store = FrameStore(tmp_path / "exp" / name)
         assert store.frames.dtype == torch.float16 and np.array_equal(store.frames.numpy(), x)
     shutil.rmtree(tmp_path / "data" / "dev_data")
-    assert frames.main(["build", str(tmp_path / "data"), str(tmp_path / "exp")]) == 0
+    assert frames.main([str(tmp_path / "data"), str(tmp_path / "exp")]) == 0
     assert [path.parent.name for path in (tmp_path / "exp").glob("*/meta.json")] == ["train_data"]
 
 
@@ -382,4 +372,4 @@ def test_archives_of_other_dims_are_refused(two, dim):
 def test_the_build_command_knows_how_many_dims_there_are(two, small_config, tmp_path):
     small_config("features.num_filters=5").save(tmp_path / "exp" / "config.yaml")
     with pytest.raises(ValueError, match="expected 5 dims"):
-        frames.main(["build", str(two.directory.parent), str(tmp_path / "exp")])
+        frames.main([str(two.directory.parent), str(tmp_path / "exp")])

@@ -145,7 +145,7 @@ def make(root, config) -> None:
 
 
 def build(root) -> None:
-    words = ["build", str(root / "data"), str(root / "frames"), "--feats", str(root / "feats")]
+    words = [str(root / "data"), str(root / "frames"), "--feats", str(root / "feats")]
     assert frames.main(words) == 0
 
 

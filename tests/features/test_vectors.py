@@ -118,7 +118,7 @@ def data(tmp_path, x):
                 write_table(self.folder / name / "utt2class", dict(zip(utts, CLASSES[:: 120 // len(vectors)])))
             (self.folder / "classes.txt").write_text("a\nb\nc\n")
             resolve([*WORDS, *words]).save(self.frames / "config.yaml")
-            return frames.main(["build", str(self.folder), str(self.frames)])
+            return frames.main([str(self.folder), str(self.frames)])
 
     return Data()
 

@@ -50,7 +50,7 @@ STAGES = {  # what run.sh starts
     "features": tuple(
         f"dnf.features.{name} {{data}} {{feats}}" for name in ("extract fit", "extract compute", "collect")
     ),
-    "frames": ("dnf.features.frames build {data} {frames} --feats {feats}",),
+    "frames": ("dnf.features.frames {data} {frames} --feats {feats}",),
     "train": ("dnf.inference.taken_model take {model} {exp}",),
     "latents": (
         "dnf.scoring.latents {frames} {exp} --classes {data}/classes.txt --device cpu",
@@ -389,7 +389,7 @@ def made_of_vectors(tmp_path_factory, write_corpus, small_config):
     for verb in ("fit", "compute"):
         assert extract.main([verb, data, feats]) == 0
     assert collect.main([data, feats]) == 0
-    assert frames.main(["build", data, stores, "--feats", feats]) == 0
+    assert frames.main([data, stores, "--feats", feats]) == 0
     for main in (train.main, latents.main, baselines.main):
         assert main(of_frames) == 0
     for main in (scoring.main, decide.main):

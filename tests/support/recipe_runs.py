@@ -58,7 +58,7 @@ def make_frames(root: Path, config: Config) -> None:
         config.save(root / folder / "config.yaml")
     assert extract.main(["compute", str(root / "data"), str(root / "feats")]) == 0
     assert collect.main([str(root / "data"), str(root / "feats")]) == 0
-    assert frames.main(["build", str(root / "data"), str(root / "frames")]) == 0
+    assert frames.main([str(root / "data"), str(root / "frames")]) == 0
 
 
 def run_stages(root: Path) -> None:
