@@ -1,20 +1,17 @@
 """Training: steps, checkpoints, what happens when it breaks off or blows up, and whether evaluation agrees."""
 
 import copy
-import csv
 import itertools
 import json
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from one_step import one_step
-from recipe_runs import ROOT
+from training_history import history
 
 from dnf.features.rows import evenly_spaced
 from dnf.features.windows import Windows
@@ -27,74 +24,8 @@ from dnf.training.evaluate import evaluate
 from dnf.training.history import COLUMNS
 from dnf.training.loss import Loss, backward
 from dnf.training.ranks import ALONE
-from dnf.training.spikes import SpikeMonitor
 from dnf.training.train import make_trainer
 from dnf.training.trainer import CPU_MICRO_BATCH, Trainer, learning_rate
-
-# ---- spikes --------------------------------------------------------------------------------------
-
-
-def falling(n: int = 600, noise: float = 0.0, seed: int = 1) -> list[float]:
-    rng = np.random.default_rng(seed)
-    return (200 * np.exp(-np.arange(n) / 80) - 300 + noise * rng.standard_normal(n)).tolist()
-
-
-@pytest.mark.parametrize("noise", (0.0, 0.001, 0.5, 5.0))
-def test_a_smooth_falling_curve_has_no_spike(noise):
-    monitor = SpikeMonitor(10.0)
-    assert sum(monitor.add(nll) for nll in falling(noise=noise)) == monitor.spikes == 0
-
-
-@pytest.mark.parametrize(("at", "height"), [(30, 800.0), (300, 60.0), (599, 8.0)])
-def test_a_planted_spike_is_found_where_it_is(at, height):
-    curve = falling(noise=0.3)
-    curve[at] += height
-    monitor = SpikeMonitor(10.0)
-    assert [step for step, nll in enumerate(curve) if monitor.add(nll)] == [at] and monitor.spikes == 1
-
-
-def test_spikes_do_not_hide_each_other():
-    curve = falling(noise=0.3)
-    for at in range(300, 330, 3):
-        curve[at] += 50
-    monitor = SpikeMonitor(10.0)
-    assert sum(monitor.add(nll) for nll in curve) == 10
-
-
-def test_the_factor_is_a_number_of_deviations():
-    rng = np.random.default_rng(2)
-    curve = rng.standard_normal(100).tolist()  # deviation 1, median 0
-    for factor, found in ((3.0, True), (30.0, False)):
-        monitor = SpikeMonitor(factor)
-        for nll in curve:
-            monitor.add(nll)
-        assert monitor.add(10.0) is found
-
-
-def test_a_still_curve_has_no_spike_below_a_least_height():
-    monitor = SpikeMonitor(10.0)
-    assert sum(monitor.add(1.0 + 1e-9 * (n % 2)) for n in range(100)) == 0
-    assert not monitor.add(1.2) and monitor.add(2.0)
-
-
-def test_a_drop_and_the_first_steps_are_no_spikes():
-    monitor = SpikeMonitor(10.0)
-    assert sum(monitor.add(nll) for nll in (5.0, 900.0, 3.0, 700.0)) == 0
-    for _ in range(100):
-        monitor.add(0.0)
-    assert not monitor.add(-1000.0)
-
-
-def test_a_monitor_goes_on_from_its_state():
-    curve = falling(noise=0.3)
-    curve[260] += 80
-    one, monitor = SpikeMonitor(10.0), SpikeMonitor(10.0)
-    for step, nll in enumerate(curve):
-        if step in (255, 300):
-            monitor = SpikeMonitor(10.0, json.loads(json.dumps(monitor.state())))
-        assert monitor.add(nll) == one.add(nll)
-    assert monitor.spikes == one.spikes == 1
-
 
 # ---- learning rate -------------------------------------------------------------------------------
 
@@ -124,11 +55,6 @@ def test_a_run_shorter_than_its_warm_up_has_a_learning_rate(small_config):
 def weights(of) -> torch.Tensor:
     state = of if isinstance(of, dict) else of.state_dict()
     return torch.cat([tensor.flatten() for tensor in state.values()])
-
-
-def history(out: Path, without=("seconds", "frames_per_s")) -> list[dict]:
-    with (out / "history.tsv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k not in without} for row in csv.DictReader(file, delimiter="\t")]
 
 
 @pytest.fixture
@@ -533,140 +459,6 @@ def test_training_gives_up_after_so_many_restores(new_trainer, broken_batches, m
     assert "\n" not in str(caught.value) and trainer.restores == most
 
 
-# ---- killed and started again --------------------------------------------------------------------
-
-KILLER = """
-import json, math, os, signal, sys
-from pathlib import Path
-import torch
-from dnf.models import checkpoint
-from dnf.training import train
-from dnf.features.windows import Windows
-
-torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # what the first optimizer imports takes a second
-frames, classes, plan = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-advance, gather, replace = train.Trainer.advance, Windows.gather, os.replace
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def attempt(exp, broken, kind=None, number=None):
-    saved, now = {"best.pt": 0, "last.pt": 0}, []
-    def dying_advance(self):
-        if kind == "before step" and self.step == number:
-            die()
-        now.append(self.step)
-        try:
-            return advance(self)
-        finally:
-            now.pop()
-    def dying_replace(source, target):
-        name = Path(target).name
-        if name in saved:
-            saved[name] += 1
-            if kind == "before " + name and saved[name] == number:
-                die()
-        replace(source, target)
-        if name in saved and kind == "after " + name and saved[name] == number:
-            die()
-    train.Trainer.advance, os.replace = dying_advance, dying_replace
-    Windows.gather = lambda self, rows: gather(self, rows) * (math.nan if now and now[-1] in broken else 1)
-    train.main([frames, exp, "--classes", classes, "--device", "cpu"])
-
-for exp, broken, deaths in plan:
-    for death in [*deaths, []]:
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                attempt(exp, broken, *death)
-                status = 0
-            finally:
-                os._exit(status)
-        wanted = -signal.SIGKILL if death else 0
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status != wanted:
-            sys.exit(f"{exp}: {death}: status {status}, not {wanted}")
-"""
-
-# 60 steps, looks at 21, 42 and 60, rows at even steps: where the process is killed, one place after the other
-DEATHS = {
-    "never": [],
-    "before the first checkpoint": [["before step", 9]],
-    "between checkpoints": [["before step", 30]],
-    "at once after starting again": [["before step", 30], ["before step", 21]],
-    "again and again": [["before step", 30], ["before step", 41], ["before step", 50], ["before step", 59]],
-    "while best.pt is written": [["before best.pt", 2]],
-    "between best.pt and last.pt": [["after best.pt", 2]],
-    "while last.pt is written": [["before last.pt", 2]],
-    "right after last.pt": [["after last.pt", 2]],
-    "right after the first last.pt": [["after last.pt", 1]],
-    "at the very end": [["after last.pt", 3]],
-    "never, with broken steps": [],
-    "with broken steps": [["before step", 31], ["before step", 24]],
-}
-BROKEN = [5, 25, 28, 29]
-
-
-@pytest.fixture(scope="module")
-def killed(problem, small_config, tmp_path_factory):
-    """The experiment of each entry of DEATHS, brought to its end in processes that were killed with SIGKILL."""
-    root = tmp_path_factory.mktemp("killed")
-    config = small_config("train.steps=60", "train.eval_steps=21", "train.lr=0.003")
-    plan = []
-    for n, (name, deaths) in enumerate(DEATHS.items()):
-        config.save(root / str(n) / "config.yaml")
-        plan.append((str(root / str(n)), BROKEN if "broken" in name else [], deaths))
-    argv = [sys.executable, "-c", KILLER, str(problem), str(problem.parent / "classes.txt"), json.dumps(plan)]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {name: root / str(n) for n, name in enumerate(DEATHS)}
-
-
-def flat(content, prefix: str = "") -> dict:
-    """Every tensor and value of a checkpoint by its place."""
-    if isinstance(content, (dict, list, tuple)):
-        items = content.items() if isinstance(content, dict) else enumerate(content)
-        return {k: v for key, value in items for k, v in flat(value, f"{prefix}/{key}").items()}
-    return {prefix: content}
-
-
-def assert_same_checkpoint(path: Path, other: Path) -> None:
-    one, two = (flat(checkpoint.load(p)) for p in (path, other))
-    assert one.keys() == two.keys()
-    for place, value in one.items():
-        assert torch.equal(value, two[place]) if torch.is_tensor(value) else value == two[place], place
-
-
-@pytest.mark.parametrize("name", [name for name in DEATHS if not name.startswith("never")])
-def test_a_killed_run_ends_like_one_that_was_not(killed, name):
-    whole = killed["never, with broken steps" if "broken" in name else "never"]
-    for file in ("last.pt", "best.pt"):
-        assert_same_checkpoint(killed[name] / file, whole / file)
-    assert (killed[name] / "training.json").read_text() == (whole / "training.json").read_text()
-    assert not list(killed[name].glob("*.tmp"))
-
-
-@pytest.mark.parametrize("name", [name for name in DEATHS if not name.startswith("never")])
-def test_the_history_of_a_killed_run_is_whole(killed, name):
-    whole = killed["never, with broken steps" if "broken" in name else "never"]
-    assert history(killed[name]) == history(whole)
-
-
-def test_the_whole_run_is_as_planned(killed):
-    rows = history(killed["never"])
-    assert [int(row["step"]) for row in rows] == sorted({*range(2, 61, 2), 21})
-    assert [int(row["step"]) for row in rows if row["dev_nll"]] == [21, 42, 60]
-    assert history(killed["never, with broken steps"])[-1]["restores"] == str(len(BROKEN))
-    assert float(rows[-1]["dev_nll"]) < float(rows[10]["dev_nll"])
-
-
-def test_seconds_of_a_killed_run_go_on(killed):
-    """The curve over time of a run in two parts does not begin at zero again."""
-    seconds = [float(row["seconds"]) for row in history(killed["between checkpoints"], without=())]
-    assert all(a <= b for a, b in itertools.pairwise(seconds))
-
-
 # ---- when to go on, and when to begin anew -------------------------------------------------------
 
 
@@ -900,14 +692,3 @@ def test_stage_4_without_stage_3_says_so(run_main, run_latents, tmp_path):
     (tmp_path / "exp" / "best.pt").unlink()
     with pytest.raises(ValueError, match="best.pt: no checkpoint; run stage train"):
         run_latents()
-
-
-@pytest.mark.parametrize("step", (50, 100, 300))
-def test_a_spike_is_seen_while_the_loss_still_falls(step):
-    rng = np.random.default_rng(step)
-    curve = 200 * np.exp(-np.arange(400) / 80) + 0.3 * rng.standard_normal(400)
-    calm = SpikeMonitor(10.0)
-    assert not any(calm.add(value) for value in curve)
-    curve[step] += 40
-    monitor = SpikeMonitor(10.0)
-    assert [i for i, value in enumerate(curve) if monitor.add(value)] == [step]
