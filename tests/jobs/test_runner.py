@@ -156,6 +156,17 @@ def test_every_task_runs_and_failures_are_counted(run):
     assert states == ["failed", "failed", "done", "done"]
 
 
+def test_warnings_in_the_logs_of_good_jobs_are_counted(run):
+    warning = "2 of 3 left\\r2026-01-02 03:04:05,678 WARNING a.py:7 no speech in $1\\n"
+    (run.folder / "warn.sh").write_text(f'printf "{warning}"; printf "{warning}"')
+    done = run("JOB=1:2", "a.JOB.log", "bash", "warn.sh", "JOB")
+    assert (done.returncode, done.stderr) == (0, "run.py: 4 warnings, the first in a.*.log: no speech in 1\n")
+    assert run("b.log", "bash", "warn.sh", "x", DNF_QUIET="1").stderr == ""
+    (run.folder / "warn.sh").write_text(f'printf "{warning}"')
+    assert run("b.log", "bash", "warn.sh", "x").stderr == "run.py: a warning in b.log: no speech in x\n"
+    assert run("b.log", "echo", "a WARNING of another program").stderr == ""
+
+
 def test_forgotten_job_range(run):
     done = run("a.JOB.log", "false")
     assert done.returncode == 1 and "JOB=1:N is missing" in done.stderr

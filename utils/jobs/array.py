@@ -114,8 +114,9 @@ class JobArray:
         return f"{counts}, {rate:.3g} tasks/min, {clock(left / max(1, min(slots, waiting + len(self.running))))} left"
 
     def report(self) -> int:
-        """Report failures, with the last lines of the first failed task; returns the runner's exit status."""
+        """Report failures, with the last lines of the first failed task, or warnings; returns the runner's exit status."""
         if not self.failed:
+            self.report_warnings()
             return 0
         failed = "job" if len(self.tasks) == 1 else f"{len(self.failed)} / {len(self.tasks)}"
         say(f"{failed} failed, log is in {self.logs}")
@@ -130,6 +131,13 @@ class JobArray:
         show_tail(first.log if len(self.tasks) > 1 or first.queue_log else "", lines)
         show_tail(first.queue_log, log.last_lines(first.queue_log, 5))
         return 1
+
+    def report_warnings(self) -> None:
+        """One line with the number of warnings in the logs, and the first of them."""
+        found = [warning for task in self.tasks for warning in log.warnings(task.log)]
+        if found and not os.environ.get("DNF_QUIET"):
+            count = "a warning" if len(found) == 1 else f"{len(found)} warnings, the first"
+            say(f"{count} in {self.logs}: {found[0]}")
 
     def named(self, tasks: list[Task]) -> str:
         """``task 3: ``, ``tasks 3, 5 and 7 more: ``, and nothing if there is only one."""

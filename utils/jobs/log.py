@@ -22,6 +22,7 @@ from typing import BinaryIO
 ENDED = re.compile(r"# Ended \(code (\d+)(?:; signal \d+)?\) at .+, elapsed time \d+ seconds")
 FOOTER = re.compile(r"# (Accounting: time=\d+ threads=\d+.*|Finished at .+ with status \d+)|" + ENDED.pattern)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+WARNING = re.compile(rb"\d,\d{3} WARNING \S+ (.*)")  # as Python's logging writes it
 TAIL = 16384  # bytes of a log that are looked at, from its end
 
 
@@ -114,6 +115,14 @@ def last_lines(path: str, count: int) -> list[str]:
     output = re.sub(r"\A(# .*\n)+?#\n", "", text)
     lines = [last_chunk(line) for line in output.split("\n") if not FOOTER.fullmatch(line)]
     return [line for line in lines if line][-count:]
+
+
+def warnings(path: str) -> list[str]:
+    """The warnings in a log; none if there is no such file."""
+    if not os.path.isfile(path):
+        return []
+    with open(path, "rb") as stream:
+        return [found[1].decode("utf-8", "replace") for line in stream for found in WARNING.finditer(line)]
 
 
 def last_chunk(text: str) -> str:
