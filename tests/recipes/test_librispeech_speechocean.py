@@ -448,7 +448,8 @@ def test_plain_flow_is_of_native_speech_and_decides_nothing(everything):
     assert not any(metric == "utt_accuracy" for metric, _, _ in rows)
 
 
-def test_experiments_that_lack_a_corpus_name_its_option(tmp_path, mandarin):
+def test_experiments_that_lack_a_corpus_name_its_option(tmp_path, mandarin, monkeypatch):
+    monkeypatch.delenv("DNF_CORPORA", raising=False)
     said = run_recipe(tmp_path / "run", RECIPE, "--speechocean", mandarin, status=1)
     assert "dnf120 cannot run" in said and "--librispeech PATH" in said and "--download true" in said
     assert "Traceback" not in said
