@@ -46,9 +46,7 @@ from dnf.experiment.settings import OpenSetSettings
 
 MOST = 20000  # most training utterances for the covariance
 LEAST = 8  # fewest dev utterances for a threshold
-CHUNK = (
-    256  # utterances whose mean latents are in memory at a time; more are slower where there are thousands of classes
-)
+CHUNK = 256  # utterances whose mean latents are in memory at a time; more are slower with thousands of classes
 
 
 @dataclass(frozen=True)
