@@ -271,10 +271,10 @@ def check_pieces(config: Config) -> None:
     frames, seconds = config.splice.left + 1 + config.splice.right, config.train.pieces
     if not seconds:
         return
-    if config.cmvn.scope != "utterance":
+    if config.cmvn.scope not in ("utterance", "window"):
         raise ValueError(
             f"train.pieces: with cmvn.scope {config.cmvn.scope} the length of a recording does not change its "
-            "normalization; set cmvn.scope=utterance, or train.pieces=0"
+            "normalization; set cmvn.scope to utterance or window, or train.pieces=0"
         )
     if round(seconds / config.features.frame_shift) < frames:
         raise ValueError(
@@ -295,6 +295,11 @@ def check_rate_of_vad(config: Config) -> None:
 def check_channel(config: Config) -> None:
     """Raise ``ValueError`` if augmentation or channel compensation would have no effect or cannot work."""
     augment, channel = config.augment, config.channel
+    if augment.probability and config.cmvn.scope == "window":
+        raise ValueError(
+            "augment: the windows of frames that it changes are too short to be warped again, as cmvn.scope window "
+            "would have to; set augment.probability=0, or another cmvn.scope"
+        )
     only_curves = not (augment.band_limit or augment.reverb or augment.noise)
     if augment.probability and augment.renormalize and only_curves and config.cmvn.scope != "none":
         raise ValueError(

@@ -110,8 +110,20 @@ class FramesSettings:
 
 @dataclass(frozen=True)
 class Cmvn:
-    scope: Literal["none", "utterance", "speaker"]
+    scope: Literal["none", "utterance", "speaker", "window"]
     variance: bool
+    window: int = 300
+
+    def __post_init__(self):
+        if not 2 <= self.window <= 510:
+            raise ValueError(f"cmvn.window must be from 2 to 510 frames, not {self.window}")
+        if self.variance and self.scope == "window":
+            raise ValueError("cmvn.variance: warped frames have variance 1 already; set cmvn.variance=false")
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side that the normalization of a frame needs."""
+        return self.window // 2 if self.scope == "window" else 0
 
 
 @dataclass(frozen=True)

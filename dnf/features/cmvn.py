@@ -1,16 +1,19 @@
-"""Cepstral mean and variance normalization: statistics over speech frames, and their application."""
+"""Normalization of frames: mean and variance over speech frames, or warping within windows."""
 
 from __future__ import annotations
+
+import tempfile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dnf.experiment.config import Config
 from dnf.experiment.settings import Cmvn
 from dnf.features.frame_store import FrameStore
+from dnf.features.warping import warp
 
 CHUNK = 100_000  # utterances whose statistics are read at a time
+BLOCK_FRAMES = 4000  # of a pass over frames
 
 
 def of_segments(
@@ -22,7 +25,7 @@ def of_segments(
         utterance: ``(G,)`` utterance of each segment.
         spoken, count: ``(G,)`` first and number of the centres of pieces; ``count`` is None for whole utterances.
     """
-    if cmvn.scope == "none":
+    if cmvn.scope in ("none", "window"):
         return None, None
     if cmvn.scope == "speaker":
         speakers = {name: i for i, name in enumerate(sorted(set(store.speakers)))}
@@ -38,7 +41,11 @@ def of_segments(
     mean = torch.empty(len(group), store.frames.shape[1])
     scale = torch.empty_like(mean)
     for chunk in torch.arange(len(group)).split(CHUNK):
-        of = piece_stats(store, spoken[chunk], count[chunk]) if stats is None else stats[group[chunk]]
+        of = (
+            piece_stats(store.frames, store.centres, spoken[chunk], count[chunk])
+            if stats is None
+            else stats[group[chunk]]
+        )
         mean[chunk], scale[chunk] = mean_and_scale(of, variance=cmvn.variance)
     return mean, scale
 
@@ -50,18 +57,41 @@ def mean_and_scale(stats: Tensor, *, variance: bool) -> tuple[Tensor, Tensor]:
     return mean.float(), scale.float()
 
 
-def piece_stats(store: FrameStore, spoken: Tensor, count: Tensor) -> Tensor:
-    """CMVN statistics ``(G, 2, F + 1)`` float64 of the speech frames of pieces."""
-    stats = torch.zeros(len(spoken), 2, store.frames.shape[1] + 1, dtype=torch.float64)
+def piece_stats(frames: Tensor, centres: Tensor, spoken: Tensor, count: Tensor) -> Tensor:
+    """CMVN statistics ``(G, 2, F + 1)`` float64 of segments of ``frames`` ``(T, F)``, whose speech ``centres`` ``(S,)`` name."""
+    stats = torch.zeros(len(spoken), 2, frames.shape[1] + 1, dtype=torch.float64)
     for i, (first, rows) in enumerate(zip(spoken.tolist(), count.tolist())):
-        frames = store.frames[store.centres[first : first + rows]].double()
-        stats[i, 0, :-1], stats[i, 0, -1], stats[i, 1, :-1] = frames.sum(0), rows, frames.square().sum(0)
+        x = frames[centres[first : first + rows]].double()
+        stats[i, 0, :-1], stats[i, 0, -1], stats[i, 1, :-1] = x.sum(0), rows, x.square().sum(0)
     return stats
 
 
-def of_recording(stats: np.ndarray, config: Config) -> tuple[Tensor, Tensor] | None:
-    """Mean and inverse standard deviation ``(F,)`` of CMVN statistics ``(2, F + 1)``; None without CMVN."""
-    if config.cmvn.scope == "none":
-        return None
-    mean, scale = mean_and_scale(torch.from_numpy(stats)[None], variance=config.cmvn.variance)
-    return mean[0], scale[0]
+def warped(store: FrameStore, begin: Tensor, end: Tensor, cmvn: Cmvn) -> Tensor:
+    """The frames ``(T, F)`` of a store, warped in segments ``begin : end`` ``(G,)``: a file of the type and in the folder of
+    the store's, which vanishes with the tensor."""
+    shape, dtype = tuple(store.frames.shape), store.frames.numpy().dtype
+    with tempfile.TemporaryFile(dir=store.directory) as file:
+        frames = np.memmap(file, dtype, "w+", shape=shape)
+    for start, stop in zip(begin.tolist(), end.tolist()):
+        for first in range(start, stop, BLOCK_FRAMES):
+            last = min(first + BLOCK_FRAMES, stop)
+            before, after = max(start, first - cmvn.reach), min(stop, last + cmvn.reach)
+            part = warp(store.frames[before:after].numpy(), cmvn.window, store.marks(before, after))
+            frames[first:last] = part[first - before : last - before]
+    return torch.from_numpy(frames)
+
+
+def normalize(frames: np.ndarray, speech: np.ndarray, stats: np.ndarray, cmvn: Cmvn) -> Tensor:
+    """Frames ``(N, F)`` of a recording, as stored, normalized: float32.
+
+    Args:
+        speech: ``(N,)`` bool, which of them are speech.
+        stats: ``(2, F + 1)`` CMVN statistics of the recording.
+    """
+    if cmvn.scope == "window":
+        return torch.from_numpy(warp(frames, cmvn.window, speech)).float()
+    x = torch.from_numpy(frames).float()
+    if cmvn.scope == "none":
+        return x
+    mean, scale = mean_and_scale(torch.from_numpy(stats)[None], variance=cmvn.variance)
+    return (x - mean) * scale

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dnf.experiment.config import Config
-from dnf.features.cmvn import of_recording
+from dnf.features.cmvn import normalize
 from dnf.features.extractor import extract_whole
 from dnf.features.rows import BATCH
 from dnf.features.statistics import cmvn_stats
@@ -32,10 +32,7 @@ def latents(samples: np.ndarray, trained: Trained) -> np.ndarray:
     config = trained.config
     frames, speech = log_mel(samples, config)
     frames = frames.astype(config.frames.dtype)  # as the frame stores have them
-    x = torch.from_numpy(frames).float()
-    norm = of_recording(cmvn_stats(frames[speech]), config)
-    if norm is not None:
-        x = (x - norm[0]) * norm[1]
+    x = normalize(frames, speech, cmvn_stats(frames[speech]), config.cmvn)
     window = torch.arange(-config.splice.left, config.splice.right + 1)
     centres = torch.from_numpy(np.flatnonzero(speech))[:: config.splice.hop]
     index = (centres[:, None] + window).clamp(0, len(x) - 1)

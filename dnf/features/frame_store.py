@@ -70,6 +70,13 @@ class FrameStore:
             if len(self.utterances) != meta["utterances"]:
                 raise ValueError(f"{len(self.utterances)} utterances, not {meta['utterances']}")
 
+    def marks(self, first: int, last: int) -> np.ndarray:
+        """Whether frames ``first : last`` are speech, ``(n,)``."""
+        speech = np.zeros(last - first, bool)
+        spoken = torch.searchsorted(self.centres, torch.tensor([first, last])).tolist()
+        speech[self.centres[slice(*spoken)].numpy() - first] = True
+        return speech
+
     def fingerprint(self) -> str:
         """Short hash of names, counts and statistics, which identifies a set of frames."""
         digest = hashlib.sha256(self.stats.sum(0).numpy().tobytes())

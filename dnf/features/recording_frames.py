@@ -17,12 +17,11 @@ from torch import Tensor
 
 from dnf.data.audio_blocks import Source, read_blocks, resampled
 from dnf.experiment.config import Config
+from dnf.features.cmvn import BLOCK_FRAMES, normalize
 from dnf.features.extractor import BLOCK_SECONDS, extract_blocks
 from dnf.features.silero import Silero
 from dnf.features.statistics import cmvn_stats
 from dnf.features.vad import by_mean, no_speech, threshold_of, vote
-
-BLOCK_FRAMES = 4000  # of a pass over the frames in the temporary folder
 
 
 class RecordingFrames:
@@ -49,7 +48,7 @@ class RecordingFrames:
             ValueError: the file cannot be used; the message names it.
         """
         self.folder, self.dim, self.dtype = folder, config.features.dim, np.dtype(config.frames.dtype)
-        self.splice = config.splice
+        self.splice, self.cmvn = config.splice, config.cmvn
         rate, blocks = read_blocks(source, block_seconds)
         self.count, self.rate, energy_sum = 0, rate, 0.0
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,10 +120,18 @@ class RecordingFrames:
             last = min(first + BLOCK_FRAMES, self.count)
             yield first, self.frames(first, last), self.marks(first, last)
 
-    def inputs(
-        self, norm: tuple[Tensor, Tensor] | None, hop: int, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Centres ``(B,)`` and spliced vectors ``(B, D)`` on ``device`` of every ``hop``-th speech frame, ends repeated."""
+    def normalized(self, first: int, last: int, stats: np.ndarray) -> Tensor:
+        """Frames ``first : last`` after CMVN with statistics ``(2, F + 1)``, ``(n, F)`` float32."""
+        before, after = max(0, first - self.cmvn.reach), min(self.count, last + self.cmvn.reach)
+        frames = normalize(self.frames(before, after), self.marks(before, after), stats, self.cmvn)
+        return frames[first - before : last - before]
+
+    def inputs(self, stats: np.ndarray, hop: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Centres ``(B,)`` and spliced vectors ``(B, D)`` on ``device`` of every ``hop``-th speech frame, ends repeated.
+
+        Args:
+            stats: ``(2, F + 1)`` for CMVN.
+        """
         left, right = self.splice.left, self.splice.right
         window, spoken = torch.arange(-left, right + 1), 0
         for first in range(0, self.count, BLOCK_FRAMES):
@@ -134,9 +141,7 @@ class RecordingFrames:
             if not len(chosen):
                 continue
             before, after = max(0, first - left), min(self.count, last + right)
-            held = torch.from_numpy(self.frames(before, after)).to(device).float()
-            if norm is not None:
-                held = (held - norm[0].to(device)) * norm[1].to(device)
+            held = self.normalized(before, after, stats).to(device)
             index = (torch.from_numpy(chosen)[:, None] + window).clamp(0, self.count - 1) - before
             yield torch.from_numpy(chosen), held[index.to(device)].flatten(1)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dnf.experiment.settings import Cmvn
-from dnf.features.cmvn import of_segments, piece_stats
+from dnf.features.cmvn import of_segments, piece_stats, warped
 from dnf.features.frame_store import FrameStore
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Source(NamedTuple):
     """Where vectors are gathered from: one store, or on a GPU all of them one after the other; G segments.
 
     Attributes:
-        frames: ``(T, F)``.
+        frames: ``(T, F)``; warped, if the scope of CMVN is a window.
         centres: ``(C,)`` int64, frames of speech.
         begin, end: ``(G,)`` int64, a segment is ``frames[begin:end]``.
         spoken: ``(G,)`` int64, the first of its centres.
@@ -65,7 +65,7 @@ class Part(NamedTuple):
         utterance: ``(G,)`` int64, utterance of each segment.
         piece: ``(G,)`` int64, number of the piece within its utterance.
         source: the store as it lies on disk, and its segments.
-        count: ``(G,)`` int64, speech frames of each piece; None where the segments are complete utterances.
+        count: ``(G,)`` int64, speech frames of each segment; None where the statistics of the store are theirs.
     """
 
     store: FrameStore
@@ -78,7 +78,8 @@ class Part(NamedTuple):
         """CMVN statistics ``(C, 2, F + 1)`` float64 of the ``chosen`` ``(C,)`` segments."""
         if self.count is None:
             return self.store.stats[self.utterance[chosen]]
-        return piece_stats(self.store, self.source.spoken[chosen], self.count[chosen])
+        source = self.source
+        return piece_stats(source.frames, source.centres, source.spoken[chosen], self.count[chosen])
 
 
 def home_of(stores: Sequence[FrameStore], device: torch.device) -> torch.device:
@@ -141,12 +142,11 @@ def make_part(
     rows = -(-count // hop)
     keep = rows > 0
     utterance, piece, begin, end, spoken, rows = (t[keep] for t in (utterance, piece, begin, end, spoken, rows))
-    count = count[keep] if piece_frames or most_frames else None
+    count = count[keep] if piece_frames or most_frames or cmvn.scope == "window" else None
+    frames = warped(store, begin, end, cmvn) if cmvn.scope == "window" else store.frames
     mean, scale = of_segments(store, cmvn, utterance, spoken, count)
     on_device = (None if t is None else t.to(device) for t in (mean, scale))
-    return Part(
-        store, utterance, piece, Source(store.frames, store.centres, begin, end, spoken, rows, *on_device), count
-    )
+    return Part(store, utterance, piece, Source(frames, store.centres, begin, end, spoken, rows, *on_device), count)
 
 
 def pieces_of(

@@ -12,22 +12,27 @@ DELTA_REACH = 2  # frames on each side of a difference, as in Kaldi
 LARGEST_HALF = 255  # frames on one side of a window, so that a count of them takes one byte
 
 
-def warp(x: np.ndarray, window: int) -> np.ndarray:
+def warp(x: np.ndarray, window: int, speech: np.ndarray | None = None) -> np.ndarray:
     """Frames ``(N, D)`` with each value replaced by the normal quantile of its rank in the window of frames around it.
 
     Windows have ``window // 2`` frames on each side, and fewer at both ends. With ``n`` frames, of which ``r`` have a
-    smaller value, the quantile is that of (r + 1/2) / n.
+    smaller value, the quantile is that of (r + 1/2) / n. Of equal values the earlier one is the smaller one.
+
+    Args:
+        speech: ``(N,)`` bool, which frames are ranked among; a frame of a pause is ranked among these and itself. None: all.
     """
     half = min(window // 2, LARGEST_HALF, max(0, len(x) - 1))
+    speech = np.ones(len(x), bool) if speech is None else speech
+    values = x.astype(np.result_type(x, np.float32), copy=False)  # NumPy compares float16 slowly
+    among = np.where(speech[:, None], values, np.inf)
     before, after = (np.zeros(x.shape, np.uint8) for _ in range(2))
     for offset in range(1, half + 1):
-        less = x[offset:] < x[:-offset]  # the later of two frames has the smaller value
-        after[:-offset] += less.view(np.uint8)
-        before[offset:] += np.logical_not(less, out=less).view(np.uint8)
-    places = np.arange(len(x))
-    count = 1 + np.minimum(places, half) + np.minimum(places[::-1], half)
+        after[:-offset] += (among[offset:] < values[:-offset]).view(np.uint8)
+        before[offset:] += (among[:-offset] <= values[offset:]).view(np.uint8)
+    places, until = np.arange(len(x)), np.concatenate([[0], speech.cumsum()])
+    count = until[np.minimum(places + half + 1, len(x))] - until[np.maximum(places - half, 0)] + ~speech
     shares = (before.astype(np.float32) + after + 0.5) / count[:, None].astype(np.float32)
-    return torch.special.ndtri(torch.from_numpy(shares)).numpy()
+    return torch.special.ndtri(torch.from_numpy(shares)).numpy().astype(x.dtype)
 
 
 def with_deltas(x: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from dnf.data.audio_blocks import Source
 from dnf.experiment.config import Config
-from dnf.features.cmvn import of_recording
 from dnf.features.frame_store import FrameStore
 from dnf.features.recording_frames import RecordingFrames
 from dnf.features.rows import BATCH, evenly_spaced
@@ -75,11 +74,10 @@ def utterances_of_store(store: FrameStore, config: Config, label: str, most: int
     source = part.source
     for i in evenly_spaced(len(part.utterance), most).tolist():
         u, first, last = part.utterance[i].item(), source.begin[i].item(), source.end[i].item()
-        frames = store.frames[first:last].float()
+        frames = source.frames[first:last].float()
         if source.mean is not None:
             frames = (frames - source.mean[i]) * source.scale[i]
-        speech = torch.zeros(last - first, dtype=torch.bool)
-        speech[store.centres[store.spoken[u] : store.spoken[u + 1]] - first] = True
+        speech = torch.from_numpy(store.marks(first, last))
         say_cut(store.utterances[u], last - first)
         yield Utterance(store.utterances[u], store.speakers[u], label, frames[:LONGEST], speech[:LONGEST])
 
@@ -90,9 +88,7 @@ def utterance_of_recording(path: str, config: Config, label: str) -> Utterance:
         read = RecordingFrames(Source(path, config.features.channel), config, Path(folder))
         last = min(read.count, LONGEST)
         say_cut(path, read.count)
-        frames, norm = torch.from_numpy(read.frames(0, last)).float(), of_recording(read.stats, config)
-        speech = torch.from_numpy(read.marks(0, last))
-    frames = frames if norm is None else (frames - norm[0]) * norm[1]
+        frames, speech = read.normalized(0, last, read.stats), torch.from_numpy(read.marks(0, last))
     return Utterance(Path(path).stem, Path(path).stem, label, frames, speech)
 
 

@@ -30,6 +30,8 @@ def check_exportable(system: Model) -> None:
         raise ValueError("the model takes one vector of a recording, and only models of frames can be an ONNX file")
     if system.trained.config.features.dither:
         raise ValueError("features.dither: an ONNX file adds no random noise; train with features.dither=0")
+    if system.trained.config.cmvn.scope == "window":
+        raise ValueError("cmvn.scope: window has no ONNX graph; export a folder, or train with another cmvn.scope")
     if system.calibration is None or system.open_set is None:
         raise ValueError("the model has no calibration or no open-set score; run stage decide (--stage 7)")
     for name in PACKAGES:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnf.features.cmvn import of_recording
 from dnf.features.recording_frames import RecordingFrames
 from dnf.models.checkpoint import Trained
 from dnf.scoring.channel_compensation import Correction, centred
@@ -67,7 +66,7 @@ def score(
             total, count = total + z[:, : prior.cond_dim].double().sum(0), count + len(z)
         shifts = correction.shift((total / count).numpy()[None]).to(device)
     hop = trained.config.splice.hop * every
-    for centres, vectors in frames.inputs(of_recording(stats, trained.config), hop, device):
+    for centres, vectors in frames.inputs(stats, hop, device):
         z, logdet = trained.model(vectors)
         z = centred(z, shifts, torch.zeros(len(z), dtype=torch.long))
         logp = prior.of_all(z)

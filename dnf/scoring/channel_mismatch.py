@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.lib.format import open_memmap
 
 from dnf.experiment import entry
@@ -37,10 +36,7 @@ def statistics_of(store: FrameStore, first: int, last: int, frequencies: np.ndar
     """Statistics ``(S,)`` of frames ``first : last`` of a store; where they are a vector, that itself."""
     if not len(frequencies):
         return store.frames[first].numpy()
-    speech = np.zeros(last - first, bool)
-    spoken = torch.searchsorted(store.centres, torch.tensor([first, last])).tolist()
-    speech[store.centres[slice(*spoken)].numpy() - first] = True
-    return statistics([(store.frames[first:last].numpy(), speech)], frequencies)
+    return statistics([(store.frames[first:last].numpy(), store.marks(first, last))], frequencies)
 
 
 def write_statistics(path: Path, windows: Windows, frequencies: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dnf.experiment.settings import Augment
 from dnf.features.augment import PROBES, Augmenter, window_keys
-from dnf.features.cmvn import of_recording
+from dnf.features.cmvn import normalize
 from dnf.features.frame_store import FrameStore
 from dnf.features.rows import evenly_spaced
 from dnf.features.statistics import cmvn_stats
@@ -46,17 +46,17 @@ def shift(augmenter: Augmenter, key: Tensor, frames: Tensor, speech: Tensor) -> 
 
 @torch.no_grad()
 def evidence(
-    trained: Trained, correction: Correction | None, frames: Tensor, speech: Tensor, device: torch.device
+    trained: Trained, correction: Correction | None, frames: Tensor, marks: np.ndarray, device: torch.device
 ) -> tuple[np.ndarray, float, int]:
     """Mean log-likelihoods ``(K,)``, mean log density and number of scored frames of one utterance.
 
     Args:
         frames: ``(T, F)`` before normalization.
-        speech: numbers of the speech frames.
+        marks: ``(T,)`` bool, which are speech.
     """
     config, prior = trained.config, trained.model.prior
-    norm = of_recording(cmvn_stats(frames[speech].numpy()), config)
-    vectors = frames if norm is None else (frames - norm[0]) * norm[1]
+    vectors = normalize(frames.numpy(), marks, cmvn_stats(frames[marks].numpy()), config.cmvn)
+    speech = torch.from_numpy(np.flatnonzero(marks))
     window = torch.arange(-config.splice.left, config.splice.right + 1)
     index = (speech[:: config.splice.hop, None] + window).clamp(0, len(frames) - 1)
     z, logdet = trained.model(vectors[index].flatten(1).to(device))
@@ -88,7 +88,7 @@ def shifted_copies(
             marks = np.zeros(len(frames), bool)
             marks[speech.numpy()] = True
             of_channel = statistics([(frames.numpy(), marks)], frequencies)
-            scored = evidence(trained, correction, frames, speech, device)
+            scored = evidence(trained, correction, frames, marks, device)
             rows.append((kind, store.classes[u], store.speakers[u], *scored, of_channel))
     return Shifted(*map(np.array, zip(*rows) if rows else [()] * len(fields(Shifted))))
 

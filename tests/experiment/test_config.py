@@ -160,6 +160,8 @@ def test_a_value_of_another_type_names_its_setting(word):
         "report.bootstrap=0",
         "latents.save_frames=-1",
         "latents.max_difference=0",
+        "cmvn.window=1",
+        "cmvn.window=511",
         "train.pieces=-1",
         "train.pieces=3",  # without normalization the length changes nothing
     ],
@@ -283,6 +285,18 @@ def test_cond_dim_fits_into_the_vector():
     ):
         resolve(["prior.cond_dim=441"])
     assert resolve(["prior.cond_dim=440"]).prior.cond_dim == 440
+
+
+def test_warping_refuses_what_it_cannot_go_with():
+    words = ["cmvn.scope=window", "train.pieces=3"]
+    assert resolve(words).cmvn.reach == 150
+    assert resolve([*words, "features.kind=vectors", "vectors.dim=440"]).cmvn.scope == "none"
+    with pytest.raises(ValueError, match=r"^cmvn.variance: warped frames have variance 1 already"):
+        resolve([*words, "cmvn.variance=true"])
+    with pytest.raises(
+        ValueError, match=r"^augment: the windows .* too short to be warped again, as cmvn.scope window"
+    ):
+        resolve([*words, "augment.probability=0.8", "augment.noise=[5, 30]"])
 
 
 def test_pieces_are_no_shorter_than_a_vector():

@@ -19,6 +19,7 @@ from dnf.features.windows import Windows
 
 CPU = torch.device("cpu")
 EVERY_CMVN = [Cmvn(scope, variance) for scope in ("none", "utterance", "speaker") for variance in (False, True)]
+EVERY_CMVN.append(Cmvn("window", False, window=8))
 every_cmvn = pytest.mark.parametrize("cmvn", EVERY_CMVN, ids=lambda c: f"{c.scope}-{c.variance}")
 
 

@@ -16,7 +16,7 @@ from scipy.stats import norm, rankdata
 from dnf.data.audio_blocks import Source
 from dnf.data.kaldi_files import read_table
 from dnf.experiment.config import resolve
-from dnf.features import cmvn, collect, extract, frames, ubm
+from dnf.features import collect, extract, frames, ubm
 from dnf.features.frame_store import FrameStore
 from dnf.features.front_ends import FRONT_ENDS, encoder, make_front_end
 from dnf.features.front_ends.rates import RATES
@@ -44,6 +44,20 @@ def test_each_value_is_warped_to_the_quantile_of_its_rank_in_the_window():
         window = x[max(0, t - 5) : t + 6]
         ranks = rankdata(window, axis=0)[min(t, 5)]
         np.testing.assert_allclose(warped[t], norm.ppf((ranks - 0.5) / len(window)), atol=1e-6)
+
+
+def test_a_pause_is_ranked_among_the_speech_about_it():
+    """Against a plain loop: the ordinal rank of a frame among the speech frames of its window, and itself."""
+    rng = np.random.default_rng(3)
+    x, speech = rng.normal(9, 2, (60, 3)).astype(np.float16), rng.random(60) < 0.6
+    x[7:30] = x[7]  # equal values
+    speech[40:] = False
+    got = warp(x, 10, speech)
+    assert got.dtype == x.dtype and not got[46:].any()
+    for t in range(len(x)):
+        among = [i for i in range(max(0, t - 5), min(len(x), t + 6)) if speech[i] or i == t]
+        ranks = rankdata(x[among].astype(float), "ordinal", axis=0)[among.index(t)]
+        np.testing.assert_allclose(got[t], norm.ppf((ranks - 0.5) / len(among)), atol=1e-3)
 
 
 def test_warped_frames_do_not_change_with_gain_and_slow_drift():
@@ -335,9 +349,8 @@ def test_pooled_latents_are_those_of_the_flow(corpus, flow, tmp_path):
     make(corpus, config)
     (exp / "best.pt").unlink()  # the experiment on vectors has its copy
     read = RecordingFrames(Source(str(corpus / "data/wav/dev/d0_en-0.wav")), of_flow, tmp_path / "recording")
-    norm = cmvn.of_recording(read.stats, of_flow)
     with torch.no_grad():
-        z = torch.cat([model(x)[0] for _, x in read.inputs(norm, 2, torch.device("cpu"))])
+        z = torch.cat([model(x)[0] for _, x in read.inputs(read.stats, 2, torch.device("cpu"))])
     kept = kaldiio.load_scp(str(corpus / "feats/dev/vector.scp"))["d0_en-0"]
     np.testing.assert_allclose(kept, torch.cat([z.mean(0), z.std(0, correction=0)]), atol=2e-4)
 

@@ -113,6 +113,8 @@ def shaken(config) -> DNF:
         (("cmvn.scope=none", "features.snip_edges=true", "splice.right=3"), 16000),
         (("cmvn.scope=speaker", "vad.frames_context=0"), 16000),
         (("cmvn.scope=utterance", "frames.dtype=float16"), 16000),
+        (("cmvn.scope=window", "cmvn.window=21", "splice.right=3"), 16000),
+        (("cmvn.scope=window", "cmvn.window=300", "frames.dtype=float16"), 16000),
         (("cmvn.scope=utterance", "vad.kind=relative"), 16000),
         pytest.param(("cmvn.scope=utterance", "vad.kind=silero", "vad.silero_threshold=0.02"), 16000, marks=silero),
         pytest.param(("cmvn.scope=utterance", "vad.kind=silero", "vad.silero_threshold=0.02"), 11025, marks=silero),

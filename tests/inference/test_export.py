@@ -305,6 +305,8 @@ def test_what_cannot_be_exported_is_refused_in_a_line(exp, tmp_path, monkeypatch
 
     with pytest.raises(ValueError, match="features.dither: an ONNX file adds no random noise"):
         check_exportable(random_model(small_config("features.dither=1.0")))
+    with pytest.raises(ValueError, match="cmvn.scope: window has no ONNX graph; export a folder"):
+        check_exportable(random_model(small_config("cmvn.scope=window")))
     for kind in ("relative", "silero"):
         with pytest.raises(ValueError, match=f"^vad.kind: {kind} has no ONNX graph; export a folder, or train a model"):
             write_onnx(random_model(small_config(f"vad.kind={kind}")), tmp_path / "m.onnx", 18)

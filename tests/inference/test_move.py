@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import recipe_runs
 import soundfile
 import torch
 
@@ -160,3 +161,19 @@ def test_utterances_are_normalized_as_in_training(exp, small_config):
         and np.allclose(first.frames.mean(0), 0, atol=1e-4)
         and np.allclose(first.frames.std(0, correction=0), 1, atol=1e-3)
     )
+
+
+def test_a_recording_is_warped_as_its_utterance(tmp_path, write_corpus, small_config, monkeypatch):
+    """Also where only its first frames are moved, whose windows reach beyond them."""
+    from dnf.features.frame_store import FrameStore
+
+    monkeypatch.setattr(moving, "LONGEST", 40)
+    config = small_config("cmvn.scope=window", "cmvn.window=30")
+    write_corpus(tmp_path / "data" / "test", ["x0_en", "x1_zh"], seconds=0.8)
+    (tmp_path / "classes.txt").write_text("en\nzh\n")
+    recipe_runs.make_frames(tmp_path, config)
+    (stored, *_) = moving.utterances_of_store(FrameStore(tmp_path / "frames" / "test"), config, "en", 1)
+    wav = tmp_path / "data" / "wav" / "test" / f"{stored.name}.wav"
+    read = moving.utterance_of_recording(str(wav), config, "en")
+    assert len(read.frames) == 40 and torch.equal(read.speech, stored.speech)
+    torch.testing.assert_close(read.frames, stored.frames, rtol=0, atol=0)

@@ -1,6 +1,7 @@
 """Correction of latents: centring takes shifts and leaves classes, and what stage 4 writes with them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,6 +196,26 @@ def test_an_utterance_is_centred_by_itself_whatever_else_is_in_the_set(exp):
     assert counts.tolist() == [50.0] * 4 and sums.shape == (4, 6)
 
 
+def test_copies_of_dev_are_warped_as_their_set_is(exp):
+    """Without a shift the evidence is that of the warped vectors, and its model's normalization does not matter."""
+    from dnf.features.frame_store import FrameStore
+    from dnf.features.windows import Windows
+    from dnf.models.checkpoint import load_model
+
+    trained, cpu = load_model(exp / "exp" / "best.pt", torch.device("cpu"), ["en", "zh"]), torch.device("cpu")
+    config = resolve([exp / "exp" / "config.yaml", "cmvn.scope=window", "cmvn.window=20"])
+    trained, store = replace(trained, config=config), FrameStore(exp / "frames" / "dev")
+    trained.model.eval()
+    windows = Windows([store], config.splice, config.cmvn, trained.classes, keep_unseen=False, device=cpu)
+    for u, segment in enumerate(windows.segments()):
+        first, last = store.offsets[u : u + 2].tolist()
+        found = shifted_copies.evidence(trained, None, store.frames[first:last].float(), store.marks(first, last), cpu)
+        with torch.no_grad():
+            z, logdet = trained.model(windows.gather(torch.arange(segment.first, segment.first + segment.rows)))
+            wanted = (trained.model.prior.of_all(z) + logdet[:, None]).double().mean(0)
+        np.testing.assert_allclose(found[0], wanted, rtol=1e-4)
+
+
 def test_copies_of_dev_are_scored_as_dev_itself_and_have_other_channels(exp):
     """Without a shift the evidence is that of stage latents, corrected too; with one it is not, and every utterance has one."""
     from dnf.features.frame_store import FrameStore
@@ -208,8 +229,9 @@ def test_copies_of_dev_are_scored_as_dev_itself_and_have_other_channels(exp):
     copies = Shifted.load(exp / "exp" / SHIFTED_NPZ)
     for u, utt in enumerate(dev.utts):
         first, last = store.offsets[u : u + 2].tolist()
-        speech = store.centres[store.spoken[u] : store.spoken[u + 1]] - first
-        found = shifted_copies.evidence(trained, correction, store.frames[first:last].float(), speech, cpu)
+        found = shifted_copies.evidence(
+            trained, correction, store.frames[first:last].float(), store.marks(first, last), cpu
+        )
         wanted = dev.loglik(utt).mean(0)
         np.testing.assert_allclose(found[0], wanted, rtol=1e-5)
         assert found[2] == utt["rows"]
