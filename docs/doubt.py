@@ -115,7 +115,7 @@ def print_table(exp: Path) -> None:
     """Print the table from the folder that ``dnf score`` has written."""
     config, calibration = Config.load(exp / CONFIG_YAML), Calibration.load(exp / CALIBRATION_JSON)
     model, channels = Doubt.load(exp / DOUBT_JSON), ChannelModel.load(exp / CHANNEL_JSON)
-    print("| data | 20 | AUC | Cllr | with doubt | least |\n|---|---|---|---|---|---|")
+    print("| data | 20 | AUC | Cllr | least | with doubt | least |\n|---|---|---|---|---|---|---|")
     home = np.zeros(0)
     for kind in KINDS:
         folder = exp / LATENTS / kind
@@ -129,9 +129,10 @@ def print_table(exp: Path) -> None:
         apart = auc(np.concatenate([scores, home]), np.arange(len(scores) + len(home)) < len(scores))
         loglik = calibration.loglik(heard)
         columns = np.array(heard.columns([utt["class"] for utt in heard.utts]))
-        factor = set_doubt(folder, model, channels, config)[0].factor[:, None]
-        least = min(cllr(f * loglik, columns) for f in FACTORS)
-        figures = (foreign, apart, cllr(loglik, columns), cllr(factor * loglik, columns), least)
+        doubt = set_doubt(folder, model, channels, config)[0]
+        doubted = doubt.factor[:, None] * calibration.loglik(heard.without(doubt.bias))
+        costs = [(cllr(of, columns), min(cllr(f * of, columns) for f in FACTORS)) for of in (loglik, doubted)]
+        figures = (foreign, apart, *costs[0], *costs[1])
         print(f"| {kind.replace('_', ' ')} | {' | '.join(f'{figure:.2f}' for figure in figures)} |")
 
 

@@ -166,6 +166,8 @@ def open_system(
     if is_flow:
         dev_auc = dev_auc if taken else pair_aucs(trials_of(dev, None, order, {}))
         doubts = set_doubts(folder, config, calibration, list(latents))
+    elif doubts:
+        doubts = {name: doubt.without_bias for name, doubt in doubts.items()}
     trivial = Trivial.open(folder, config) if is_flow and len(order) <= MOST_CLASSES else None
     return System(folder, config, is_flow, order, dev, covariance, calibration, dev_auc, doubts, trivial)
 
@@ -205,14 +207,17 @@ def decide_block(
     of_block = system.dev if is_dev and few else evidence(latents, system.covariance)
     loglik, cllr = calibrated(system, name, of_block)
     decisions = map(tally.add, decide(latents, reference, window, config.decide.near_tie, system.covariance))
-    doubted = None if loglik is None else doubt.factor[:, None] * loglik
+    doubted = None
+    if loglik is not None and doubt.changes:
+        doubted = doubt.factor[:, None] * calibrated(system, name, of_block.without(doubt.bias))[0]
     foreign = None if system.doubts is None else doubt.foreign
-    columns = calibrated_columns(of_block, doubted, reference, config.calibrate.priors, foreign)
+    columns = calibrated_columns(
+        of_block, loglik if doubted is None else doubted, reference, config.calibrate.priors, foreign
+    )
     rows = (without_class_columns(row, latents.classes) for row in decisions)
     rows = (row | more | {"open_set": ""} for row, more in zip(rows, columns))
     trivial = system.trivial.scores(name, system.order) if system.trivial else {}
-    factor = doubt.factor if (doubt.factor < 1).any() else None
-    trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc, factor, **trivial)
+    trials = trials_of(of_block, loglik, system.order, config.calibrate.priors, system.dev_auc, doubted, **trivial)
     everything = utterances_of(of_block, system.order)
     if not few:
         trials = summarized(trials)

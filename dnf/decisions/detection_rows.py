@@ -35,13 +35,13 @@ def trials_of(
     order: Sequence[str],
     priors: dict[str, float],
     dev_auc: Mapping[str, float] | None = None,
-    factor: np.ndarray | None = None,
+    doubted: np.ndarray | None = None,
     **scores: np.ndarray,
 ) -> Trials:
     """The utterances of known classes, with scores ``mean`` and ``frames``.
 
     With a calibration also ``calibrated``, and whether the class of highest posterior is the right one, and, where they are
-    doubted, both before the factor of doubt.
+    doubted, both without doubt.
 
     Args:
         evidence: evidence of a set.
@@ -49,16 +49,16 @@ def trials_of(
         order: classes, the reference class first.
         priors: priors of the classes; empty: equal priors.
         dev_auc: AUC of pairs of classes, from ``pair_aucs``; None: unknown.
-        factor: ``(U,)`` of doubt; None: no utterance is doubted.
+        doubted: ``(U, K)`` the same with doubt; None: no utterance is doubted.
         scores: more scores ``(U,)``, by name.
     """
-    factors = {} if calibrated is None else {"": 1.0} if factor is None else {"": factor[:, None], WITHOUT_DOUBT: 1.0}
-    for ending, of_ending in factors.items():
-        loglik = of_ending * calibrated
+    with_endings = {"": calibrated} if doubted is None else {"": doubted, WITHOUT_DOUBT: calibrated}
+    given = {ending: loglik for ending, loglik in with_endings.items() if loglik is not None}
+    for ending, loglik in given.items():
         scores[f"calibrated{ending}"] = loglik[:, evidence.columns(order)]
     trials = utterances_of(evidence, order, dev_auc, **scores)
     trials, log_prior = trials.only(trials.known), np.log(prior_of(order, priors))
-    decided = {ending: (trials.scores[f"calibrated{ending}"] + log_prior).argmax(1) for ending in factors}
+    decided = {ending: (trials.scores[f"calibrated{ending}"] + log_prior).argmax(1) for ending in given}
     right = {CALIBRATED_ACCURACY + ending: columns == trials.columns for ending, columns in decided.items()}
     return replace(trials, scores=trials.scores | right)
 

@@ -10,15 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from dnf.decisions.calibration import Calibration, known_utterances
+from dnf.decisions.channel_bias import ChannelBias
 from dnf.decisions.doubt import LEAST, Doubt, Home
 from dnf.decisions.evidence import Evidence, evidence
+from dnf.decisions.fusion import Fusion
 from dnf.decisions.utterance_summary import Summary, read
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
     CHANNEL_JSON,
     CHANNEL_NPY,
+    CONFIG_YAML,
     DOUBT_JSON,
     DOUBT_TSV,
+    FUSION_JSON,
     LATENTS,
     SHIFTED_NPZ,
     experiment_of,
@@ -43,20 +47,32 @@ class SetDoubt(NamedTuple):
 
     Attributes:
         foreign: ``(U,)`` whether each recording, or the complete set, is foreign.
-        factor: ``(U,)`` of their log-likelihood ratios.
+        bias: ``(U, K)`` of their mean log-likelihoods, nats; ``(U, 1)`` zeros if it is unknown.
+        factor: ``(U,)`` of their log-likelihood ratios without it.
     """
 
     foreign: np.ndarray
+    bias: np.ndarray
     factor: np.ndarray
+
+    @property
+    def changes(self) -> bool:
+        """Whether any ratio changes."""
+        return bool((self.factor < 1).any() or self.bias.any())
+
+    @property
+    def without_bias(self) -> SetDoubt:
+        """The same for a system whose bias is unknown."""
+        return self._replace(bias=np.zeros((len(self.foreign), 1)))
 
     def only(self, rows: slice) -> SetDoubt:
         """Some of the recordings."""
-        return SetDoubt(self.foreign[rows], self.factor[rows])
+        return SetDoubt(*(array[rows] for array in self))
 
 
 def no_doubt(count: int) -> SetDoubt:
     """That about ``count`` recordings of a set that is not compared with training."""
-    return SetDoubt(np.zeros(count, bool), np.ones(count))
+    return SetDoubt(np.zeros(count, bool), np.zeros((count, 1)), np.ones(count))
 
 
 def fit(exp: Path, config: Config, calibration: Calibration | None, channels: ChannelModel) -> Doubt | None:
@@ -68,12 +84,34 @@ def fit(exp: Path, config: Config, calibration: Calibration | None, channels: Ch
     if content is None or len(known) < LEAST:
         log.warning("%s: no doubt about recordings: dev has fewer than %d utterances of known classes", exp, LEAST)
         return None
-    density, of_dev = density_of(content[1])[known], dev.only(known)
-    distances = channels.distances(mapped(folder / CHANNEL_NPY)[known])
-    home = home_of(of_dev, density, distances, channels, exp, config)
-    model = Doubt.fit(home, of_dev, density, Shifted.load(exp / SHIFTED_NPZ), calibration)
+    density, of_dev, vectors = density_of(content[1])[known], dev.only(known), mapped(folder / CHANNEL_NPY)[known]
+    model = Doubt.fit(home_of(of_dev, density, channels.distances(vectors), channels, exp, config))
+    shifted = Shifted.load(exp / SHIFTED_NPZ)
+    if calibration and len(shifted.utts):
+        model = learn(model, of_dev, vectors, shifted, calibration, channels, config)
     model.save(exp / DOUBT_JSON)
     return model
+
+
+def learn(
+    model: Doubt,
+    dev: Evidence,
+    vectors: np.ndarray,
+    shifted: Shifted,
+    calibration: Calibration,
+    channels: ChannelModel,
+    config: Config,
+) -> Doubt:
+    """The bias and the factor from copies of U utterances of dev, which have statistics ``(U, S)``."""
+    row = {utt["utt"]: u for u, utt in enumerate(dev.utts)}
+    original = np.array([row[utt] for utt in shifted.utts])
+    counted = slice(0 if config.cmvn.scope == "none" else channels.unnormalized, None)
+    home, scale = np.array(channels.profiles).mean(0)[counted], np.array(channels.scale)[counted]
+    moves = (channels.profiles_of(shifted.statistics) - channels.profiles_of(vectors)[original])[:, counted]
+    changes = shifted.mean - dev.mean[original]
+    bias, left_out = ChannelBias.fit(home, scale, moves, changes, shifted.speakers, len(set(shifted.utts)))
+    copies = Evidence(dev.classes, [dev.utts[u] for u in original], shifted.mean - left_out, shifted.frames)
+    return model.learn(bias, copies, shifted.kinds, calibration)
 
 
 def home_of(
@@ -113,7 +151,7 @@ def set_doubts(
 ) -> dict[str, SetDoubt] | None:
     """Doubt about each test set of ``names``; writes ``doubt.tsv``. None without channels of training.
 
-    Of a fused system it is that of the first experiment of its members that has one.
+    Of a fused system it is that of the first experiment of its members that has one, with the biases of all of them.
 
     Args:
         exp: folder of the flow or of the fused system.
@@ -136,6 +174,8 @@ def set_doubts(
     doubts, rows = {}, []
     for name in tests:
         doubts[name], row = set_doubt(source / LATENTS / name, model, channels, config)
+        if is_fused(exp):
+            doubts[name] = doubts[name]._replace(bias=fused_bias(exp, name))
         rows.append(row)
     write_tsv(exp / DOUBT_TSV, rows, COLUMNS)
     return doubts
@@ -146,7 +186,8 @@ def set_doubt(
 ) -> tuple[SetDoubt, Mapping[str, object]]:
     """Doubt about the set of ``latents/<set>``, and its row of ``doubt.tsv``.
 
-    A foreign set whose difference the normalization of the model removes keeps its ratios.
+    A foreign set whose difference the normalization of the model removes keeps its ratios. The recordings of another one have the bias
+    of their mean profile, since single ones show less of a channel.
     """
     latents, summary = read(folder)
     vectors = mapped(folder / CHANNEL_NPY)
@@ -157,7 +198,12 @@ def set_doubt(
     density = density_of(summary)
     alone = model.score(channels.distances(vectors), density, summary.frames) > model.limit
     harmed = verdict.is_foreign and (verdict.remains or config.cmvn.scope == "none")
-    factor = model.factor(density, summary.frames, alone | harmed)
+    bias, factor = np.zeros((len(vectors), 1)), model.factor(alone | harmed)
+    if model.bias and harmed:
+        bias = model.bias(channels.profiles_of(vectors[rows]).mean(0)[None]).repeat(len(vectors), 0)
+    elif model.bias and alone.any():
+        bias = np.zeros((len(vectors), len(latents.classes)))
+        bias[alone] = model.bias(channels.profiles_of(vectors[alone]))
     row = {
         "set": folder.name,
         "verdict": "foreign" if verdict.is_foreign else "home",
@@ -170,4 +216,17 @@ def set_doubt(
         "factor": f"{factor.mean():.4f}",
         "unlike": ", ".join(verdict.unlike),
     }
-    return SetDoubt(alone | verdict.is_foreign, factor), row
+    return SetDoubt(alone | verdict.is_foreign, bias, factor), row
+
+
+def fused_bias(exp: Path, name: str) -> np.ndarray:
+    """The bias ``(U, K)`` of the fused log-likelihoods of a set, nats, from those of the members that have one."""
+    fusion, total = Fusion.load(exp / FUSION_JSON), 0.0
+    for member, weight, calibration in zip(members_of(exp), fusion.weights, fusion.calibrations):
+        if not (member / DOUBT_JSON).is_file() or not (member / CHANNEL_JSON).is_file():
+            continue
+        model, channels = Doubt.load(member / DOUBT_JSON), ChannelModel.load(member / CHANNEL_JSON)
+        folder, config = member / LATENTS / name, Config.load(member / CONFIG_YAML)
+        of_set, bias = evidence(Latents.open(folder), np.zeros(0)), set_doubt(folder, model, channels, config)[0].bias
+        total = total + weight * (calibration.loglik(of_set) - calibration.loglik(of_set.without(bias)))
+    return np.atleast_2d(total)

@@ -51,6 +51,10 @@ class Evidence(NamedTuple):
         column = {name: k for k, name in enumerate(self.classes)}
         return [column[name] for name in names]
 
+    def without(self, bias: np.ndarray) -> Evidence:
+        """The same with ``bias`` ``(U, K)`` subtracted from the log-likelihoods, nats."""
+        return self._replace(mean=self.mean - bias)
+
     def only(self, rows: np.ndarray) -> Evidence:
         """Some utterances, by index."""
         return self._replace(utts=[self.utts[row] for row in rows], mean=self.mean[rows], frames=self.frames[rows])

@@ -161,7 +161,7 @@ def classify_fused(items: Sequence[Item], system: FusedSystem, heard: Heard | No
         if failed:
             yield failed
             continue
-        loglik = [np.array([record["loglik"][name] for name in classes]) for record in records]
+        loglik = [np.array([record["loglik"][name] - record["bias"][name] for name in classes]) for record in records]
         doubted = records[doubting]
         posteriors = system.posteriors(loglik, [record["vectors"] for record in records], doubted["factor"])
         decision = {"class": classes[int(posteriors.argmax())], "posteriors": dict(zip(classes, posteriors.tolist()))}
@@ -195,7 +195,7 @@ def classify_one(
     density = None
     if flow := model.flow:
         density = log_density(score(frames, stats, flow.trained, flow.device, flow.correction, every))
-    judged = judge(model, means, None if mismatch is None else mismatch.distance, density)
+    judged = judge(model, means, vector, density)
     best = int(judged.posteriors.argmax())
     record = {
         "recording": item.name,
@@ -206,6 +206,7 @@ def classify_one(
         "doubt": judged.doubt,
         "factor": round(judged.factor, 4),
         "loglik": {name: float(value) for name, value in zip(classes, means.loglik)},
+        "bias": {name: float(value) for name, value in zip(classes, judged.bias)},
         "seconds": round(frames.seconds, 3),
         "speech_seconds": round(frames.speech * shift, 3),
         "vectors": scored,

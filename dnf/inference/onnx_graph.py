@@ -17,7 +17,8 @@ from scipy.fft import dct
 from torch import Tensor, nn
 
 from dnf.decisions.calibration import Calibration, prior_of
-from dnf.decisions.doubt import USUAL, Doubt
+from dnf.decisions.channel_bias import GAMMA, ChannelBias
+from dnf.decisions.doubt import Doubt
 from dnf.decisions.open_set import SCORES, OpenSet, Scale
 from dnf.experiment.config import Config
 from dnf.features.cmvn import mean_and_scale
@@ -35,6 +36,7 @@ OUTPUTS = {  # name: what it is, for the card
     "open_set_score": "score of being of none of the classes, in standard deviations of dev",
     "none_of_these": "whether that score is above the threshold",
     "foreign": "whether the recording is unlike training; if not, it is sure where a posterior is 0.9 or more, else unsure",
+    "bias": "(K,) of the channel of a foreign recording, already subtracted before calibration, nats",
     "factor": "of the calibrated log-likelihoods, at most 1, already applied",
     "speech_frames": "number of speech frames; 0: nothing to decide, and all figures are NaN",
     "centres": "(N,) central frame of each vector",
@@ -151,32 +153,39 @@ class OpenSetScore(nn.Module):
 
 
 class NoDoubt(nn.Module):
-    """Whether a recording is foreign, no, and the factor of its log-likelihood ratios, 1, of a model without doubt."""
+    """Whether a recording is foreign, no, its bias, 0, and its factor, 1, of a model of K classes without doubt."""
 
-    def forward(self, frames: Tensor, speech: Tensor, density: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return rows < 0, torch.ones_like(rows)
+    def __init__(self, count: int):
+        super().__init__()
+        (self.bias,) = constants(np.zeros(count))
+
+    def forward(self, frames: Tensor, speech: Tensor, density: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return rows < 0, self.bias, torch.ones_like(rows)
 
 
 class Doubted(nn.Module):
-    """Whether a recording is foreign, and the factor of its log-likelihood ratios; see ``dnf.decisions.doubt``."""
+    """Whether a recording is foreign, its bias ``(K,)`` and its factor; see ``dnf.decisions.doubt``."""
 
-    def __init__(self, doubt: Doubt, channel: ChannelModel):
+    def __init__(self, doubt: Doubt, channel: ChannelModel, count: int):
         super().__init__()
         self.doubt, bins = doubt, len(channel.frequencies)
         self.means, self.scale, self.precision, self.cosines = constants(
             channel.profiles, channel.scale, channel.precision, dct(np.eye(bins), norm="ortho", axis=-1)
         )
+        bias = doubt.bias or ChannelBias(np.zeros(1), np.ones(1), np.zeros((1, 1)), np.zeros((1, count)))
+        self.home, self.unit, self.copies, self.weights = constants(bias.home, bias.scale, bias.copies, bias.weights)
 
-    def forward(self, frames: Tensor, speech: Tensor, density: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, frames: Tensor, speech: Tensor, density: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of frames ``(N, F)``, indices ``(S,)`` of speech frames, mean log p(x), nats, and number of vectors."""
-        rest = (self.profile(frames.double(), speech) - self.means) / self.scale
+        profile = self.profile(frames.double(), speech)
+        rest = (profile - self.means) / self.scale
         distance = ((rest @ self.precision * rest).sum(1) / rest.shape[1]).sqrt().amin(0)
         mean, deviation = self.doubt.channel
         unusual = scaled(self.doubt.density, density, rows)
         foreign = (distance - mean) / deviation + unusual.abs() > self.doubt.limit
-        excess = (unusual - USUAL).clamp(min=0)
-        factor = torch.minimum((-self.doubt.rate * excess).exp(), torch.where(foreign, self.doubt.foreign, 1.0))
-        return foreign, factor
+        gaps = ((profile[-len(self.home) :] - self.home) / self.unit - self.copies).square().sum(1)
+        bias = (-GAMMA * gaps).exp() @ self.weights
+        return foreign, torch.where(foreign, bias, 0.0), torch.where(foreign, self.doubt.foreign, 1.0)
 
     def profile(self, frames: Tensor, speech: Tensor) -> Tensor:
         """The profile ``(P,)`` of ``dnf.scoring.channel_statistics``."""
@@ -214,7 +223,8 @@ class RecordingGraph(nn.Module):
         self.frames, self.speech, self.model = Frames(config), Speech(config), system.trained.model
         self.centring = Centring(system.correction) if system.correction else nn.Identity()
         has_doubt = system.doubt is not None and system.channel is not None
-        self.doubted = Doubted(system.doubt, system.channel) if has_doubt else NoDoubt()
+        count = len(system.trained.classes)
+        self.doubted = Doubted(system.doubt, system.channel, count) if has_doubt else NoDoubt(count)
         self.calibrated, self.open_set = Calibrated(system.calibration), OpenSetScore(system.open_set)
         priors = prior_of(system.trained.classes, system.config.calibrate.priors)
         (self.log_prior,) = constants(np.log(priors))
@@ -237,8 +247,8 @@ class RecordingGraph(nn.Module):
         mixture = (logp - logp.log_softmax(1))[:, 0] - math.log(logp.shape[1])  # PyTorch cannot export logsumexp here
         rows = torch.ones_like(centres).sum().double()
         means = [of.sum(0) / rows for of in (loglik, logp, mixture, logdet, z.double())]  # NaN without vectors
-        foreign, factor = self.doubted(frames, speech, means[2] + means[3], rows)
-        calibrated, score = factor * self.calibrated(means[0], rows), self.open_set(*means[1:], rows)
+        foreign, bias, factor = self.doubted(frames, speech, means[2] + means[3], rows)
+        calibrated, score = factor * self.calibrated(means[0] - bias, rows), self.open_set(*means[1:], rows)
         outputs = (
             means[0].float(),
             calibrated.float(),
@@ -246,6 +256,7 @@ class RecordingGraph(nn.Module):
             score.float(),
             score > self.open_set.model.threshold,
             foreign,
+            bias.float(),
             factor.float(),
             torch.ones_like(speech).sum(),
             centres,

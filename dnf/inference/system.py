@@ -140,26 +140,28 @@ class Judgement(NamedTuple):
         calibrated: whether they are calibrated.
         none_of_these: whether it is of none of the classes; None: unknown.
         doubt: sure, unsure or foreign; None: unknown.
-        factor: of the log-likelihood ratios, at most 1.
+        bias: ``(K,)`` of the channel, subtracted from the mean log-likelihoods, nats.
+        factor: of the log-likelihood ratios without it, at most 1.
     """
 
     posteriors: np.ndarray
     calibrated: bool
     none_of_these: bool | None
     doubt: str | None
+    bias: np.ndarray
     factor: float
 
 
-def judge(model: Model, means: Means, distance: float | None = None, density: float | None = None) -> Judgement:
+def judge(model: Model, means: Means, channel: np.ndarray | None = None, density: float | None = None) -> Judgement:
     """Posteriors, open-set flag and doubt of one recording.
 
     Args:
         model: the system.
         means: of the recording.
-        distance: of its channel; None: unknown.
+        channel: ``(S,)`` its statistics; None: unknown.
         density: its mean log p(x) by the flow, nats; None: that of ``means``.
     """
-    none_of_these = None
+    none_of_these, bias, factor, foreign = None, np.zeros(len(means.logp)), 1.0, None
     if model.open_set is not None:
         summary = Summary(
             best_two(means.logp[None]),
@@ -173,17 +175,19 @@ def judge(model: Model, means: Means, distance: float | None = None, density: fl
         splice = model.trained.config.splice
         window = (splice.left + 1 + splice.right) / splice.hop
         weight = observed(np.array([means.rows]), model.covariance, window)[0]
-        return Judgement(softmax(weight * means.loglik), False, none_of_these, None, 1.0)
-    rows, foreign, factor = np.array([means.rows]), None, 1.0
-    if model.doubt is not None and distance is not None:
+        return Judgement(softmax(weight * means.loglik), False, none_of_these, None, bias, factor)
+    rows = np.array([means.rows])
+    if model.doubt is not None and model.channel is not None and channel is not None:
         likely = np.array([means.mixture + means.logdet if density is None else density])
-        foreign = model.doubt.score(np.array([distance]), likely, rows) > model.doubt.limit
-        factor = float(model.doubt.factor(likely, rows, foreign)[0])
-    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], means.loglik[None], rows)
+        foreign = model.doubt.score(model.channel.distances(channel[None]), likely, rows) > model.doubt.limit
+        factor = float(model.doubt.factor(foreign)[0])
+        if foreign[0] and model.doubt.bias and not model.flow:
+            bias = model.doubt.bias(model.channel.profiles_of(channel[None]))[0]
+    evidence = Evidence(model.trained.classes, [{"utt": "", "class": ""}], (means.loglik - bias)[None], rows)
     loglik = factor * model.calibration.loglik(evidence)
     of_classes = posteriors(loglik, model.trained.classes, model.config.calibrate.priors)
     word = None if foreign is None else words(of_classes, foreign)[0]
-    return Judgement(of_classes[0], True, none_of_these, word, factor)
+    return Judgement(of_classes[0], True, none_of_these, word, bias, factor)
 
 
 def load_system(folder: Path, frames: Path | None, device: torch.device) -> Model:

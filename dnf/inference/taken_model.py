@@ -30,6 +30,7 @@ from dnf.experiment.layout import (
     BANDS_NPZ,
     BASELINES,
     BEST_PT,
+    BIAS_NPZ,
     CALIBRATION_JSON,
     CHANNEL_JSON,
     CONFIG_YAML,
@@ -75,6 +76,7 @@ OPTIONAL = (
     OPEN_SET_JSON,
     OPEN_SET_NPZ,
     DOUBT_JSON,
+    BIAS_NPZ,
     PAIRS_TSV,
     ASSESS_NPZ,
 )

@@ -229,6 +229,11 @@ class ChannelModel:
         return profile(vectors) if self.frequencies else vectors
 
     @property
+    def unnormalized(self) -> int:
+        """The first dim of profiles that normalization over utterances or speakers does not remove."""
+        return min(PROFILE["spectrum"], len(self.frequencies))
+
+    @property
     def shape(self) -> str:
         """What differs where no statistic that has a name does, in words."""
         return "different shape of the long-term spectrum" if self.frequencies else "different vectors"
@@ -257,7 +262,8 @@ class ChannelModel:
         vectors = vectors.astype(np.float64)
         profiles, trained = self.profiles_of(vectors), np.array(self.speakers)
         distance, errors, nearest = self.fitted.set_distance(profiles, speakers, trained)
-        rest, dim = self.fitted.from_dim(first := min(PROFILE["spectrum"], len(self.frequencies))), profiles.shape[1]
+        first, dim = self.unnormalized, profiles.shape[1]
+        rest = self.fitted.from_dim(first)
         limit = self.set_limit * by_chance(dim - first, trained.sum()) / by_chance(dim, trained.sum())
         of_rest, errors_of_rest, _ = rest.set_distance(profiles[:, first:], speakers, trained)
         remains = bool(errors_of_rest > limit and of_rest > SMALL)

@@ -1,6 +1,7 @@
 """Copies of dev with other channels, scored by the flow: what the evidence of a foreign channel looks like.
 
-Stage latents writes ``shifted.npz``, and ``dnf.decisions.doubt`` learns from it how far to trust a log-likelihood ratio.
+Stage latents writes ``shifted.npz``, and ``dnf.decisions.doubt`` learns from it what a channel adds to log-likelihoods, and how far
+to trust them.
 Each kind of shift gives every utterance a channel of its own, drawn as in augmentation (``dnf.features.augment``).
 Speech marks are those of the original.
 """
@@ -47,8 +48,8 @@ def shift(augmenter: Augmenter, key: Tensor, frames: Tensor, speech: Tensor) -> 
 @torch.no_grad()
 def evidence(
     trained: Trained, correction: Correction | None, frames: Tensor, marks: np.ndarray, device: torch.device
-) -> tuple[np.ndarray, float, int]:
-    """Mean log-likelihoods ``(K,)``, mean log density and number of scored frames of one utterance.
+) -> tuple[np.ndarray, int]:
+    """Mean log-likelihoods ``(K,)`` and number of scored frames of one utterance.
 
     Args:
         frames: ``(T, F)`` before normalization.
@@ -63,9 +64,8 @@ def evidence(
     if correction:
         shifts = correction.shift(z[:, : prior.cond_dim].double().mean(0).cpu().numpy()[None]).to(device)
         z = centred(z, shifts, torch.zeros(len(z), dtype=torch.long))
-    logp, logdet = prior.of_all(z).double(), logdet.double()
-    mixture = logp.logsumexp(1) - np.log(logp.shape[1])
-    return (logp + logdet[:, None]).mean(0).cpu().numpy(), float((mixture + logdet).mean()), len(z)
+    loglik = prior.of_all(z).double() + logdet.double()[:, None]
+    return loglik.mean(0).cpu().numpy(), len(z)
 
 
 def shifted_copies(
@@ -89,7 +89,7 @@ def shifted_copies(
             marks[speech.numpy()] = True
             of_channel = statistics([(frames.numpy(), marks)], frequencies)
             scored = evidence(trained, correction, frames, marks, device)
-            rows.append((kind, store.classes[u], store.speakers[u], *scored, of_channel))
+            rows.append((kind, store.utterances[u], store.classes[u], store.speakers[u], *scored, of_channel))
     return Shifted(*map(np.array, zip(*rows) if rows else [()] * len(fields(Shifted))))
 
 

@@ -16,18 +16,17 @@ class Shifted:
     """The evidence of N shifted copies about K classes.
 
     Attributes:
-        kinds, labels, speakers: ``(N,)`` kind of shift, class and speaker of each.
+        kinds, utts, labels, speakers: ``(N,)`` kind of shift, utterance, class and speaker of each.
         mean: ``(N, K)`` mean over frames of log p(x | k), nats.
-        density: ``(N,)`` mean over frames of log p(x), nats.
         frames: ``(N,)`` number of scored frames.
         statistics: ``(N, S)`` of the channel.
     """
 
     kinds: np.ndarray
+    utts: np.ndarray
     labels: np.ndarray
     speakers: np.ndarray
     mean: np.ndarray
-    density: np.ndarray
     frames: np.ndarray
     statistics: np.ndarray
 

@@ -1,14 +1,18 @@
-"""Doubt: foreign recordings and sets are found, held-out speakers are not, and ratios shrink where copies of dev say so."""
+"""Doubt: foreign recordings and sets are found, held-out speakers are not, and ratios change as copies of dev say."""
 
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from dnf.decisions.calibration import Calibration
+from dnf.decisions.channel_bias import ChannelBias
 from dnf.decisions.decide import control_rows
 from dnf.decisions.detection_rows import trials_of
 from dnf.decisions.doubt import FALSE_ALARM, FOREIGN, PRICE, Doubt, Home, limit_for_new_speakers, words
+from dnf.decisions.doubt_sets import learn
 from dnf.decisions.evidence import Evidence
 from dnf.decisions.open_set import threshold, weights_of
 from dnf.experiment.config import resolve
@@ -16,6 +20,7 @@ from dnf.metrics.detection import cllr
 from dnf.metrics.trials import with_control
 from dnf.scoring.channel_model import ChannelModel, left_out_distances
 from dnf.scoring.channel_statistics import Statistics, profile, statistics
+from dnf.scoring.shifted_evidence import Shifted
 
 BINS = 20
 FREQUENCIES = np.geomspace(100, 7000, BINS)
@@ -124,54 +129,83 @@ def test_statistics_are_taken_apart_as_they_were_put_together():
     assert (parts.share, parts.duration) == (speech.mean(), np.log(300))
 
 
+class Fitted(NamedTuple):
+    """Doubt of a model whose ratios move to one class in noise and stay in a band, with dev and its noisy copies."""
+
+    doubt: Doubt
+    dev: Evidence
+    noisy: Evidence
+    calibration: Calibration
+    density: np.ndarray
+    vectors: np.ndarray
+    noise: np.ndarray
+
+
 @pytest.fixture(scope="module")
-def fitted(channels):
-    """Doubt of a model whose ratios move to one class on noisy copies, with dev and the copies."""
+def fitted(channels) -> Fitted:
     rng = np.random.default_rng(5)
     vectors, names = recordings(40, 500)
+    noise, band = (recordings(40, 500, SHIFTS[name])[0] for name in ("floor|range|contrast", "band limited"))
     labels = np.where([int(name.split("-")[1]) % 2 for name in names], "en", "ce")
+    utts = [{"utt": f"{name}-{n}", "class": of, "speaker": name} for n, (of, name) in enumerate(zip(labels, names))]
 
     def evidence(offset: float) -> Evidence:
         ratio = np.where(labels == "en", 1.0, -1.0) + rng.normal(0, 0.7, len(labels)) + offset
-        utts = [
-            {"utt": f"{name}-{n}", "class": label, "speaker": name}
-            for n, (label, name) in enumerate(zip(labels, names))
-        ]
         return Evidence(["ce", "en"], utts, np.stack([-ratio / 2, ratio / 2], 1), np.full(len(labels), 100))
 
     dev, noisy, plain = evidence(0.0), evidence(-2.5), evidence(0.0)
-    calibration = Calibration.fit(dev, resolve([]).calibrate)
-    density = rng.normal(-100, 5, len(labels))
-    shifted = SimpleNamespace(
-        kinds=np.repeat(["noise", "band"], len(labels)),
-        labels=np.tile(labels, 2),
-        mean=np.concatenate([noisy.mean, plain.mean]),
-        frames=np.full(2 * len(labels), 100),
-        density=np.concatenate([density + 30, density]),
+    calibration, density = Calibration.fit(dev, resolve([]).calibrate), rng.normal(-100, 5, len(labels))
+    shifted = Shifted(
+        np.repeat(["noise", "band"], len(labels)),
+        np.tile([utt["utt"] for utt in utts], 2),
+        np.tile(labels, 2),
+        np.tile(names, 2),
+        np.concatenate([noisy.mean, plain.mean]),
+        np.full(2 * len(labels), 100),
+        np.concatenate([noise, band]),
     )
-    home = Home(list(zip(labels, names)), channels.distances(vectors), density, dev.frames)
-    return Doubt.fit(home, dev, density, shifted, calibration), dev, noisy, density, calibration, vectors
+    doubt = Doubt.fit(Home(list(zip(labels, names)), channels.distances(vectors), density, dev.frames))
+    doubt = learn(doubt, dev, vectors, shifted, calibration, channels, resolve([]))
+    return Fitted(doubt, dev, noisy, calibration, density, vectors, noise)
 
 
-def test_ratios_of_data_that_are_too_likely_shrink_and_those_of_dev_do_not(fitted):
-    doubt, dev, noisy, density, calibration, _ = fitted
-    columns = np.array([dev.classes.index(utt["class"]) for utt in dev.utts])
-    home = np.zeros(len(density), bool)
-    factor = doubt.factor(density + 30, noisy.frames, home)
-    before, after = (cllr(f * calibration.loglik(noisy), columns) for f in (1.0, factor[:, None]))
-    assert before > 1.2 and after < 1.02
-    assert np.median(doubt.factor(density, dev.frames, home)) == 1.0
-    kept = cllr(doubt.factor(density, dev.frames, home)[:, None] * calibration.loglik(dev), columns)
-    assert kept < cllr(calibration.loglik(dev), columns) + PRICE
+def columns_of(evidence: Evidence) -> np.ndarray:
+    return np.array(evidence.columns([utt["class"] for utt in evidence.utts]))
+
+
+def test_the_bias_of_noise_is_subtracted_and_home_has_none(fitted, channels):
+    doubt, dev, noisy, calibration, _, vectors, noise = fitted
+    bias = doubt.bias(channels.profiles_of(noise))
+    assert bias[:, 1] - bias[:, 0] == pytest.approx(-2.5, abs=1.0) and (bias[:, 1] - bias[:, 0]).mean() < -2.0
+    before, after, least = (
+        cllr(calibration.loglik(of), columns_of(of)) for of in (noisy, noisy.without(bias.mean(0)), dev)
+    )
+    assert before > 1.2 and after < least + 0.1
+    assert abs(doubt.bias(channels.profiles_of(vectors)).mean(0)).max() < 0.2
+    assert doubt.bias(channels.profiles_of(vectors) + 1e3) == pytest.approx(0.0), "nothing is known so far away"
+
+
+def test_the_bias_does_not_depend_on_the_class_or_the_speaker_of_a_copy(fitted, channels):
+    """Copies and originals of a class lie elsewhere, as those of another corpus do: only their differences count."""
+    _, dev, noisy, calibration, _, vectors, noise = fitted
+    labels, names = columns_of(dev), np.array([utt["speaker"] for utt in dev.utts])
+    place = 3.0 * labels[:, None] * np.array(channels.scale)
+    home, scale = np.array(channels.profiles).mean(0), np.array(channels.scale)
+    profiles = [channels.profiles_of(of) + place for of in (vectors, noise)]
+    bias, left_out = ChannelBias.fit(home, scale, profiles[1] - profiles[0], noisy.mean - dev.mean, names, 120)
+    gap = (left_out[:, 1] - left_out[:, 0])[labels == 1].mean() - (left_out[:, 1] - left_out[:, 0])[labels == 0].mean()
+    assert abs(gap) < 0.3 and left_out.mean() == pytest.approx(0.0, abs=1e-9)
+    alone, none = ChannelBias.fit(
+        home, scale, profiles[1] - profiles[0], noisy.mean - dev.mean, np.repeat("s", 120), 120
+    )
+    assert (alone.weights == bias.weights).all() and not none.any(), "one speaker cannot be left out"
 
 
 def test_foreign_recordings_have_a_factor_that_costs_unharmed_ones_little(fitted):
-    doubt, dev, _, density, calibration, _ = fitted
-    columns = np.array([dev.classes.index(utt["class"]) for utt in dev.utts])
-    factor = doubt.factor(density, dev.frames, np.ones(len(density), bool))
-    assert 0.25 <= doubt.foreign < 1 and (factor <= doubt.foreign).all()
-    foreign, home = (cllr(f * calibration.loglik(dev), columns) for f in (doubt.foreign, 1.0))
-    assert home < foreign < home + 2 * PRICE
+    doubt, dev, calibration = fitted.doubt, fitted.dev, fitted.calibration
+    assert doubt.factor(np.array([True, False])).tolist() == [doubt.foreign, 1.0] and 0.25 <= doubt.foreign < 1
+    foreign, home = (cllr(f * calibration.loglik(dev), columns_of(dev)) for f in (doubt.foreign, 1.0))
+    assert home < foreign < home + 1.5 * PRICE
 
 
 @pytest.mark.parametrize("speakers", [4, 8, 20])
@@ -201,14 +235,13 @@ def test_left_out_distances_are_of_fits_without_the_speaker():
 
 def test_a_set_and_its_control_are_compared_without_doubt(fitted):
     """The control is the set itself, doubted: only what users get may differ."""
-    _, dev, _, _, calibration, _ = fitted
-    loglik, settings = calibration.loglik(dev), resolve([])
-    factors = None, np.full(len(loglik), 0.5)
-    of_set, control = (trials_of(dev, loglik, ["en", "ce"], {}, factor=factor) for factor in factors)
+    dev, settings = fitted.dev, resolve([])
+    loglik = fitted.calibration.loglik(dev)
+    of_set, control = (trials_of(dev, loglik, ["en", "ce"], {}, doubted=doubted) for doubted in (None, loglik / 2))
     system = SimpleNamespace(config=settings, draw=(20, 1))
     rows = control_rows(system, of_set, control, with_control(of_set, control), "test")
     found = {row["metric"]: float(row["value"]) for row in rows if row["class"] == "en+ce"}
-    columns = np.array([dev.classes.index(utt["class"]) for utt in dev.utts])
+    columns = columns_of(dev)
     plain, halved = cllr(loglik, columns), cllr(loglik / 2, columns)
     assert found["cllr_control"] == pytest.approx(halved, abs=1e-6) and halved > plain + 0.01
     assert found["cllr_without_doubt"] == found["cllr_without_doubt_control"] == pytest.approx(plain, abs=1e-6)
@@ -218,7 +251,7 @@ def test_a_set_and_its_control_are_compared_without_doubt(fitted):
 
 
 def test_few_of_dev_and_most_of_another_channel_are_foreign(fitted, channels):
-    doubt, dev, _, density, _, vectors = fitted
+    doubt, dev, density, vectors = fitted.doubt, fitted.dev, fitted.density, fitted.vectors
     home = doubt.score(channels.distances(vectors), density, dev.frames)
     assert (home > doubt.limit).mean() <= 0.06
     other, names = recordings(10, 600, SHIFTS["band limited"])
@@ -226,9 +259,15 @@ def test_few_of_dev_and_most_of_another_channel_are_foreign(fitted, channels):
 
 
 def test_doubt_is_kept(fitted, tmp_path):
-    doubt = fitted[0]
-    doubt.save(tmp_path / "doubt.json")
-    assert Doubt.load(tmp_path / "doubt.json") == doubt
+    doubt, path = fitted.doubt, tmp_path / "doubt.json"
+    doubt.save(path)
+    kept, profiles = Doubt.load(path), np.random.default_rng(0).normal(size=(5, 23))
+    assert (kept.bias(profiles) == doubt.bias(profiles)).all() and replace(kept, bias=doubt.bias) == doubt
+    kept.bias.copies.tofile(tmp_path / "bias.npz")
+    with pytest.raises(ValueError, match="bias.npz: is damaged .*; run stage decide again"):
+        Doubt.load(path)
+    replace(doubt, bias=None).save(path)
+    assert Doubt.load(path).bias is None
     (tmp_path / "doubt.json").write_text("{}")
     with pytest.raises(ValueError, match="run stage decide again"):
         Doubt.load(tmp_path / "doubt.json")

@@ -125,13 +125,14 @@ def test_the_file_computes_what_classify_does_where_torch_is_not_installed(exp, 
     assert silent["speech_frames"] == 0 and np.isnan(silent["posteriors"]).all()
 
 
-@pytest.mark.parametrize(("limit", "rate"), [(-1e9, 0.2), (1e9, 0.2), (1e9, 0.0)])
-def test_the_graph_doubts_recordings_as_classify_does(folder, sounds, limit, rate):
+@pytest.mark.parametrize(("limit", "has_bias"), [(-1e9, True), (-1e9, False), (1e9, True)])
+def test_the_graph_doubts_recordings_as_classify_does(folder, sounds, bias_of, limit, has_bias):
     """Recordings as they are, softer, and in noise: all foreign, or none."""
     system = dnf.Classifier.load(folder).model
     assert system.channel is not None and system.doubt is not None
-    system = system._replace(doubt=replace(system.doubt, limit=limit, rate=rate, foreign=0.6))
-    classifier, graph, factors = dnf.Classifier(system), RecordingGraph(system).eval(), set()
+    bias = bias_of(system.channel) if has_bias else None
+    system = system._replace(doubt=replace(system.doubt, limit=limit, foreign=0.6, bias=bias))
+    classifier, graph, biases = dnf.Classifier(system), RecordingGraph(system).eval(), []
     for samples in sounds.values():
         noise = np.random.default_rng(0).normal(0, 0.02, len(samples)).astype("f4")
         for changed in (samples, 0.05 * samples, samples + noise):
@@ -141,8 +142,10 @@ def test_the_graph_doubts_recordings_as_classify_does(folder, sounds, limit, rat
             assert bool(output["foreign"]) == (record["doubt"] == "foreign") == (limit < 0)
             assert output["factor"] == pytest.approx(record["factor"], abs=1e-4)
             assert output["posteriors"].numpy() == pytest.approx(list(record["posteriors"].values()), abs=1e-4)
-            factors.add(record["factor"])
-    assert max(factors) == (0.6 if limit < 0 else 1.0) and (len(factors) > 1) == (rate > 0)
+            assert record["factor"] == (0.6 if limit < 0 else 1.0)
+            assert output["bias"].numpy() == pytest.approx(list(record["bias"].values()), abs=1e-4)
+            biases += record["bias"].values()
+    assert (np.ptp(biases) > 0.1) == (limit < 0 and has_bias)
 
 
 def random_model(config, classes: int = 3) -> Model:

@@ -495,7 +495,7 @@ def test_members_that_take_the_same_frames_read_a_recording_once(made, fused, mo
 
 
 @pytest.fixture(scope="module")
-def doubted(plain, tmp_path_factory):
+def doubted(plain, bias_of, tmp_path_factory):
     """The same, with a limit that half of the recordings of the test set exceed; as a set they are home."""
     root = tmp_path_factory.mktemp("doubted") / "root"
     shutil.copytree(plain, root)
@@ -504,7 +504,7 @@ def doubted(plain, tmp_path_factory):
     _, summary = utterance_summary.read(exp / "latents/test")
     doubt, distances = Doubt.load(exp / "doubt.json"), channels.distances(np.load(exp / "latents/test/channel.npy"))
     scores = doubt.score(distances, summary.mixture + summary.logdet, summary.frames)
-    replace(doubt, limit=float(np.median(scores)), foreign=0.5, rate=0.3).save(exp / "doubt.json")
+    replace(doubt, limit=float(np.median(scores)), foreign=0.5, bias=bias_of(channels)).save(exp / "doubt.json")
     decide.main([str(root / "fused")])
     (exp / "model.json").write_text("{}")  # so that stage decide applies the fits, as to other data
     (exp / "fitted.tsv").write_text("set\tsystem\n")

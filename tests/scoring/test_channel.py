@@ -234,7 +234,7 @@ def test_copies_of_dev_are_scored_as_dev_itself_and_have_other_channels(exp):
         )
         wanted = dev.loglik(utt).mean(0)
         np.testing.assert_allclose(found[0], wanted, rtol=1e-5)
-        assert found[2] == utt["rows"]
+        assert found[1] == utt["rows"]
         of_utt = copies.mean[(copies.speakers == utt["speaker"]) & (copies.labels == utt["class"])]
         assert (np.abs(of_utt - wanted).max(1) > 1e-3).all()
     assert {kind: (copies.kinds == kind).sum() for kind in shifted_copies.KINDS} == dict.fromkeys(
