@@ -32,7 +32,7 @@ def text(answer: Answer) -> list[str]:
     room = LINES - len(head) - len(sentences) - 1
     while sum(heads + 1 for heads, _ in tables) > room and len(tables) > 1:
         tables.pop()
-    shown = [heads for heads, _ in tables]
+    shown = [heads + 1 for heads, _ in tables]
     room -= sum(shown)
     while room > 0 and any(many < len(rows) for many, (_, rows) in zip(shown, tables)):
         for turn in (turn for turn in TURNS if turn < len(tables)):
