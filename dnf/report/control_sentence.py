@@ -44,7 +44,9 @@ def of_control(figures: FigureIndex) -> Iterator[Sentence]:
     clauses += [gap_clause(figures, *gap) for gap in shown]
     is_lost = any(loss(*gap)[0] > 0 and leaves_out_0(gap[1]) for gap in (*shares, *ratios))
     clauses += ["The channel may explain it"] if is_lost else []
-    state = " shows no loss beyond chance" if not is_at_ceiling else ""
+    is_better = all(leaves_out_0(row) for _, row in (*shares, *ratios))
+    state = " shows no loss" if is_better else " neither shows nor excludes a loss"
+    state = "" if is_at_ceiling else state
     if any(is_weak(figures, *gap) or not gap[1]["low"] for gap in shown):
         state = " cannot be judged"
     state = " does not hold" if is_lost else state

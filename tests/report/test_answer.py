@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dnf.report.answer import Answer, answer
 from dnf.report.answer_text import text
 from dnf.report.doubt_sentence import foreign
 from dnf.report.figure_index import CALIBRATED
+from dnf.report.wording import Sentence
 
 
 def made(rows: list[dict], *words: str) -> Answer:
@@ -125,12 +127,25 @@ def test_figures_are_marked_as_better_where_a_paired_test_says_so():
 
 @pytest.mark.parametrize(
     "gap, words",
-    [((0.01, 0.2), "does not hold"), ((-0.05, 0.2), "shows no loss beyond chance"), ((), "cannot be judged")],
+    [
+        ((0.01, 0.2), "does not hold"),
+        ((-0.05, 0.2), "neither shows nor excludes a loss"),
+        ((), "cannot be judged"),
+    ],
 )
 def test_the_control_holds_unless_its_loss_leaves_0_out(gap, words):
     sentence = the(made(two_class_rows(gap=gap)), "Control")
     assert sentence.startswith(f"mic {words}: utterance accuracy of en 0.940 -> 0.950, difference 0.100 (")
     assert ("The channel may explain it" in sentence) == (words == "does not hold")
+
+
+def test_a_control_shows_no_loss_where_it_is_better_beyond_chance():
+    rows = [
+        found | ({"value": "-0.1"} if found["metric"] == "utt_accuracy_control_gap" else {})
+        for found in two_class_rows(gap=(-0.2, -0.05))
+    ]
+    sentence = the(made(rows), "Control")
+    assert sentence.startswith("mic shows no loss: ") and sentence.endswith("better beyond chance.")
 
 
 def test_a_control_at_the_ceiling_cannot_show_a_loss_and_the_loss_of_another_system_is_said():
@@ -314,6 +329,14 @@ def test_the_answer_has_25_lines_of_100_columns_at_most(rows, words):
         assert sum(line.startswith("set ") for line in lines) >= 1
 
 
+@pytest.mark.parametrize("said", range(1, 20))
+def test_no_table_has_a_head_and_no_line(said):
+    rows = two_class_rows() + [row("loglik", "test", label, -100) for label in ("en", "ce")]
+    lines = text(dataclasses.replace(made(rows), sentences=[Sentence("Odd", "x" * 90)] * said))
+    below = [after.split()[:1] for line, after in zip(lines, lines[1:]) if line.startswith("set ")]
+    assert below and all(first in (["test"], ["mic"], ["control"]) for first in below)
+
+
 def test_ten_seconds_are_enough_to_find_accuracy_control_systems_and_unseen_class():
     lines = text(made(two_class_rows()))
     head = next(n for n, line in enumerate(lines) if line.startswith("set "))
@@ -323,7 +346,7 @@ def test_ten_seconds_are_enough_to_find_accuracy_control_systems_and_unseen_clas
     for words in (
         "control mic ",
         "- Accuracy: 82 of 90 utterances of test are right",
-        "- Control: mic shows no loss beyond chance",
+        "- Control: mic neither shows nor excludes a loss",
         "- Best: by calibrated utterance accuracy on test: mlp 0.960",
         "- Unseen: je was taken for en",
     ):
