@@ -54,8 +54,8 @@ def header_fault(file, size: int) -> str:
     )
 
 
-def cut_off(said: int, there: int, unit: str = "bytes") -> str:
-    return f"truncated: the file has {there} of {said} {unit} of samples; restore or leave out the file"
+def cut_off(said: int, there: int, unit: str = "bytes of samples") -> str:
+    return f"truncated: the file has {there} of {said} {unit}; restore or leave out the file"
 
 
 def count_samples(path: str | Path) -> tuple[int, int, int]:
