@@ -235,6 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     noted = {os.path.relpath(member.folder, args.out): member.run for member in members}
     write_json(args.out / MEMBERS_JSON, noted)
     run_stages(members, config, args.out, force=args.force)
+    print("weight  system")
     for member, weight in zip(members, Fusion.load(args.out / FUSION_JSON).weights):
         print(f"{weight:.4f}  {member.folder}")
     return 0
