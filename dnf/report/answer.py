@@ -13,7 +13,7 @@ from dnf.experiment.config import Config
 from dnf.experiment.layout import DOUBT_TSV, FLOW, LEFT_OUT_TSV
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import read_tsv
-from dnf.metrics.figures import CONTROL, DIFFERENCE, PARTS, class_names
+from dnf.metrics.figures import CONTROL, DIFFERENCE, PARTS, WITHOUT_DOUBT, class_names
 from dnf.report.cells import cut, shortened
 from dnf.report.doubt_sentence import foreign
 from dnf.report.figure_index import ACCURACY, CALIBRATED, FigureIndex
@@ -232,4 +232,6 @@ def glossary(figures: FigureIndex) -> str:
     words += [known + (f", {shortened(unseen)} unseen" if unseen else "")] if known else []
     words += ["control: the same class from another corpus"] if figures.controls else []
     words += ["Cllr: bits, 0 is perfect, 1 is chance (two classes)"] if figures.pairs else []
+    doubted = any(figures.labels(f"cllr{WITHOUT_DOUBT}", name) for name in figures.tests)
+    words += ["without doubt: before ratios are shrunk in data unlike training"] if doubted else []
     return "; ".join(words)

@@ -148,6 +148,12 @@ def test_a_control_shows_no_loss_where_it_is_better_beyond_chance():
     assert sentence.startswith("mic shows no loss: ") and sentence.endswith("better beyond chance.")
 
 
+def test_the_page_explains_figures_without_doubt_where_there_are_some():
+    explained = "without doubt: before ratios are shrunk in data unlike training"
+    cost = row("cllr_without_doubt", "test", "en+ce", 0.07, (0.05, 0.09))
+    assert explained in made([*two_class_rows(), cost]).glossary and explained not in made(two_class_rows()).glossary
+
+
 def test_a_control_at_the_ceiling_cannot_show_a_loss_and_the_loss_of_another_system_is_said():
     rows = [
         found | ({"value": "1.0", "count": "90"} if found["metric"] == "utt_accuracy" else {})
