@@ -283,6 +283,13 @@ def done_marker(folder: Path, name: str) -> Path:
     return folder / f".done.{name}"
 
 
+def check_folder(exp: Path) -> None:
+    """Raise ``ValueError`` if what was named as the folder of an experiment, or of several, is none."""
+    if not exp.is_dir():
+        reason = "is a file" if exp.exists() else "no such folder"
+        raise ValueError(f"{exp}: {reason}; name the folder of an experiment")
+
+
 def is_taken(exp: Path) -> bool:
     """Whether the model in folder ``exp`` was trained elsewhere, so that stages apply what came with it and fit nothing."""
     return (exp / MODEL_JSON).is_file()

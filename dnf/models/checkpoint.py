@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dnf.experiment.config import Config, from_saved
-from dnf.experiment.layout import run_again, run_stage
+from dnf.experiment.layout import check_folder, run_again, run_stage
 from dnf.models.dnf import DNF
 
 FORMAT = 5
@@ -40,6 +40,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", stage: str = "tra
         ValueError: it does not exist, or is not one of ours.
     """
     path = Path(path)
+    check_folder(path.parent)
     if not path.is_file():
         raise ValueError(f"{path}: no checkpoint; {run_stage(stage)}")
     try:

@@ -16,7 +16,7 @@ from dnf.decisions.detection_rows import ACCURACY, weighted
 from dnf.experiment import entry
 from dnf.experiment.classes import reference_first
 from dnf.experiment.config import Config, of_any_version
-from dnf.experiment.layout import CONFIG_YAML, DECISIONS, experiment_of, run_stage
+from dnf.experiment.layout import CONFIG_YAML, DECISIONS, check_folder, experiment_of, run_stage
 from dnf.experiment.sets import name_of
 from dnf.experiment.tables import aligned, read_tsv
 from dnf.metrics import bootstrap, detection, figure_rows
@@ -85,8 +85,10 @@ def two_systems(a: Path, b: Path) -> str:
         a, b: folders of systems, with ``decisions/<set>.txt`` of stage decide.
 
     Raises:
-        ValueError: the systems decided no set in common, or between other classes, or with another reference class.
+        ValueError: a folder is not there; the systems decided no set in common, or between other classes, or with another reference class.
     """
+    for system in (a, b):
+        check_folder(system)
     both = sorted(set.intersection(*({p.stem for p in (s / DECISIONS).glob("*.txt")} for s in (a, b))))
     if not both:
         raise ValueError(f"{a} and {b}: no set has decisions of both; {run_stage('decide')} for both")

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnf.experiment.config import lacking, read_yaml
-from dnf.experiment.layout import CONFIG_YAML, DEFAULTS, FLOW, NOT_EXPERIMENTS, RESULTS_TSV, STAGES, run_again
+from dnf.experiment.layout import (
+    CONFIG_YAML,
+    DEFAULTS,
+    FLOW,
+    NOT_EXPERIMENTS,
+    RESULTS_TSV,
+    STAGES,
+    check_folder,
+    run_again,
+)
 from dnf.experiment.tables import aligned
 from dnf.metrics.figure_rows import COLUMNS
 from dnf.metrics.figures import CONTROL, METRICS, shown
@@ -75,6 +84,7 @@ def read_folder(folder: Path, metrics: Sequence[str] = ()) -> tuple[list[Column]
     for name in metrics:
         if name not in METRICS:
             raise ValueError(f"{name}: not a metric; docs/results.md lists them: {', '.join(METRICS)}")
+    check_folder(folder)
     chosen, known = [*metrics] or shown("folder"), read_yaml(DEFAULTS)
     folders = {path.parent for name in (CONFIG_YAML, RESULTS_TSV) for path in folder.glob(f"*/{name}")}
     found = sorted(path for path in folders if path.name not in NOT_EXPERIMENTS)

@@ -244,6 +244,14 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+def test_a_folder_that_is_not_there_is_not_said_to_lack_a_stage(tmp_path):
+    (tmp_path / "best.pt").touch()
+    with pytest.raises(ValueError, match="none: no such folder; name the folder of an experiment"):
+        checkpoint.load_model(tmp_path / "none" / "best.pt")
+    with pytest.raises(ValueError, match="best.pt: is a file; name the folder of an experiment"):
+        checkpoint.load_model(tmp_path / "best.pt" / "best.pt")
+
+
 def test_no_checkpoint_says_which_stage_makes_one(tmp_path):
     with pytest.raises(ValueError, match="best.pt: no checkpoint; run stage train"):
         checkpoint.load_model(tmp_path / "best.pt")

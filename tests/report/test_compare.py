@@ -215,8 +215,11 @@ def test_an_experiment_of_an_earlier_version_is_compared(exp, tmp_path):
 
 
 def test_systems_of_other_classes_or_without_common_sets_are_errors(exp, tmp_path):
-    with pytest.raises(ValueError, match="no set has decisions of both"):
+    with pytest.raises(ValueError, match="none: no such folder; name the folder of an experiment"):
         two_systems(exp, tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no set has decisions of both"):
+        two_systems(exp, tmp_path / "empty")
     path = exp / "baselines" / "mlp" / "decisions" / "test.txt"
     path.write_text(path.read_text().replace("logp_ce", "logp_je", 1))
     with pytest.raises(ValueError, match="test: .* decides between ce, en, but .* between en, je|between je, en"):

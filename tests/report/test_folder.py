@@ -80,6 +80,8 @@ def test_old_experiments_are_listed_with_what_they_lack(small_config, tmp_path):
 def test_a_folder_without_experiments_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no results.tsv"):
         experiments(tmp_path)
+    with pytest.raises(ValueError, match="none: no such folder"):
+        experiments(tmp_path / "none")
 
 
 def test_bars_of_a_column_have_one_scale_and_no_figure_is_marked_without_a_test(small_config, tmp_path):

@@ -71,7 +71,7 @@ def test_another_flow_or_no_model_is_refused_in_a_line(trained, new_trainer, tmp
     ):
         with pytest.raises(ValueError, match=f"^train.from_model: {trained} .*{reason}"):
             new_trainer(*BENT, f"train.from_model={trained}", word)
-    with pytest.raises(ValueError, match=r"none/best.pt: no checkpoint"):
+    with pytest.raises(ValueError, match=r"none: no such folder; name the folder of an experiment"):
         new_trainer(*BENT, f"train.from_model={tmp_path / 'none'}")
     new_trainer(*BENT, f"train.from_model={trained}", "splice.hop=2", "train.beta=1.0")
 
