@@ -7,9 +7,11 @@ Prints a line for each: shell assignments of ``name``, ``data_dir``, ``feats_dir
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 from collections.abc import Iterable, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,27 +123,42 @@ def assignments(name: str, layers: Iterable[Path | str], config: Config, layout:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = entry.parser(__spec__, __doc__)
+def make_parser(spec: ModuleSpec | None, doc: str | None) -> argparse.ArgumentParser:
+    """The command line of a module that plans experiments."""
+    parser = entry.parser(spec, doc)
     parser.add_argument("experiments", type=Path, nargs="+", help="YAML files")
     parser.add_argument("--weaker", action="append", default=[], metavar="SECTION.KEY=VALUE", help="a recipe's setting")
     add_arguments(parser)
     parser.add_argument("--sweep", default="", metavar="KEY=V1,V2,...", help="run each experiment once for each value")
     parser.add_argument("--own-data", type=Path, help="folder of the user's own recordings")
     parser.add_argument("--source", default="", help="the source of stage data, in words")
-    args = parser.parse_args(argv)
-    corpus = os.path.basename(os.path.realpath(args.own_data)) if args.own_data else ""
-    if args.own_data and not corpus:
-        raise ValueError(f"--data {args.own_data}: its results have no name; give a folder with a name")
-    lines = []
-    for name, layers in experiments(args.experiments, args.weaker, args.layers, args.sweep):
-        config = resolve(layers)
-        layout = Layout.make(Path("exp"), name, corpus, has_vectors=config.has_vectors)
-        check_folders(layout)
-        check_unshared(layout)
-        if args.own_data:
-            check_recordings(layout, args.own_data, args.source)
-        lines.append(assignments(name, layers, config, layout))
+    return parser
+
+
+def name_of_data(own_data: Path | None) -> str:
+    """The name of the user's own recordings; empty for those of the recipe. ``ValueError`` if the folder has none."""
+    name = os.path.basename(os.path.realpath(own_data)) if own_data else ""
+    if own_data and not name:
+        raise ValueError(f"--data {own_data}: its results have no name; give a folder with a name")
+    return name
+
+
+def planned(experiment: Experiment, layout: Layout, source: str, tables: Path | None) -> str:
+    """The line of an experiment, after the checks of its folders; ``tables`` are what stage data reads, not of a recipe."""
+    check_folders(layout)
+    check_unshared(layout)
+    if tables:
+        check_recordings(layout, tables, source)
+    return assignments(experiment.name, experiment.layers, resolve(experiment.layers), layout)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser(__spec__, __doc__).parse_args(argv)
+    corpus, lines = name_of_data(args.own_data), []
+    for experiment in experiments(args.experiments, args.weaker, args.layers, args.sweep):
+        config = resolve(experiment.layers)
+        layout = Layout.make(Path("exp"), experiment.name, corpus, has_vectors=config.has_vectors)
+        lines.append(planned(experiment, layout, args.source, args.own_data))
     print("\n".join(lines))
     return 0
 
