@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import shutil
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,3 +74,10 @@ def sets_below(data: Path) -> list[Path]:
     if not directories:
         raise ValueError(f"{data}: has no data directories; {run_stage('data')}")
     return directories
+
+
+def remove_sets(out: Path, kept: Collection[str] = ()) -> None:
+    """Remove the sets of an earlier run but those ``kept``."""
+    for path in out.glob(f"*/{UTT2SPK}"):
+        if path.parent.name not in kept:
+            shutil.rmtree(path.parent)

@@ -24,6 +24,7 @@ from dnf.experiment.layout import (
     CMVN_SCP,
     FEATS_SCP,
     RECORDINGS_JSONL,
+    REJECTED_TXT,
     SEGMENTS,
     SPEAKER_VECTORS,
     SPK2GENDER,
@@ -42,6 +43,7 @@ from dnf.experiment.layout import (
 )
 
 MANIFESTS = (RECORDINGS_JSONL, SUPERVISIONS_JSONL)
+MADE_FROM_AUDIO = (FEATS_SCP, VAD_SCP, CMVN_SCP, UTT2NUM_FRAMES, REJECTED_TXT)  # by stage features
 
 # Tables by the kind of their key. Other files called utt2*, spk2* or reco2* are kept but not checked.
 BY_UTTERANCE = (

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import logging
 import random
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dnf.data import own_vectors
+from dnf.data.data_dir import remove_sets
 from dnf.data.kaldi_files import Genders, Spellings, further_scores, not_a_file, read_table, write_table
 from dnf.data.manifests import Utterance, absolute, check_rejected, is_visible, manifests, number
 from dnf.data.recordings_table import NEEDED, read_recordings_table
@@ -200,13 +200,6 @@ def write_sets(
     else:
         write_recordings(sets, source, out, config.features.max_rejected)
     replace_file(out / CLASSES_TXT, "".join(f"{name}\n" for name in sorted(found.union(classes))))
-
-
-def remove_sets(out: Path, kept: Collection[str] = ()) -> None:
-    """Remove the sets of an earlier run but those ``kept``."""
-    for path in out.glob(f"*/{UTT2SPK}"):
-        if path.parent.name not in kept:
-            shutil.rmtree(path.parent)
 
 
 def write_vectors(sets: Mapping[str, Sequence[own_vectors.VectorUtterance]], out: Path) -> None:

@@ -7,12 +7,9 @@ from pathlib import Path
 
 from lhotse import RecordingSet, SupervisionSet, fix_manifests, validate_recordings_and_supervisions
 
-from dnf.data.kaldi_files import Genders, Spellings, further_scores, is_class_name, write_table
+from dnf.data.kaldi_files import MADE_FROM_AUDIO, Genders, Spellings, further_scores, is_class_name, write_table
 from dnf.experiment.layout import (
-    CMVN_SCP,
-    FEATS_SCP,
     RECORDINGS_JSONL,
-    REJECTED_TXT,
     SEGMENTS,
     SPK2GENDER,
     SPK2UTT,
@@ -20,17 +17,13 @@ from dnf.experiment.layout import (
     UTT2CLASS,
     UTT2CORPUS,
     UTT2DUR,
-    UTT2NUM_FRAMES,
     UTT2SCORE,
     UTT2SCORES,
     UTT2SPK,
-    VAD_SCP,
     WAV_SCP,
 )
 
 log = logging.getLogger(__name__)
-
-MADE_FROM_AUDIO = (FEATS_SCP, VAD_SCP, CMVN_SCP, UTT2NUM_FRAMES, REJECTED_TXT)  # by stage features
 
 
 def write_set(recordings: RecordingSet, supervisions: SupervisionSet, directory: Path) -> None:
