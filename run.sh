@@ -20,6 +20,9 @@ Options:
   --set KEY=VALUE        a setting of conf/default.yaml, e.g. train.lr=0.001; may be repeated
   --sweep KEY=V1,V2,...  run each experiment once for each value of a setting, as exp/<name>_KEY=<value>, and plot
                          figures against it
+  --leave-corpora-out [BOOL]
+                         run each experiment once without each corpus, as exp/<name>_without_<corpus>, and print a
+                         table to choose settings by; docs/channel.md (default: false)
   --nj N                 tasks of a job array (default: processors)
   --cmd 'RUNNER ...'     runner of the jobs (default: see cmd.sh)
   --seed N               seed of all random draws (default: 1)
@@ -35,7 +38,7 @@ Options:
 processors() { OMP_NUM_THREADS='' OMP_THREAD_LIMIT='' nproc; }  # which takes these for its answer
 
 recipe=mini stage=0 stop_stage=8 nj=$(processors) cmd= sweep= seed= device=auto max_rejected= data= model= out=
-allow_pipes=false write_spliced=false force=false dry_run=false quiet=false exp= set=()
+allow_pipes=false write_spliced=false force=false dry_run=false quiet=false leave_corpora_out=false exp= set=()
 RECIPE_SETTINGS=() RECIPE_OPTIONS=() RECIPE_MEANS=() RECIPE_HELP= LEFT_OUT=() COMMAND_LINE="$0 $*"
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -56,6 +59,7 @@ check_options
 . "$ROOT/path.sh"
 . "$ROOT/cmd.sh"
 
+$dry_run || ! $leave_corpora_out || make_all_data
 choose_source
 experiments=$(plan)
 $dry_run || take_lock
@@ -119,4 +123,5 @@ while IFS= read -r experiment <&3; do
   [[ $stop_stage -lt 8 ]] || { check_results; log "results: $exp_dir/results.txt, page: $exp_dir/report.html"; }
 done 3<<<"$experiments"
 [[ -z $sweep || $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf sweep exp "${sweep%%=*}"
+! $leave_corpora_out || [[ $stop_stage -lt 8 ]] || $dry_run || python3 -m dnf corpora exp
 report_left_out

@@ -17,6 +17,7 @@ VERBS = {
     "compare": ("dnf.report.compare", "compare two systems on the same utterances"),
     "fuse": ("dnf.report.fuse", "fuse systems by logistic regression of their scores on dev"),
     "sweep": ("dnf.report.sweep", "table and picture of a sweep: figures against the setting"),
+    "corpora": ("dnf.report.left_out", "table of left-out corpora: figures to choose settings by"),
     "status": ("dnf.experiment.status", "show which stages of the experiments are done, running or interrupted"),
     "classify": ("dnf.inference.classify", "classify recordings with a trained model"),
     "score": ("dnf.inference.score_data", "score other data with a trained model, as an experiment of its own"),

@@ -53,7 +53,8 @@ check_options() {  # check the command line before anything runs
   [[ -z $seed ]] || is_number seed 0 999999999 || refuse "--seed $seed: give a whole number from 0 to 999999999"
   [[ -z $data || -e $data ]] || refuse "--data $data: no such file or folder"
   [[ -z $model || -d $model ]] || refuse "--model $model: no such folder"
-  [[ -z $model$out || -n $model && -n $data && -z $sweep ]] || refuse "--model and --out: give --model and --data, and no --sweep"
+  [[ -z $model$out || -n $model && -n $data && -z $sweep && $leave_corpora_out == false ]] ||
+    refuse "--model and --out: give --model and --data, and no --sweep or --leave-corpora-out"
   [[ -z $sweep || $sweep =~ ^[a-z_]+(\.[a-z_]+)?=[^,/[:space:]]+(,[^,/[:space:]]+)*$ ]] ||
     refuse "--sweep '$sweep': give KEY=V1,V2,..., such as train.beta=0,1,10"
   check_share
@@ -119,11 +120,15 @@ choose_source() {  # the input of stage data: the recipe's corpora, or the user'
   source_options=(--source "$source")
 }
 
+make_all_data() {  # stage 0 with all corpora, which tells what can be left out
+  "$ROOT/run.sh" --recipe "$recipe" "${words[@]}" --leave-corpora-out false --sweep '' --stage 0 --stop-stage 0
+}
+
 OWN_SETS=(--set 'data.train=[train]' --set 'data.dev=[dev]' --set 'data.test=[]' --set 'data.views={}' --set 'data.controls={}'
   --set 'data.classes=[]')
 
 plan() {  # print shell assignments, one line per experiment, after checks of all experiments
-  local word yamls options=() stronger=()
+  local word yamls options=() stronger=() module=dnf.experiment.plan
   for word in "${set[@]}" ${seed:+"seed=$seed"} ${max_rejected:+"features.max_rejected=$max_rejected"}; do
     stronger+=(--set "$word")
   done
@@ -137,7 +142,8 @@ plan() {  # print shell assignments, one line per experiment, after checks of al
     [[ -n $data && $word == data.* ]] || options+=(--weaker "$word")  # own data have their own sets
   done
   [[ -z $data || $exp == *.yaml ]] || options+=("${OWN_SETS[@]}")
-  python3 -m dnf.experiment.plan "${options[@]}" "${stronger[@]}" "${source_options[@]}" ${data:+--own-data "$data"} ${sweep:+--sweep "$sweep"} \
+  ! $leave_corpora_out || module=dnf.data.leave_out
+  python3 -m "$module" "${options[@]}" "${stronger[@]}" "${source_options[@]}" ${data:+--own-data "$data"} ${sweep:+--sweep "$sweep"} \
     -- "${yamls[@]}"
 }
 
@@ -251,6 +257,8 @@ make_data() {  # data directories of the recipe's corpus, or of the user's own r
     $train_cmd "$data_dir/log/data_to_score.log" \
       python3 -m dnf.data.data_to_score "$data" "$data_dir" --allow-pipes "$allow_pipes"
     sed -n 's/.* WARNING [^ ]* \(class .*\)/\1/p' "$data_dir/log/data_to_score.log" >&2
+  elif $leave_corpora_out; then
+    $train_cmd "$data_dir/log/by_corpus.log" python3 -m dnf.data.by_corpus "${source_tables[1]}" "$data_dir"
   elif [[ -n $data ]]; then
     $train_cmd "$data_dir/log/own_data.log" python3 -m dnf.data.own_data "$data" "$data_dir" --allow-pipes "$allow_pipes"
     [[ $exp == *.yaml ]] || log "the classes are those of the data: $(few_classes); select classes with --set 'data.classes=[...]'"

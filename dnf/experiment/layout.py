@@ -128,6 +128,7 @@ SCORED = "score"
 
 # exp/, the folder of all experiments
 COMPARISON_HTML = "comparison.html"
+LEFT_OUT_CORPORA_TSV = "left_out_corpora.tsv"
 
 # exp/<experiment>/latents/<set>/ and scores/<set>/
 UTTS_TSV = "utts.tsv"

@@ -236,7 +236,8 @@ def test_a_level_of_the_log_may_be_written_small(tmp_path):
 def test_one_job_takes_no_more_processes_than_there_are_processors(tmp_path):
     """And an array of stage features is left to the runner: the local one has so many at a time, a cluster all of them."""
     script = (
-        "processors() { echo 2; }; nj=64 data_seed=1 data_dir=d allow_pipes=false prepare_options=(); python3() { :; }"
+        "processors() { echo 2; }; nj=64 data_seed=1 data_dir=d allow_pipes=false leave_corpora_out=false; "
+        "prepare_options=(); python3() { :; }"
     )
     done = in_bash(f"{script}; train_cmd=echo; make_data", tmp_path)
     assert done.stdout.rstrip().endswith("prepare_data.py d --seed 1 --nj 2"), done.stderr
@@ -250,7 +251,7 @@ def test_processors_are_counted_whatever_openmp_is_told():
     assert len(counts) == 1 and int(counts.pop()) == len(os.sched_getaffinity(0))
 
 
-OWN = f"""set=() exp=nf data=corpus recipe=wsj RECIPE_DIR={ROOT}/egs/wsj source_options=()
+OWN = f"""set=() leave_corpora_out=false exp=nf data=corpus recipe=wsj RECIPE_DIR={ROOT}/egs/wsj source_options=()
     RECIPE_SETTINGS=('data.train=[x]' 'data.classes=[x]' cmvn.scope=utterance)"""
 
 
