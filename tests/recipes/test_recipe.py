@@ -232,6 +232,6 @@ def test_help_names_every_option():
     done = subprocess.run([ROOT / "run.sh", "--help"], capture_output=True, text=True, check=True)
     defaults = re.search(r"^recipe=mini (?s:.*?) set=\(\)$", (ROOT / "run.sh").read_text(), re.MULTILINE).group()
     options = re.findall(r"([a-z_]+)=", defaults)
-    assert len(options) == 19
+    assert len(options) == 20
     for option in (*options, "config"):
         assert f"  --{option.replace('_', '-')} " in done.stderr, option
