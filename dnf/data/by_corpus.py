@@ -7,13 +7,14 @@ Only tables and manifests are written, no sound.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dnf.data.data_dir import load_loose, remove_sets, select, sets_below, spk2utt_of
+from dnf.data.data_dir import DataSet, load_loose, remove_sets, select, sets_below, spk2utt_of
 from dnf.data.kaldi_files import MADE_FROM_AUDIO, read_table, render_manifest, write_table
 from dnf.experiment import entry
 from dnf.experiment.files import replace_file
@@ -65,20 +66,26 @@ def parts_of(data: Path) -> list[Part]:
     return parts
 
 
+def write_part(part: DataSet, directory: Path) -> None:
+    """Write the tables and manifests of a part, without those that stage features makes."""
+    directory.mkdir(parents=True)
+    for name, table in part.tables.items():
+        if name not in MADE_FROM_AUDIO:
+            write_table(directory / name, table)
+    write_table(directory / SPK2UTT, spk2utt_of(part.utt2spk))
+    for name, records in part.manifests.items():
+        replace_file(directory / name, render_manifest(records.values()))
+
+
 def write(data: Path, out: Path) -> None:
     """Write the parts of all sets below ``data`` as sets below ``out``, and the classes."""
     parts = parts_of(data)
     remove_sets(out)
-    for part in parts:
-        chosen, directory = select(load_loose(data / part.of), part.utterances), out / part.name
-        directory.mkdir(parents=True)
-        for name, table in chosen.tables.items():
-            if name not in MADE_FROM_AUDIO:
-                write_table(directory / name, table)
-        write_table(directory / SPK2UTT, spk2utt_of(chosen.utt2spk))
-        for name, records in chosen.manifests.items():
-            replace_file(directory / name, render_manifest(records.values()))
-        log.info("%s: %d utterances of %s", directory, len(part.utterances), part.of)
+    for of, of_set in itertools.groupby(parts, key=lambda part: part.of):
+        whole = load_loose(data / of)
+        for part in of_set:
+            write_part(select(whole, part.utterances), out / part.name)
+            log.info("%s: %d utterances of %s", out / part.name, len(part.utterances), of)
     replace_file(out / CLASSES_TXT, (data / CLASSES_TXT).read_bytes())
 
 
