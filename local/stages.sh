@@ -155,8 +155,10 @@ choose_experiment() {  # ASSIGNMENTS: a line of plan
 }
 
 show_outlook() {  # show which stages would run, and errors of the sets unless this run changes the sets
-  local status=0
-  python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage" || status=$?
+  local lines status=0
+  lines=$(python3 -m dnf.experiment.stage outlook "${stage_options[@]}" --first "$stage" --last "$stop_stage") || status=$?
+  [[ -z $model ]] || lines=$(sed '/^stage 5 /d' <<<"$lines")  # other data have no plots
+  [[ -z $lines ]] || echo "$lines"
   case $status in
     0) can_run || true ;;
     4) [[ -n $model ]] || echo "classes and sets are checked when stage 0 has run" ;;
