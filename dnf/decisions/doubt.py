@@ -32,7 +32,7 @@ from dnf.metrics.detection import cllr
 
 FALSE_ALARM = 0.05  # share of recordings of new speakers that may be called foreign
 FACTORS = np.arange(1.0, 0.24, -0.05)
-PRICE = 0.15  # bits
+PRICE = 0.2  # bits
 LEAST = 8  # fewest dev utterances
 SURE = 0.9  # posterior from which a decision is called sure
 FOREIGN, UNSURE = "foreign", "unsure"

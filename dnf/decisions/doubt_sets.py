@@ -39,7 +39,19 @@ from dnf.scoring.shifted_evidence import Shifted
 log = logging.getLogger(__name__)
 
 MOST = 5000  # most recordings for the verdict on a set, and of train for the limit
-COLUMNS = ("set", "verdict", "distance", "errors", "limit", "recordings", "speakers", "foreign", "factor", "unlike")
+COLUMNS = (
+    "set",
+    "verdict",
+    "distance",
+    "errors",
+    "limit",
+    "recordings",
+    "speakers",
+    "foreign",
+    "factor",
+    "towards",
+    "unlike",
+)
 
 
 class SetDoubt(NamedTuple):
@@ -214,6 +226,7 @@ def set_doubt(
         "speakers": verdict.speakers,
         "foreign": f"{alone.mean():.4f}",
         "factor": f"{factor.mean():.4f}",
+        "towards": latents.classes[bias[0].argmax()] if model.bias and harmed else "",
         "unlike": ", ".join(verdict.unlike),
     }
     return SetDoubt(alone | verdict.is_foreign, bias, factor), row

@@ -14,7 +14,7 @@ from typing import NamedTuple
 CONTROL = "_control"
 GAP = "_control_gap"
 DIFFERENCE = "_difference"
-# Of scores before the factor of doubt: a set and its control are compared without it.
+# Of scores without doubt: a set and its control are compared without it.
 WITHOUT_DOUBT = "_without_doubt"
 # Of dev, on which the calibration is fitted: by a fit without the utterance's speaker, or by the fit itself.
 LEFT_OUT = "_left_out"
@@ -127,7 +127,7 @@ METRICS = {
         "Cllr without doubt",
         "bits",
         LOWER,
-        "the same of ratios before the factor of doubt, where a set is compared with its control",
+        "the same of ratios without doubt, where a set is compared with its control",
         ("detection",),
     ),
     f"cllr{LEFT_OUT}": Metric(

@@ -38,7 +38,7 @@ class Trials:
     without a calibration and do not depend on duration, which separates corpora if one has longer
     utterances; ``calibrated``, calibrated log-likelihoods up to a constant of the utterance, nats; ``frames``; and, by
     the name of an accuracy, whether the decision is right. Of a pair of classes both are log-likelihood ratios ``(U,)``.
-    Those of a set that is doubted have a second value before the factor of doubt, with ``WITHOUT_DOUBT`` behind the name.
+    Those of a set that is doubted have a second value without doubt, with ``WITHOUT_DOUBT`` behind the name.
     Of more than ``MOST_CLASSES`` classes, in their place are ``ranks`` and ``bits`` ``(U,)``, from ``dnf.decisions.detection_rows.summarized``.
 
     Attributes:
@@ -138,7 +138,7 @@ class Trials:
 
     @property
     def without_doubt(self) -> Trials:
-        """The same utterances with their scores before the factor of doubt."""
+        """The same utterances with their scores without doubt."""
         before = {n.removesuffix(WITHOUT_DOUBT): v for n, v in self.scores.items() if n.endswith(WITHOUT_DOUBT)}
         return replace(self, scores=self.scores | before)
 

@@ -17,7 +17,7 @@ def foreign(rows: Sequence[dict]) -> Iterator[Sentence]:
     differences = (", ".join(row["unlike"].split(", ")[:MOST_NAMED]) for row in found[:MOST_NAMED])
     words = [f"{row['set']} is unlike training: {said}" for row, said in zip(found, differences)]
     words += [f"{len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
-    yield Sentence("Foreign", f"{'; '.join(words)}. {shrinkage(found)}.")
+    yield Sentence("Foreign", f"{'; '.join(words)}. {shrinkage(found)}{biases(found)}.")
 
 
 def shrinkage(rows: Sequence[dict]) -> str:
@@ -29,3 +29,11 @@ def shrinkage(rows: Sequence[dict]) -> str:
     where = "there" if len(shrunk) == len(factors) else f"of {', '.join([*shrunk][:MOST_NAMED])}"
     by = " to ".join(dict.fromkeys((min(shrunk.values()), max(shrunk.values()))))
     return f"Log-likelihood ratios {where} are multiplied by {by}" + ("" if where == "there" else "; others are kept")
+
+
+def biases(rows: Sequence[dict]) -> str:
+    """The classes towards which the channels of foreign sets move ratios; nothing if that is unknown."""
+    classes = dict.fromkeys(row["towards"] for row in rows if row.get("towards"))
+    return (
+        f". Before that, the bias of their channels, towards {' or '.join(classes)}, is subtracted" if classes else ""
+    )

@@ -52,6 +52,10 @@ def test_sets_unlike_training_are_named_with_their_two_largest_differences_and_t
         "phone is unlike training: band limited, quieter; loud is unlike training: louder; 1 more. "
         "Log-likelihood ratios of phone are multiplied by 0.50; others are kept."
     ]
+    assert next(foreign([phone | {"towards": "ce"}, loud | {"towards": ""}])).text.endswith(
+        ". Log-likelihood ratios of phone are multiplied by 0.50; others are kept. "
+        "Before that, the bias of their channels, towards ce, is subtracted."
+    )
     assert next(foreign([loud])).text.endswith(
         ". Log-likelihood ratios there are kept, since normalization removes the difference."
     )
