@@ -120,7 +120,12 @@ def read_sets(directory: Path, *, allow_pipes: bool) -> dict[str, list[Utterance
         sets = read_recordings_table(tables[0], (*NEEDED, "set"), allow_pipes=allow_pipes)
     else:
         sets = {path.parent.name: read_kaldi(path.parent, directory, allow_pipes=allow_pipes) for path in kaldi}
-    if not sets.get("train"):
+    if sets and not sets.get("train"):
+        found = f"{tables[0].name} has only" if tables else "there are only"
+        raise ValueError(
+            f"--data {directory}: no set 'train'; {found} {', '.join(map(repr, sorted(sets)))}: rename one"
+        )
+    if not sets:
         raise ValueError(
             f"--data {directory}: no set 'train': expected data directories train/ [dev/] <test sets>/ or {' or '.join(TABLES)}"
         )

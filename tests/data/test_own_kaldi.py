@@ -97,11 +97,15 @@ def test_a_directory_without_classes_says_what_to_do(own, kaldi, small_config):
         own.prepare(small_config())
 
 
-@pytest.mark.parametrize("sets", ((), ("test",)))
-def test_no_train_set_says_what_is_expected(own, kaldi, small_config, sets):
+@pytest.mark.parametrize("name", ("Train", "test"))
+def test_without_a_train_set_those_that_are_there_are_named(own, kaldi, small_config, name):
+    kaldi(name)
+    with pytest.raises(ValueError, match=f"no set 'train'; there are only '{name}': rename one"):
+        own.prepare(small_config())
+
+
+def test_no_set_at_all_says_what_is_expected(own, small_config):
     own.folder.mkdir()
-    for name in sets:
-        kaldi(name)
     with pytest.raises(ValueError, match="no set 'train': expected data directories train/ .* or recordings.tsv"):
         own.prepare(small_config())
 
