@@ -17,6 +17,7 @@ from dnf.decisions.fusion import Fusion
 from dnf.decisions.utterance_summary import Summary, read
 from dnf.experiment.config import Config
 from dnf.experiment.layout import (
+    BIAS_NPZ,
     CHANNEL_JSON,
     CHANNEL_NPY,
     CONFIG_YAML,
@@ -89,7 +90,8 @@ def no_doubt(count: int) -> SetDoubt:
 
 def fit(exp: Path, config: Config, calibration: Calibration | None, channels: ChannelModel) -> Doubt | None:
     """Fit on train and dev and write ``doubt.json``; None, and no file, if dev has too little."""
-    (exp / DOUBT_JSON).unlink(missing_ok=True)
+    for name in (DOUBT_JSON, BIAS_NPZ):
+        (exp / name).unlink(missing_ok=True)
     folder = exp / LATENTS / name_of(config.data, "dev")
     content, dev = read(folder), evidence(Latents.open(folder))
     known = known_utterances(dev)
