@@ -254,7 +254,7 @@ def decide_set(system: System, name: str, latents: Latents) -> tuple[list[dict],
 def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trials, name: str) -> list[dict]:
     """Rows of ``accuracy.tsv`` of a set with its control, and of the differences of both.
 
-    The differences are without doubt: the ratios of a foreign control are shrunk, so its Cllr would differ for this alone.
+    Differences of Cllr are without doubt: the ratios of a foreign control are shrunk, so its Cllr would differ for this alone.
 
     Args:
         system: the system of the decisions.
@@ -264,13 +264,13 @@ def control_rows(system: System, of_set: Trials, control: Trials, of_both: Trial
     """
     settings, draw, is_doubted = system.config.calibrate, system.draw, of_set.is_doubted or control.is_doubted
     cllr = f"cllr{WITHOUT_DOUBT}" if is_doubted else "cllr"
+    rows = detection_rows(of_both, settings, *draw, ending=CONTROL, set=name)
+    rows += accuracy_gap_rows(of_set, control, *draw, set=name)
     of_set, control = of_set.without_doubt, control.without_doubt
     plain = with_control(of_set, control)
-    rows = detection_rows(of_both, settings, *draw, ending=CONTROL, set=name)
     for trials, ending in ((of_set, ""), (plain, CONTROL)) if is_doubted else ():
         rows += cllr_rows(trials, *draw, metric=cllr + ending, set=name)
-    rows += gap_rows(of_set, plain, settings, *draw, cllr=cllr, set=name)
-    return rows + accuracy_gap_rows(of_set, control, *draw, set=name)
+    return rows + gap_rows(of_set, plain, settings, *draw, cllr=cllr, set=name)
 
 
 def decide_system(

@@ -246,6 +246,14 @@ def test_a_set_and_its_control_are_compared_without_doubt(fitted):
     assert found["cllr_control"] == pytest.approx(halved, abs=1e-6) and halved > plain + 0.01
     assert found["cllr_without_doubt"] == found["cllr_without_doubt_control"] == pytest.approx(plain, abs=1e-6)
     assert found["cllr_without_doubt_control_gap"] == 0 and "cllr_control_gap" not in found
+    moved = trials_of(dev, loglik, ["en", "ce"], {}, doubted=loglik + [99.0, 0.0])
+    rows = control_rows(system, of_set, moved, with_control(of_set, moved), "test")
+    gaps = {row["class"]: row["value"] for row in rows if row["metric"] == "utt_accuracy_calibrated_control_gap"}
+    right = (loglik.argmax(1) == columns).astype(float)
+    wanted = {"ce": right[columns == 0].mean() - 1, "en": right[columns == 1].mean()}
+    assert {name: float(gap) for name, gap in gaps.items()} == pytest.approx(wanted, abs=1e-6), (
+        "decisions are those users get"
+    )
     rows = control_rows(system, of_set, of_set, with_control(of_set, of_set), "test")
     assert not any("doubt" in row["metric"] for row in rows), "nothing is doubted"
 
