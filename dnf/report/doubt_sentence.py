@@ -15,12 +15,13 @@ def foreign(rows: Sequence[dict]) -> Iterator[Sentence]:
     if not found:
         return
     differences = (", ".join(row["unlike"].split(", ")[:MOST_NAMED]) for row in found[:MOST_NAMED])
-    words = [f"{row['set']} is unlike training: {said}" for row, said in zip(found, differences)]
+    words = [f"{row['set']}: {said}" for row, said in zip(found, differences)]
+    words[0] = words[0].replace(":", " is unlike training:", 1)
     words += [f"{len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
-    yield Sentence("Foreign", f"{'; '.join(words)}. {shrinkage(found)}{biases(found)}.")
+    yield Sentence("Foreign", f"{'; '.join(words)}. {change(found)}.")
 
 
-def shrinkage(rows: Sequence[dict]) -> str:
+def change(rows: Sequence[dict]) -> str:
     """What doubt does to the log-likelihood ratios of foreign sets; those that only differ in what is normalized are kept."""
     factors = {row["set"]: f"{float(row['factor']):.2f}" for row in rows}
     shrunk = {name: factor for name, factor in factors.items() if factor != "1.00"}
@@ -28,12 +29,8 @@ def shrinkage(rows: Sequence[dict]) -> str:
         return "Log-likelihood ratios there are kept, since normalization removes the difference"
     where = "there" if len(shrunk) == len(factors) else f"of {', '.join([*shrunk][:MOST_NAMED])}"
     by = " to ".join(dict.fromkeys((min(shrunk.values()), max(shrunk.values()))))
-    return f"Log-likelihood ratios {where} are multiplied by {by}" + ("" if where == "there" else "; others are kept")
-
-
-def biases(rows: Sequence[dict]) -> str:
-    """The classes towards which the channels of foreign sets move ratios; nothing if that is unknown."""
-    classes = dict.fromkeys(row["towards"] for row in rows if row.get("towards"))
-    return (
-        f". Before that, the bias of their channels, towards {' or '.join(classes)}, is subtracted" if classes else ""
+    classes = " or ".join(dict.fromkeys(row["towards"] for row in rows if row.get("towards")))
+    bias = f"lose the bias of their channel (towards {classes}) and " if classes else ""
+    return f"Log-likelihood ratios {where} {bias}are multiplied by {by}" + (
+        "" if where == "there" else "; others are kept"
     )

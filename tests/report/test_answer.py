@@ -49,12 +49,12 @@ def test_sets_unlike_training_are_named_with_their_two_largest_differences_and_t
         "phone is unlike training: band limited, quieter. Log-likelihood ratios there are multiplied by 0.50."
     ]
     assert [sentence.text for sentence in foreign([phone, loud, phone])] == [
-        "phone is unlike training: band limited, quieter; loud is unlike training: louder; 1 more. "
+        "phone is unlike training: band limited, quieter; loud: louder; 1 more. "
         "Log-likelihood ratios of phone are multiplied by 0.50; others are kept."
     ]
     assert next(foreign([phone | {"towards": "ce"}, loud | {"towards": ""}])).text.endswith(
-        ". Log-likelihood ratios of phone are multiplied by 0.50; others are kept. "
-        "Before that, the bias of their channels, towards ce, is subtracted."
+        ". Log-likelihood ratios of phone lose the bias of their channel (towards ce) and are multiplied by 0.50; "
+        "others are kept."
     )
     assert next(foreign([loud])).text.endswith(
         ". Log-likelihood ratios there are kept, since normalization removes the difference."
